@@ -1,0 +1,93 @@
+"""Concepts: their numbers, names and categories (reference spec 1.4, 1.8).
+
+A concept is a label of a Broden-style dataset. Number 0 is the unlabelled background and no concept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+
+from net2vec_jax.errors import Net2VecError, unknown_name_error
+
+CATEGORIES = ("color", "object", "part", "material", "scene", "texture")
+"""Broden's six categories in the order of its index.csv (spec 1.2)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Concept:
+    """One concept.
+
+    Attributes:
+      number: its label number in the planes, at least 1.
+      name: its name as printed, for example "dog" or "red-c".
+      categories: the categories it belongs to, with the number of images in each, in the order of
+        label.csv (most images first).
+      primary_category: the category in which it covers most (spec 1.8).
+    """
+
+    number: int
+    name: str
+    categories: Mapping[str, int]
+    primary_category: str
+
+    def __post_init__(self) -> None:
+        if self.number < 1:
+            raise Net2VecError(
+                f"concept {self.name!r} has number {self.number}; numbers start at 1"
+            )
+        if self.primary_category not in self.categories:
+            raise Net2VecError(
+                f"concept {self.name!r}: its primary category {self.primary_category!r} is not one "
+                f"of its categories {list(self.categories)}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class ConceptCatalog:
+    """All concepts of a dataset, ordered by number.
+
+    Attributes:
+      concepts: the concepts, in ascending order of their numbers (gaps are allowed).
+    """
+
+    concepts: tuple[Concept, ...]
+
+    def __post_init__(self) -> None:
+        numbers = [concept.number for concept in self.concepts]
+        if numbers != sorted(set(numbers)):
+            raise Net2VecError(
+                "concept numbers must be unique and ascending; the catalog's are "
+                f"{numbers[:20]}{'…' if len(numbers) > 20 else ''}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.concepts)
+
+    def __iter__(self) -> Iterator[Concept]:
+        return iter(self.concepts)
+
+    @cached_property
+    def by_number(self) -> Mapping[int, Concept]:
+        """The concepts by their number."""
+        return {concept.number: concept for concept in self.concepts}
+
+    @property
+    def largest_number(self) -> int:
+        """The largest concept number, 0 for an empty catalog."""
+        return self.concepts[-1].number if self.concepts else 0
+
+    def select(self, names: Iterable[str]) -> ConceptCatalog:
+        """The concepts of these names (or decimal numbers), in the catalog's order.
+
+        Raises:
+          Net2VecError: a name that no concept has; the nearest names are suggested.
+        """
+        chosen: set[int] = set()
+        for name in names:
+            matching = {c.number for c in self.concepts if c.name == name or str(c.number) == name}
+            if not matching:
+                raise unknown_name_error("concept", name, (c.name for c in self.concepts))
+            chosen |= matching
+        return ConceptCatalog(tuple(c for c in self.concepts if c.number in chosen))

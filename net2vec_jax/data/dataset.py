@@ -1,0 +1,82 @@
+"""What a dataset of labelled images is to the rest of the package.
+
+N images of H × W pixels; labels on a segmentation grid Y × X (half the image size in Broden).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from net2vec_jax.data.concepts import ConceptCatalog
+
+TRAIN, VAL = "train", "val"
+SPLITS = (TRAIN, VAL)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageLabels:
+    """The concepts marked on one image.
+
+    Attributes:
+      planes: category → int32 array [D planes, Y, X] of concept numbers, 0 = unlabelled.
+      whole_image: category → concept numbers that hold for the whole image. A category may be in
+        both; a category in neither has no data for this image.
+    """
+
+    planes: Mapping[str, np.ndarray]
+    whole_image: Mapping[str, tuple[int, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledImage:
+    """One image with its labels, as a writer takes it.
+
+    Attributes:
+      name: path below the images folder, for example "scenes/00012.jpg".
+      split: "train" or "val".
+      image: uint8 [H, W, 3], RGB.
+      labels: the concepts marked on it.
+    """
+
+    name: str
+    split: str
+    image: np.ndarray
+    labels: ImageLabels
+
+
+class ConceptDataset(Protocol):
+    """Random access to images and to the concepts marked on them.
+
+    Attributes:
+      name: what the dataset is called in results.
+      catalog: its concepts.
+      categories: its categories, in the order of its index.
+      image_names: N names, unique, for messages.
+      is_val: bool [N]; True for the images of the val split.
+      segmentation_size: (Y, X) of the label planes.
+      fingerprint: hexadecimal digest that changes when the index or a label table changes.
+    """
+
+    name: str
+    catalog: ConceptCatalog
+    categories: tuple[str, ...]
+    image_names: tuple[str, ...]
+    is_val: np.ndarray
+    segmentation_size: tuple[int, int]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        """The number of images N."""
+        ...
+
+    def image(self, index: int) -> np.ndarray:
+        """uint8 [H, W, 3], RGB, of the image at `index`."""
+        ...
+
+    def labels(self, index: int) -> ImageLabels:
+        """The concepts marked on the image at `index`."""
+        ...

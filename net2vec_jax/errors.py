@@ -1,0 +1,36 @@
+"""Errors that a user can mend, and the wording they share.
+
+Every refusal of bad input raises `Net2VecError`; the message names the file, row, key or concept and
+what to do. Scripts print it and exit with status 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class Net2VecError(ValueError):
+    """Bad input, or a state that the user can mend; the message says what and how."""
+
+
+def unknown_name_error(kind: str, name: str, known: Iterable[str]) -> Net2VecError:
+    """Error for a `name` that is not among the `known` ones, with the nearest of them suggested.
+
+    Args:
+      kind: what is named, in the singular: "layer", "network", "concept".
+      name: what was asked for.
+      known: the names there are.
+
+    Returns:
+      The error, to be raised by the caller.
+    """
+    known = list(known)
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
+    if near:
+        hint = "did you mean " + " or ".join(repr(by_lower[match]) for match in near) + "?"
+    else:
+        shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
+        hint = f"there are: {shown or 'none'}"
+    return Net2VecError(f"unknown {kind} {name!r}; {hint}")
