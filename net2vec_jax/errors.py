@@ -1,7 +1,7 @@
 """Errors that a user can mend, and the wording they share.
 
-Every refusal of bad input raises `Net2VecError`; the message names the file, row, key or concept and
-what to do. Scripts print it and exit with status 2.
+Every refusal of bad input raises `Net2VecError`; the message names the file, row, key or
+concept and what to do. Scripts print it and exit with status 2.
 """
 
 from __future__ import annotations

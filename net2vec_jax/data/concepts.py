@@ -1,6 +1,6 @@
 """Concepts: their numbers, names and categories (reference spec 1.4, 1.8).
 
-A concept is a label of a Broden-style dataset. Number 0 is the unlabelled background and no concept.
+A concept is a label of a Broden-style dataset. Number 0 is the unlabelled background, no concept.
 """
 
 from __future__ import annotations
