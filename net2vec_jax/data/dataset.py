@@ -5,9 +5,12 @@ N images of H × W pixels; labels on a segmentation grid Y × X (half the image 
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-from collections.abc import Mapping
-from typing import Protocol
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -15,6 +18,9 @@ from net2vec_jax.data.concepts import ConceptCatalog
 
 TRAIN, VAL = "train", "val"
 SPLITS = (TRAIN, VAL)
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,3 +86,34 @@ class ConceptDataset(Protocol):
     def labels(self, index: int) -> ImageLabels:
         """The concepts marked on the image at `index`."""
         ...
+
+
+def map_in_order(
+    function: Callable[[T], R], items: Sequence[T], *, workers: int | None = None
+) -> Iterator[R]:
+    """`function` of every item, computed in threads, yielded in the order of the items.
+
+    Only a few results per worker are held at a time, so that decoding ahead of a slow consumer
+    needs bounded memory. The first exception of an item is raised where its result is due.
+
+    Args:
+      function: applied to each item; decoding with Pillow releases the interpreter lock.
+      items: what to apply it to.
+      workers: number of threads; by default one per core and at most 16.
+
+    Yields:
+      One result per item.
+    """
+    workers = workers or min(16, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as executor:
+        waiting: collections.deque = collections.deque()
+        try:
+            for item in items:
+                waiting.append(executor.submit(function, item))
+                if len(waiting) >= 4 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,156 @@
+"""Parse the CSV tables of a Broden directory (reference spec 1.2, 1.4, 1.5).
+
+Every refusal names the file and the line.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from net2vec_jax.data.concepts import Concept, ConceptCatalog
+from net2vec_jax.data.dataset import SPLITS
+from net2vec_jax.errors import Net2VecError
+
+SIZE_COLUMNS = ("ih", "iw", "sh", "sw")
+INDEX_COLUMNS = ("image", "split", *SIZE_COLUMNS)
+LABEL_COLUMNS = ("number", "name", "category")
+_CATEGORY_COUNT = re.compile(r"^\s*(.+?)\s*\(\s*(\d+)\s*\)\s*$")
+
+
+class BrodenRow(NamedTuple):
+    """One image of index.csv: its place in the file, and per category its planes and numbers."""
+
+    line: int
+    image: str
+    split: str
+    sizes: tuple[int, int, int, int]
+    planes: dict[str, tuple[str, ...]]
+    whole_image: dict[str, tuple[int, ...]]
+
+
+def _read_table(path: Path, required: Sequence[str]) -> tuple[list[str], list[tuple[int, dict]]]:
+    """Header and (line number, row) of a CSV file that must have the `required` columns."""
+    if not path.is_file():
+        raise Net2VecError(f"{path} is missing")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            header = list(reader.fieldnames or ())
+            missing = [column for column in required if column not in header]
+            if missing:
+                raise Net2VecError(
+                    f"{path}: column {', '.join(missing)} is missing; the header has {header}"
+                )
+            if len(set(header)) != len(header):
+                raise Net2VecError(f"{path}: a column occurs twice in the header {header}")
+            rows = []
+            for row in reader:
+                if None in row or None in row.values():
+                    raise Net2VecError(
+                        f"{path} line {reader.line_num}: the row has not as many fields as the "
+                        f"header, {len(header)}"
+                    )
+                rows.append((reader.line_num, row))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise Net2VecError(f"{path} is not a UTF-8 CSV table: {error}") from error
+    return header, rows
+
+
+def _whole_number(text: str, where: str) -> int:
+    # int() alone would accept "1_000", " 7" and other scripts' digits.
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise Net2VecError(f"{where}: {text!r} is not a whole number")
+    return int(text)
+
+
+def read_index(path: Path) -> tuple[tuple[str, ...], list[BrodenRow]]:
+    """The category columns of index.csv and its rows.
+
+    Raises:
+      Net2VecError: a missing column, a malformed cell, a path that leads out of images/.
+    """
+    header, table = _read_table(path, INDEX_COLUMNS)
+    categories = tuple(column for column in header if column not in INDEX_COLUMNS)
+    rows = []
+    for line, cells in table:
+        where = f"{path} line {line}"
+        if cells["split"] not in SPLITS:
+            raise Net2VecError(f"{where}: split is {cells['split']!r}; it must be train or val")
+        sizes = tuple(_whole_number(cells[c], f"{where}, column {c}") for c in SIZE_COLUMNS)
+        if min(sizes) < 1:
+            raise Net2VecError(f"{where}: sizes must be positive, not {sizes}")
+        planes: dict[str, tuple[str, ...]] = {}
+        whole_image: dict[str, tuple[int, ...]] = {}
+        for category in categories:
+            elements = [element for element in cells[category].split(";") if element]
+            numbers = tuple(int(e) for e in elements if re.fullmatch(r"[0-9]{1,9}", e))
+            names = tuple(e for e in elements if not re.fullmatch(r"[0-9]{1,9}", e))
+            for name in names:
+                _check_inside(name, where)
+            if names:
+                planes[category] = names
+            if numbers:
+                whole_image[category] = numbers
+        _check_inside(cells["image"], where)
+        rows.append(BrodenRow(line, cells["image"], cells["split"], sizes, planes, whole_image))
+    return categories, rows
+
+
+def _check_inside(name: str, where: str) -> None:
+    """A path of index.csv may not lead out of images/."""
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
+        raise Net2VecError(f"{where}: {name!r} is not a path below images/")
+
+
+def read_catalog(path: Path, categories: Sequence[str]) -> ConceptCatalog:
+    """The concepts of label.csv that belong to one of the `categories`.
+
+    The primary category is the one of largest coverage by the tables c_<category>.csv beside it.
+
+    Raises:
+      Net2VecError: a missing column, a malformed or repeated number, a malformed category cell.
+    """
+    _, table = _read_table(path, LABEL_COLUMNS)
+    coverage = {c: _read_coverage(path.parent / f"c_{c}.csv") for c in categories}
+    concepts: dict[int, Concept] = {}
+    for line, row in table:
+        where = f"{path} line {line}"
+        number = _whole_number(row["number"], where)
+        if number == 0:
+            continue  # the unlabelled background, which some tables list
+        if number >= 2**16:
+            raise Net2VecError(f"{where}: label numbers go up to 65535 (R + 256·G), not {number}")
+        if number in concepts:
+            raise Net2VecError(f"{where}: label number {number} occurs twice")
+        counts: dict[str, int] = {}
+        for part in filter(None, row["category"].split(";")):
+            match = _CATEGORY_COUNT.match(part)
+            if match is None:
+                raise Net2VecError(f"{where}: category {part!r} is not of the form name(count)")
+            if match[1] in categories:
+                counts[match[1]] = int(match[2])
+        if counts:
+            # spec 1.8: largest coverage wins, ties go to the later category of index.csv.
+            ordered = [category for category in categories if category in counts]
+            primary = max(reversed(ordered), key=lambda c: coverage[c].get(number, 0.0))
+            concepts[number] = Concept(number, row["name"], counts, primary)
+    return ConceptCatalog(tuple(concepts[number] for number in sorted(concepts)))
+
+
+def _read_coverage(path: Path) -> dict[int, float]:
+    """Concept number → coverage within a category; empty where the optional table is absent."""
+    if not path.is_file():
+        return {}
+    _, table = _read_table(path, ("number", "coverage"))
+    coverage = {}
+    for line, row in table:
+        try:
+            coverage[int(row["number"])] = float(row["coverage"])
+        except ValueError as error:
+            raise Net2VecError(f"{path} line {line}: {error}") from error
+    return coverage

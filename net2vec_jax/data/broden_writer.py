@@ -1,0 +1,161 @@
+"""Write labelled images as a Broden directory (reference spec, section 1).
+
+The counterpart of `net2vec_jax.data.broden`: what is written here reads back with the same concept
+numbers in the same planes, bit for bit; images are stored as JPEG, as in Broden.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from net2vec_jax.data.concepts import CATEGORIES
+from net2vec_jax.data.dataset import LabelledImage
+from net2vec_jax.errors import Net2VecError
+
+JPEG_QUALITY = 95
+
+
+def write_broden(
+    directory: str | Path, examples: Iterable[LabelledImage], names: Mapping[int, str]
+) -> None:
+    """Write `examples` into the new Broden directory `directory`.
+
+    The directory appears complete or not at all: it is written beside and then renamed.
+
+    Args:
+      directory: must not exist yet, or be empty.
+      examples: the images, in the order of the index; all with planes of one size.
+      names: number → name of every concept that occurs.
+
+    Raises:
+      Net2VecError: the directory has contents, a number has no name, or nothing was given.
+    """
+    directory = Path(directory)
+    if directory.exists() and any(directory.iterdir()):
+        raise Net2VecError(f"{directory} has contents already; choose a new directory")
+    partial = directory.with_name(directory.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / "images").mkdir(parents=True)
+    images: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    coverage: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
+    rows = []
+    segmentation_size = None
+    for example in examples:
+        cells, size = _write_example(partial / "images", example, images, coverage)
+        segmentation_size = size or segmentation_size
+        rows.append((example, cells))
+    if not rows:
+        raise Net2VecError("there is no image to write")
+    if segmentation_size is None:  # whole-image labels only: Broden's rule, half the image
+        segmentation_size = tuple(side // 2 for side in rows[0][0].image.shape[:2])
+    unnamed = sorted({n for counts in images.values() for n in counts} - set(names))
+    if unnamed:
+        raise Net2VecError(f"concept numbers without a name: {unnamed}")
+    ordered = [c for c in CATEGORIES if c in images] + sorted(set(images) - set(CATEGORIES))
+    _write_index(partial / "index.csv", rows, ordered, segmentation_size)
+    _write_labels(partial, ordered, images, coverage, names)
+    if directory.exists():
+        directory.rmdir()
+    os.replace(partial, directory)
+
+
+def _write_example(
+    root: Path,
+    example: LabelledImage,
+    images: Mapping[str, dict[int, int]],
+    coverage: Mapping[str, dict[int, float]],
+) -> tuple[dict[str, str], tuple[int, int] | None]:
+    """Write one image and its planes, count them, and return its cells and plane size."""
+    path = PurePosixPath(example.name)
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(example.image).save(root / path, quality=JPEG_QUALITY, subsampling=0)
+    cells: dict[str, list[str]] = defaultdict(list)
+    present: dict[str, set[int]] = defaultdict(set)
+    size = None
+    for category, planes in example.labels.planes.items():
+        for order, plane in enumerate(planes, start=1):
+            suffix = f"_{order}" if len(planes) > 1 else ""
+            name = f"{path.with_suffix('')}_{category}{suffix}.png"
+            zero = np.zeros_like(plane)
+            pixels = np.stack([plane % 256, plane // 256, zero], axis=-1).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name)
+            cells[category].append(name)
+            size = plane.shape
+            numbers, counts = np.unique(plane, return_counts=True)
+            for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
+                if number:
+                    coverage[category][number] += count / plane.size
+                    present[category].add(number)
+    for category, numbers in example.labels.whole_image.items():
+        for number in numbers:
+            cells[category].append(str(number))
+            coverage[category][number] += 1.0
+            present[category].add(number)
+    for category, numbers in present.items():
+        for number in numbers:
+            images[category][number] += 1
+    return {category: ";".join(values) for category, values in cells.items()}, size
+
+
+def _write_index(path: Path, rows: list, categories: list[str], size: tuple[int, ...]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["image", "split", "ih", "iw", "sh", "sw", *categories])
+        for example, cells in rows:
+            sizes = [*example.image.shape[:2], *size]
+            values = [cells.get(category, "") for category in categories]
+            writer.writerow([example.name, example.split, *sizes, *values])
+
+
+def _write_labels(
+    root: Path,
+    categories: list[str],
+    images: Mapping[str, Mapping[int, int]],
+    coverage: Mapping[str, Mapping[int, float]],
+    names: Mapping[int, str],
+) -> None:
+    """label.csv, category.csv and one c_<category>.csv per category (spec 1.4, 1.5)."""
+    numbers = sorted({number for counts in images.values() for number in counts})
+
+    def write(name: str, header: list[str], body: Iterable[list]) -> None:
+        with (root / name).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerows([header, *body])
+
+    def label_row(number: int) -> list:
+        counts = {c: images[c][number] for c in categories if number in images[c]}
+        listed = sorted(counts, key=lambda c: -counts[c])
+        total = sum(coverage[c][number] for c in counts)
+        cell = ";".join(f"{c}({counts[c]})" for c in listed)
+        return [number, names[number], cell, sum(counts.values()), f"{total:.6f}", ""]
+
+    label_header = ["number", "name", "category", "frequency", "coverage", "syns"]
+    write("label.csv", label_header, map(label_row, numbers))
+    write(
+        "category.csv",
+        ["name", "first", "last", "count", "frequency"],
+        (
+            [c, min(images[c]), max(images[c]), len(images[c]), sum(images[c].values())]
+            for c in categories
+        ),
+    )
+    for category in categories:
+        order = sorted(
+            images[category], key=lambda n: (-images[category][n], -coverage[category][n])
+        )
+        write(
+            f"c_{category}.csv",
+            ["code", "number", "name", "frequency", "coverage"],
+            (
+                [code, n, names[n], images[category][n], f"{coverage[category][n]:.6f}"]
+                for code, n in enumerate(order, start=1)
+            ),
+        )
