@@ -1,7 +1,8 @@
 """The ground truth of every (concept, image) pair, bit-packed (reference spec 5.3, 5.4).
 
 P pairs, sorted by concept, then image; a pair exists where the concept is marked on the image.
-Masks are packed by rows: uint8 [P, Y, ceil(X / 8)], most significant bit first.
+Masks are packed down the columns: uint8 [P, ceil(Y / 8), X], bit s of byte (j, x) is pixel
+(8j + s, x). Unpacking is then a broadcast shift along contiguous rows, which vectorizes everywhere.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ class ConceptMasks:
       is_val: bool [N], True for images of the val split.
       pair_concept: int32 [P], position in the catalog, ascending.
       pair_image: int32 [P], image index, ascending within a concept.
-      packed: uint8 [P, Y, ceil(X / 8)], bits of the masks; a pair's mask may be empty.
+      packed: uint8 [P, ceil(Y / 8), X], bits of the masks; a pair's mask may be empty.
       pixels: int32 [P], marked pixels as α counts them: equal to the mask's area, or summed over
         the planes of the category (spec B-3).
       whole_image: bool [P], the mask is the whole image because a whole-image label made it so.
-      width: X.
+      segmentation_size: (Y, X).
       category_choice: how the masks were made.
     """
 
@@ -47,13 +48,8 @@ class ConceptMasks:
     packed: np.ndarray
     pixels: np.ndarray
     whole_image: np.ndarray
-    width: int
+    segmentation_size: tuple[int, int]
     category_choice: CategoryChoice
-
-    @property
-    def segmentation_size(self) -> tuple[int, int]:
-        """(Y, X)."""
-        return self.packed.shape[1], self.width
 
     @property
     def pair_is_val(self) -> np.ndarray:
@@ -62,7 +58,9 @@ class ConceptMasks:
 
     def unpack(self, pairs: np.ndarray | slice) -> np.ndarray:
         """bool [len(pairs), Y, X]: the masks of these pairs."""
-        return np.unpackbits(self.packed[pairs], axis=-1, count=self.width).astype(bool)
+        rows = self.segmentation_size[0]
+        bits = np.unpackbits(self.packed[pairs], axis=-2, count=rows, bitorder="little")
+        return bits.astype(bool)
 
     def count_images(self) -> tuple[np.ndarray, np.ndarray]:
         """Images per concept, (train int64 [C], val int64 [C])."""
@@ -101,7 +99,7 @@ class ConceptMasks:
     @property
     def fingerprint(self) -> str:
         """Hexadecimal digest of everything that a probe's result depends on."""
-        digest = hashlib.sha256(repr((self.catalog, self.width, self.category_choice)).encode())
+        digest = hashlib.sha256(repr((self.catalog, self.segmentation_size)).encode().encode())
         for array in (self.is_val, self.pair_concept, self.pair_image, self.packed, self.pixels):
             digest.update(np.ascontiguousarray(array))
         return digest.hexdigest()
@@ -144,7 +142,8 @@ def collect_concept_masks(
             if number in position:
                 categories = _choose_categories(labels, number, order[number], category_choice)
                 mask, pixels, whole = _mask_of(labels, number, categories, dataset)
-                found.append((position[number], pixels, whole, np.packbits(mask, axis=-1)))
+                packed = np.packbits(mask, axis=-2, bitorder="little")
+                found.append((position[number], pixels, whole, packed))
         return found
 
     pairs = []
@@ -154,7 +153,7 @@ def collect_concept_masks(
         pairs.extend((place, image, *rest) for place, *rest in found)
     pairs.sort(key=lambda pair: pair[:2])
     height, width = dataset.segmentation_size
-    packed = np.empty((len(pairs), height, -(-width // 8)), np.uint8)
+    packed = np.empty((len(pairs), -(-height // 8), width), np.uint8)
     for row, pair in enumerate(pairs):
         packed[row] = pair[4]
     columns = list(zip(*(pair[:4] for pair in pairs), strict=True)) or [[], [], [], []]
@@ -166,7 +165,7 @@ def collect_concept_masks(
         packed=packed,
         pixels=np.array(columns[2], np.int32),
         whole_image=np.array(columns[3], bool),
-        width=width,
+        segmentation_size=(height, width),
         category_choice=category_choice,
     )
 
