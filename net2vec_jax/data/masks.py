@@ -8,7 +8,6 @@ Masks are packed down the columns: uint8 [P, ceil(Y / 8), X], bit s of byte (j, 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from typing import Literal
 
@@ -62,6 +61,10 @@ class ConceptMasks:
         bits = np.unpackbits(self.packed[pairs], axis=-2, count=rows, bitorder="little")
         return bits.astype(bool)
 
+    def area(self) -> np.ndarray:
+        """Pixels of each mask, int64 [P]."""
+        return np.bitwise_count(self.packed).sum(axis=(1, 2), dtype=np.int64)
+
     def count_images(self) -> tuple[np.ndarray, np.ndarray]:
         """Images per concept, (train int64 [C], val int64 [C])."""
         counts = np.zeros((2, len(self.catalog)), np.int64)
@@ -95,14 +98,6 @@ class ConceptMasks:
             pixels=self.pixels[kept],
             whole_image=self.whole_image[kept],
         )
-
-    @property
-    def fingerprint(self) -> str:
-        """Hexadecimal digest of everything that a probe's result depends on."""
-        digest = hashlib.sha256(repr((self.catalog, self.segmentation_size)).encode().encode())
-        for array in (self.is_val, self.pair_concept, self.pair_image, self.packed, self.pixels):
-            digest.update(np.ascontiguousarray(array))
-        return digest.hexdigest()
 
 
 def collect_concept_masks(

@@ -35,18 +35,19 @@ def upsample_align_corners(
     """Upsample `maps` [*B, h, w] to [*B, Y, X], where `size` is (Y, X)."""
     rows = jnp.asarray(interpolation_matrix(maps.shape[-2], size[0]))
     columns = jnp.asarray(interpolation_matrix(maps.shape[-1], size[1]))
-    # Full precision: a predicted mask is a threshold on the result.
-    return jnp.einsum(
-        "yh,...hw,xw->...yx", rows, maps, columns, precision=jax.lax.Precision.HIGHEST
-    )
+    # Rows first: on a CPU the other order is a third slower.
+    return _product("...yw,xw->...yx", _product("yh,...hw->...yw", rows, maps), columns)
 
 
 def upsample_transposed(
     maps: Float[Array, "*B Y X"], size: tuple[int, int]
 ) -> Float[Array, "*B h w"]:
-    """The transpose of `upsample_align_corners`: pixels [*B, Y, X] back to the grid `size` (h, w)."""
+    """The transpose of `upsample_align_corners`: pixels [*B, Y, X] to the grid (h, w)."""
     rows = jnp.asarray(interpolation_matrix(size[0], maps.shape[-2]))
     columns = jnp.asarray(interpolation_matrix(size[1], maps.shape[-1]))
-    return jnp.einsum(
-        "yh,...yx,xw->...hw", rows, maps, columns, precision=jax.lax.Precision.HIGHEST
-    )
+    return _product("...yw,yh->...hw", _product("...yx,xw->...yw", maps, columns), rows)
+
+
+def _product(subscripts: str, first: Array, second: Array) -> Array:
+    # Full precision on every backend: a predicted mask is a threshold on the result.
+    return jnp.einsum(subscripts, first, second, precision=jax.lax.Precision.HIGHEST)

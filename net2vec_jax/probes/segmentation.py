@@ -1,0 +1,307 @@
+"""Concept embeddings by segmentation: all heads as one optax problem (reference spec, section 5).
+
+Weights are [H heads, K filters]; each head has its own optimizer state and takes part in the steps
+for which it still has a batch (`schedule`), so that training together equals training alone.
+The model and its loss are in `segmentation_model`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from net2vec_jax.activations.binary import BinaryActivations
+from net2vec_jax.data.masks import ConceptMasks
+from net2vec_jax.errors import Net2VecError
+from net2vec_jax.metrics import Overlap, count_overlap
+from net2vec_jax.probes.heads import Heads
+from net2vec_jax.probes.schedule import Schedule, lay_out_chunks, make_schedule
+from net2vec_jax.probes.score_maps import Form
+from net2vec_jax.probes.segmentation_model import (
+    ClassWeights,
+    Geometry,
+    Loss,
+    ProbeData,
+    class_weights_of,
+    loss_and_gradient,
+    place_data,
+    score_pixels,
+    unpack_masks,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationConfig:
+    """How segmentation embeddings are trained; the defaults are the preset `paper`.
+
+    Attributes:
+      epochs: passes over each concept's train images (spec 5.1).
+      batch_size: images per optimisation step of one head (DESIGN section 3).
+      learning_rate: of SGD (spec 5.1).
+      momentum: of SGD, dampening 0 (spec 5.6).
+      loss: "linear" as the reference (spec Q-8), or "bce", its logarithmic counterpart.
+      shuffle: draw a new order of each concept's images every epoch; the reference keeps the
+        order of the index (spec 5.7).
+      legacy_single_image_scale: divide the gradient of a batch of one image by Y instead of 1, as
+        the reference does by accident (spec Q-9, B-5).
+      chunk_size: pairs computed at a time; only speed and memory depend on it.
+      form: how activations are read, see `score_maps`; by default what suits the backend.
+    """
+
+    epochs: int = 30
+    batch_size: int = 64
+    learning_rate: float = 1e-4
+    momentum: float = 0.9
+    loss: Loss = "linear"
+    shuffle: bool = False
+    legacy_single_image_scale: bool = False
+    chunk_size: int = 64
+    form: Form | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0 or self.batch_size < 1 or self.chunk_size < 1:
+            raise Net2VecError(
+                f"epochs {self.epochs} must be at least 0, batch size {self.batch_size} and chunk "
+                f"size {self.chunk_size} at least 1"
+            )
+        if self.loss not in ("linear", "bce"):
+            raise Net2VecError(f"loss {self.loss!r} is neither 'linear' nor 'bce'")
+
+    def make_optimizer(self) -> optax.GradientTransformation:
+        """The optimizer of one head."""
+        return optax.sgd(self.learning_rate, momentum=self.momentum)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SegmentationResult:
+    """Trained heads.
+
+    Attributes:
+      weights: float32 [H, K], the embeddings; 0 outside a head's filter mask.
+      loss: float32 [epochs, H], mean over a head's train images of the loss, while its weights
+        change (spec 5.7).
+      alpha: float64 [H], α of the head's concept (0 for whole-image concepts).
+    """
+
+    weights: np.ndarray
+    loss: np.ndarray
+    alpha: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SegmentationCounts:
+    """Overlap of each head's prediction with its concept on every image of the concept.
+
+    Attributes:
+      head: int32 [Q], ascending.
+      pair: int32 [Q], index into the masks' pairs, ascending within a head.
+      overlap: intersections and unions in pixels, int32 [Q].
+    """
+
+    head: np.ndarray
+    pair: np.ndarray
+    overlap: Overlap
+
+
+@partial(
+    jax.jit,
+    static_argnames=("geometry", "config"),
+    donate_argnames=("weights", "state"),
+)
+def _train_epoch(
+    weights: Float[Array, "H K"],
+    state: optax.OptState,
+    schedule: Schedule,
+    filter_mask: Float[Array, "H K"],
+    data: ProbeData,
+    class_weights: ClassWeights,
+    *,
+    geometry: Geometry,
+    config: SegmentationConfig,
+) -> tuple[Float[Array, "H K"], optax.OptState, Float[Array, " H"]]:
+    """One epoch of every head; also the sum of each head's losses over its images."""
+    optimizer = config.make_optimizer()
+
+    def step(carry: tuple, number: Array) -> tuple[tuple, None]:
+        weights, state, total = carry
+
+        def chunk(index: Array, sums: tuple) -> tuple:
+            gradient, total = sums
+            head, scale = schedule.head[index], schedule.scale[index]
+            value, gradient = loss_and_gradient(
+                weights, gradient, head, schedule.pair[index], scale, data, class_weights,
+                geometry=geometry, loss=config.loss,
+            )  # fmt: skip
+            return gradient, total.at[head].add(jnp.where(scale > 0, value, 0))
+
+        gradient, total = jax.lax.fori_loop(
+            schedule.first_chunk[number],
+            schedule.first_chunk[number + 1],
+            chunk,
+            (jnp.zeros_like(weights), total),
+        )
+        updates, new_state = jax.vmap(optimizer.update)(gradient * filter_mask, state, weights)
+        active = number < schedule.batches
+
+        def keep_inactive(new: Array, old: Array) -> Array:
+            return jnp.where(active.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+        new_weights = optax.apply_updates(weights, updates)
+        carry = jax.tree.map(keep_inactive, (new_weights, new_state), (weights, state))
+        return (*carry, total), None
+
+    steps = jnp.arange(len(schedule.first_chunk) - 1)
+    start = (weights, state, jnp.zeros(len(weights), weights.dtype))
+    (weights, state, total), _ = jax.lax.scan(step, start, steps)
+    return weights, state, total
+
+
+def train_segmentation(
+    heads: Heads,
+    activations: BinaryActivations,
+    masks: ConceptMasks,
+    config: SegmentationConfig = SegmentationConfig(),
+    *,
+    key: Array | None = None,
+    on_epoch: Callable[[int, Array], None] | None = None,
+) -> SegmentationResult:
+    """Train all heads at once on the train images of their concepts.
+
+    A head's result does not depend on which other heads are trained beside it.
+
+    Args:
+      heads: what to train.
+      activations: binary activations of all N images.
+      masks: masks of the concepts.
+      config: hyperparameters.
+      key: PRNG key of the order of images; needed only with `config.shuffle`.
+      on_epoch: called after each epoch with its number from 1 and the weights [H, K].
+
+    Returns:
+      Weights after the last epoch, losses and α.
+
+    Raises:
+      Net2VecError: a head's concept has no train image, or sizes disagree.
+    """
+    if heads.initial_weights.shape[1] != activations.filters:
+        raise Net2VecError(
+            f"heads over {heads.initial_weights.shape[1]} filters, but activations of "
+            f"{activations.filters}"
+        )
+    if config.shuffle and key is None:
+        raise Net2VecError("a PRNG key is needed to shuffle")
+    data, geometry = place_data(activations, masks, config.form)
+    train_pairs = np.flatnonzero(~masks.pair_is_val)
+    images, _ = masks.count_images()
+    first = np.cumsum(images) - images
+    class_weights, alpha = class_weights_of(masks, heads)
+    pairs_per_step = int(np.minimum(images[heads.concept], config.batch_size).sum())
+    build = partial(
+        make_schedule,
+        images[heads.concept],
+        batch_size=config.batch_size,
+        chunk_size=min(config.chunk_size, -(-max(pairs_per_step, 1) // 8) * 8),
+        single_image_divisor=masks.segmentation_size[0] if config.legacy_single_image_scale else 1,
+    )
+    schedule = build(first[heads.concept], train_pairs)
+    optimizer = config.make_optimizer()
+    mask = jnp.asarray(heads.filter_mask, jnp.float32)
+    weights = jnp.asarray(heads.initial_weights, jnp.float32) * mask
+    state = jax.vmap(optimizer.init)(weights)
+    losses = []
+    for epoch in range(config.epochs):
+        if config.shuffle:
+            schedule = build(*_shuffled_order(jax.random.fold_in(key, epoch), heads, masks))
+        weights, state, total = _train_epoch(
+            weights, state, schedule, mask, data, class_weights,
+            geometry=geometry, config=config,
+        )  # fmt: skip
+        losses.append(total)
+        if on_epoch is not None:
+            on_epoch(epoch + 1, weights)
+    loss = np.array(losses, np.float32).reshape(config.epochs, len(heads))
+    return SegmentationResult(np.asarray(weights), loss / images[heads.concept], alpha)
+
+
+def _shuffled_order(key: Array, heads: Heads, masks: ConceptMasks) -> tuple[np.ndarray, np.ndarray]:
+    """First entries per head, and the train pairs of every concept in a random order of its own."""
+    train = ~masks.pair_is_val
+    pairs = np.flatnonzero(train)
+    concept, image = masks.pair_concept[train], masks.pair_image[train]
+    numbers = np.array([concept.number for concept in masks.catalog], np.uint32)
+
+    @jax.vmap
+    def draw(number: Array, image: Array) -> Array:
+        return jax.random.bits(jax.random.fold_in(jax.random.fold_in(key, number), image))
+
+    order = np.lexsort([np.asarray(draw(numbers[concept], image.astype(np.uint32))), concept])
+    images, _ = masks.count_images()
+    return (np.cumsum(images) - images)[heads.concept], pairs[order]
+
+
+@partial(jax.jit, static_argnames=("geometry",))
+def _count_chunks(
+    weights: Float[Array, "H K"],
+    head: Int[Array, "chunks c"],
+    pair: Int[Array, "chunks c"],
+    data: ProbeData,
+    *,
+    geometry: Geometry,
+) -> Overlap:
+    def count(chunk: tuple[Array, Array]) -> Overlap:
+        head, pair = chunk
+        z = score_pixels(weights, head, data.pair_image[pair], data, geometry)
+        target = unpack_masks(data.masks[pair], geometry.segmentation_size[0])
+        return count_overlap(z > 0, target)
+
+    return jax.lax.map(count, (head, pair))
+
+
+def evaluate_segmentation(
+    weights: Float[np.ndarray, "H K"],
+    heads: Heads,
+    activations: BinaryActivations,
+    masks: ConceptMasks,
+    *,
+    chunk_size: int = 64,
+    form: Form | None = None,
+) -> SegmentationCounts:
+    """Overlap of every head's prediction with its concept, on all images of the concept.
+
+    Set IoU on a split is `metrics.set_iou` of the split's entries, grouped by head.
+
+    Args:
+      weights: embeddings of the heads.
+      heads: the heads.
+      activations: binary activations of all N images.
+      masks: masks of the concepts.
+      chunk_size: pairs computed at a time.
+      form: how activations are read, see `score_maps`.
+    """
+    data, geometry = place_data(activations, masks, form)
+    per_concept = np.bincount(masks.pair_concept, minlength=len(masks.catalog))
+    first = np.cumsum(per_concept) - per_concept
+    count = per_concept[heads.concept]
+    head = np.repeat(np.arange(len(heads)), count).astype(np.int32)
+    place = np.arange(len(head)) - np.repeat(np.cumsum(count) - count, count)
+    pair = (first[heads.concept][head] + place).astype(np.int32)
+    slot, first_chunk = lay_out_chunks([len(head)], chunk_size)
+    shape = (int(first_chunk[-1]), chunk_size)
+
+    def lay(values: np.ndarray) -> Array:
+        out = np.zeros(shape, np.int32)
+        out.reshape(-1)[slot] = values
+        return jnp.asarray(out)
+
+    counts = _count_chunks(
+        jnp.asarray(weights, jnp.float32), lay(head), lay(pair), data, geometry=geometry
+    )
+    overlap = Overlap(*(np.asarray(values).reshape(-1)[slot] for values in counts))
+    return SegmentationCounts(head, pair, overlap)
