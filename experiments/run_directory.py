@@ -1,0 +1,158 @@
+"""The run directory: what a script writes, complete or not at all, and resumes from.
+
+`run.json` holds what identifies the run (configuration, fingerprints, seed), versions and timings.
+A finished stage is one whose files are there; a run of another configuration is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from net2vec_jax.errors import Net2VecError
+
+RUN_FILE = "run.json"
+PARTIAL = ".partial"
+_PACKAGES = ("net2vec_jax", "jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
+
+
+class RunDirectory:
+    """A directory that one run owns.
+
+    Attributes:
+      path: the directory.
+    """
+
+    def __init__(self, path: str | Path, identity: Mapping[str, Any]) -> None:
+        """Open `path` for the run that `identity` describes; create it if need be.
+
+        Args:
+          path: a new or empty directory, or one that the same run began.
+          identity: everything that the results depend on, as JSON values.
+
+        Raises:
+          Net2VecError: the directory belongs to another run (the differences are named), has other
+            contents, or cannot be written.
+        """
+        self.path = Path(path)
+        identity = json.loads(json.dumps(identity))  # tuples become lists, as they are read back
+        run_file = self.path / RUN_FILE
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not run_file.exists():
+                foreign = [p.name for p in self.path.iterdir() if not p.name.endswith(PARTIAL)]
+                if foreign:
+                    raise Net2VecError(
+                        f"{self.path} has contents that no run wrote ({', '.join(foreign[:5])}); "
+                        "choose a new directory"
+                    )
+                self._record = {"identity": identity, "timings": {}, "skipped": {}}
+            else:
+                self._record = json.loads(run_file.read_text(encoding="utf-8"))
+                _check_identity(self.path, self._record.get("identity", {}), identity)
+            self._record["versions"] = _versions()
+            self._save()
+        except OSError as error:
+            raise Net2VecError(f"{self.path} cannot be used: {error}") from error
+        except json.JSONDecodeError as error:
+            raise Net2VecError(
+                f"{run_file} is damaged ({error}); remove the directory and run again"
+            ) from error
+
+    def __truediv__(self, name: str) -> Path:
+        """The path of `name` in the directory."""
+        return self.path / name
+
+    def has(self, *names: str) -> bool:
+        """Whether all these files or folders are there, hence complete."""
+        return all((self.path / name).exists() for name in names)
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds per stage, of the run that finished it."""
+        return dict(self._record["timings"])
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage; the timing is recorded when it ends well."""
+        start = time.perf_counter()
+        yield
+        self._record["timings"][name] = round(time.perf_counter() - start, 3)
+        self._save()
+
+    def record_skipped(self, reasons: Mapping[str, str]) -> None:
+        """Note concepts that were left out, and why."""
+        self._record["skipped"] = dict(reasons)
+        self._save()
+
+    def write_table(self, name: str, header: Sequence[str], rows: Sequence[Sequence]) -> None:
+        """Write a CSV table; floats with as many digits as their type holds."""
+        partial = self.path / (name + PARTIAL)
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(header)
+            writer.writerows([_cell(value) for value in row] for row in rows)
+        os.replace(partial, self.path / name)
+
+    def read_table(self, name: str) -> list[dict[str, str]]:
+        """The rows of a table that `write_table` wrote."""
+        with (self.path / name).open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write named arrays as a compressed .npz file."""
+        partial = self.path / (name + PARTIAL)
+        with partial.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        os.replace(partial, self.path / name)
+
+    @contextlib.contextmanager
+    def new_folder(self, name: str) -> Iterator[Path]:
+        """A path to write a folder to, which is moved to its place when all went well."""
+        partial = self.path / (name + PARTIAL)
+        shutil.rmtree(partial, ignore_errors=True)
+        yield partial
+        os.replace(partial, self.path / name)
+
+    def _save(self) -> None:
+        partial = self.path / (RUN_FILE + PARTIAL)
+        partial.write_text(json.dumps(self._record, indent=2) + "\n", encoding="utf-8")
+        os.replace(partial, self.path / RUN_FILE)
+
+
+def _check_identity(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    differing = [
+        f"{name}: {before.get(name)!r} there, {now.get(name)!r} now"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]
+    if differing:
+        raise Net2VecError(
+            f"{path} belongs to another run ({'; '.join(differing)}); choose another directory"
+        )
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "backend": jax.default_backend()}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, np.floating):
+        return np.format_float_positional(value, unique=True, trim="-")
+    return value

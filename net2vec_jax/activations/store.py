@@ -1,0 +1,142 @@
+"""Activations of one layer on disk: a chunked array (zarr, by tensorstore) and what made it.
+
+A store appears complete or not at all: it is written beside its place and then renamed. It knows
+the network, weights, preprocessing, layer and dataset that it came from, so that activations of
+another model are never reused by accident.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorstore
+
+from net2vec_jax.errors import Net2VecError
+
+ORIGIN_FILE = "origin.json"
+CHUNK_IMAGES = 64
+
+
+class ActivationStore:
+    """Activations float32 [N, h, w, K] (or [N, K]) of N images in a finished store.
+
+    Attributes:
+      directory: where it lies.
+      origin: what made it, strings by name.
+      shape: of the whole array.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        """Open the finished store in `directory`.
+
+        Raises:
+          Net2VecError: it is missing or damaged.
+        """
+        self.directory = Path(directory)
+        try:
+            self.origin: dict[str, str] = json.loads((self.directory / ORIGIN_FILE).read_text())
+            self._array = tensorstore.open(_spec(self.directory), open=True, read=True).result()
+        except (OSError, ValueError) as error:
+            raise Net2VecError(
+                f"{self.directory} holds no complete activations ({error}); remove it and collect "
+                "them again"
+            ) from error
+        self.shape: tuple[int, ...] = tuple(self._array.shape)
+
+    def __len__(self) -> int:
+        """The number of images N."""
+        return self.shape[0]
+
+    @property
+    def values_per_filter(self) -> int:
+        """N·h·w."""
+        return int(np.prod(self.shape[:-1]))
+
+    def batches(self, size: int = 4 * CHUNK_IMAGES) -> Iterator[np.ndarray]:
+        """The activations of consecutive images, `size` at a time; the next ones are read ahead.
+
+        Raises:
+          Net2VecError: the files are damaged.
+        """
+        starts = range(0, len(self), size)
+        reads = [self._array[start : min(start + size, len(self))].read for start in starts]
+        ahead = reads[0]() if reads else None
+        for following in [*reads[1:], None]:
+            current, ahead = ahead, following() if following else None
+            try:
+                yield current.result()
+            except (OSError, ValueError) as error:
+                raise Net2VecError(
+                    f"{self.directory} is damaged ({error}); remove it and collect again"
+                ) from error
+
+    def check_origin(self, origin: Mapping[str, str]) -> None:
+        """Refuse a store that was made by something else.
+
+        Raises:
+          Net2VecError: names what differs.
+        """
+        for name, value in origin.items():
+            if self.origin.get(name) != value:
+                raise Net2VecError(
+                    f"{self.directory} holds activations of another {name}: "
+                    f"{self.origin.get(name)!r}, not {value!r}; choose another directory or "
+                    "remove this one"
+                )
+
+
+class ActivationWriter:
+    """Writes a store batch by batch; `finish` makes it appear."""
+
+    def __init__(
+        self, directory: str | Path, shape: tuple[int, ...], origin: Mapping[str, str]
+    ) -> None:
+        """Begin a store of activations of `shape` [N, h, w, K] or [N, K] in `directory`."""
+        self._directory = Path(directory)
+        self._partial = self._directory.with_name(self._directory.name + ".partial")
+        shutil.rmtree(self._partial, ignore_errors=True)
+        self._partial.mkdir(parents=True)
+        self._origin = dict(origin)
+        chunk = (min(CHUNK_IMAGES, shape[0]), *shape[1:])
+        grid = {"name": "regular", "configuration": {"chunk_shape": chunk}}
+        metadata = {"shape": shape, "data_type": "float32", "chunk_grid": grid}
+        spec = _spec(self._partial) | {"metadata": metadata}
+        self._array = tensorstore.open(spec, create=True).result()
+        self._written = 0
+        self._pending: list = []
+
+    def write(self, batch: np.ndarray) -> None:
+        """Append the activations of the next images; copied at once, written in the background."""
+        end = self._written + len(batch)
+        future = self._array[self._written : end].write(np.asarray(batch, np.float32))
+        future.copy.result()
+        self._pending = [write for write in self._pending if not write.done()] + [future]
+        self._written = end
+
+    def finish(self) -> ActivationStore:
+        """Wait for all writes and move the store to its place.
+
+        Raises:
+          Net2VecError: not all images were written.
+        """
+        for write in self._pending:
+            write.result()
+        if self._written != self._array.shape[0]:
+            raise Net2VecError(
+                f"{self._directory}: {self._written} of {self._array.shape[0]} images were written"
+            )
+        text = json.dumps(self._origin, indent=2, sort_keys=True)
+        (self._partial / ORIGIN_FILE).write_text(text + "\n")
+        os.replace(self._partial, self._directory)
+        return ActivationStore(self._directory)
+
+
+def _spec(directory: Path) -> dict:
+    # The array lies in a folder of its own, so that nothing else is below it.
+    path = str(directory.absolute() / "values")
+    return {"driver": "zarr3", "kvstore": {"driver": "file", "path": path}}
