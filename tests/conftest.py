@@ -1,0 +1,61 @@
+"""What all tests share: a fixed number of devices, strict JAX, real data where it is present.
+
+Warnings are errors (pyproject.toml). Small random problems are built in `helpers`.
+"""
+
+import os
+from pathlib import Path
+
+SIMULATED_DEVICES = 1
+"""Host devices that JAX sees; a test that needs several starts a process of its own."""
+
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + f" --xla_force_host_platform_device_count={SIMULATED_DEVICES}"
+).strip()
+
+import hypothesis  # noqa: E402
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+from net2vec_jax.data.broden import BrodenDataset  # noqa: E402
+from net2vec_jax.data.masks import ConceptMasks, collect_concept_masks  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+hypothesis.settings.register_profile(
+    "suite",
+    deadline=None,  # the first example of a shape compiles
+    derandomize=True,
+    database=None,
+    max_examples=25,
+)
+hypothesis.settings.load_profile("suite")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """Small reference arrays that are part of the repository."""
+    return ROOT / "tests" / "golden"
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder of real data and full goldens beside the repository."""
+    path = ROOT.parent / "shared"
+    if not path.is_dir():
+        pytest.skip(f"the folder of real data and full goldens is absent: {path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def camvid(shared_dir: Path) -> BrodenDataset:
+    """1,402 photographs with 24 concepts: 11 colours, 11 objects, 2 scenes."""
+    return BrodenDataset(shared_dir / "data" / "camvid_broden")
+
+
+@pytest.fixture(scope="session")
+def camvid_masks(camvid: BrodenDataset) -> ConceptMasks:
+    """All masks of `camvid`."""
+    return collect_concept_masks(camvid)
