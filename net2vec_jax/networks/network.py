@@ -1,0 +1,88 @@
+"""A network that can be probed: an ordered list of named layers.
+
+A `Network` is a plain `flax.nnx.Module` and so a pytree: it goes through `jax.jit`, `jax.vmap` and
+`jax.device_put` as it is. A subclass yields its layers' responses one after the other; whoever asks
+stops at the deepest layer wanted, so that nothing beyond it is computed or even traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from net2vec_jax.errors import Net2VecError, unknown_name_error
+
+
+class Network(nnx.Module):
+    """Named layers in the order in which they are computed.
+
+    Attributes:
+      layers: their names.
+      aliases: other names, the original's module paths ("features.1"), each with its layer's.
+      smallest_input: the fewest pixels along an image's side that leave something to every layer.
+    """
+
+    layers: ClassVar[tuple[str, ...]]
+    aliases: ClassVar[Mapping[str, str]]
+    smallest_input: ClassVar[int] = 1
+
+    def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
+        """Every layer's name and response, in the order of `layers`, computed one by one."""
+        raise NotImplementedError
+
+    def resolve_layer(self, name: str) -> str:
+        """The layer's own name from its name or alias.
+
+        Raises:
+          Net2VecError: there is no such layer; the message names the nearest.
+        """
+        if name in self.layers:
+            return name
+        if name in self.aliases:
+            return self.aliases[name]
+        raise unknown_name_error("layer", name, (*self.layers, *self.aliases))
+
+    def activations(
+        self, images: Float[Array, "N H W 3"], layers: Sequence[str]
+    ) -> dict[str, Float[Array, "N ..."]]:
+        """Responses of some layers, in one pass that ends at the deepest of them.
+
+        Args:
+          images: preprocessed RGB images.
+          layers: names or aliases.
+
+        Returns:
+          {name as asked for: [N, h, w, K], or [N, D] of a fully connected layer}.
+
+        Raises:
+          Net2VecError: there is no such layer; the images have another shape or are not
+            preprocessed.
+        """
+        if isinstance(layers, str):
+            raise Net2VecError(f"layers is a sequence of names; write [{layers!r}]")
+        resolved = {name: self.resolve_layer(name) for name in layers}
+        self._check(images)
+        awaited = set(resolved.values())
+        found: dict[str, Array] = {}
+        responses = self.responses(images)
+        while awaited:
+            name, response = next(responses)
+            if name in awaited:
+                found[name] = response
+                awaited.remove(name)
+        return {name: found[layer] for name, layer in resolved.items()}
+
+    def _check(self, images: Array) -> None:
+        if images.ndim != 4 or images.shape[-1] != 3:
+            raise Net2VecError(f"images have shape {images.shape}, not [N, height, width, 3]")
+        if min(images.shape[1:3]) < self.smallest_input:
+            raise Net2VecError(
+                f"images of {images.shape[1]} × {images.shape[2]} pixels are too small for "
+                f"{type(self).__name__}, which needs {self.smallest_input} on each side"
+            )
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise Net2VecError(f"images are {images.dtype}; preprocess them to float32 first")

@@ -1,0 +1,70 @@
+"""uint8 image → network input: (x − mean) / deviation per RGB channel, with x in [0, 255].
+
+Three named presets: a network's "own" constants, those it was trained with; "imagenet", the usual
+mean and deviation of torchvision; "reference_code", those of the original Net2Vec code
+(spec Q-1: Caffe's mean, and one deviation, 255 · 0.224, for all channels).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+from net2vec_jax.errors import unknown_name_error
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Normalises images; a pure function that `jax.jit` accepts as a static argument.
+
+    Attributes:
+      mean: of red, green and blue, on the scale 0 … 255.
+      deviation: what each centred channel is divided by, on the same scale.
+    """
+
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+
+    def __call__(self, images: UInt8[Array, "N H W 3"]) -> Float[Array, "N H W 3"]:
+        """(images − mean) / deviation, float32."""
+        mean = jnp.array(self.mean, jnp.float32)[None, None, None, :]
+        deviation = jnp.array(self.deviation, jnp.float32)[None, None, None, :]
+        return (images.astype(jnp.float32) - mean) / deviation
+
+
+# torchvision: (x/255 − (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+IMAGENET = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+REFERENCE_CODE = Preprocessing((124.6901, 118.6897, 109.5388), (57.12, 57.12, 57.12))
+# TensorFlow's EfficientNet-Lite: (x − 127) / 128
+CENTRED = Preprocessing((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
+
+MODES = ("own", "imagenet", "reference_code")
+
+
+def find_preprocessing(mode: str, own: Preprocessing) -> Preprocessing:
+    """The preprocessing of a named mode.
+
+    Args:
+      mode: "own", "imagenet" or "reference_code".
+      own: what the network was trained with.
+
+    Raises:
+      Net2VecError: there is no such mode.
+    """
+    presets = {"own": own, "imagenet": IMAGENET, "reference_code": REFERENCE_CODE}
+    if mode not in presets:
+        raise unknown_name_error("preprocessing", mode, presets)
+    return presets[mode]
+
+
+def preprocess(
+    images: UInt8[Array, "N H W 3"], mode: str, own: Preprocessing = IMAGENET
+) -> Float[Array, "N H W 3"]:
+    """Images 0 … 255 as network input, by a named mode; see `find_preprocessing`.
+
+    Raises:
+      Net2VecError: there is no such mode.
+    """
+    return find_preprocessing(mode, own)(images)
