@@ -40,7 +40,7 @@ def test_part_and_material_depend_on_the_order_of_insertion() -> None:
         ("color object part material scene texture", "object color material scene texture part"),
         ("texture scene material part object color", "object color material scene texture part"),
         ("a b c", "a c b"),
-        ("0 1 2 3 4 5 6 7 8 9 10 11", "11 10 1 0 3 2 5 4 7 6 9 8"),  # the table grows twice
+        ("0 1 2 3 4 5 6 7 8 9 10 11", "11 10 1 0 3 2 5 4 7 6 9 8"),  # the table has grown
     ],
 )
 def test_orders_that_python_2_7_18_printed(inserted: str, printed: str) -> None:

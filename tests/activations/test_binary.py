@@ -1,0 +1,102 @@
+"""Binary activations keep every bit, and their lists hold exactly the active ones."""
+
+import numpy as np
+import pytest
+from helpers import pack_activations
+from hypothesis import given
+from hypothesis import strategies as st
+
+from net2vec_jax.activations.binary import (
+    ENTRY_BLOCK,
+    UNPACKED_AT_ONCE,
+    BinaryActivations,
+    collect_binary_activations,
+)
+from net2vec_jax.errors import Net2VecError
+
+problems = st.tuples(
+    st.integers(0, 10**6),
+    st.integers(1, 6),
+    st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    st.integers(1, 20),
+)
+
+
+def draw_bits(seed: int, images: int, grid: tuple[int, int], filters: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.random((images, *grid, filters)) < rng.choice([0, 0.05, 0.5, 1], (images, 1, 1, 1))
+
+
+@given(problem=problems)
+def test_unpacking_inverts_packing(problem: tuple) -> None:
+    bits = draw_bits(*problem)
+    packed = collect_binary_activations([bits.astype(np.float32)], np.full(bits.shape[-1], 0.5))
+    np.testing.assert_array_equal(packed.unpack(), bits)
+    np.testing.assert_array_equal(packed.packed, pack_activations(bits).packed)
+    assert (len(packed), packed.grid, packed.filters) == (len(bits), bits.shape[1:3], bits.shape[3])
+
+
+@given(problem=problems)
+def test_entries_are_exactly_the_active_ones(problem: tuple) -> None:
+    bits = draw_bits(*problem)
+    entries = pack_activations(bits).active_entries()
+    images, height, width, filters = bits.shape
+    assert entries.position.shape[1] % ENTRY_BLOCK == 0
+    rebuilt = np.zeros((images, height * width, filters), int)
+    for image, count in enumerate(entries.count):
+        np.add.at(
+            rebuilt[image], (entries.position[image, :count], entries.filter[image, :count]), 1
+        )
+        assert (entries.position[image, count:] == height * width).all()  # out of range: padding
+        assert (entries.filter[image, count:] == 0).all()
+    np.testing.assert_array_equal(rebuilt.reshape(bits.shape), bits.astype(int))
+
+
+def test_entries_of_more_images_than_are_unpacked_at_once() -> None:
+    rng = np.random.default_rng(0)
+    bits = rng.random((2 * UNPACKED_AT_ONCE + 3, 1, 2, 3)) < 0.4
+    entries = pack_activations(bits).active_entries()
+    np.testing.assert_array_equal(entries.count, bits.sum(axis=(1, 2, 3)))
+    last = entries.count[-1]
+    position, filter_ = np.nonzero(bits[-1].reshape(2, 3))
+    np.testing.assert_array_equal(entries.position[-1, :last], position)
+    np.testing.assert_array_equal(entries.filter[-1, :last], filter_)
+
+
+def test_comparison_is_strict() -> None:
+    batch = np.array([0.0, 1.0, np.nextafter(np.float32(1), np.float32(2))], np.float32)
+    active = collect_binary_activations([batch.reshape(1, 1, 3, 1)], np.ones(1, np.float32))
+    assert active.unpack().ravel().tolist() == [False, False, True]
+
+
+def test_batches_follow_one_another() -> None:
+    maps = np.random.default_rng(0).normal(size=(7, 3, 2, 9)).astype(np.float32)
+    thresholds = np.linspace(-1, 1, 9).astype(np.float32)
+    whole = collect_binary_activations([maps], thresholds)
+    parts = collect_binary_activations([maps[:3], maps[3:4], maps[4:]], thresholds)
+    np.testing.assert_array_equal(parts.packed, whole.packed)
+    np.testing.assert_array_equal(whole.unpack(slice(2, 4)), maps[2:4] > thresholds)
+    np.testing.assert_array_equal(whole.unpack(np.array([6, 0])), maps[[6, 0]] > thresholds)
+
+
+def test_layer_without_spatial_extent() -> None:
+    with pytest.raises(Net2VecError, match=r"shape \(4, 10\) have no spatial extent"):
+        collect_binary_activations([np.zeros((4, 10), np.float32)], np.zeros(10, np.float32))
+
+
+def test_another_number_of_filters_than_thresholds() -> None:
+    with pytest.raises(Net2VecError, match="8 filters in the activations, but 9 thresholds"):
+        collect_binary_activations([np.zeros((2, 3, 3, 8), np.float32)], np.zeros(9, np.float32))
+
+
+def test_no_activations() -> None:
+    with pytest.raises(Net2VecError, match="no activations"):
+        collect_binary_activations([], np.zeros(3, np.float32))
+
+
+def test_nothing_active_is_a_valid_state() -> None:
+    nothing = BinaryActivations(np.zeros((3, 4, 1), np.uint8), (2, 2), 5)
+    entries = nothing.active_entries()
+    assert entries.count.tolist() == [0, 0, 0]
+    assert entries.position.shape == (3, ENTRY_BLOCK)
+    assert not nothing.unpack().any()
