@@ -8,7 +8,8 @@ Single filters: ours counts all concepts of the dataset; torch, which upsamples 
 the original does, is timed on a few of them and scaled by the number of (concept, image) pairs.
 Time: 1,402 images × 24 concepts × 112 filters, 30 epochs, 3 rounds take about 15 minutes on 2 CPU
 cores, nearly all of it in torch; --concepts, --epochs and --rounds make it shorter.
-Expected on 2 x86 cores: training at least 8 times, single filters at least 50 times faster.
+Expected on 2 x86 cores: training about 9 times faster with 11 concepts and 7 times with 3, since
+few concepts fill the steps less; single filters about 100 times.
 """
 
 from __future__ import annotations
@@ -234,7 +235,7 @@ def main(flags: ComparisonFlags) -> None:
     lines = [
         ", ".join(f"{name} {value}" for name, value in machine.items()),
         f"{binary.filters} filters on {binary.grid}, masks {masks.segmentation_size}; "
-        f"medians of {flags.rounds} rounds; µs are per (concept, image) pair",
+        f"rounds: {flags.rounds}, medians; µs are per (concept, image) pair",
         f"largest difference of a weight: {difference:.1e} (limit {WEIGHT_TOLERANCE:.0e}); "
         f"single-filter counts that differ: {differing}",
     ]
