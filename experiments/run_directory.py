@@ -21,11 +21,12 @@ from typing import Any
 import jax
 import numpy as np
 
+import net2vec_jax
 from net2vec_jax.errors import Net2VecError
 
 RUN_FILE = "run.json"
 PARTIAL = ".partial"
-_PACKAGES = ("net2vec_jax", "jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
 
 
 class RunDirectory:
@@ -47,6 +48,7 @@ class RunDirectory:
             contents, or cannot be written.
         """
         self.path = Path(path)
+        self._accounted = 0.0  # seconds of all stages so far
         identity = json.loads(json.dumps(identity))  # tuples become lists, as they are read back
         run_file = self.path / RUN_FILE
         try:
@@ -86,10 +88,12 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage; the timing is recorded when it ends well."""
-        start = time.perf_counter()
+        """Time a stage, less the stages inside it; recorded when it ends well."""
+        start, accounted = time.perf_counter(), self._accounted
         yield
-        self._record["timings"][name] = round(time.perf_counter() - start, 3)
+        own = time.perf_counter() - start - (self._accounted - accounted)
+        self._accounted += own
+        self._record["timings"][name] = round(own, 3)
         self._save()
 
     def record_skipped(self, reasons: Mapping[str, str]) -> None:
@@ -145,7 +149,11 @@ def _check_identity(path: Path, before: Mapping[str, Any], now: Mapping[str, Any
 
 
 def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version(), "backend": jax.default_backend()}
+    versions = {
+        "net2vec_jax": net2vec_jax.__version__,
+        "python": platform.python_version(),
+        "backend": jax.default_backend(),
+    }
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)

@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from net2vec_jax.networks.zoo import LoadedNetwork
 from tqdm import tqdm
 
 from experiments.embedding_store import load_tree, save_tree
@@ -25,6 +24,7 @@ from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.data.masks import ConceptMasks, collect_concept_masks
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.metrics import Overlap, bootstrap_set_iou, set_iou
+from net2vec_jax.networks.zoo import LoadedNetwork
 from net2vec_jax.probes.heads import Heads, make_full_heads, make_subset_heads
 from net2vec_jax.probes.segmentation import evaluate_segmentation, train_segmentation
 from net2vec_jax.probes.single_filter import probe_single_filters
@@ -205,11 +205,16 @@ class SegmentationRun:
         if heads is None:
             return None
         name = "filter subsets" if subsets else "embeddings"
-        with tqdm(total=self.training.epochs, desc=name, unit="epoch", leave=False) as bar:
+        with tqdm(total=self.training.epochs, desc=name, unit="epoch", leave=False, delay=1) as bar:
+
+            def show(_: int, weights: jax.Array) -> None:
+                weights.block_until_ready()  # or the bar would run ahead of the device
+                bar.update()
+
+            key = jax.random.key(self.flags.seed)
             result = train_segmentation(
-                heads, self.binary, self.masks, self.training,
-                key=jax.random.key(self.flags.seed), on_epoch=lambda *_: bar.update(),
-            )  # fmt: skip
+                heads, self.binary, self.masks, self.training, key=key, on_epoch=show
+            )
         return result.weights, result.loss
 
     def _evaluate(self) -> None:

@@ -143,7 +143,9 @@ def collect_concept_masks(
 
     pairs = []
     decoded = map_in_order(pack, range(len(dataset)), workers=workers)
-    bar = tqdm(decoded, "labels", len(dataset), unit="image", disable=not progress, leave=False)
+    bar = tqdm(
+        decoded, "labels", len(dataset), unit="image", disable=not progress, leave=False, delay=1
+    )
     for image, found in enumerate(bar):
         pairs.extend((place, image, *rest) for place, *rest in found)
     pairs.sort(key=lambda pair: pair[:2])
