@@ -142,10 +142,15 @@ def store_activations(
       The finished stores; all appear at the end or none.
     """
     writers: dict[str, ActivationWriter] = {}
-    for batch in batches:
-        for layer, values in batch.items():
-            if layer not in writers:
-                shape = (images, *values.shape[1:])
-                writers[layer] = ActivationWriter(directories[layer], shape, origins[layer])
-            writers[layer].write(values)
+    try:
+        for batch in batches:
+            for layer, values in batch.items():
+                if layer not in writers:
+                    shape = (images, *values.shape[1:])
+                    writers[layer] = ActivationWriter(directories[layer], shape, origins[layer])
+                writers[layer].write(values)
+    except BaseException:
+        for writer in writers.values():
+            writer.abandon()
+        raise
     return {layer: writer.finish() for layer, writer in writers.items()}

@@ -99,7 +99,8 @@ class ActivationWriter:
         """Begin a store of activations of `shape` [N, h, w, K] or [N, K] in `directory`."""
         self._directory = Path(directory)
         self._partial = self._directory.with_name(self._directory.name + ".partial")
-        shutil.rmtree(self._partial, ignore_errors=True)
+        if self._partial.exists():  # left by a run that was killed
+            shutil.rmtree(self._partial)
         self._partial.mkdir(parents=True)
         self._origin = dict(origin)
         chunk = (min(CHUNK_IMAGES, shape[0]), *shape[1:])
@@ -117,6 +118,12 @@ class ActivationWriter:
         future.copy.result()
         self._pending = [write for write in self._pending if not write.done()] + [future]
         self._written = end
+
+    def abandon(self) -> None:
+        """Give up: wait for writes under way, so that none lands later, and remove all."""
+        for write in self._pending:
+            write.exception()
+        shutil.rmtree(self._partial)
 
     def finish(self) -> ActivationStore:
         """Wait for all writes and move the store to its place.

@@ -1,0 +1,231 @@
+"""The segmentation script end to end, on small images: tables, resuming, and refusing bad input."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import segmentation, segmentation_run
+from experiments.script import run_script
+from experiments.segmentation_flags import SegmentationFlags
+from experiments.segmentation_run import SegmentationRun
+from net2vec_jax.data.broden import BrodenDataset
+from net2vec_jax.data.broden_writer import write_broden
+from net2vec_jax.data.dataset import ImageLabels, LabelledImage
+from net2vec_jax.errors import Net2VecError
+from net2vec_jax.networks.zoo import load_network
+
+HEADERS = {
+    "concepts.csv": "number,name,category,train_images,val_images,train_coverage",
+    "thresholds.csv": "filter,threshold",
+    "single_filter.csv": "concept,category,best_filter,train_iou,val_iou",
+    "segmentation.csv": (
+        "concept,category,filters,train_iou,val_iou,val_iou_low,val_iou_high,alpha"
+    ),
+}
+NAMES = {1: "left", 2: "bright", 3: "rare", 4: "outside-s"}
+
+
+def draw_example(index: int) -> LabelledImage:
+    """64×64 noise with a bright patch; "rare" is on val images only."""
+    rng = np.random.default_rng(index)
+    image = rng.integers(0, 120, (64, 64, 3), dtype=np.uint8)
+    top, left = 2 * rng.integers(0, 16, 2)
+    image[top : top + 24, left : left + 24] += 120
+    plane = np.zeros((1, 32, 32), np.int32)
+    plane[0, :, :10] = 1
+    plane[0, top // 2 : top // 2 + 12, left // 2 : left // 2 + 12] = 2
+    split = "train" if index < 8 else "val"
+    if split == "val":
+        plane[0, -3:, -3:] = 3
+    labels = ImageLabels({"object": plane}, {"scene": (4,)})
+    return LabelledImage(f"small/{index}.jpg", split, image, labels)
+
+
+@pytest.fixture(scope="module")
+def dataset_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("data") / "small"
+    write_broden(directory, map(draw_example, range(12)), NAMES)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def network():
+    return load_network("efficientnet_lite0")
+
+
+def make_flags(dataset: Path, out: Path, **changes) -> SegmentationFlags:
+    flags = SegmentationFlags(
+        str(dataset), "efficientnet_lite0", "block1", out, epochs=3, images_per_batch=8,
+        filters=(1, 4), quantile=0.05, learning_rate=1e-3, bootstrap_samples=50,
+    )  # fmt: skip
+    return dataclasses.replace(flags, **changes)
+
+
+def run(flags: SegmentationFlags, network) -> SegmentationRun:
+    done = SegmentationRun(flags, BrodenDataset(flags.dataset), network)
+    done.finish()
+    return done
+
+
+@pytest.fixture(scope="module")
+def finished(dataset_directory: Path, network, tmp_path_factory) -> SegmentationRun:
+    return run(make_flags(dataset_directory, tmp_path_factory.mktemp("run") / "out"), network)
+
+
+def read_results(directory: Path) -> dict[str, str]:
+    return {name: (directory / name).read_text() for name in HEADERS}
+
+
+def test_tables_have_the_documented_columns(finished: SegmentationRun) -> None:
+    for name, header in HEADERS.items():
+        assert (finished.run / name).read_text().splitlines()[0] == header, name
+    rows = finished.run.read_table("segmentation.csv")
+    assert {row["filters"] for row in rows} == {"all", "1", "4"}
+    for row in rows:
+        low, value, high = (float(row[f"val_iou{end}"]) for end in ("_low", "", "_high"))
+        assert 0 <= low <= high <= 1
+        assert 0 <= value <= 1
+    thresholds = finished.run.read_table("thresholds.csv")
+    assert [int(row["filter"]) for row in thresholds] == list(range(finished.store.shape[-1]))
+
+
+def test_concept_without_train_image_is_skipped_and_recorded(finished: SegmentationRun) -> None:
+    listed = {row["name"]: row for row in finished.run.read_table("concepts.csv")}
+    assert listed["rare"]["train_images"] == "0"
+    assert "rare" not in {row["concept"] for row in finished.run.read_table("segmentation.csv")}
+    assert '"rare": "no train image"' in (finished.run / "run.json").read_text()
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "collect_thresholds",
+        "collect_concept_masks",
+        "probe_single_filters",
+        "train_segmentation",
+        "save_tree",
+        "evaluate_segmentation",
+        "bootstrap_set_iou",
+    ],
+)
+def test_a_run_stopped_at_any_stage_resumes_with_the_same_numbers(
+    stage: str, finished: SegmentationRun, network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = dataclasses.replace(finished.flags, out=tmp_path / "out")
+
+    def stop(*_, **__) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(segmentation_run, stage, stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(flags, network)
+    resumed = run(flags, network)
+    assert read_results(resumed.run.path) == read_results(finished.run.path)
+
+
+def test_finished_stages_are_not_computed_again(
+    finished: SegmentationRun, network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished.run.path, tmp_path / "out")
+    for stage in ("collect_layers", "collect_thresholds", "train_segmentation"):
+        monkeypatch.delattr(segmentation_run, stage)
+    run(dataclasses.replace(finished.flags, out=tmp_path / "out"), network)
+
+
+def test_another_configuration_is_refused(finished: SegmentationRun, network) -> None:
+    before = read_results(finished.run.path)
+    with pytest.raises(Net2VecError, match=r"another run \(seed: 0 there, 7 now\)"):
+        run(dataclasses.replace(finished.flags, seed=7), network)
+    assert read_results(finished.run.path) == before
+
+
+def test_a_directory_with_other_contents_is_refused(
+    dataset_directory: Path, network, tmp_path: Path
+) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(Net2VecError, match=r"no run wrote \(thesis\.tex\)"):
+        run(make_flags(dataset_directory, tmp_path), network)
+
+
+def test_activations_of_another_origin_are_not_reused(
+    finished: SegmentationRun, network, tmp_path: Path
+) -> None:
+    flags = dataclasses.replace(
+        finished.flags, out=tmp_path / "out", activations=finished.run / "activations",
+        preprocessing="imagenet",
+    )  # fmt: skip
+    with pytest.raises(Net2VecError, match="another preprocessing: 'own', not 'imagenet'"):
+        run(flags, network)
+
+
+def test_results_of_a_concept_do_not_depend_on_the_others(
+    finished: SegmentationRun, network, tmp_path: Path
+) -> None:
+    flags = dataclasses.replace(finished.flags, out=tmp_path / "out", concepts=("bright",))
+    alone = run(flags, network).run.read_table("segmentation.csv")
+    together = [
+        row for row in finished.run.read_table("segmentation.csv") if row["concept"] == "bright"
+    ]
+    for one, other in zip(alone, together, strict=True):
+        assert one["filters"] == other["filters"]
+        # weights agree to about 1e-7; a pixel at the decision boundary may flip
+        assert float(one["val_iou"]) == pytest.approx(float(other["val_iou"]), abs=1e-3)
+
+
+def test_reference_code_differs_from_paper_where_it_should(
+    dataset_directory: Path, tmp_path: Path
+) -> None:
+    paper = make_flags(dataset_directory, tmp_path)
+    legacy = dataclasses.replace(paper, preset="reference_code")
+    assert paper.training().batch_size == 64
+    assert legacy.training().batch_size == 16
+    assert legacy.training().legacy_single_image_scale
+    assert (paper.resolve_preprocessing(), legacy.resolve_preprocessing()) == (
+        "own",
+        "reference_code",
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"--network": "efficientnet"}, "unknown network 'efficientnet'; did you mean"),
+        ({"--layer": "block99"}, "unknown layer 'block99'; did you mean"),
+        ({"--concepts": "brigt"}, "unknown concept 'brigt'; did you mean 'bright'"),
+        ({"--dataset": "nowhere"}, "there is no dataset 'nowhere'"),
+        ({"--weights": "missing.pth"}, "missing.pth"),
+        ({"--filters": "1000"}, "--filters must lie in 1"),
+        ({"--quantile": "2"}, "quantile must lie between 0 and 1"),
+    ],
+)
+def test_bad_arguments_exit_with_one_message(
+    changes: dict[str, str], message: str, dataset_directory: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
+    arguments = {
+        "--dataset": str(dataset_directory), "--network": "efficientnet_lite0",
+        "--layer": "block1", "--out": str(tmp_path / "out"),
+    } | changes  # fmt: skip
+    flat = [text for pair in arguments.items() for text in pair]
+    monkeypatch.setattr(sys, "argv", ["segmentation", *flat])
+    with pytest.raises(SystemExit) as stopped:
+        run_script(segmentation.main, SegmentationFlags, "probe")
+    assert stopped.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    assert message in lines[0]
+
+
+def test_csv_tables_parse_with_the_standard_reader(finished: SegmentationRun) -> None:
+    for name, header in HEADERS.items():
+        with (finished.run / name).open(newline="") as file:
+            rows = list(csv.reader(file))
+        assert {len(row) for row in rows} == {len(header.split(","))}
