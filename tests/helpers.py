@@ -67,27 +67,30 @@ def make_random_problem(
     filters: int = 11,
     grid: tuple[int, int] = (4, 3),
     segmentation_size: tuple[int, int] = (13, 10),
-    density: float = 0.15,
+    density: float = 0.12,
 ) -> tuple[BinaryActivations, ConceptMasks]:
     """Random binary activations and masks; every concept has train and val images.
 
-    Concepts have different numbers of images, image 0 has no active filter, and the masks are
-    coarse blocks, so that a filter can predict them.
+    How many images of each split a concept has depends on the sizes alone, so that problems of the
+    same sizes share compiled programs; which images, masks and activations depends on the seed.
+    Image 0 has no active filter and shows every concept. The masks are coarse blocks.
     """
     rng = np.random.default_rng(seed)
     bits = rng.random((images, *grid, filters)) < density
     bits[0] = False
-    is_val = rng.random(images) < 0.35
-    is_val[:2], is_val[-2:] = False, True
-    height, width = segmentation_size
+    train = min(-(-images * 2 // 3), images - 1)
+    is_val = np.arange(images) >= train
+    rows = np.arange(segmentation_size[0]) * grid[0] // segmentation_size[0]
+    columns = np.arange(segmentation_size[1]) * grid[1] // segmentation_size[1]
     marked = {}
     for concept in range(concepts):
-        present = rng.random(images) < rng.uniform(0.3, 0.9)
-        present[[0, -1]] = True
-        for image in np.flatnonzero(present):
+        share = 0.9 - 0.6 * concept / max(concepts - 1, 1)
+        shown = [0, *rng.choice(np.arange(1, train), int(share * (train - 1)), replace=False)]
+        shown += rng.choice(
+            np.arange(train, images), max(1, int(share * (images - train))), replace=False
+        ).tolist()
+        for image in shown:
             coarse = rng.random(grid) < 0.3
-            rows = np.arange(height) * grid[0] // height
-            columns = np.arange(width) * grid[1] // width
             marked[concept, int(image)] = coarse[np.ix_(rows, columns)]
     return pack_activations(bits), make_masks(is_val, marked, concepts)
 
@@ -141,3 +144,50 @@ class ListDataset:
 
     def labels(self, index: int) -> ImageLabels:
         return self._labels[index]
+
+
+def train_by_loop(
+    weights: np.ndarray,
+    mask: np.ndarray,
+    concept: int,
+    activations: BinaryActivations,
+    masks: ConceptMasks,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float = 1e-4,
+    momentum: float = 0.9,
+    loss: str = "linear",
+    legacy_single_image_scale: bool = False,
+) -> tuple[np.ndarray, list[float]]:
+    """Train one head as reference spec 5.2–5.7 says, in float64, batch by batch.
+
+    Returns:
+      (weights [K], mean loss over the images of each epoch).
+    """
+    pairs = np.flatnonzero((masks.pair_concept == concept) & ~masks.pair_is_val)
+    bits = activations.unpack(masks.pair_image[pairs]).transpose(0, 3, 1, 2).astype(float)
+    maps = upsample_by_loop(bits, masks.segmentation_size)  # [n, K, Y, X]
+    targets = masks.unpack(pairs).astype(float)
+    alpha = 1 - np.mean([target.mean() for target in targets])
+    positive, negative = (alpha, 1 - alpha) if alpha != 0 else (1.0, 1.0)
+    weights, velocity, losses = weights.astype(float) * mask, None, []
+    for _ in range(epochs):
+        total = 0.0
+        for start in range(0, len(pairs), batch_size):
+            x, t = maps[start : start + batch_size], targets[start : start + batch_size]
+            p = 1 / (1 + np.exp(-np.einsum("nkyx,k->nyx", x, weights)))
+            if loss == "linear":
+                total -= (positive * t * p + negative * (1 - t) * (1 - p)).sum()
+                dz = -(positive * t - negative * (1 - t)) * p * (1 - p)
+            else:
+                total -= (positive * t * np.log(p) + negative * (1 - t) * np.log(1 - p)).sum()
+                dz = -(positive * t * (1 - p) - negative * (1 - t) * p)
+            divisor = len(x)
+            if divisor == 1 and legacy_single_image_scale:
+                divisor = masks.segmentation_size[0]
+            gradient = np.einsum("nyx,nkyx->k", dz, x) / divisor * mask
+            velocity = gradient if velocity is None else momentum * velocity + gradient
+            weights = weights - learning_rate * velocity
+        losses.append(total / len(pairs))
+    return weights, losses
