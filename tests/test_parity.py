@@ -2,8 +2,8 @@
 
 The goldens were made by the original code with torch's activations (their README measures what
 rounding does to them); ours come from our own network with `imagenet` preprocessing. Activations
-agree to about 4e-6 of the largest, so where one lies that near to its threshold its bit may flip: on
-one machine 2 of 30.8 million did. A flipped bit on a train image moves the weights of its filter
+agree to about 4e-6 of the largest, so where one lies that near to its threshold its bit may flip:
+on one machine 2 of 30.8 million did. A flipped bit on a train image moves the weights of its filter
 (by up to 2e-3 of the largest weight) and no others to speak of. Hence the two-fold tolerances:
 almost all results agree to rounding, the few others to what a flipped bit does.
 """
@@ -30,7 +30,7 @@ from net2vec_jax.probes.segmentation import (
     evaluate_segmentation,
     train_segmentation,
 )
-from net2vec_jax.probes.single_filter import probe_single_filters
+from net2vec_jax.probes.single_filter import SingleFilterCounts, probe_single_filters
 
 OBJECTS = np.arange(11, 22, dtype=np.int32)
 """Positions of the concepts 12 … 22 in the catalog."""
@@ -81,6 +81,12 @@ def assert_almost_all_close(
     """All within `flipped_bit`, and 97 % within `rounding`: a few flipped bits at most."""
     np.testing.assert_allclose(ours, original, rtol=0, atol=flipped_bit)
     assert (np.abs(ours - original) <= rounding).mean() >= 0.97
+
+
+@pytest.fixture(scope="module")
+def single(binary: BinaryActivations, camvid_masks: ConceptMasks) -> SingleFilterCounts:
+    """Every filter with every concept."""
+    return probe_single_filters(binary, camvid_masks)
 
 
 class Trained(NamedTuple):
@@ -181,12 +187,9 @@ def test_single_filter_counts_on_the_originals_activations_are_exact(
     np.testing.assert_array_equal(ours.astype(np.float32), expected)
 
 
-def test_single_filter_set_iou(
-    binary: BinaryActivations, camvid_masks: ConceptMasks, goldens: Path
-) -> None:
+def test_single_filter_set_iou(single: SingleFilterCounts, goldens: Path) -> None:
     golden = np.load(goldens / "block10_single.npz")
-    train_iou, val_iou = probe_single_filters(binary, camvid_masks).set_iou()
-    for ours, name in zip((train_iou, val_iou), ("set_train_ious", "set_val_ious"), strict=True):
+    for ours, name in zip(single.set_iou(), ("set_train_ious", "set_val_ious"), strict=True):
         # Counts are exact but for flipped bits; the original stores float32.
         assert_almost_all_close(ours, golden[name][1:], rounding=1e-8, flipped_bit=5e-4)
 
@@ -236,11 +239,14 @@ def test_set_iou_of_the_embeddings(
 
 
 def test_embeddings_beat_the_best_single_filter(
-    trained: Trained, binary: BinaryActivations, camvid_masks: ConceptMasks
+    trained: Trained,
+    single: SingleFilterCounts,
+    resolved: BinaryActivations,
+    camvid_masks: ConceptMasks,
 ) -> None:
-    _, val_iou = evaluate(trained.result.weights, trained.heads, binary, camvid_masks)
-    _, _, single = probe_single_filters(binary, camvid_masks).choose_best()
-    assert (val_iou > single[OBJECTS]).sum() >= 10
+    _, val_iou = evaluate(trained.result.weights, trained.heads, resolved, camvid_masks)
+    _, _, best = single.choose_best()
+    assert (val_iou > best[OBJECTS]).sum() >= 10
 
 
 def test_filter_subsets(
