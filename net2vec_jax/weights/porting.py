@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -212,9 +213,8 @@ def port_weights(
         (
             parameters[path],
             leaves[parameters[path]].replace(
-                np.ascontiguousarray(
-                    rule.layout.convert(*(weights[key] for key in rule.keys)), np.float32
-                )
+                # A copy: the array may be a view of a file that changes.
+                jnp.array(rule.layout.convert(*(weights[key] for key in rule.keys)), jnp.float32)
             ),
         )
         for path, rule in rules.items()
