@@ -1,0 +1,47 @@
+"""Preprocessing against its formulas."""
+
+import jax
+import numpy as np
+import pytest
+
+from net2vec_jax.errors import Net2VecError
+from net2vec_jax.networks.preprocessing import (
+    CENTRED,
+    MODES,
+    find_preprocessing,
+    preprocess,
+)
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3), np.uint8)
+
+
+def test_imagenet_agrees_with_torchvision():
+    mean = np.array([0.485, 0.456, 0.406], np.float32)
+    deviation = np.array([0.229, 0.224, 0.225], np.float32)
+    expected = (IMAGES.astype(np.float32) / np.float32(255) - mean) / deviation
+    # Values up to 2.7, a few roundings of float32 apart.
+    np.testing.assert_allclose(preprocess(IMAGES, "imagenet"), expected, rtol=0, atol=1e-6)
+
+
+def test_reference_code_divides_all_channels_alike():
+    expected = (IMAGES - np.array([124.6901, 118.6897, 109.5388])) / (255 * 0.224)
+    np.testing.assert_allclose(preprocess(IMAGES, "reference_code"), expected, atol=1e-6)
+
+
+def test_own_is_the_networks():
+    expected = (IMAGES.astype(np.float32) - 127) / 128
+    np.testing.assert_array_equal(preprocess(IMAGES, "own", CENTRED), expected)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_presets_are_static_arguments_of_jit(mode):
+    preset = find_preprocessing(mode, CENTRED)
+    found = jax.jit(lambda images, preset: preset(images), static_argnums=1)(IMAGES, preset)
+    assert found.dtype == np.float32
+    # A compiled division may be a product with the reciprocal.
+    np.testing.assert_allclose(found, preprocess(IMAGES, mode, CENTRED), rtol=0, atol=1e-6)
+
+
+def test_unknown_modes_are_refused():
+    with pytest.raises(Net2VecError, match="unknown preprocessing 'imagnet'; did you mean"):
+        preprocess(IMAGES, "imagnet")
