@@ -30,7 +30,14 @@ MAKERS: Mapping[str, Callable[[np.random.Generator, bool], list[Piece]]] = {
 """Object → the function that makes its pieces."""
 
 # The widest extent of a thing left or right of its middle, in units of its height.
-_HALF_WIDTHS = {"house": 0.7, "car": 1.25, "bicycle": 0.9, "mountain": 1.05, "fish": 0.9}
+_HALF_WIDTHS = {
+    "table": 0.85,
+    "house": 0.7,
+    "car": 1.25,
+    "bicycle": 0.9,
+    "mountain": 1.05,
+    "fish": 0.9,
+}
 
 # Standard deviation of a thing's tilt, in radians.
 _TILTS = {

@@ -228,6 +228,16 @@ def test_what_is_painted_later_hides_labels_below():
         np.testing.assert_array_equal(planes[category][0], plane)
 
 
+def test_labels_are_sampled_at_the_cell_centres():
+    # Cell 10 covers canvas pixels 40..43; its centre is the corner before pixel 42.
+    for left, first_cell in ((41, 10), (42, 10), (43, 11)):
+        canvas = Canvas()
+        coat = Paint((250, 220, 60), rimmed=False)
+        canvas.paint(np.random.default_rng(0), [square(left, left, 90, 90)], coat, "sun")
+        rows, columns = np.nonzero(canvas.planes()["object"][0])
+        assert (rows.min(), columns.min()) == (first_cell, first_cell)
+
+
 def test_the_picture_shows_each_paint_where_its_label_is():
     canvas, rng = Canvas(), np.random.default_rng(0)
     canvas.paint(rng, [square(0, 0, 448, 448)], Paint((20, 20, 20), rimmed=False), "sky")
