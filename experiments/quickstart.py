@@ -5,8 +5,9 @@
 Draws the built-in scenes, ports EfficientNet-Lite0's ImageNet weights, probes the layers block10
 and head, prints what single filters and embeddings reach on the val split, and draws one figure.
 Time: about two minutes on 2 CPU cores, with 800 images. Needs no internet connection.
-Expected: embeddings beat the best single filter clearly in every category but textures and scenes,
-whose masks are whole images.
+Expected: embeddings beat the best single filter by far on average for colours, objects and
+materials; small parts with few images gain little in 30 epochs of the paper's linear loss. Masks of
+scenes and textures are whole images: their IoU says that the label is found, not where.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from net2vec_jax.networks.zoo import load_network
 from rich.console import Console
 from rich.table import Table
 
@@ -24,8 +24,13 @@ from experiments.script import open_dataset, run_script
 from experiments.segmentation_flags import SegmentationFlags
 from experiments.segmentation_run import SegmentationRun, collect_layers
 from net2vec_jax.data.concepts import CATEGORIES
+from net2vec_jax.networks.zoo import load_network
 
 NETWORK = "efficientnet_lite0"
+BATCH_SIZE = 16
+"""A quarter of the preset's: many concepts have under 64 train images and would take few steps."""
+WHOLE_IMAGE = ("scene", "texture")
+"""Categories whose masks are whole images, so that their IoU is no segmentation skill."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +120,7 @@ def tabulate_gains(scores: list[Score], count: int = 10) -> Table:
         table.add_column(column)
     for column in ("best single filter", "embedding", "gain"):
         table.add_column(column, justify="right")
-    masked = [score for score in scores if score.category not in ("scene", "texture")]
+    masked = [score for score in scores if score.category not in WHOLE_IMAGE]
     for score in sorted(masked, key=lambda score: -score.gain)[:count]:
         table.add_row(
             score.concept,
@@ -142,6 +147,7 @@ def main(flags: QuickstartFlags) -> None:
                 layer=layer,
                 out=flags.out / layer,
                 epochs=flags.epochs,
+                batch_size=BATCH_SIZE,
                 activations=flags.out / "activations",
             ),
             dataset,
@@ -174,7 +180,7 @@ def draw_figures(scores: list[Score], out: Path) -> list[Path]:
         np.array([score.single for score in shown]),
         np.array([score.embedding for score in shown]),
         [score.category for score in shown],
-        names=[score.concept for score in shown],
+        names=["" if score.category in WHOLE_IMAGE else score.concept for score in shown],
         title=f"EfficientNet-Lite0, {layer}: {len(shown)} concepts",
     )
     paths = [out / f"single_against_embedding.{kind}" for kind in ("png", "pdf")]

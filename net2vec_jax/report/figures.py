@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from net2vec_jax.data.concepts import CATEGORIES
@@ -32,7 +33,7 @@ def plot_single_against_embedding(
     *,
     names: Sequence[str] = (),
     title: str = "",
-    labelled: int = 6,
+    labelled: int = 12,
 ) -> Figure:
     """Scatter of each concept's best single filter against its embedding.
 
@@ -40,7 +41,8 @@ def plot_single_against_embedding(
       single: val set IoU of the best single filter, [C], in [0, 1].
       embedding: val set IoU of the embedding, [C], in [0, 1].
       categories: category of each concept.
-      names: names of the concepts; those that gain most are written beside their points.
+      names: names of the concepts, or empty strings; those that gain most are written beside
+        their points.
       title: of the figure.
       labelled: how many concepts are named.
 
@@ -48,14 +50,11 @@ def plot_single_against_embedding(
       The figure; above the diagonal several filters encode a concept better than one.
     """
     single, embedding = np.asarray(single), np.asarray(embedding)
-    figure = Figure(figsize=(6.2, 5.4), layout="constrained")
+    figure = Figure(figsize=(7.2, 5.0), layout="constrained")
     axes = figure.add_subplot()
-    top = 1.05 * max(float(np.max(embedding, initial=0)), float(np.max(single, initial=0)), 0.01)
-    axes.plot([0, top], [0, top], color="#999999", linewidth=1, zorder=1)
-    axes.annotate(
-        "equal", (top * 0.93, top * 0.93), rotation=45, rotation_mode="anchor",
-        xytext=(2, 3), textcoords="offset points", ha="right", color="#777777", fontsize=9,
-    )  # fmt: skip
+    right, top = (1.08 * max(float(np.max(x, initial=0)), 0.01) for x in (single, embedding))
+    end = min(right, top)
+    axes.plot([0, end], [0, end], color="#999999", linewidth=1, zorder=1, label="equal")
     present = [c for c in CATEGORIES if c in categories]
     present += sorted(set(categories) - set(CATEGORIES))
     for category in present:
@@ -65,30 +64,32 @@ def plot_single_against_embedding(
             single[chosen], embedding[chosen], s=34, color=color, marker=marker, alpha=0.85,
             linewidths=0.4, edgecolors="white", label=f"{category} ({chosen.sum()})", zorder=2,
         )  # fmt: skip
-    if len(names):
-        _name_points(axes, single, embedding, names, labelled)
     axes.set(
         xlabel="best single filter, set IoU on val", ylabel="embedding, set IoU on val",
-        xlim=(-0.01 * top, top), ylim=(-0.01 * top, top), title=title,
+        xlim=(-0.02 * right, right), ylim=(-0.02 * top, top), title=title,
     )  # fmt: skip
-    axes.set_aspect("equal")
+    if len(names):
+        _name_points(axes, single, embedding, names, labelled)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), title="category")
     return figure
 
 
-def _name_points(axes, single: np.ndarray, embedding: np.ndarray, names, count: int) -> None:
+def _name_points(
+    axes: Axes, single: np.ndarray, embedding: np.ndarray, names: Sequence[str], count: int
+) -> None:
     """Name the concepts that gain most, skipping those whose names would overlap."""
-    spread = 0.045 * max(axes.get_ylim()[1], 1e-9)
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     taken: list[tuple[float, float]] = []
     for place in np.argsort(single - embedding, kind="stable"):
         x, y = float(single[place]), float(embedding[place])
-        near = any(abs(y - other) < spread and abs(x - side) < 6 * spread for side, other in taken)
-        if not near:
+        near = any(
+            abs(y - other) < 0.045 * (top - bottom) and abs(x - side) < 0.3 * (right - left)
+            for side, other in taken
+        )
+        if names[place] and not near and len(taken) < count:
             taken.append((x, y))
             axes.annotate(
                 names[place], (x, y), xytext=(6, 0), textcoords="offset points", va="center",
                 fontsize=8, color="#333333",
             )  # fmt: skip
-        if len(taken) == count:
-            break
