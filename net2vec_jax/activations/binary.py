@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from functools import cached_property
 
 import numpy as np
 
@@ -57,6 +58,7 @@ class BinaryActivations:
         bits = np.unpackbits(self.packed[images], axis=-1, count=self.filters, bitorder="little")
         return bits.reshape(-1, *self.grid, self.filters).astype(bool)
 
+    @cached_property
     def active_entries(self) -> ActiveEntries:
         """The active entries of every image, ordered by position and then filter."""
         found = [np.zeros((3, 0), np.int64)]

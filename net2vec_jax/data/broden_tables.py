@@ -17,6 +17,8 @@ from net2vec_jax.errors import Net2VecError
 
 SIZE_COLUMNS = ("ih", "iw", "sh", "sw")
 INDEX_COLUMNS = ("image", "split", *SIZE_COLUMNS)
+LARGEST_NUMBER = 2**16 - 1
+"""A plane stores R + 256·G."""
 LABEL_COLUMNS = ("number", "name", "category")
 _CATEGORY_COUNT = re.compile(r"^\s*(.+?)\s*\(\s*(\d+)\s*\)\s*$")
 
@@ -90,18 +92,22 @@ def read_index(path: Path) -> tuple[tuple[str, ...], list[BrodenRow]]:
             numbers = tuple(int(e) for e in elements if re.fullmatch(r"[0-9]{1,9}", e))
             names = tuple(e for e in elements if not re.fullmatch(r"[0-9]{1,9}", e))
             for name in names:
-                _check_inside(name, where)
+                check_inside(name, where)
             if names:
                 planes[category] = names
             if numbers:
                 whole_image[category] = numbers
-        _check_inside(cells["image"], where)
+        check_inside(cells["image"], where)
         rows.append(BrodenRow(line, cells["image"], cells["split"], sizes, planes, whole_image))
     return categories, rows
 
 
-def _check_inside(name: str, where: str) -> None:
-    """A path of index.csv may not lead out of images/."""
+def check_inside(name: str, where: str) -> None:
+    """Refuse a path that leads out of images/.
+
+    Raises:
+      Net2VecError: it does; the message begins with `where`.
+    """
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
         raise Net2VecError(f"{where}: {name!r} is not a path below images/")
@@ -123,8 +129,8 @@ def read_catalog(path: Path, categories: Sequence[str]) -> ConceptCatalog:
         number = _whole_number(row["number"], where)
         if number == 0:
             continue  # the unlabelled background, which some tables list
-        if number >= 2**16:
-            raise Net2VecError(f"{where}: label numbers go up to 65535 (R + 256·G), not {number}")
+        if number > LARGEST_NUMBER:
+            raise Net2VecError(f"{where}: label numbers go up to {LARGEST_NUMBER}, not {number}")
         if number in concepts:
             raise Net2VecError(f"{where}: label number {number} occurs twice")
         counts: dict[str, int] = {}

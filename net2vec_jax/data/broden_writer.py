@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from net2vec_jax.data.broden_tables import LARGEST_NUMBER, check_inside
 from net2vec_jax.data.concepts import CATEGORIES
 from net2vec_jax.data.dataset import LabelledImage
 from net2vec_jax.errors import Net2VecError
@@ -36,7 +37,8 @@ def write_broden(
       names: number → name of every concept that occurs.
 
     Raises:
-      Net2VecError: the directory has contents, a number has no name, or nothing was given.
+      Net2VecError: the directory has contents, a number has no name, a name repeats or leads out
+        of the directory, planes differ in size, or nothing was given.
     """
     directory = Path(directory)
     if directory.exists() and any(directory.iterdir()):
@@ -48,8 +50,19 @@ def write_broden(
     coverage: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
     rows = []
     segmentation_size = None
+    written: set[PurePosixPath] = set()
     for example in examples:
+        stem = PurePosixPath(example.name).with_suffix("")
+        check_inside(example.name, "image name")
+        if stem in written:
+            raise Net2VecError(f"{example.name}: another image of that name was written already")
+        written.add(stem)
         cells, size = _write_example(partial / "images", example, images, coverage)
+        if size and segmentation_size and size != segmentation_size:
+            raise Net2VecError(
+                f"{example.name}: its planes are {size}, those before {segmentation_size}; all "
+                "planes must be of one size"
+            )
         segmentation_size = size or segmentation_size
         rows.append((example, cells))
     if not rows:
@@ -59,7 +72,9 @@ def write_broden(
     unnamed = sorted({n for counts in images.values() for n in counts} - set(names))
     if unnamed:
         raise Net2VecError(f"concept numbers without a name: {unnamed}")
-    ordered = [c for c in CATEGORIES if c in images] + sorted(set(images) - set(CATEGORIES))
+    # A category counts even where its planes mark nothing: the image has data in it.
+    present = {category for _, cells in rows for category in cells}
+    ordered = [c for c in CATEGORIES if c in present] + sorted(present - set(CATEGORIES))
     _write_index(partial / "index.csv", rows, ordered, segmentation_size)
     _write_labels(partial, ordered, images, coverage, names)
     if directory.exists():
@@ -84,6 +99,10 @@ def _write_example(
         for order, plane in enumerate(planes, start=1):
             suffix = f"_{order}" if len(planes) > 1 else ""
             name = f"{path.with_suffix('')}_{category}{suffix}.png"
+            if plane.min() < 0 or plane.max() > LARGEST_NUMBER:
+                raise Net2VecError(
+                    f"{example.name}: concept numbers of a plane go from 0 to {LARGEST_NUMBER}"
+                )
             zero = np.zeros_like(plane)
             pixels = np.stack([plane % 256, plane // 256, zero], axis=-1).astype(np.uint8)
             Image.fromarray(pixels).save(root / name)
@@ -139,14 +158,14 @@ def _write_labels(
 
     label_header = ["number", "name", "category", "frequency", "coverage", "syns"]
     write("label.csv", label_header, map(label_row, numbers))
-    write(
-        "category.csv",
-        ["name", "first", "last", "count", "frequency"],
-        (
-            [c, min(images[c]), max(images[c]), len(images[c]), sum(images[c].values())]
-            for c in categories
-        ),
-    )
+
+    def category_row(category: str) -> list:
+        counts = images[category]
+        ends = [min(counts, default=0), max(counts, default=0)]
+        return [category, *ends, len(counts), sum(counts.values())]
+
+    category_header = ["name", "first", "last", "count", "frequency"]
+    write("category.csv", category_header, map(category_row, categories))
     for category in categories:
         order = sorted(
             images[category], key=lambda n: (-images[category][n], -coverage[category][n])

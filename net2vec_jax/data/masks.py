@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -61,6 +62,7 @@ class ConceptMasks:
         bits = np.unpackbits(self.packed[pairs], axis=-2, count=rows, bitorder="little")
         return bits.astype(bool)
 
+    @cached_property
     def area(self) -> np.ndarray:
         """Pixels of each mask, int64 [P]."""
         return np.bitwise_count(self.packed).sum(axis=(1, 2), dtype=np.int64)
@@ -205,9 +207,9 @@ def _mask_of(
             layers = labels.planes[category] == number
             mask |= layers.any(axis=0)
             pixels += int(layers.sum())
-            listed = labels.whole_image.get(category, ()).count(number)
-            whole |= listed > 0
-            pixels += listed * mask.size
+            if number in labels.whole_image.get(category, ()):
+                whole = True
+                pixels += mask.size
         else:  # only whole-image labels: every pixel, whichever they are (spec 5.3)
             whole = True
             pixels += mask.size

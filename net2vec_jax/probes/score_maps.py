@@ -43,7 +43,7 @@ def place_activations(
         form = "sparse" if jax.default_backend() == "cpu" else "dense"
     if form == "dense":
         return DenseActivations(jnp.asarray(activations.packed))
-    entries = activations.active_entries()
+    entries = activations.active_entries
     return SparseActivations(
         jnp.asarray(entries.position), jnp.asarray(entries.filter), jnp.asarray(entries.count)
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,18 @@ from net2vec_jax.probes.segmentation_model import (
     score_pixels,
     unpack_masks,
 )
+
+
+class UpdateRule(NamedTuple):
+    """What a compiled step depends on; a run of more epochs or another order compiles nothing."""
+
+    loss: Loss
+    learning_rate: float
+    momentum: float
+
+    def make_optimizer(self) -> optax.GradientTransformation:
+        """The optimizer of one head."""
+        return optax.sgd(self.learning_rate, momentum=self.momentum)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,9 +87,9 @@ class SegmentationConfig:
         if self.loss not in ("linear", "bce"):
             raise Net2VecError(f"loss {self.loss!r} is neither 'linear' nor 'bce'")
 
-    def make_optimizer(self) -> optax.GradientTransformation:
-        """The optimizer of one head."""
-        return optax.sgd(self.learning_rate, momentum=self.momentum)
+    def update_rule(self) -> UpdateRule:
+        """What one step depends on."""
+        return UpdateRule(self.loss, self.learning_rate, self.momentum)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -112,7 +125,7 @@ class SegmentationCounts:
 
 @partial(
     jax.jit,
-    static_argnames=("geometry", "config"),
+    static_argnames=("geometry", "update"),
     donate_argnames=("weights", "state"),
 )
 def _train_epoch(
@@ -124,10 +137,10 @@ def _train_epoch(
     class_weights: ClassWeights,
     *,
     geometry: Geometry,
-    config: SegmentationConfig,
+    update: UpdateRule,
 ) -> tuple[Float[Array, "H K"], optax.OptState, Float[Array, " H"]]:
     """One epoch of every head; also the sum of each head's losses over its images."""
-    optimizer = config.make_optimizer()
+    optimizer = update.make_optimizer()
 
     def step(carry: tuple, number: Array) -> tuple[tuple, None]:
         weights, state, total = carry
@@ -137,7 +150,7 @@ def _train_epoch(
             head, scale = schedule.head[index], schedule.scale[index]
             value, gradient = loss_and_gradient(
                 weights, gradient, head, schedule.pair[index], scale, data, class_weights,
-                geometry=geometry, loss=config.loss,
+                geometry=geometry, loss=update.loss,
             )  # fmt: skip
             return gradient, total.at[head].add(jnp.where(scale > 0, value, 0))
 
@@ -182,7 +195,8 @@ def train_segmentation(
       masks: masks of the concepts.
       config: hyperparameters.
       key: PRNG key of the order of images; needed only with `config.shuffle`.
-      on_epoch: called after each epoch with its number from 1 and the weights [H, K].
+      on_epoch: called after each epoch with its number from 1 and the weights [H, K], which the
+        next epoch overwrites: copy what you keep.
 
     Returns:
       Weights after the last epoch, losses and α.
@@ -197,6 +211,8 @@ def train_segmentation(
         )
     if config.shuffle and key is None:
         raise Net2VecError("a PRNG key is needed to shuffle")
+    if not len(heads):
+        raise Net2VecError("there is no head to train: no concept has train and val images")
     data, geometry = place_data(activations, masks, config.form)
     train_pairs = np.flatnonzero(~masks.pair_is_val)
     images, _ = masks.count_images()
@@ -211,7 +227,8 @@ def train_segmentation(
         single_image_divisor=masks.segmentation_size[0] if config.legacy_single_image_scale else 1,
     )
     schedule = build(first[heads.concept], train_pairs)
-    optimizer = config.make_optimizer()
+    update = config.update_rule()
+    optimizer = update.make_optimizer()
     mask = jnp.asarray(heads.filter_mask, jnp.float32)
     weights = jnp.asarray(heads.initial_weights, jnp.float32) * mask
     state = jax.vmap(optimizer.init)(weights)
@@ -221,7 +238,7 @@ def train_segmentation(
             schedule = build(*_shuffled_order(jax.random.fold_in(key, epoch), heads, masks))
         weights, state, total = _train_epoch(
             weights, state, schedule, mask, data, class_weights,
-            geometry=geometry, config=config,
+            geometry=geometry, update=update,
         )  # fmt: skip
         losses.append(total)
         if on_epoch is not None:

@@ -75,7 +75,7 @@ def place_data(
         place_activations(activations, form),
         jnp.asarray(masks.pair_image),
         jnp.asarray(masks.packed),
-        jnp.asarray(masks.area(), jnp.float32),
+        jnp.asarray(masks.area, jnp.float32),
     )
     return data, Geometry(activations.grid, masks.segmentation_size)
 

@@ -116,7 +116,7 @@ def probe_single_filters(
             shared += np.asarray(counts[0])
             marked += np.asarray(counts[1])
             bar.update(int(call.image[-1]) + 1 - bar.n)
-    area = sum_by_group(masks.area(), group, 2 * concepts)[:, None]
+    area = sum_by_group(masks.area, group, 2 * concepts)[:, None]
     shape = (2, concepts, filters)
     return SingleFilterCounts(shared.reshape(shape), (area + marked - shared).reshape(shape))
 

@@ -39,7 +39,7 @@ def test_unpacking_inverts_packing(problem: tuple) -> None:
 @given(problem=problems)
 def test_entries_are_exactly_the_active_ones(problem: tuple) -> None:
     bits = draw_bits(*problem)
-    entries = pack_activations(bits).active_entries()
+    entries = pack_activations(bits).active_entries
     images, height, width, filters = bits.shape
     assert entries.position.shape[1] % ENTRY_BLOCK == 0
     rebuilt = np.zeros((images, height * width, filters), int)
@@ -55,7 +55,7 @@ def test_entries_are_exactly_the_active_ones(problem: tuple) -> None:
 def test_entries_of_more_images_than_are_unpacked_at_once() -> None:
     rng = np.random.default_rng(0)
     bits = rng.random((2 * UNPACKED_AT_ONCE + 3, 1, 2, 3)) < 0.4
-    entries = pack_activations(bits).active_entries()
+    entries = pack_activations(bits).active_entries
     np.testing.assert_array_equal(entries.count, bits.sum(axis=(1, 2, 3)))
     last = entries.count[-1]
     position, filter_ = np.nonzero(bits[-1].reshape(2, 3))
@@ -96,7 +96,7 @@ def test_no_activations() -> None:
 
 def test_nothing_active_is_a_valid_state() -> None:
     nothing = BinaryActivations(np.zeros((3, 4, 1), np.uint8), (2, 2), 5)
-    entries = nothing.active_entries()
+    entries = nothing.active_entries
     assert entries.count.tolist() == [0, 0, 0]
     assert entries.position.shape == (3, ENTRY_BLOCK)
     assert not nothing.unpack().any()

@@ -152,3 +152,39 @@ def test_map_in_order_keeps_order_and_raises_in_place() -> None:
     assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
     with pytest.raises(KeyError, match="five"):
         next(results)
+
+
+def example(name: str, plane: np.ndarray) -> LabelledImage:
+    image = np.zeros((16, 16, 3), np.uint8)
+    return LabelledImage(name, "train", image, ImageLabels({"object": plane[None]}, {}))
+
+
+@pytest.mark.parametrize(
+    ("examples", "message"),
+    [
+        ([example("../../out.jpg", np.ones((8, 8), np.int32))], "not a path below images"),
+        (
+            [example(name, np.ones((8, 8), np.int32)) for name in ("a.jpg", "a.png")],
+            "a.png: another image of that name",
+        ),
+        (
+            [example("a.jpg", np.ones((8, 8), np.int32)), example("b.jpg", np.ones((4, 8)))],
+            r"b.jpg: its planes are \(4, 8\)",
+        ),
+        ([example("a.jpg", np.full((8, 8), 2**16))], "a.jpg: concept numbers of a plane"),
+    ],
+)
+def test_writer_names_the_image_it_refuses(
+    tmp_path: Path, examples: list[LabelledImage], message: str
+) -> None:
+    with pytest.raises(Net2VecError, match=message):
+        write_broden(tmp_path / "inner" / "data", examples, NAMES)
+    assert not (tmp_path / "inner" / "data").exists()
+    assert not list(tmp_path.glob("*.jpg"))
+
+
+def test_an_image_with_an_empty_plane_is_kept(tmp_path: Path) -> None:
+    write_broden(tmp_path / "data", [example("a.jpg", np.zeros((8, 8), np.int32))], NAMES)
+    dataset = BrodenDataset(tmp_path / "data")
+    assert len(dataset) == 1
+    assert not dataset.labels(0).planes["object"].any()

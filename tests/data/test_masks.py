@@ -122,7 +122,7 @@ def test_alpha_sums_over_layers_while_the_mask_takes_their_union() -> None:
     masks = collect_concept_masks(make_dataset([ImageLabels({"part": planes}, {})]))
     assert mask_of(masks, FUR, 0) == columns(0, 1)
     assert masks.pixels.tolist() == [9]
-    assert masks.area().tolist() == [6]
+    assert masks.area.tolist() == [6]
     assert masks.train_coverage()[FUR - 1] == 9 / 12
 
 
@@ -175,7 +175,7 @@ def test_unpack_inverts_packing(height: int) -> None:
     expected = np.stack([marked.planes["object"][0] == DOG for marked in labels])[masks.pair_image]
     np.testing.assert_array_equal(masks.unpack(slice(None)), expected)
     np.testing.assert_array_equal(masks.packed, pack_masks(expected))
-    np.testing.assert_array_equal(masks.area(), expected.sum(axis=(1, 2)))
+    np.testing.assert_array_equal(masks.area, expected.sum(axis=(1, 2)))
     some = np.array([len(expected) - 1, 0])
     np.testing.assert_array_equal(masks.unpack(some), expected[some])
 

@@ -61,7 +61,7 @@ def heads_with(weights: np.ndarray) -> Heads:
 
 
 def test_areas_are_the_original_codes(batch: Batch) -> None:
-    area = batch.masks.area().reshape(OBJECTS, IMAGES)
+    area = batch.masks.area.reshape(OBJECTS, IMAGES)
     np.testing.assert_array_equal(area, batch.golden["label_area"])
 
 

@@ -154,7 +154,7 @@ def test_all_filters_as_a_subset_reproduce_the_full_head() -> None:
 
 def test_two_steps_with_a_constant_gradient() -> None:
     # Appendix D.5: from rest w moves by −lr·g, then −lr·1.9·g.
-    optimizer = SegmentationConfig(learning_rate=0.5).make_optimizer()
+    optimizer = SegmentationConfig(learning_rate=0.5).update_rule().make_optimizer()
     weights, gradient = jnp.zeros(3), jnp.asarray([1.0, -2.0, 4.0])
     state = optimizer.init(weights)
     for factor in (1, 1.9, 2.71):
@@ -296,6 +296,8 @@ def test_two_problems_of_the_same_shapes_compile_once() -> None:
     for seed in range(2):
         activations, masks = make_random_problem(seed, **sizes)
         train_segmentation(heads_of(masks), activations, masks, config)
+    longer = dataclasses.replace(config, epochs=5)  # nor does the number of epochs compile anew
+    train_segmentation(heads_of(masks), activations, masks, longer)
     assert segmentation._train_epoch._cache_size() == before + 1
     before = segmentation._count_chunks._cache_size()
     for seed in range(2):
@@ -303,6 +305,12 @@ def test_two_problems_of_the_same_shapes_compile_once() -> None:
         heads = heads_of(masks)
         evaluate_segmentation(heads.initial_weights, heads, activations, masks, chunk_size=5)
     assert segmentation._count_chunks._cache_size() == before + 1
+
+
+def test_no_head_is_refused() -> None:
+    activations, masks = make_random_problem(0)
+    with pytest.raises(Net2VecError, match="no head to train"):
+        train_segmentation(heads_of(masks).select(slice(0)), activations, masks, CONFIG)
 
 
 def test_catalog_of_the_helpers_is_sound() -> None:

@@ -97,7 +97,7 @@ def test_nothing_active_gives_iou_zero_and_the_first_filter() -> None:
     counts = probe_single_filters(silent, masks)
     assert not counts.intersection.any()
     area = np.zeros((2, 3), np.int64)
-    np.add.at(area, (masks.pair_is_val.astype(int), masks.pair_concept), masks.area())
+    np.add.at(area, (masks.pair_is_val.astype(int), masks.pair_concept), masks.area)
     np.testing.assert_array_equal(counts.union, np.repeat(area[..., None], 11, axis=2))
     assert counts.choose_best()[0].tolist() == [0, 0, 0]
 
