@@ -41,10 +41,10 @@ def open_dataset(name: str, *, scenes_directory: Path, images: int = 800) -> Bro
     """
     directory = Path(name)
     if name == "scenes" and not directory.exists():
-        from net2vec_jax.data.scenes import SCENE_CONCEPTS, draw_scenes
         from tqdm import tqdm
 
         from net2vec_jax.data.broden_writer import write_broden
+        from net2vec_jax.data.scenes import SCENE_CONCEPTS, draw_scenes
 
         directory = scenes_directory
         if not directory.exists():

@@ -11,11 +11,10 @@ Expected: embeddings beat the best single filter on val for nearly every object.
 
 from __future__ import annotations
 
-from net2vec_jax.networks.zoo import load_network
-
 from experiments.script import open_dataset, run_script
 from experiments.segmentation_flags import SegmentationFlags
 from experiments.segmentation_run import SegmentationRun
+from net2vec_jax.networks.zoo import load_network
 
 
 def main(flags: SegmentationFlags) -> None:
