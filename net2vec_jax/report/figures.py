@@ -33,7 +33,7 @@ def plot_single_against_embedding(
     *,
     names: Sequence[str] = (),
     title: str = "",
-    labelled: int = 12,
+    labelled: int = 9,
 ) -> Figure:
     """Scatter of each concept's best single filter against its embedding.
 
@@ -87,7 +87,8 @@ def _name_points(
             abs(y - other) < 0.045 * (top - bottom) and abs(x - side) < 0.3 * (right - left)
             for side, other in taken
         )
-        if names[place] and not near and len(taken) < count:
+        gains = y > x
+        if names[place] and gains and not near and len(taken) < count:
             taken.append((x, y))
             axes.annotate(
                 names[place], (x, y), xytext=(6, 0), textcoords="offset points", va="center",
