@@ -42,9 +42,9 @@ from net2vec_jax.errors import Net2VecError
 from net2vec_jax.probes.heads import make_full_heads
 from net2vec_jax.probes.segmentation import (
     SegmentationConfig,
-    evaluate_segmentation,
     train_segmentation,
 )
+from net2vec_jax.probes.segmentation_evaluation import evaluate_segmentation
 from net2vec_jax.probes.single_filter import probe_single_filters
 
 IMAGES_AT_ONCE = 64
@@ -74,6 +74,7 @@ class ComparisonFlags:
       quantile: fraction of a filter's activations above its threshold.
       seed: of the initial weights.
       torch_threads: threads of torch; by default torch's own choice.
+      scenes: where the built-in dataset is drawn, if it is asked for.
       out: write the measurements to this JSON file.
     """
 
@@ -91,6 +92,7 @@ class ComparisonFlags:
     quantile: float = 0.005
     seed: int = 0
     torch_threads: int | None = None
+    scenes: Path = Path("runs/scenes")
     out: Path | None = None
 
 
@@ -213,7 +215,7 @@ def main(flags: ComparisonFlags) -> None:
         raise Net2VecError("--rounds and --epochs must be at least 1")
     if flags.torch_threads is not None:
         torch.set_num_threads(flags.torch_threads)
-    dataset = open_dataset(flags.dataset, scenes_directory=Path("runs/scenes"))
+    dataset = open_dataset(flags.dataset, scenes_directory=flags.scenes)
     chosen = dataset.catalog.select(flags.concepts) if flags.concepts else dataset.catalog
     dataset.catalog.select(flags.single_filter_concepts)  # fails early on an unknown name
     activations = load_activations(flags, dataset)

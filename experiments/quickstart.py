@@ -20,7 +20,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from experiments.script import open_dataset, run_script
+from experiments.run_directory import SCENES_FOLDER
+from experiments.script import open_scenes, run_script
 from experiments.segmentation_flags import SegmentationFlags
 from experiments.segmentation_run import SegmentationRun, collect_layers
 from net2vec_jax.data.concepts import CATEGORIES
@@ -136,8 +137,7 @@ def tabulate_gains(scores: list[Score], count: int = 10) -> Table:
 def main(flags: QuickstartFlags) -> None:
     """Draw, port, probe, and show."""
     console = Console()
-    scenes = flags.out / "scenes"
-    dataset = open_dataset("scenes", scenes_directory=scenes, images=flags.images)
+    dataset = open_scenes(flags.out / SCENES_FOLDER, images=flags.images)
     loaded = load_network(NETWORK)
     runs = [
         SegmentationRun(

@@ -24,7 +24,7 @@ from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.metrics import iou
-from net2vec_jax.probes.single_filter import SingleFilterCounts
+from net2vec_jax.probes.overlap import Overlap
 
 Cache = Literal["tensors", "masks", "none"]
 """What is kept in memory between epochs, see `train_segmentation_torch`."""
@@ -217,7 +217,7 @@ def probe_single_filters_torch(
     *,
     batch_size: int = 16,
     progress: bool = False,
-) -> SingleFilterCounts:
+) -> Overlap:
     """Count the overlap of every filter with some concepts, label by label (spec 4).
 
     The maps of all filters are upsampled anew for each concept, as the original does.
@@ -246,4 +246,4 @@ def probe_single_filters_torch(
             is_val = masks.pair_is_val[pairs[start : start + batch_size]].astype(int)
             for sums, values in zip(counts, (shared, union), strict=True):
                 np.add.at(sums[:, place], is_val, values.numpy().astype(np.int64))
-    return SingleFilterCounts(*counts)
+    return Overlap(*counts)

@@ -26,6 +26,8 @@ from net2vec_jax.errors import Net2VecError
 
 RUN_FILE = "run.json"
 PARTIAL = ".partial"
+SCENES_FOLDER = "scenes"
+"""Where a run draws the built-in dataset, before anything else."""
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
 
 
@@ -54,7 +56,11 @@ class RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if not run_file.exists():
-                foreign = [p.name for p in self.path.iterdir() if not p.name.endswith(PARTIAL)]
+                foreign = [
+                    path.name
+                    for path in self.path.iterdir()
+                    if path.name != SCENES_FOLDER and not path.name.endswith(PARTIAL)
+                ]
                 if foreign:
                     raise Net2VecError(
                         f"{self.path} has contents that no run wrote ({', '.join(foreign[:5])}); "

@@ -11,6 +11,7 @@ Expected: embeddings beat the best single filter on val for nearly every object.
 
 from __future__ import annotations
 
+from experiments.run_directory import SCENES_FOLDER
 from experiments.script import open_dataset, run_script
 from experiments.segmentation_flags import SegmentationFlags
 from experiments.segmentation_run import SegmentationRun
@@ -19,7 +20,7 @@ from net2vec_jax.networks.zoo import load_network
 
 def main(flags: SegmentationFlags) -> None:
     """Run the probe and say where the results are."""
-    dataset = open_dataset(flags.dataset, scenes_directory=flags.out.with_name("scenes"))
+    dataset = open_dataset(flags.dataset, scenes_directory=flags.out / SCENES_FOLDER)
     loaded = load_network(flags.network, weights=flags.weights)
     run = SegmentationRun(flags, dataset, loaded)
     run.finish()

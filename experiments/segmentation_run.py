@@ -23,10 +23,12 @@ from net2vec_jax.data.concepts import ConceptCatalog
 from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.data.masks import ConceptMasks, collect_concept_masks
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.metrics import Overlap, bootstrap_set_iou, set_iou
+from net2vec_jax.metrics import bootstrap_set_iou, choose_best_filters, iou, set_iou
 from net2vec_jax.networks.zoo import LoadedNetwork
 from net2vec_jax.probes.heads import Heads, make_full_heads, make_subset_heads
-from net2vec_jax.probes.segmentation import evaluate_segmentation, train_segmentation
+from net2vec_jax.probes.overlap import Overlap
+from net2vec_jax.probes.segmentation import SegmentationResult, train_segmentation
+from net2vec_jax.probes.segmentation_evaluation import evaluate_segmentation
 from net2vec_jax.probes.single_filter import probe_single_filters
 
 
@@ -158,12 +160,12 @@ class SegmentationRun:
 
     def _probe_single_filters(self) -> None:
         counts = probe_single_filters(self.binary, self.masks, progress=True)
-        ious = counts.set_iou()
+        ious = iou(*counts)
         numbers = np.array([concept.number for concept in self.catalog])
         self.run.write_arrays(
             "single_filter.npz", {"concept": numbers, "train_iou": ious[0], "val_iou": ious[1]}
         )
-        best, train, val = counts.choose_best()
+        best, train, val = choose_best_filters(ious)
         rows = [
             [*self._describe(place), best[place], train[place], val[place]]
             for place in self.full_heads.concept
@@ -176,21 +178,18 @@ class SegmentationRun:
         sizes = sorted(set(self.flags.filters))
         if sizes and not 1 <= sizes[0] <= sizes[-1] <= filters:
             raise Net2VecError(f"--filters must lie in 1 … {filters}, not {sizes}")
-        heads, weights, loss = [self.full_heads], [], []
-        for subsets in (False, True):
-            if subsets:
-                heads += make_subset_heads(self.full_heads, weights[0], sizes)
-            trained = self._train_heads(_join(heads[1:] if subsets else heads), subsets)
-            if trained is not None:
-                weights.append(trained[0])
-                loss.append(trained[1])
+        heads = [self.full_heads]
+        results = [self._train_heads(self.full_heads, "embeddings")]
+        if sizes:
+            heads += make_subset_heads(self.full_heads, results[0].weights, sizes)
+            results.append(self._train_heads(_join(heads[1:]), "filter subsets"))
         joined = _join(heads)
         counted = ["all"] * len(heads[0]) + [n for n in sizes for _ in range(len(heads[0]))]
         numbers = np.array([concept.number for concept in self.catalog], np.int32)
         tree = {
-            "weights": np.concatenate(weights),
+            "weights": np.concatenate([result.weights for result in results]),
             "initial_weights": joined.initial_weights,
-            "loss": np.concatenate(loss, axis=1),
+            "loss": np.concatenate([result.loss for result in results], axis=1),
             "heads": {
                 "concept": numbers[joined.concept],
                 "filters": np.array([filters if n == "all" else n for n in counted], np.int32),
@@ -201,10 +200,7 @@ class SegmentationRun:
         with self.run.new_folder("embeddings") as folder:
             save_tree(folder, tree)
 
-    def _train_heads(self, heads: Heads | None, subsets: bool) -> tuple | None:
-        if heads is None:
-            return None
-        name = "filter subsets" if subsets else "embeddings"
+    def _train_heads(self, heads: Heads, name: str) -> SegmentationResult:
         with tqdm(total=self.training.epochs, desc=name, unit="epoch", leave=False, delay=1) as bar:
 
             def show(_: int, weights: jax.Array) -> None:
@@ -212,10 +208,9 @@ class SegmentationRun:
                 bar.update()
 
             key = jax.random.key(self.flags.seed)
-            result = train_segmentation(
+            return train_segmentation(
                 heads, self.binary, self.masks, self.training, key=key, on_epoch=show
             )
-        return result.weights, result.loss
 
     def _evaluate(self) -> None:
         tree = load_tree(self.run / "embeddings")
@@ -223,7 +218,9 @@ class SegmentationRun:
         places = {concept.number: place for place, concept in enumerate(self.catalog)}
         concept = np.array([places[number] for number in table["concept"].tolist()], np.int32)
         heads = Heads(concept, table["filter_mask"], tree["initial_weights"])
-        counts = evaluate_segmentation(tree["weights"], heads, self.binary, self.masks)
+        counts = evaluate_segmentation(
+            tree["weights"], heads, self.binary, self.masks, progress=True
+        )
         val = self.masks.pair_is_val[counts.pair]
         self.run.write_arrays(
             "segmentation_images.npz",
@@ -276,8 +273,6 @@ def collect_layers(runs: Sequence[SegmentationRun]) -> None:
     )
 
 
-def _join(parts: Sequence[Heads]) -> Heads | None:
-    if not parts:
-        return None
+def _join(parts: Sequence[Heads]) -> Heads:
     fields = [field.name for field in dataclasses.fields(Heads)]
     return Heads(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))

@@ -17,12 +17,9 @@ from tqdm import tqdm
 
 from net2vec_jax.data.dataset import ConceptDataset, map_in_order
 from net2vec_jax.errors import Net2VecError
+from net2vec_jax.networks.preprocessing import CENTRED, IMAGENET
 
-# Mean and standard deviation of x in [0, 255], per RGB channel.
-PREPROCESSING = {
-    "own": ((127.0,) * 3, (128.0,) * 3),
-    "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
-}
+PREPROCESSING = {"own": CENTRED, "imagenet": IMAGENET}
 
 
 class _LayerReachedError(Exception):
@@ -74,7 +71,10 @@ def collect_activations_torch(
             raise _LayerReachedError
 
     blocks[layer].register_forward_hook(record)
-    mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in PREPROCESSING[preprocessing])
+    constants = PREPROCESSING[preprocessing]
+    mean, deviation = (
+        torch.tensor(values).view(1, 3, 1, 1) for values in (constants.mean, constants.deviation)
+    )
     indices = range(len(dataset)) if images is None else images
     decoded = map_in_order(dataset.image, indices)
     for start in tqdm(

@@ -7,34 +7,35 @@ IoU a ratio per image (reference spec, section 4).
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
+
+from net2vec_jax.probes.overlap import Overlap
 
 EPSILON = 1e-20
 """Added to every union, so that an empty union gives IoU 0 (spec section 4)."""
 
 
-class Overlap(NamedTuple):
-    """Pixels that prediction and target share, and pixels of either; one entry per pair."""
-
-    intersection: Array
-    union: Array
-
-
-def count_overlap(prediction: Bool[Array, "*P Y X"], target: Bool[Array, "*P Y X"]) -> Overlap:
-    """Pixels in both and in either of two masks, int32 [*P]."""
-    intersection = jnp.sum(prediction & target, axis=(-2, -1), dtype=jnp.int32)
-    union = jnp.sum(prediction | target, axis=(-2, -1), dtype=jnp.int32)
-    return Overlap(intersection, union)
-
-
 def iou(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
     """Intersection over union in [0, 1], float64, of the same shape; 0 where the union is empty."""
     return np.asarray(intersection, np.float64) / (np.asarray(union, np.float64) + EPSILON)
+
+
+def choose_best_filters(set_iou: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Best filter of each concept, chosen on train and reported on both splits (spec section 4).
+
+    Args:
+      set_iou: of every filter with every concept, [2, C, K]; the first axis is train, val.
+
+    Returns:
+      (filter int64 [C], the first of several; its train IoU [C]; its val IoU [C]).
+    """
+    train, val = set_iou
+    best = train.argmax(axis=1)
+    rows = np.arange(len(best))
+    return best, train[rows, best], val[rows, best]
 
 
 def sum_by_group(values: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:

@@ -8,13 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from net2vec_jax.metrics import (
-    Overlap,
     bootstrap_set_iou,
-    count_overlap,
     iou,
     set_iou,
     sum_by_group,
 )
+from net2vec_jax.probes.overlap import Overlap, count_overlap
 
 
 def draw_overlap(seed: int, pairs: int, groups: int) -> tuple[Overlap, np.ndarray]:

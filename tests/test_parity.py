@@ -21,16 +21,17 @@ from net2vec_jax.activations.collect import collect_activations
 from net2vec_jax.activations.quantiles import collect_thresholds
 from net2vec_jax.data.broden import BrodenDataset
 from net2vec_jax.data.masks import ConceptMasks
-from net2vec_jax.metrics import Overlap, set_iou
+from net2vec_jax.metrics import choose_best_filters, iou, set_iou
 from net2vec_jax.networks.zoo import load_network
 from net2vec_jax.probes.heads import Heads, top_filters
+from net2vec_jax.probes.overlap import Overlap
 from net2vec_jax.probes.segmentation import (
     SegmentationConfig,
     SegmentationResult,
-    evaluate_segmentation,
     train_segmentation,
 )
-from net2vec_jax.probes.single_filter import SingleFilterCounts, probe_single_filters
+from net2vec_jax.probes.segmentation_evaluation import evaluate_segmentation
+from net2vec_jax.probes.single_filter import probe_single_filters
 
 OBJECTS = np.arange(11, 22, dtype=np.int32)
 """Positions of the concepts 12 … 22 in the catalog."""
@@ -84,7 +85,7 @@ def assert_almost_all_close(
 
 
 @pytest.fixture(scope="module")
-def single(binary: BinaryActivations, camvid_masks: ConceptMasks) -> SingleFilterCounts:
+def single(binary: BinaryActivations, camvid_masks: ConceptMasks) -> Overlap:
     """Every filter with every concept."""
     return probe_single_filters(binary, camvid_masks)
 
@@ -181,15 +182,15 @@ def test_single_filter_counts_on_the_originals_activations_are_exact(
         whole_image=camvid_masks.whole_image[first],
     )
     binary = collect_binary_activations([activations.transpose(0, 2, 3, 1)], thresholds)
-    ours = probe_single_filters(binary, masks).set_iou()[0]
+    ours = iou(*probe_single_filters(binary, masks))[0]
     golden = np.load(goldens / "block10_single.npz")["ind_ious"]
     expected = golden[camvid_masks.pair_concept[first] + 1, masks.pair_image]
     np.testing.assert_array_equal(ours.astype(np.float32), expected)
 
 
-def test_single_filter_set_iou(single: SingleFilterCounts, goldens: Path) -> None:
+def test_single_filter_set_iou(single: Overlap, goldens: Path) -> None:
     golden = np.load(goldens / "block10_single.npz")
-    for ours, name in zip(single.set_iou(), ("set_train_ious", "set_val_ious"), strict=True):
+    for ours, name in zip(iou(*single), ("set_train_ious", "set_val_ious"), strict=True):
         # Counts are exact but for flipped bits; the original stores float32.
         assert_almost_all_close(ours, golden[name][1:], rounding=1e-8, flipped_bit=5e-4)
 
@@ -240,12 +241,12 @@ def test_set_iou_of_the_embeddings(
 
 def test_embeddings_beat_the_best_single_filter(
     trained: Trained,
-    single: SingleFilterCounts,
+    single: Overlap,
     resolved: BinaryActivations,
     camvid_masks: ConceptMasks,
 ) -> None:
     _, val_iou = evaluate(trained.result.weights, trained.heads, resolved, camvid_masks)
-    _, _, best = single.choose_best()
+    _, _, best = choose_best_filters(iou(*single))
     assert (val_iou > best[OBJECTS]).sum() >= 10
 
 

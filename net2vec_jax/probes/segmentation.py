@@ -16,14 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from net2vec_jax.activations.binary import BinaryActivations
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.metrics import Overlap, count_overlap
 from net2vec_jax.probes.heads import Heads
-from net2vec_jax.probes.schedule import Schedule, lay_out_chunks, make_schedule
+from net2vec_jax.probes.schedule import Schedule, make_schedule
 from net2vec_jax.probes.score_maps import Form
 from net2vec_jax.probes.segmentation_model import (
     ClassWeights,
@@ -33,8 +32,6 @@ from net2vec_jax.probes.segmentation_model import (
     class_weights_of,
     loss_and_gradient,
     place_data,
-    score_pixels,
-    unpack_masks,
 )
 
 
@@ -106,21 +103,6 @@ class SegmentationResult:
     weights: np.ndarray
     loss: np.ndarray
     alpha: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class SegmentationCounts:
-    """Overlap of each head's prediction with its concept on every image of the concept.
-
-    Attributes:
-      head: int32 [Q], ascending.
-      pair: int32 [Q], index into the masks' pairs, ascending within a head.
-      overlap: intersections and unions in pixels, int32 [Q].
-    """
-
-    head: np.ndarray
-    pair: np.ndarray
-    overlap: Overlap
 
 
 @partial(
@@ -226,7 +208,8 @@ def train_segmentation(
         chunk_size=min(config.chunk_size, -(-max(pairs_per_step, 1) // 8) * 8),
         single_image_divisor=masks.segmentation_size[0] if config.legacy_single_image_scale else 1,
     )
-    schedule = build(first[heads.concept], train_pairs)
+    # On the device once: only shuffling changes it.
+    schedule = jax.device_put(build(first[heads.concept], train_pairs))
     update = config.update_rule()
     optimizer = update.make_optimizer()
     mask = jnp.asarray(heads.filter_mask, jnp.float32)
@@ -235,7 +218,8 @@ def train_segmentation(
     losses = []
     for epoch in range(config.epochs):
         if config.shuffle:
-            schedule = build(*_shuffled_order(jax.random.fold_in(key, epoch), heads, masks))
+            order = _shuffle_train_pairs(jax.random.fold_in(key, epoch), masks)
+            schedule = build(first[heads.concept], order)
         weights, state, total = _train_epoch(
             weights, state, schedule, mask, data, class_weights,
             geometry=geometry, update=update,
@@ -243,12 +227,12 @@ def train_segmentation(
         losses.append(total)
         if on_epoch is not None:
             on_epoch(epoch + 1, weights)
-    loss = np.array(losses, np.float32).reshape(config.epochs, len(heads))
-    return SegmentationResult(np.asarray(weights), loss / images[heads.concept], alpha)
+    loss = np.array(losses).reshape(config.epochs, len(heads)) / images[heads.concept]
+    return SegmentationResult(np.asarray(weights), loss.astype(np.float32), alpha)
 
 
-def _shuffled_order(key: Array, heads: Heads, masks: ConceptMasks) -> tuple[np.ndarray, np.ndarray]:
-    """First entries per head, and the train pairs of every concept in a random order of its own."""
+def _shuffle_train_pairs(key: Array, masks: ConceptMasks) -> np.ndarray:
+    """The train pairs, concept by concept, each concept's in a random order of its own."""
     train = ~masks.pair_is_val
     pairs = np.flatnonzero(train)
     concept, image = masks.pair_concept[train], masks.pair_image[train]
@@ -259,66 +243,4 @@ def _shuffled_order(key: Array, heads: Heads, masks: ConceptMasks) -> tuple[np.n
         return jax.random.bits(jax.random.fold_in(jax.random.fold_in(key, number), image))
 
     order = np.lexsort([np.asarray(draw(numbers[concept], image.astype(np.uint32))), concept])
-    images, _ = masks.count_images()
-    return (np.cumsum(images) - images)[heads.concept], pairs[order]
-
-
-@partial(jax.jit, static_argnames=("geometry",))
-def _count_chunks(
-    weights: Float[Array, "H K"],
-    head: Int[Array, "chunks c"],
-    pair: Int[Array, "chunks c"],
-    data: ProbeData,
-    *,
-    geometry: Geometry,
-) -> Overlap:
-    def count(chunk: tuple[Array, Array]) -> Overlap:
-        head, pair = chunk
-        z = score_pixels(weights, head, data.pair_image[pair], data, geometry)
-        target = unpack_masks(data.masks[pair], geometry.segmentation_size[0])
-        return count_overlap(z > 0, target)
-
-    return jax.lax.map(count, (head, pair))
-
-
-def evaluate_segmentation(
-    weights: Float[np.ndarray, "H K"],
-    heads: Heads,
-    activations: BinaryActivations,
-    masks: ConceptMasks,
-    *,
-    chunk_size: int = 64,
-    form: Form | None = None,
-) -> SegmentationCounts:
-    """Overlap of every head's prediction with its concept, on all images of the concept.
-
-    Set IoU on a split is `metrics.set_iou` of the split's entries, grouped by head.
-
-    Args:
-      weights: embeddings of the heads.
-      heads: the heads.
-      activations: binary activations of all N images.
-      masks: masks of the concepts.
-      chunk_size: pairs computed at a time.
-      form: how activations are read, see `score_maps`.
-    """
-    data, geometry = place_data(activations, masks, form)
-    per_concept = np.bincount(masks.pair_concept, minlength=len(masks.catalog))
-    first = np.cumsum(per_concept) - per_concept
-    count = per_concept[heads.concept]
-    head = np.repeat(np.arange(len(heads)), count).astype(np.int32)
-    place = np.arange(len(head)) - np.repeat(np.cumsum(count) - count, count)
-    pair = (first[heads.concept][head] + place).astype(np.int32)
-    slot, first_chunk = lay_out_chunks([len(head)], chunk_size)
-    shape = (int(first_chunk[-1]), chunk_size)
-
-    def lay(values: np.ndarray) -> Array:
-        out = np.zeros(shape, np.int32)
-        out.reshape(-1)[slot] = values
-        return jnp.asarray(out)
-
-    counts = _count_chunks(
-        jnp.asarray(weights, jnp.float32), lay(head), lay(pair), data, geometry=geometry
-    )
-    overlap = Overlap(*(np.asarray(values).reshape(-1)[slot] for values in counts))
-    return SegmentationCounts(head, pair, overlap)
+    return pairs[order]

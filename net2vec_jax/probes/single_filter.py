@@ -8,7 +8,6 @@ intersections of a block of concepts with a block of filters.
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from typing import NamedTuple
 
@@ -21,42 +20,14 @@ from tqdm import tqdm
 from net2vec_jax.activations.binary import BinaryActivations
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.metrics import iou, sum_by_group
 from net2vec_jax.probes.interpolation import upsample_align_corners
+from net2vec_jax.probes.overlap import Overlap
 from net2vec_jax.probes.schedule import lay_out_chunks
 from net2vec_jax.probes.segmentation_model import sum_pixels, unpack_masks
 
 FILTERS_AT_ONCE = 32
 CONCEPTS_AT_ONCE = 8
 BLOCKS_PER_CALL = 512
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class SingleFilterCounts:
-    """Pixels of every concept with every filter, summed over the concept's images of a split.
-
-    Attributes:
-      intersection: int64 [2, C, K]; the first axis is train, val.
-      union: int64 [2, C, K].
-    """
-
-    intersection: np.ndarray
-    union: np.ndarray
-
-    def set_iou(self) -> np.ndarray:
-        """Set IoU on train and val, float64 [2, C, K], in [0, 1]; 0 for a split without images."""
-        return iou(self.intersection, self.union)
-
-    def choose_best(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Best filter of each concept on train (the first of several), and its IoU on both splits.
-
-        Returns:
-          (filter int64 [C], train IoU float64 [C], val IoU float64 [C]).
-        """
-        train, val = self.set_iou()
-        best = train.argmax(axis=1)
-        rows = np.arange(len(best))
-        return best, train[rows, best], val[rows, best]
 
 
 class _FilterBlocks(NamedTuple):
@@ -76,7 +47,7 @@ class _PairBlocks(NamedTuple):
 
 def probe_single_filters(
     activations: BinaryActivations, masks: ConceptMasks, *, progress: bool = False
-) -> SingleFilterCounts:
+) -> Overlap:
     """Count the overlap of every filter with every concept, on the concept's own images.
 
     Args:
@@ -85,8 +56,10 @@ def probe_single_filters(
       progress: show a progress bar.
 
     Returns:
-      Exact pixel counts: with align-corners upsampling, sums of the same 0/1 inputs in full
-      precision fall on the same side of 0.5 as the reference's.
+      Pixels summed over each concept's images of a split, int64 [2, C, K]; the first axis is
+      train, val; set IoU is `metrics.iou` of them. The counts are exact: with align-corners
+      upsampling, sums of the same 0/1 inputs in full precision fall on the same side of 0.5 as
+      the reference's.
 
     Raises:
       Net2VecError: activations and masks are not of the same images.
@@ -116,9 +89,10 @@ def probe_single_filters(
             shared += np.asarray(counts[0])
             marked += np.asarray(counts[1])
             bar.update(int(call.image[-1]) + 1 - bar.n)
-    area = sum_by_group(masks.area, group, 2 * concepts)[:, None]
+    area = np.zeros((2 * concepts, 1), np.int64)
+    np.add.at(area[:, 0], group, masks.area)
     shape = (2, concepts, filters)
-    return SingleFilterCounts(shared.reshape(shape), (area + marked - shared).reshape(shape))
+    return Overlap(shared.reshape(shape), (area + marked - shared).reshape(shape))
 
 
 def _lay_out_filters(activations: BinaryActivations) -> _FilterBlocks:

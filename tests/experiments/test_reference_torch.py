@@ -30,9 +30,9 @@ from net2vec_jax.metrics import set_iou  # noqa: E402
 from net2vec_jax.probes.heads import make_full_heads  # noqa: E402
 from net2vec_jax.probes.segmentation import (  # noqa: E402
     SegmentationConfig,
-    evaluate_segmentation,
     train_segmentation,
 )
+from net2vec_jax.probes.segmentation_evaluation import evaluate_segmentation  # noqa: E402
 from net2vec_jax.probes.single_filter import probe_single_filters  # noqa: E402
 
 IMAGES, GRID, SIZE, FILTERS = 26, (4, 5), (10, 13), 9

@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import segmentation, segmentation_run
-from experiments.script import run_script
+from experiments import script, segmentation, segmentation_run
+from experiments.run_directory import RunDirectory
+from experiments.script import open_scenes, run_script
 from experiments.segmentation_flags import SegmentationFlags
 from experiments.segmentation_run import SegmentationRun
 from net2vec_jax.data.broden import BrodenDataset
 from net2vec_jax.data.broden_writer import write_broden
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
+from net2vec_jax.data.scenes import draw_scene
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.networks.zoo import load_network
 
@@ -222,6 +224,27 @@ def test_bad_arguments_exit_with_one_message(
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(lines) == 1
     assert message in lines[0]
+
+
+def test_scenes_are_drawn_inside_the_run_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(script, "draw_scenes", lambda images: map(draw_scene, range(8)))
+    with pytest.raises(Net2VecError, match="holds 8 scenes, not 800"):
+        segmentation.main(
+            SegmentationFlags("scenes", "efficientnet_lite0", "block1", tmp_path / "out")
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    # what is drawn first does not make the directory somebody else's
+    assert RunDirectory(tmp_path / "out", {}).has("scenes", "run.json")
+
+
+def test_scenes_of_another_number_are_refused(tmp_path: Path) -> None:
+    open_scenes(tmp_path / "scenes", images=3)
+    assert len(open_scenes(tmp_path / "scenes", images=3)) == 3
+    with pytest.raises(Net2VecError, match="holds 3 scenes, not 4"):
+        open_scenes(tmp_path / "scenes", images=4)
 
 
 def test_csv_tables_parse_with_the_standard_reader(finished: SegmentationRun) -> None:

@@ -17,7 +17,7 @@ from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.metrics import iou
 from net2vec_jax.probes.heads import Heads
 from net2vec_jax.probes.score_maps import Form
-from net2vec_jax.probes.segmentation import evaluate_segmentation
+from net2vec_jax.probes.segmentation_evaluation import evaluate_segmentation
 from net2vec_jax.probes.segmentation_model import (
     ClassWeights,
     loss_and_gradient,

@@ -15,13 +15,13 @@ from net2vec_jax.data.concepts import ConceptCatalog
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.metrics import set_iou
-from net2vec_jax.probes import segmentation
+from net2vec_jax.probes import segmentation, segmentation_evaluation
 from net2vec_jax.probes.heads import Heads, make_full_heads, make_subset_heads
 from net2vec_jax.probes.segmentation import (
     SegmentationConfig,
-    evaluate_segmentation,
     train_segmentation,
 )
+from net2vec_jax.probes.segmentation_evaluation import evaluate_segmentation
 
 # float32 sums in another order, over a few dozen steps; the largest weight is of order 1.
 SAME = 1e-5
@@ -207,13 +207,11 @@ def test_same_key_same_order_and_heads_are_independent_when_shuffled() -> None:
 
 def test_shuffling_draws_a_permutation_of_every_concepts_train_pairs() -> None:
     _, masks = make_random_problem(8, images=40)
-    heads = heads_of(masks)
+    train, _ = masks.count_images()
     orders = []
     for seed in range(2):
-        first, order = segmentation._shuffled_order(jax.random.key(seed), heads, masks)
-        train, _ = masks.count_images()
-        for head, concept in enumerate(heads.concept):
-            own = order[first[head] :][: train[concept]]
+        order = segmentation._shuffle_train_pairs(jax.random.key(seed), masks)
+        for concept, own in enumerate(np.split(order, np.cumsum(train)[:-1])):
             expected = (masks.pair_concept == concept) & ~masks.pair_is_val
             assert sorted(own.tolist()) == np.flatnonzero(expected).tolist()
         orders.append(order)
@@ -299,12 +297,12 @@ def test_two_problems_of_the_same_shapes_compile_once() -> None:
     longer = dataclasses.replace(config, epochs=5)  # nor does the number of epochs compile anew
     train_segmentation(heads_of(masks), activations, masks, longer)
     assert segmentation._train_epoch._cache_size() == before + 1
-    before = segmentation._count_chunks._cache_size()
+    before = segmentation_evaluation._count_chunks._cache_size()
     for seed in range(2):
         activations, masks = make_random_problem(seed, **sizes)
         heads = heads_of(masks)
         evaluate_segmentation(heads.initial_weights, heads, activations, masks, chunk_size=5)
-    assert segmentation._count_chunks._cache_size() == before + 1
+    assert segmentation_evaluation._count_chunks._cache_size() == before + 1
 
 
 def test_no_head_is_refused() -> None:
