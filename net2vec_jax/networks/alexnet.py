@@ -12,14 +12,9 @@ from types import MappingProxyType
 from flax import nnx
 from jaxtyping import Array, Float
 
-from net2vec_jax.networks.layers import (
-    Convolution,
-    Linear,
-    adaptive_average_pool,
-    max_pool,
-    relu,
-)
+from net2vec_jax.networks.layers import Convolution, Linear, relu
 from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.pooling import adaptive_average_pool, max_pool
 from net2vec_jax.weights.porting import (
     CONVOLUTION,
     LINEAR,

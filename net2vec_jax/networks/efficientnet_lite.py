@@ -9,29 +9,18 @@ that costs no accuracy beyond float32's rounding and saves a pass over every map
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from flax import nnx
 from jaxtyping import Array, Float
 
+from net2vec_jax.networks.inverted_bottleneck import BlockShape, InvertedBottleneck
 from net2vec_jax.networks.layers import Convolution, Linear, relu6
 from net2vec_jax.networks.network import Network
 from net2vec_jax.weights.porting import LINEAR, Rule, folded_rules, plain_rules
 
 EPSILON = 1e-3
 STEM_FILTERS, HEAD_FILTERS, CLASSES = 32, 1280, 1000
-
-
-@dataclass(frozen=True)
-class BlockShape:
-    """One block: input and output channels, kernel size, stride, expansion factor."""
-
-    inputs: int
-    outputs: int
-    size: int
-    stride: int
-    expansion: int
 
 
 def _lay_out_blocks() -> tuple[BlockShape, ...]:
@@ -64,33 +53,6 @@ def _name_layers() -> tuple[str, ...]:
     return (*names, "head", "logits")
 
 
-class Block(nnx.Module):
-    """A mobile inverted bottleneck; without expansion it begins with the depthwise convolution."""
-
-    def __init__(self, shape: BlockShape, *, rngs: nnx.Rngs) -> None:
-        """Random weights of the given shape."""
-        inner = shape.inputs * shape.expansion
-        if shape.expansion > 1:
-            self.expand = Convolution(shape.inputs, inner, 1, rngs=rngs)
-        self.depthwise = Convolution(
-            inner, inner, shape.size, stride=shape.stride, depthwise=True, rngs=rngs
-        )
-        self.project = Convolution(inner, shape.outputs, 1, rngs=rngs)
-        self.expands = shape.expansion > 1
-        self.adds_input = shape.stride == 1 and shape.inputs == shape.outputs
-
-    def responses(self, images: Float[Array, "N H W I"]) -> Iterator[tuple[str, Array]]:
-        """("_expand", …), ("_depthwise", …) and ("", the block's output), one by one."""
-        values = images
-        if self.expands:
-            values = relu6(self.expand(values))
-            yield "_expand", values
-        values = relu6(self.depthwise(values))
-        yield "_depthwise", values
-        values = self.project(values)
-        yield "", values + images if self.adds_input else values
-
-
 class EfficientNetLite0(Network):
     """Layers `stem`, `blockI_expand`, `blockI_depthwise`, `blockI` (I = 0 … 15), `head`, `logits`.
 
@@ -108,7 +70,7 @@ class EfficientNetLite0(Network):
     def __init__(self, *, rngs: nnx.Rngs) -> None:
         """Random weights."""
         self.stem = Convolution(3, STEM_FILTERS, 3, stride=2, rngs=rngs)
-        self.blocks = nnx.List([Block(shape, rngs=rngs) for shape in BLOCKS])
+        self.blocks = nnx.List([InvertedBottleneck(shape, rngs=rngs) for shape in BLOCKS])
         self.head = Convolution(BLOCKS[-1].outputs, HEAD_FILTERS, 1, rngs=rngs)
         self.logits = Linear(HEAD_FILTERS, CLASSES, rngs=rngs)
 

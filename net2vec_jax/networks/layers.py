@@ -1,7 +1,8 @@
-"""Blocks that several networks share: convolution, depthwise convolution, linear layer, pooling.
+"""Layers with weights that several networks share: convolutions, linear and affine layers.
 
-Arrays are NHWC, kernels HWIO; everything is float32 with full-precision products, because filters
-are compared with thresholds in the far tail of their distribution, which TensorFloat-32 moves.
+Arrays are NHWC, kernels HWIO. Products have full precision, because filters are compared with
+thresholds in the far tail of their distribution, which TensorFloat-32 moves. Every layer computes
+in the type of its input and weights: float32, or bfloat16 where that was asked for.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def _explicit_padding(
 
 
 class Convolution(nnx.Module):
-    """A convolution with bias.
+    """A convolution, with bias unless it was built without.
 
     Attributes:
       kernel: [height, width, in / groups, out].
@@ -47,7 +48,8 @@ class Convolution(nnx.Module):
         *,
         stride: int = 1,
         padding: Padding = "SAME",
-        depthwise: bool = False,
+        groups: int = 1,
+        bias: bool = True,
         rngs: nnx.Rngs,
     ) -> None:
         """Random weights: He's normal kernel, zero bias.
@@ -59,31 +61,38 @@ class Convolution(nnx.Module):
           stride: along either axis.
           padding: pixels added on every side, or TensorFlow's "SAME": ⌈size / stride⌉ go out, and
             an odd pixel of padding is added below and on the right.
-          depthwise: one kernel per channel.
+          groups: the channels are divided into so many groups, each with kernels of its own; as
+            many as inputs make a depthwise convolution, one kernel per channel.
+          bias: whether there is one; there is none where a normalisation takes it away anyhow.
           rngs: source of the random kernel.
         """
-        shape = (size, size, 1 if depthwise else inputs, outputs)
+        shape = (size, size, inputs // groups, outputs)
         deviation = (2.0 / (size * size * shape[2])) ** 0.5
         self.kernel = nnx.Param(deviation * jax.random.normal(rngs.params(), shape))
-        self.bias = nnx.Param(jnp.zeros(outputs))
+        self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None
         self.stride = stride
         self.padding = padding
-        self.depthwise = depthwise
+        self.groups = groups
 
     def __call__(self, images: Float[Array, "N H W I"]) -> Float[Array, "N h w O"]:
         """The convolution of the images."""
         kernel, stride = self.kernel[...], self.stride
-        size = kernel.shape[:2]
-        padding = _explicit_padding(self.padding, images.shape[1:3], size, stride)
-        if self.depthwise:
+        rows, columns, inputs, _ = kernel.shape
+        padding = _explicit_padding(self.padding, images.shape[1:3], (rows, columns), stride)
+        if self.groups > 1 and inputs == 1:
             values = convolve_depthwise(images, kernel, stride, padding)
-        elif size == (1, 1) and stride == 1 and not any(map(any, padding)):
+        elif self.groups > 1:
+            values = convolve_grouped(images, kernel, stride, padding, self.groups)
+        elif (rows, columns) == (1, 1) and not any(map(any, padding)):
             values = lax.dot_general(
-                images, kernel[0, 0], (((3,), (0,)), ((), ())), precision=PRECISION
+                images[:, ::stride, ::stride],
+                kernel[0, 0],
+                (((3,), (0,)), ((), ())),
+                precision=PRECISION,
             )
         else:
             values = convolve(images, kernel, stride, padding)
-        return values + self.bias[...][None, None, None, :]
+        return values if self.bias is None else values + self.bias[...][None, None, None, :]
 
 
 def convolve_depthwise(
@@ -131,6 +140,29 @@ def sum_shifted(
     return functools.reduce(jnp.add, taps)
 
 
+def convolve_grouped(
+    images: Float[Array, "N H W I"],
+    kernel: Float[Array, "k k i O"],
+    stride: int,
+    padding: Pads,
+    groups: int,
+) -> Float[Array, "N h w O"]:
+    """A convolution in a few groups of channels, in the form that suits the platform."""
+
+    def convolve_apart(images: Array, kernel: Array) -> Array:
+        parts = zip(
+            jnp.split(images, groups, axis=3), jnp.split(kernel, groups, axis=3), strict=True
+        )
+        return jnp.concatenate([convolve(*part, stride, padding) for part in parts], axis=3)
+
+    return lax.platform_dependent(
+        images,
+        kernel,
+        cpu=convolve_apart,
+        default=lambda images, kernel: convolve(images, kernel, stride, padding, groups=groups),
+    )
+
+
 def convolve(
     images: Float[Array, "N H W I"],
     kernel: Float[Array, "k k i O"],
@@ -165,38 +197,55 @@ class Linear(nnx.Module):
         self.kernel = nnx.Param(deviation * jax.random.normal(rngs.params(), (inputs, outputs)))
         self.bias = nnx.Param(jnp.zeros(outputs))
 
-    def __call__(self, vectors: Float[Array, "N I"]) -> Float[Array, "N O"]:
+    def __call__(self, vectors: Float[Array, "*axes I"]) -> Float[Array, "*axes O"]:
         """vectors · kernel + bias."""
-        return jnp.matmul(vectors, self.kernel[...], precision=PRECISION) + self.bias[...][None]
+        bias = self.bias[...].reshape(*(1,) * (vectors.ndim - 1), -1)
+        return jnp.matmul(vectors, self.kernel[...], precision=PRECISION) + bias
 
 
-def max_pool(images: Float[Array, "N H W K"], size: int, stride: int) -> Float[Array, "N h w K"]:
-    """Largest value in windows of size × size, without padding."""
-    return lax.reduce_window(
-        images, -jnp.inf, lax.max, (1, size, size, 1), (1, stride, stride, 1), "VALID"
-    )
+class Affine(nnx.Module):
+    """One factor and one addend per channel: what a batch normalisation does once it is trained.
 
+    Where a normalisation follows a convolution, both are folded into it instead.
 
-def adaptive_average_pool(
-    images: Float[Array, "N H W K"], height: int, width: int
-) -> Float[Array, "N height width K"]:
-    """Means over height × width windows that cover the map, as torch's AdaptiveAvgPool2d.
-
-    Window i of n along an axis of length s covers ⌊i·s/n⌋ … ⌈(i+1)·s/n⌉ − 1; neighbours overlap
-    where n does not divide s.
+    Attributes:
+      scale: [K].
+      bias: [K].
     """
-    for axis, outputs in ((1, height), (2, width)):
-        size = images.shape[axis]
-        if size == outputs:
-            continue
-        windows = [
-            lax.slice_in_dim(
-                images, i * size // outputs, -(-(i + 1) * size // outputs), axis=axis
-            ).mean(axis, keepdims=True)
-            for i in range(outputs)
-        ]
-        images = jnp.concatenate(windows, axis)
-    return images
+
+    def __init__(self, channels: int) -> None:
+        """The identity."""
+        self.scale = nnx.Param(jnp.ones(channels))
+        self.bias = nnx.Param(jnp.zeros(channels))
+
+    def __call__(self, values: Float[Array, "N h w K"]) -> Float[Array, "N h w K"]:
+        """values · scale + bias."""
+        return values * self.scale[...][None, None, None] + self.bias[...][None, None, None]
+
+
+class LayerNormalisation(nnx.Module):
+    """Zero mean and unit variance over the last axis, then one factor and addend per channel.
+
+    Attributes:
+      scale: [K].
+      bias: [K].
+    """
+
+    def __init__(self, channels: int, *, epsilon: float = 1e-6) -> None:
+        """Factors 1, addends 0; `epsilon` is added to the variance."""
+        self.scale = nnx.Param(jnp.ones(channels))
+        self.bias = nnx.Param(jnp.zeros(channels))
+        self.epsilon = epsilon
+
+    def __call__(self, values: Float[Array, "*axes K"]) -> Float[Array, "*axes K"]:
+        """The normalised values; mean and variance are taken in float32."""
+        wide = values.astype(jnp.float32)
+        centred = wide - wide.mean(-1, keepdims=True)
+        variance = jnp.square(centred).mean(-1, keepdims=True)
+        ranks = (1,) * (values.ndim - 1)
+        scale = self.scale[...].reshape(*ranks, -1)
+        bias = self.bias[...].reshape(*ranks, -1)
+        return (centred * lax.rsqrt(variance + self.epsilon)).astype(values.dtype) * scale + bias
 
 
 def relu(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -8,10 +8,12 @@ otherwise one error lists all that is missing, unexpected or mismatched, and not
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -23,6 +25,7 @@ AnyModule = TypeVar("AnyModule", bound=nnx.Module)
 
 # Counters that torch's batch normalisation keeps for training.
 IGNORED_KEYS = ("*num_batches_tracked",)
+ALIGNMENT = 64
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class Layout:
 
     Attributes:
       file_shapes: the shapes that the arrays must have, from the parameter's shape.
-      convert: the parameter from the arrays, in float32.
+      convert: the parameter from the arrays. Its axes may still be split into several, so that
+        reordering a large array needs no copy of it here.
     """
 
     file_shapes: Callable[[Shape], tuple[Shape, ...]]
@@ -59,6 +63,19 @@ CONVOLUTION = Layout(
 )
 # Torch's [out, in] → [in, out].
 LINEAR = Layout(lambda shape: (shape[::-1],), lambda kernel: kernel.T)
+# A linear layer that the file holds as a convolution of 1 × 1.
+LINEAR_AS_CONVOLUTION = Layout(
+    lambda shape: ((*shape[::-1], 1, 1),), lambda kernel: kernel[:, :, 0, 0].T
+)
+
+
+def reverse_inputs(layout: Layout) -> Layout:
+    """A first layer trained on blue, green, red, for images in red, green, blue.
+
+    Args:
+      layout: of its kernel [height, width, 3, out].
+    """
+    return Layout(layout.file_shapes, lambda *arrays: layout.convert(*arrays)[:, :, ::-1])
 
 
 def linear_after_map(height: int, width: int) -> Layout:
@@ -72,7 +89,7 @@ def linear_after_map(height: int, width: int) -> Layout:
     def convert(kernel: np.ndarray) -> np.ndarray:
         outputs, inputs = kernel.shape
         by_position = kernel.reshape(outputs, inputs // (height * width), height, width)
-        return by_position.transpose(2, 3, 1, 0).reshape(inputs, outputs)
+        return by_position.transpose(2, 3, 1, 0)
 
     return Layout(lambda shape: (shape[::-1],), convert)
 
@@ -97,22 +114,42 @@ def folded_kernel(epsilon: float) -> Layout:
     )
 
 
-def folded_bias(epsilon: float) -> Layout:
+def folded_bias(epsilon: float, *, has_bias: bool = False) -> Layout:
     """The bias that `folded_kernel` leaves: bias − mean · weight / √(variance + ε).
 
-    The arrays are the normalisation's weight, bias, mean and variance.
+    The arrays are the normalisation's weight, bias, mean and variance, and the convolution's own
+    bias if it has one, which is subtracted from the mean.
+
+    Args:
+      epsilon: ε of the batch normalisation.
+      has_bias: whether the convolution has a bias of its own.
+    """
+
+    def convert(
+        weight: np.ndarray,
+        bias: np.ndarray,
+        mean: np.ndarray,
+        variance: np.ndarray,
+        *own: np.ndarray,
+    ) -> np.ndarray:
+        scale = weight.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
+        centre = mean.astype(np.float64) - sum(own)
+        return bias - centre * scale
+
+    return Layout(lambda shape: (shape,) * (5 if has_bias else 4), convert)
+
+
+def normalisation_scale(epsilon: float) -> Layout:
+    """The factor of a batch normalisation by itself: weight / √(variance + ε), per channel.
 
     Args:
       epsilon: ε of the batch normalisation.
     """
 
-    def convert(
-        weight: np.ndarray, bias: np.ndarray, mean: np.ndarray, variance: np.ndarray
-    ) -> np.ndarray:
-        scale = weight.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
-        return bias - mean * scale
+    def convert(weight: np.ndarray, variance: np.ndarray) -> np.ndarray:
+        return weight.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
 
-    return Layout(lambda shape: (shape,) * 4, convert)
+    return Layout(lambda shape: (shape, shape), convert)
 
 
 def plain_rules(parameters: str, key: str, kernel: Layout) -> dict[str, Rule]:
@@ -132,28 +169,75 @@ def plain_rules(parameters: str, key: str, kernel: Layout) -> dict[str, Rule]:
     }
 
 
+def scale_rules(parameters: str, key: str) -> dict[str, Rule]:
+    """Rules of a layer with scale and bias per channel, such as a layer normalisation.
+
+    Args:
+      parameters: path of the layer in the Flax module.
+      key: path of the layer in the file.
+
+    Returns:
+      {path of the parameter: rule}.
+    """
+    return {
+        f"{parameters}.scale": Rule((f"{key}.weight",), SAME),
+        f"{parameters}.bias": Rule((f"{key}.bias",), SAME),
+    }
+
+
+def _normalisation_keys(normalisation: str) -> tuple[str, str, str, str]:
+    names = ("weight", "bias", "running_mean", "running_var")
+    weight, bias, mean, variance = (f"{normalisation}.{name}" for name in names)
+    return weight, bias, mean, variance
+
+
+def affine_rules(parameters: str, normalisation: str, *, epsilon: float = 1e-5) -> dict[str, Rule]:
+    """Rules of a batch normalisation that becomes an affine layer of its own.
+
+    Args:
+      parameters: path of the layer in the Flax module.
+      normalisation: path of the batch normalisation in the file.
+      epsilon: ε of the batch normalisation; 1e-5 is torch's default.
+
+    Returns:
+      {path of the parameter: rule}.
+    """
+    weight, bias, mean, variance = _normalisation_keys(normalisation)
+    return {
+        f"{parameters}.scale": Rule((weight, variance), normalisation_scale(epsilon)),
+        f"{parameters}.bias": Rule((weight, bias, mean, variance), folded_bias(epsilon)),
+    }
+
+
 def folded_rules(
-    parameters: str, convolution: str, normalisation: str, *, epsilon: float
+    parameters: str,
+    convolution: str,
+    normalisation: str,
+    *,
+    epsilon: float = 1e-5,
+    has_bias: bool = False,
 ) -> dict[str, Rule]:
-    """Rules of a convolution without bias whose batch normalisation is folded in.
+    """Rules of a convolution whose batch normalisation is folded in.
 
     Args:
       parameters: path of the layer in the Flax module.
       convolution: path of the convolution in the file.
       normalisation: path of the batch normalisation in the file.
-      epsilon: ε of the batch normalisation.
+      epsilon: ε of the batch normalisation; 1e-5 is torch's default.
+      has_bias: whether the convolution has a bias of its own.
 
     Returns:
       {path of the parameter: rule}.
     """
-    weight, bias, mean, variance = (
-        f"{normalisation}.{name}" for name in ("weight", "bias", "running_mean", "running_var")
-    )
+    weight, bias, mean, variance = _normalisation_keys(normalisation)
+    own = (f"{convolution}.bias",) if has_bias else ()
     return {
         f"{parameters}.kernel": Rule(
             (f"{convolution}.weight", weight, variance), folded_kernel(epsilon)
         ),
-        f"{parameters}.bias": Rule((weight, bias, mean, variance), folded_bias(epsilon)),
+        f"{parameters}.bias": Rule(
+            (weight, bias, mean, variance, *own), folded_bias(epsilon, has_bias=has_bias)
+        ),
     }
 
 
@@ -213,13 +297,28 @@ def port_weights(
         (
             parameters[path],
             leaves[parameters[path]].replace(
-                # A copy: the array may be a view of a file that changes.
-                jnp.array(rule.layout.convert(*(weights[key] for key in rule.keys)), jnp.float32)
+                _place(
+                    rule.layout.convert(*(weights[key] for key in rule.keys)),
+                    leaves[parameters[path]].shape,
+                )
             ),
         )
         for path, rule in rules.items()
     ]
     return nnx.merge(definition, nnx.from_flat_state(filled))
+
+
+def _place(converted: np.ndarray, shape: Shape) -> jax.Array:
+    """A float32 copy on the default device; a copy, since the array may be a view of a file.
+
+    The only copy on a CPU: JAX takes over memory as it is that begins at a multiple of 64 bytes.
+    """
+    size = math.prod(shape) * np.dtype(np.float32).itemsize
+    buffer = np.empty(size + ALIGNMENT, np.uint8)
+    first = -buffer.ctypes.data % ALIGNMENT
+    placed = buffer[first : first + size].view(np.float32)
+    np.copyto(placed.reshape(converted.shape), converted, casting="same_kind")
+    return jnp.asarray(placed.reshape(shape))
 
 
 def _listed(keys: Sequence[str], limit: int = 12) -> str:

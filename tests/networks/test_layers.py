@@ -9,13 +9,12 @@ from flax import nnx
 from net2vec_jax.networks.layers import (
     Convolution,
     Linear,
-    adaptive_average_pool,
     convolve,
-    max_pool,
     relu,
     relu6,
     sum_shifted,
 )
+from net2vec_jax.networks.pooling import adaptive_average_pool, max_pool
 
 
 def _convolve_by_loops(images, kernel, stride, padding):

@@ -129,7 +129,8 @@ def test_a_parameter_without_rule_is_a_mistake_of_the_program():
 def test_linear_after_a_map_sees_the_same_numbers():
     rng = np.random.default_rng(0)
     images, kernel = rng.random((2, 3, 2, 5)), rng.random((4, 30))  # NCHW; [out, channels·2·5]
-    ours = images.transpose(0, 2, 3, 1).reshape(2, -1) @ linear_after_map(2, 5).convert(kernel)
+    converted = linear_after_map(2, 5).convert(kernel).reshape(30, 4)
+    ours = images.transpose(0, 2, 3, 1).reshape(2, -1) @ converted
     np.testing.assert_allclose(ours, images.reshape(2, -1) @ kernel.T)
 
 

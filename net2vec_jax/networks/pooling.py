@@ -1,0 +1,107 @@
+"""Layers without weights that look at a neighbourhood: pooling and local response normalisation."""
+
+from __future__ import annotations
+
+import functools
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+
+def max_pool(
+    images: Float[Array, "N H W K"],
+    size: int,
+    stride: int,
+    *,
+    padding: int = 0,
+    round_up: bool = False,
+) -> Float[Array, "N h w K"]:
+    """Largest value in windows of size × size.
+
+    Args:
+      images: maps.
+      size: of the window along either side.
+      stride: along either axis.
+      padding: pixels added on every side, which never win.
+      round_up: also take a last window that hangs over the right or lower edge, as Caffe and
+        torch's `ceil_mode` do, unless it begins beyond the map and its padding.
+    """
+    rows, columns = (
+        _pool_pads(length, size, stride, padding, round_up=round_up) for length in images.shape[1:3]
+    )
+    lowest = jnp.array(-jnp.inf, images.dtype)
+    return lax.reduce_window(
+        images,
+        lowest,
+        lax.max,
+        (1, size, size, 1),
+        (1, stride, stride, 1),
+        ((0, 0), rows, columns, (0, 0)),
+    )
+
+
+def _pool_pads(
+    length: int, size: int, stride: int, padding: int, *, round_up: bool
+) -> tuple[int, int]:
+    """Pixels before and after an axis so that all windows, and only those, fit."""
+    room = length + 2 * padding - size
+    outputs = (-(-room // stride) if round_up else room // stride) + 1
+    if round_up and (outputs - 1) * stride >= length + padding:
+        outputs -= 1
+    return padding, max((outputs - 1) * stride + size - length - padding, 0)
+
+
+def average_pool(images: Float[Array, "N H W K"], size: int) -> Float[Array, "N h w K"]:
+    """Means of adjoining windows of size × size; what is left at the edge is dropped."""
+    height, width = (length // size for length in images.shape[1:3])
+    taps = [
+        images[:, row : row + size * height : size, column : column + size * width : size]
+        for row in range(size)
+        for column in range(size)
+    ]
+    return functools.reduce(jnp.add, taps) / (size * size)
+
+
+def adaptive_average_pool(
+    images: Float[Array, "N H W K"], height: int, width: int
+) -> Float[Array, "N height width K"]:
+    """Means over height × width windows that cover the map, as torch's AdaptiveAvgPool2d.
+
+    Window i of n along an axis of length s covers ⌊i·s/n⌋ … ⌈(i+1)·s/n⌉ − 1; neighbours overlap
+    where n does not divide s.
+    """
+    for axis, outputs in ((1, height), (2, width)):
+        size = images.shape[axis]
+        if size == outputs:
+            continue
+        windows = [
+            lax.slice_in_dim(
+                images, i * size // outputs, -(-(i + 1) * size // outputs), axis=axis
+            ).mean(axis, keepdims=True)
+            for i in range(outputs)
+        ]
+        images = jnp.concatenate(windows, axis)
+    return images
+
+
+def normalise_local_responses(
+    images: Float[Array, "N H W K"], *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75
+) -> Float[Array, "N H W K"]:
+    """Local response normalisation across channels, as Caffe's LRN layer.
+
+    x / (1 + alpha / size · Σ x²)^beta, with the sum over the `size` channels around each; channels
+    beyond the first and the last count as 0.
+
+    Args:
+      images: maps.
+      size: an odd number of channels.
+      alpha: weight of the mean square.
+      beta: exponent.
+    """
+    half = size // 2
+    channels = images.shape[3]
+    squares = jnp.pad(jnp.square(images), ((0, 0), (0, 0), (0, 0), (half, half)))
+    taps = [squares[..., shift : shift + channels] for shift in range(size)]
+    total = functools.reduce(jnp.add, taps)
+    return images * jnp.power(1.0 + (alpha / size) * total, -beta)
