@@ -169,6 +169,36 @@ def plain_rules(parameters: str, key: str, kernel: Layout) -> dict[str, Rule]:
     }
 
 
+def kernel_rules(parameters: str, key: str) -> dict[str, Rule]:
+    """The rule of a convolution without bias.
+
+    Args:
+      parameters: path of the layer in the Flax module.
+      key: path of the layer in the file.
+
+    Returns:
+      {path of the parameter: rule}.
+    """
+    return {f"{parameters}.kernel": Rule((f"{key}.weight",), CONVOLUTION)}
+
+
+def caffe_rules(parameters: str, layer: str, kernel: Layout) -> dict[str, Rule]:
+    """Rules of a layer with kernel and bias in a Caffe file, where blobs are numbered.
+
+    Args:
+      parameters: path of the layer in the Flax module, "fc7".
+      layer: name of the layer in the file.
+      kernel: layout of its kernel.
+
+    Returns:
+      {path of the parameter: rule}.
+    """
+    return {
+        f"{parameters}.kernel": Rule((f"{layer}.0",), kernel),
+        f"{parameters}.bias": Rule((f"{layer}.1",), SAME),
+    }
+
+
 def scale_rules(parameters: str, key: str) -> dict[str, Rule]:
     """Rules of a layer with scale and bias per channel, such as a layer normalisation.
 
