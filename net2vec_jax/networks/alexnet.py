@@ -15,13 +15,8 @@ from jaxtyping import Array, Float
 from net2vec_jax.networks.layers import Convolution, Linear, relu
 from net2vec_jax.networks.network import Network
 from net2vec_jax.networks.pooling import adaptive_average_pool, max_pool
-from net2vec_jax.weights.porting import (
-    CONVOLUTION,
-    LINEAR,
-    Rule,
-    linear_after_map,
-    plain_rules,
-)
+from net2vec_jax.weights.layouts import CONVOLUTION, LINEAR, linear_after_map
+from net2vec_jax.weights.rules import Rule, plain_rules
 
 POOLED = 6
 

@@ -17,8 +17,8 @@ from jaxtyping import Array, Float
 from net2vec_jax.networks.layers import Affine, Convolution, Linear, relu
 from net2vec_jax.networks.network import Network
 from net2vec_jax.networks.pooling import average_pool, max_pool
-from net2vec_jax.weights.porting import (
-    LINEAR,
+from net2vec_jax.weights.layouts import LINEAR
+from net2vec_jax.weights.rules import (
     Rule,
     affine_rules,
     folded_rules,

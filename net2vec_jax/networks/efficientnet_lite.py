@@ -17,7 +17,8 @@ from jaxtyping import Array, Float
 from net2vec_jax.networks.inverted_bottleneck import BlockShape, InvertedBottleneck
 from net2vec_jax.networks.layers import Convolution, Linear, relu6
 from net2vec_jax.networks.network import Network
-from net2vec_jax.weights.porting import LINEAR, Rule, folded_rules, plain_rules
+from net2vec_jax.weights.layouts import LINEAR
+from net2vec_jax.weights.rules import Rule, folded_rules, plain_rules
 
 EPSILON = 1e-3
 STEM_FILTERS, HEAD_FILTERS, CLASSES = 32, 1280, 1000

@@ -17,7 +17,8 @@ from jaxtyping import Array, Float
 from net2vec_jax.networks.layers import Convolution, Linear, relu
 from net2vec_jax.networks.network import Network
 from net2vec_jax.networks.pooling import max_pool
-from net2vec_jax.weights.porting import LINEAR, Rule, folded_rules, plain_rules
+from net2vec_jax.weights.layouts import LINEAR
+from net2vec_jax.weights.rules import Rule, folded_rules, plain_rules
 
 STEM_FILTERS = 64
 

@@ -18,16 +18,8 @@ from jaxtyping import Array, Float
 from net2vec_jax.networks.layers import Convolution, Linear, relu
 from net2vec_jax.networks.network import Network
 from net2vec_jax.networks.pooling import adaptive_average_pool, max_pool
-from net2vec_jax.weights.porting import (
-    CONVOLUTION,
-    LINEAR,
-    Rule,
-    caffe_rules,
-    folded_rules,
-    linear_after_map,
-    plain_rules,
-    reverse_inputs,
-)
+from net2vec_jax.weights.layouts import CONVOLUTION, LINEAR, linear_after_map, reverse_inputs
+from net2vec_jax.weights.rules import Rule, caffe_rules, folded_rules, plain_rules
 
 WIDTHS = (64, 128, 256, 512, 512)
 POOLED = 7
@@ -64,7 +56,7 @@ class Convolutions:
         return (*(name for name, _ in self.modules()), "fc6", "fc7", "fc8")
 
     def aliases(self) -> Mapping[str, str]:
-        """Torchvision's module paths: of the ReLU behind each convolution, of the pooling layers."""
+        """Torchvision's module paths: of the ReLU behind each convolution and of the pooling."""
         aliases, end = {}, 0
         for name, number in self.modules():
             if number is not None:
@@ -102,11 +94,9 @@ class VGG(Network):
     def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
         """Every layer's name and response, in the order of `layers`, computed one by one."""
         values = images
-        for name, number in self.convolutions.modules():
-            if number is None:
-                values = max_pool(values, 2, 2)
-            else:
-                values = relu(getattr(self, name)(values))
+        for name, _ in self.convolutions.modules():
+            layer = getattr(self, name, None)
+            values = max_pool(values, 2, 2) if layer is None else relu(layer(values))
             yield name, values
         values = adaptive_average_pool(values, POOLED, POOLED)
         values = relu(self.fc6(values.reshape(values.shape[0], -1)))

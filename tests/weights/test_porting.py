@@ -6,14 +6,9 @@ import pytest
 from flax import nnx
 
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.weights.porting import (
-    CONVOLUTION,
-    LINEAR,
-    folded_rules,
-    linear_after_map,
-    plain_rules,
-    port_weights,
-)
+from net2vec_jax.weights.layouts import CONVOLUTION, LINEAR, linear_after_map
+from net2vec_jax.weights.porting import port_weights
+from net2vec_jax.weights.rules import folded_rules, plain_rules
 
 
 class _Layer(nnx.Module):
