@@ -68,6 +68,7 @@ def test_cached_weights_need_no_network(monkeypatch, tmp_path):
 
 def test_offline_error_says_which_file_to_put_where(monkeypatch, tmp_path):
     monkeypatch.setenv("NET2VEC_JAX_CACHE", str(tmp_path))
+    monkeypatch.setenv("no_proxy", "*")
     with pytest.raises(Net2VecError) as caught:
         fetch_weights(CLOSED, "alexnet.pth", None, progress=False)
     path = tmp_path / "weights" / "alexnet.pth"
