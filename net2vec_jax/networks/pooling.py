@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+Pads = tuple[tuple[int, int], tuple[int, int]]  # (above, below), (left, right)
+
 
 def max_pool(
     images: Float[Array, "N H W K"],
@@ -30,14 +32,31 @@ def max_pool(
     rows, columns = (
         _pool_pads(length, size, stride, padding, round_up=round_up) for length in images.shape[1:3]
     )
-    lowest = jnp.array(-jnp.inf, images.dtype)
+
+    def pool_rows_then_columns(images: Array) -> Array:
+        highest = _largest_in_windows(images, (size, 1), (stride, 1), (rows, (0, 0)))
+        return _largest_in_windows(highest, (1, size), (1, stride), ((0, 0), columns))
+
+    # On CPU two passes take a third to a sixth of the time of one over whole windows.
+    return lax.platform_dependent(
+        images,
+        cpu=pool_rows_then_columns,
+        default=lambda images: _largest_in_windows(
+            images, (size, size), (stride, stride), (rows, columns)
+        ),
+    )
+
+
+def _largest_in_windows(
+    images: Array, sizes: tuple[int, int], strides: tuple[int, int], pads: Pads
+) -> Array:
     return lax.reduce_window(
         images,
-        lowest,
+        jnp.array(-jnp.inf, images.dtype),
         lax.max,
-        (1, size, size, 1),
-        (1, stride, stride, 1),
-        ((0, 0), rows, columns, (0, 0)),
+        (1, *sizes, 1),
+        (1, *strides, 1),
+        ((0, 0), *pads, (0, 0)),
     )
 
 
@@ -91,7 +110,7 @@ def normalise_local_responses(
     """Local response normalisation across channels, as Caffe's LRN layer.
 
     x / (1 + alpha / size · Σ x²)^beta, with the sum over the `size` channels around each; channels
-    beyond the first and the last count as 0.
+    beyond the first and the last count as 0. Computed in float32.
 
     Args:
       images: maps.
@@ -101,7 +120,13 @@ def normalise_local_responses(
     """
     half = size // 2
     channels = images.shape[3]
-    squares = jnp.pad(jnp.square(images), ((0, 0), (0, 0), (0, 0), (half, half)))
+    wide = images.astype(jnp.float32)
+    squares = jnp.pad(jnp.square(wide), ((0, 0), (0, 0), (0, 0), (half, half)))
     taps = [squares[..., shift : shift + channels] for shift in range(size)]
-    total = functools.reduce(jnp.add, taps)
-    return images * jnp.power(1.0 + (alpha / size) * total, -beta)
+    base = 1.0 + (alpha / size) * functools.reduce(jnp.add, taps)
+    if beta == 0.75:  # Caffe's default; a general power takes six times as long on CPU
+        root = lax.rsqrt(base)
+        factor = root * lax.sqrt(root)
+    else:
+        factor = jnp.power(base, -beta)
+    return (wide * factor).astype(images.dtype)
