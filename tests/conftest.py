@@ -50,6 +50,13 @@ def shared_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def full_torchvision_dir() -> Path | None:
+    """More outputs of torchvision's networks than in `golden_dir`; None where they are absent."""
+    path = ROOT.parent / "shared" / "golden" / "torchvision"
+    return path if path.is_dir() else None
+
+
+@pytest.fixture(scope="session")
 def camvid(shared_dir: Path) -> BrodenDataset:
     """1,402 photographs with 24 concepts: 11 colours, 11 objects, 2 scenes."""
     return BrodenDataset(shared_dir / "data" / "camvid_broden")

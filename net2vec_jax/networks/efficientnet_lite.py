@@ -21,7 +21,7 @@ from net2vec_jax.weights.layouts import LINEAR
 from net2vec_jax.weights.rules import Rule, folded_rules, plain_rules
 
 EPSILON = 1e-3
-STEM_FILTERS, HEAD_FILTERS, CLASSES = 32, 1280, 1000
+STEM_FILTERS, HEAD_FILTERS = 32, 1280
 
 
 def _lay_out_blocks() -> tuple[BlockShape, ...]:
@@ -68,12 +68,12 @@ class EfficientNetLite0(Network):
         {f"_blocks.{number}": f"block{number}" for number in range(len(BLOCKS))} | {"_fc": "logits"}
     )
 
-    def __init__(self, *, rngs: nnx.Rngs) -> None:
-        """Random weights."""
+    def __init__(self, *, classes: int = 1000, rngs: nnx.Rngs) -> None:
+        """Random weights; `classes` is the number of logits."""
         self.stem = Convolution(3, STEM_FILTERS, 3, stride=2, rngs=rngs)
         self.blocks = nnx.List([InvertedBottleneck(shape, rngs=rngs) for shape in BLOCKS])
         self.head = Convolution(BLOCKS[-1].outputs, HEAD_FILTERS, 1, rngs=rngs)
-        self.logits = Linear(HEAD_FILTERS, CLASSES, rngs=rngs)
+        self.logits = Linear(HEAD_FILTERS, classes, rngs=rngs)
 
     def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
         """Every layer's name and response, in the order of `layers`, computed one by one."""

@@ -256,3 +256,8 @@ def relu(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def relu6(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Values clipped to [0, 6]."""
     return jnp.clip(values, 0.0, 6.0)
+
+
+def gelu(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """values · Φ(values), with the normal distribution's Φ itself, not an approximation."""
+    return jax.nn.gelu(values, approximate=False)

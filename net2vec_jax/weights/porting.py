@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -117,21 +116,17 @@ def port_weights(
 def _place(converted: np.ndarray, shape: Shape) -> jax.Array:
     """A float32 copy on the default device; a copy, since the array may be a view of a file.
 
-    The only copy on a CPU: JAX takes over memory as it is that begins at a multiple of 64 bytes.
+    The only copy on a CPU, where `device_put` takes over memory that begins at a multiple of 64
+    bytes as it is.
     """
     size = math.prod(shape) * np.dtype(np.float32).itemsize
     buffer = np.empty(size + ALIGNMENT, np.uint8)
     first = -buffer.ctypes.data % ALIGNMENT
     placed = buffer[first : first + size].view(np.float32)
     np.copyto(placed.reshape(converted.shape), converted, casting="same_kind")
-    return jnp.asarray(placed.reshape(shape))
+    return jax.device_put(placed.reshape(shape))
 
 
 def _listed(keys: Sequence[str], limit: int = 12) -> str:
     more = f" and {len(keys) - limit} more" if len(keys) > limit else ""
     return ", ".join(keys[:limit]) + more
-
-
-# TEMPORARY
-from net2vec_jax.weights.layouts import *  # noqa
-from net2vec_jax.weights.rules import *  # noqa

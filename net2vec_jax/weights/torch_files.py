@@ -12,8 +12,9 @@ from __future__ import annotations
 import io
 import mmap
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -30,13 +31,17 @@ LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 ZIP_MAGIC = b"PK"
 _ORDERS = {"<": "little", ">": "big"}
+# Under which key checkpoints keep the state dict.
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+
+Entry = TypeVar("Entry")
 
 
 def load_torch_file(path: str | Path) -> dict[str, np.ndarray]:
     """Read the tensors of a state dict.
 
     A checkpoint that wraps its state dict (`{"state_dict": …, "epoch": …}`) is unwrapped, and the
-    `module.` that torch's DataParallel puts before every key is removed.
+    `module.` that torch's DataParallel puts into keys is removed.
 
     Args:
       path: a file written by `torch.save`, in the zip format or the one before torch 1.6.
@@ -149,8 +154,11 @@ def _read_legacy(file: BinaryIO, contents: mmap.mmap) -> tuple[Any, Storages, st
 
 def _state_dict(saved: Any) -> dict[str, TensorRecord]:
     """The tensors by key, without the wrapping of checkpoints and of DataParallel."""
-    if isinstance(saved, dict) and isinstance(saved.get("state_dict"), dict):
-        saved = saved["state_dict"]
+    if isinstance(saved, dict):
+        for key in WRAPPERS:
+            if isinstance(saved.get(key), dict):
+                saved = saved[key]
+                break
     if not isinstance(saved, dict):
         raise RefusedError(f"holds no state dict but an object of type {type(saved).__name__}")
     if not saved:
@@ -161,10 +169,20 @@ def _state_dict(saved: Any) -> dict[str, TensorRecord]:
                 f"holds no state dict: its entry {key!r:.60} is of type {type(value).__name__}, "
                 "not a tensor"
             )
-    prefix = "module."
-    if all(key.startswith(prefix) for key in saved):
-        return {key.removeprefix(prefix): value for key, value in saved.items()}
-    return dict(saved)
+    return strip_wrappers(saved)
+
+
+def strip_wrappers(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """The entries without the `module` that torch's DataParallel puts into their keys.
+
+    It stands first in every key where the whole model was wrapped, or further on in some where a
+    part of it was ("features.module.0.weight"). Keys stay as they are where two would become one.
+    """
+    stripped = {
+        ".".join(part for part in key.split(".") if part != "module"): entry
+        for key, entry in entries.items()
+    }
+    return stripped if len(stripped) == len(entries) else dict(entries)
 
 
 def _as_arrays(

@@ -1,0 +1,147 @@
+"""Do the networks agree with torch, and how fast are they? Forward passes, side by side.
+
+  python -m experiments.forward_speed [--networks NAME ...] [--out FILE.json]
+
+Every network gets the same random weights in torch (eager mode) and, ported, in Flax (jitted). The
+same batch goes through both in turn, float32; the largest difference of the logits is told in
+standard deviations of the logits.
+Time: 18 networks, 5 rounds of 16 images each, take about 10 minutes on 2 CPU cores.
+Expected on 2 x86 cores: no network is slower than torch by more than a third.
+Needs torchvision and efficientnet-lite-pytorch beside the requirements.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+import torch
+from jaxtyping import Array, Float
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from experiments.measurement import describe_machine, timed
+from experiments.script import run_script
+from experiments.torch_networks import CAFFE_NETWORKS, build_torch_network, state_arrays
+from net2vec_jax.errors import Net2VecError, unknown_name_error
+from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.zoo import NETWORKS, port_network
+
+
+@dataclasses.dataclass(frozen=True)
+class SpeedFlags:
+    """Flags of the comparison.
+
+    Attributes:
+      networks: names in the zoo; all by default.
+      batch_size: images per forward pass.
+      rounds: how often each side is timed, in turn.
+      out: JSON file for the measurements.
+    """
+
+    networks: tuple[str, ...] = ()
+    batch_size: int = 16
+    rounds: int = 5
+    out: Path | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ForwardSpeed:
+    """One network, measured on both sides.
+
+    Attributes:
+      network: its name.
+      ours: seconds per image of each round.
+      torch: the same of torch.
+      compile_seconds: of ours' first call, less a round.
+      difference: largest difference of the logits, in their standard deviations.
+    """
+
+    network: str
+    ours: list[float]
+    torch: list[float]
+    compile_seconds: float
+    difference: float
+
+    def ratio(self) -> float:
+        """Ours' median time over torch's; below 1, ours is faster."""
+        return float(np.median(self.ours) / np.median(self.torch))
+
+
+@jax.jit
+def _logits(network: Network, images: Float[Array, "N H W 3"]) -> Float[Array, "N C"]:
+    last = network.layers[-1]
+    return network.activations(images, [last])[last]
+
+
+def measure(name: str, *, batch_size: int, rounds: int) -> ForwardSpeed:
+    """Time one network on both sides, and compare the logits."""
+    module = build_torch_network(name)
+    network = port_network(NETWORKS[name], state_arrays(name, module), origin="torch's weights")
+    side = NETWORKS[name].input_size
+    images = np.random.default_rng(0).standard_normal((batch_size, side, side, 3), np.float32)
+    channels = slice(None, None, -1) if name in CAFFE_NETWORKS else slice(None)
+    tensor = torch.from_numpy(np.ascontiguousarray(images[..., channels].transpose(0, 3, 1, 2)))
+    placed = jax.device_put(images)
+    ours, torchs = [], []
+    logits, first = timed(lambda: jax.block_until_ready(_logits(network, placed)))
+    with torch.inference_mode():
+        expected = module(tensor).numpy()
+        for _ in range(rounds):
+            ours.append(timed(lambda: jax.block_until_ready(_logits(network, placed)))[1])
+            torchs.append(timed(lambda: module(tensor))[1])
+    return ForwardSpeed(
+        network=name,
+        ours=[seconds / batch_size for seconds in ours],
+        torch=[seconds / batch_size for seconds in torchs],
+        compile_seconds=max(first - float(np.median(ours)), 0.0),
+        difference=float(np.abs(np.asarray(logits) - expected).max() / expected.std()),
+    )
+
+
+def print_speeds(console: Console, speeds: Sequence[ForwardSpeed]) -> None:
+    """One row per network: milliseconds per image, their ratio, compilation, difference."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    columns = ("ours ms", "torch ms", "ours / torch", "compile s", "difference")
+    for name in ("network", *columns):
+        table.add_column(name, justify="left" if name == "network" else "right", no_wrap=True)
+    for speed in speeds:
+        table.add_row(
+            speed.network,
+            f"{1e3 * np.median(speed.ours):.1f}",
+            f"{1e3 * np.median(speed.torch):.1f}",
+            f"{speed.ratio():.2f}",
+            f"{speed.compile_seconds:.1f}",
+            f"{speed.difference:.1e}",
+        )
+    console.print(table)
+
+
+def main(flags: SpeedFlags) -> None:
+    """Measure, print, and write the measurements."""
+    for name in flags.networks:
+        if name not in NETWORKS:
+            raise unknown_name_error("network", name, NETWORKS)
+    if min(flags.batch_size, flags.rounds) < 1:
+        raise Net2VecError("--batch-size and --rounds must be at least 1")
+    torch.set_num_threads(int(describe_machine()["cores"]))
+    names = tqdm(flags.networks or tuple(NETWORKS), "networks", unit="network", leave=False)
+    speeds = [measure(name, batch_size=flags.batch_size, rounds=flags.rounds) for name in names]
+    console = Console()
+    machine = describe_machine() | {"torch": torch.__version__}
+    console.print(", ".join(f"{key} {value}" for key, value in machine.items()), highlight=False)
+    console.print(f"medians of {flags.rounds} rounds, {flags.batch_size} images each, float32")
+    print_speeds(console, speeds)
+    if flags.out is not None:
+        rows = [dataclasses.asdict(speed) | {"ratio": speed.ratio()} for speed in speeds]
+        flags.out.write_text(json.dumps({"machine": machine, "networks": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    run_script(main, SpeedFlags, __doc__.split("\n")[0])

@@ -1,0 +1,75 @@
+"""Every network of torchvision, from its weight file to its activations.
+
+The weight files are written here, from a formula; the outputs are torchvision's own.
+"""
+
+import jax
+import numpy as np
+import pytest
+from torchvision_golden import (
+    NETWORKS,
+    golden_images,
+    golden_state_dict,
+    read_golden,
+    tapped_modules,
+)
+
+from net2vec_jax.networks.zoo import load_network
+
+BOTH_FORMATS_BELOW = 200e6
+"""Bytes; larger networks are written as .pth only, to save time."""
+
+
+def _check_outputs(golden, found, logits, deep):
+    for tap in tapped_modules(golden):
+        values = np.asarray(found[tap])
+        shape = tuple(golden[f"tap/{tap}/shape"])
+        index, expected = golden[f"tap/{tap}/index"], golden[f"tap/{tap}/value"]
+        if len(shape) == 3:  # a transformer's tokens [N, 1 + 14·14, K]; we leave out the first
+            image, token, channel = np.unravel_index(index, shape)
+            kept = token > 0
+            assert kept.sum() > len(kept) / 2
+            values = values.reshape(values.shape[0], -1, values.shape[-1])
+            assert values.shape == (shape[0], shape[1] - 1, shape[2])
+            values = values[image[kept], token[kept] - 1, channel[kept]]
+            expected = expected[kept]
+        else:
+            values = values.transpose(0, 3, 1, 2) if values.ndim == 4 else values
+            assert values.shape == shape
+            values = values.reshape(-1)[index]
+        # The reference's own tolerance: summation order differs, and adds up with depth.
+        deviations = 1e-3 if deep and tap in ("layer3", "layer4") else 2e-4
+        np.testing.assert_allclose(
+            values, expected, rtol=0, atol=deviations * golden[f"tap/{tap}/std"] + 1e-5, err_msg=tap
+        )
+    deviations = 1e-3 if deep else 2e-4
+    np.testing.assert_allclose(
+        logits, golden["logits"], rtol=0, atol=deviations * golden["logits"].std() + 1e-5
+    )
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_outputs_equal_torchvisions(name, golden_dir, full_torchvision_dir, tmp_path):
+    torch = pytest.importorskip("torch")
+    safetensors = pytest.importorskip("safetensors.numpy")
+    golden = read_golden(golden_dir / "torchvision", name)
+    weights = golden_state_dict(golden)
+    path = tmp_path / f"{name}.pth"
+    torch.save({key: torch.from_numpy(array) for key, array in weights.items()}, path)
+    loaded = load_network(name, weights=path)
+    if path.stat().st_size < BOTH_FORMATS_BELOW:
+        other = path.with_suffix(".safetensors")
+        safetensors.save_file(weights, other)
+        same = load_network(name, weights=other).network
+        jax.tree.map(np.testing.assert_array_equal, loaded.network, same)
+    del weights
+    path.unlink()
+    last = loaded.network.layers[-1]
+    taps = tapped_modules(golden)
+    found = jax.jit(lambda network, images: network.activations(images, [*taps, last]))(
+        loaded.network, golden_images()
+    )
+    deep = name == "resnet152"
+    _check_outputs(golden, found, found[last][:, : golden["logits"].shape[1]], deep)
+    if full_torchvision_dir is not None:
+        _check_outputs(read_golden(full_torchvision_dir, name), found, found[last], deep)
