@@ -16,7 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.networks.layers import Convolution, Linear, relu
+from net2vec_jax.networks.layers import Convolution, Linear, convolve, relu
 from net2vec_jax.networks.network import Network
 from net2vec_jax.networks.pooling import max_pool, normalise_local_responses
 from net2vec_jax.weights.layouts import CONVOLUTION, LINEAR, linear_after_map, reverse_inputs
@@ -50,7 +50,7 @@ class GroupedAlexNet(Network):
     def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
         """Every layer's name and response, in the order of `layers`, computed one by one."""
         values = images
-        for stage, convolution in enumerate((self.conv1, self.conv2), 1):
+        for stage, convolution in ((1, self._convolve_images), (2, self.conv2)):
             values = relu(convolution(values))
             yield f"conv{stage}", values
             if self.pools_first:
@@ -80,6 +80,17 @@ class GroupedAlexNet(Network):
         values = relu(self.fc7(values))
         yield "fc7", values
         yield "fc8", self.fc8(values)
+
+    def _convolve_images(self, images: Float[Array, "N H W 3"]) -> Float[Array, "N h w 96"]:
+        """`conv1`, with a row and a column of padding where no window reaches them.
+
+        They change nothing; but on CPU, XLA's convolution takes twice the time without padding.
+        """
+        kernel, stride = self.conv1.kernel[...], self.conv1.stride
+        spare = (stride - 1 - (length - kernel.shape[0]) % stride for length in images.shape[1:3])
+        rows, columns = ((0, min(1, length)) for length in spare)
+        bias = self.conv1.bias[...][None, None, None, :]
+        return convolve(images, kernel, stride, (rows, columns)) + bias
 
 
 class CaffeNet(GroupedAlexNet):

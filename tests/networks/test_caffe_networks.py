@@ -223,41 +223,35 @@ def test_googlenet_equals_torch(googlenet, googlenet_weights):
     _assert_same_layers(googlenet, images, _googlenet_in_torch(googlenet_weights, images))
 
 
+@pytest.mark.parametrize("size", [39, 40, 41, 42])
+def test_first_convolution_of_alexnet_equals_torch_at_any_size(size, caffenet, alexnet_weights):
+    images = _random_images(size)
+    caffe = _Torch(alexnet_weights)
+    expected = caffe.convolve(caffe.images(images), "conv1", stride=4).numpy()
+    found = caffenet.activations(jnp.asarray(images), ["conv1"])["conv1"]
+    np.testing.assert_allclose(
+        found, expected.transpose(0, 2, 3, 1), rtol=TOLERANCE, atol=TOLERANCE * expected.std()
+    )
+
+
 def test_normalisation_makes_a_difference_at_this_scale(googlenet):
     found = googlenet.activations(jnp.asarray(_random_images(64)), ["pool1", "norm1"])
     assert found["norm1"].max() < 0.5 * found["pool1"].max()
 
 
-@pytest.mark.parametrize("network", [CaffeNet, CaffeAlexNet])
-def test_shapes_and_order_of_the_layers_of_alexnet(network):
-    assert _shapes(_abstract(network), 227) == {
-        "conv1": (55, 55, 96),
-        "pool1": (27, 27, 96),
-        "norm1": (27, 27, 96) if network is CaffeNet else (55, 55, 96),
-        "conv2": (27, 27, 256),
-        "pool2": (13, 13, 256),
-        "norm2": (13, 13, 256) if network is CaffeNet else (27, 27, 256),
-        "conv3": (13, 13, 384),
-        "conv4": (13, 13, 384),
-        "conv5": (13, 13, 256),
-        "pool5": (6, 6, 256),
-        "fc6": (4096,),
-        "fc7": (4096,),
-        "fc8": (CLASSES,),
-    }
+@pytest.mark.parametrize("network", [CaffeNet, CaffeAlexNet, CaffeGoogLeNet])
+def test_layers_are_listed_in_the_order_of_their_computation(network):
     assert tuple(_shapes(_abstract(network), 227)) == network.layers
 
 
 def test_layers_of_googlenet_are_known_by_the_names_of_caffe(googlenet):
-    shapes = _shapes(googlenet, 224)
-    assert tuple(shapes) == CaffeGoogLeNet.layers
     assert googlenet.resolve_layer("inception_4e/output") == "inception4e"
     assert googlenet.resolve_layer("inception_4e-output") == "inception4e"
     assert googlenet.resolve_layer("conv2/3x3") == "conv3"
     assert googlenet.resolve_layer("pool3/3x3_s2") == "pool3"
     assert googlenet.resolve_layer("loss3/classifier") == "logits"
     assert set(CaffeGoogLeNet.aliases.values()) == set(CaffeGoogLeNet.layers)
-    assert shapes["inception4e"] == (14, 14, 832)
+    assert _shapes(googlenet, 224)["inception4e"] == (14, 14, 832)
 
 
 @pytest.fixture(scope="module")
