@@ -82,13 +82,26 @@ def test_arrays_share_the_file_and_cannot_change_it(tmp_path):
 
 
 @WRITERS
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_wrappings_are_removed(tmp_path, write, wrapped):
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model_state_dict", "model", "net"])
+def test_wrappings_are_removed(tmp_path, write, wrapper):
     tensors = _state(**{"module.a.weight": _tensor((2,), (1,)), "module.b": _tensor((2,), (1,))})
     code = tensors
-    if wrapped:
-        code = _state(epoch=_embed(3), state_dict=tensors[2:-1], arch=_embed("alexnet"))
+    if wrapper:
+        code = _state(epoch=_embed(3), arch=_embed("alexnet"), **{wrapper: tensors[2:-1]})
     assert list(load_torch_file(write(tmp_path / "a.pth", code))) == ["a.weight", "b"]
+
+
+def test_a_wrapped_part_of_a_model_is_unwrapped(tmp_path):
+    """Places365's AlexNet was trained with its convolutions in DataParallel."""
+    keys = ("features.module.0.weight", "classifier.1.weight", "submodule.x")
+    code = _state(**{key: _tensor((2,), (1,)) for key in keys})
+    read = load_torch_file(_zip_file(tmp_path / "a.pth.tar", code))
+    assert list(read) == ["features.0.weight", "classifier.1.weight", "submodule.x"]
+
+
+def test_keys_that_would_collide_stay_as_they_are(tmp_path):
+    code = _state(**{key: _tensor((2,), (1,)) for key in ("module.a", "a")})
+    assert list(load_torch_file(_zip_file(tmp_path / "a.pth", code))) == ["module.a", "a"]
 
 
 @pytest.mark.parametrize("legacy", [False, True])
