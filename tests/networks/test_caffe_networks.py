@@ -20,8 +20,7 @@ from net2vec_jax.networks.googlenet import (
 from net2vec_jax.weights.porting import port_weights
 
 CLASSES = 5
-# Of float32 sums of some thousand products that follow each other, relative to the value and to the
-# layer's standard deviation.
+# Float32 sums of thousands of products in a row; relative to value and standard deviation.
 TOLERANCE = 1e-5
 
 # Layer of the file: output channels, input channels per group, size.
