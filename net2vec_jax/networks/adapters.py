@@ -142,7 +142,7 @@ def module_fingerprint(module: Any) -> str:
     for path, leaf in sorted(named.items()):
         if isinstance(leaf, nnx.RngState):
             continue
-        array = np.asarray(leaf[...] if isinstance(leaf, nnx.Variable) else leaf)
+        array = np.asarray(leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf)
         digest.update(f"{path} {array.shape} {array.dtype}\n".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
@@ -179,7 +179,7 @@ class _NNXNetwork(WrappedNetwork):
         forward = nnx.capture(lambda module: module(images, **dict(self._arguments)), _Output)
         _, state = forward(module)
         returned = {
-            ".".join(map(str, path[:-1])): output[...]
+            ".".join(map(str, path[:-1])): output.get_value()
             for path, output in nnx.to_flat_state(state)
             if path[-1] == _RECORD
         }

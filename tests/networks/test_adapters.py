@@ -1,0 +1,324 @@
+"""Models of one's own become networks: the same numbers, laid out as the probes need them."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen, nnx
+from helpers import ListDataset, make_catalog
+
+from net2vec_jax.activations.collect import collect_activations
+from net2vec_jax.data.dataset import ImageLabels
+from net2vec_jax.errors import Net2VecError
+from net2vec_jax.networks.adapters import (
+    FunctionNetwork,
+    module_fingerprint,
+    wrap_linen,
+    wrap_nnx,
+)
+from net2vec_jax.networks.network import Network
+
+# Compiled and uncompiled programs round differently; responses are of order 1.
+ROUNDING = {"rtol": 1e-5, "atol": 1e-5}
+
+
+class InheritsCall(nnx.Conv):
+    """Its `__call__` is its parent's."""
+
+
+class Block(nnx.Module):
+    def __init__(self, inputs: int, rngs: nnx.Rngs) -> None:
+        self.convolution = InheritsCall(inputs, 4, (3, 3), rngs=rngs)
+        self.norm = nnx.BatchNorm(4, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        return self.dropout(nnx.relu(self.norm(self.convolution(images))))
+
+
+class Model(nnx.Module):
+    """Three blocks, tokens, logits; `transform` is applied to the call of every block."""
+
+    def __init__(self, transform=None) -> None:
+        rngs = nnx.Rngs(0)
+        self.blocks = nnx.List([Block(3, rngs), Block(4, rngs), Block(4, rngs)])
+        self.heads = nnx.Dict(logits=nnx.Linear(4, 5, rngs=rngs))
+        self.tokens = Tokens()
+        self.unused = nnx.Linear(1, 1, rngs=rngs)
+        self.transform = transform
+
+    def __call__(self, images: jax.Array, scale: float = 1.0) -> jax.Array:
+        values = images * scale
+        for block in self.blocks:
+            if self.transform is None:
+                values = block(values)
+            else:
+                values = self.transform(lambda block, values: block(values))(block, values)
+        self.tokens(self.tokens(values)[1])
+        return self.heads["logits"](values.mean((1, 2)))
+
+
+class Tokens(nnx.Module):
+    """(how many, tokens with a class token in front), of a map or of tokens."""
+
+    def __call__(self, values: jax.Array) -> tuple[int, jax.Array]:
+        tokens = values.reshape(len(values), -1, values.shape[-1])
+        return tokens.shape[1], jnp.concatenate([tokens[:, :1], tokens], axis=1)
+
+
+class LinenBlock(linen.Module):
+    @linen.compact
+    def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+        values = linen.Conv(4, (3, 3))(images)
+        values = linen.BatchNorm(use_running_average=not train)(values)
+        return linen.relu(values)
+
+
+class LinenModel(linen.Module):
+    @linen.compact
+    def __call__(self, images: jax.Array, train: bool = True) -> jax.Array:
+        values = LinenBlock(name="first")(images, train)
+        values = linen.Dropout(0.5, deterministic=not train)(values)
+        values = linen.Dense(5)(values)
+        return linen.Dense(2)(values.mean((1, 2)))
+
+
+@pytest.fixture(scope="module")
+def images() -> jax.Array:
+    return jax.random.normal(jax.random.key(1), (2, 6, 8, 3))
+
+
+@pytest.fixture(scope="module")
+def linen_variables(images: jax.Array):
+    return LinenModel().init(jax.random.key(0), images, train=False)
+
+
+def respond(network: Network, images: jax.Array, *layers: str) -> dict[str, jax.Array]:
+    return jax.jit(lambda network, images: network.activations(images, layers))(network, images)
+
+
+def test_nnx_submodules_give_what_they_return(images: jax.Array) -> None:
+    model = Model()
+    network = wrap_nnx(model, ["blocks.0.convolution", "blocks.1", "heads.logits"])
+    assert network.layers == ("blocks.0.convolution", "blocks.1", "heads.logits")
+    reference = nnx.clone(model)
+    reference.eval()
+    first = reference.blocks[0].convolution(images)
+    second = reference.blocks[1](reference.blocks[0](images))
+    for found in (respond(network, images, *network.layers),
+                  network.activations(images, network.layers)):  # fmt: skip
+        np.testing.assert_allclose(found["blocks.0.convolution"], first, **ROUNDING)
+        np.testing.assert_allclose(found["blocks.1"], second, **ROUNDING)
+        np.testing.assert_allclose(found["heads.logits"], reference(images), **ROUNDING)
+    np.testing.assert_array_equal(
+        network.activations(images, ["blocks/1"])["blocks/1"],
+        network.activations(images, ["blocks.1"])["blocks.1"],
+    )
+
+
+def test_nnx_module_is_left_as_it_was(images: jax.Array) -> None:
+    model = Model()
+    classes = [type(module) for _, module in nnx.iter_modules(model)]
+    fingerprint = module_fingerprint(model)
+    network = wrap_nnx(model, ["blocks.1"])
+    before = [type(module) for _, module in nnx.iter_modules(network)]
+    network.activations(images, ["blocks.1"])
+    assert [type(module) for _, module in nnx.iter_modules(model)] == classes
+    assert [type(module) for _, module in nnx.iter_modules(network)] == before
+    assert not model.blocks[0].dropout.deterministic
+    assert module_fingerprint(model) == fingerprint
+
+
+@pytest.mark.parametrize("transform", [nnx.jit, nnx.remat])
+def test_nnx_submodules_inside_transformations(transform, images: jax.Array) -> None:
+    layers = ["blocks.1.convolution", "blocks.2"]
+    expected = respond(wrap_nnx(Model(), layers), images, *layers)
+    found = respond(wrap_nnx(Model(transform), layers), images, *layers)
+    for layer in layers:
+        np.testing.assert_allclose(found[layer], expected[layer], **ROUNDING)
+
+
+def test_all_submodules_are_layers_by_default() -> None:
+    layers = wrap_nnx(Model()).layers
+    assert {"blocks.0", "blocks.2.dropout", "heads.logits", "tokens"} <= set(layers)
+    assert "blocks" not in layers  # a list is not called
+
+
+def test_functions_finish_outputs(images: jax.Array) -> None:
+    plain = wrap_nnx(Model(), ["blocks.0.convolution"])
+    finished = wrap_nnx(Model(), {"blocks.0.convolution": nnx.relu, "blocks.1": None})
+    name = "blocks.0.convolution"
+    expected = nnx.relu(respond(plain, images, name)[name])
+    np.testing.assert_allclose(respond(finished, images, name)[name], expected, **ROUNDING)
+
+
+def test_arguments_reach_the_module(images: jax.Array) -> None:
+    doubled = wrap_nnx(Model(), ["blocks.1"], arguments={"scale": 2.0})
+    np.testing.assert_array_equal(
+        doubled.activations(images, ["blocks.1"])["blocks.1"],
+        wrap_nnx(Model(), ["blocks.1"]).activations(2 * images, ["blocks.1"])["blocks.1"],
+    )
+
+
+def test_what_the_layers_do_not_need_is_not_computed(images: jax.Array) -> None:
+    network = wrap_nnx(Model(), ["blocks.0", "blocks.2"])
+
+    def cost(layer: str) -> int:
+        compiled = jax.jit(lambda network: network.activations(images, [layer])).lower(network)
+        return compiled.compile().as_text().count(" convolution(")
+
+    assert (cost("blocks.0"), cost("blocks.2")) == (1, 3)
+
+
+def test_unknown_and_unfit_submodules_are_refused(images: jax.Array) -> None:
+    with pytest.raises(
+        Net2VecError, match=r"unknown submodule 'blocks\.7'; did you mean 'blocks\."
+    ):
+        wrap_nnx(Model(), ["blocks.7"])
+    with pytest.raises(Net2VecError, match=r"write \['blocks.1'\]"):
+        wrap_nnx(Model(), "blocks.1")
+    network = wrap_nnx(Model())
+    with pytest.raises(Net2VecError, match=r"unknown layer 'block\.1'; did you mean 'blocks\.1'"):
+        network.activations(images, ["block.1"])
+    with pytest.raises(Net2VecError, match="unused is called never"):
+        network.activations(images, ["unused"])
+    with pytest.raises(Net2VecError, match="tokens is called 2 times"):
+        network.activations(images, ["tokens"])
+
+
+def test_linen_submodules_give_what_they_return(images: jax.Array, linen_variables) -> None:
+    model = LinenModel()
+    network = wrap_linen(model, linen_variables, arguments={"train": False})
+    names = {"first", "first.Conv_0", "first.BatchNorm_0", "Dense_0", "Dense_1"}
+    assert set(network.layers) == names
+    found = respond(network, images, "first/Conv_0", "first.Conv_0", "Dense_1")
+    parameters = linen_variables["params"]["first"]["Conv_0"]
+    expected = linen.Conv(4, (3, 3)).apply({"params": parameters}, images)
+    np.testing.assert_allclose(found["first/Conv_0"], expected, **ROUNDING)
+    np.testing.assert_array_equal(found["first.Conv_0"], found["first/Conv_0"])
+    logits = model.apply(linen_variables, images, train=False)
+    np.testing.assert_allclose(found["Dense_1"], logits, **ROUNDING)
+
+
+def test_linen_submodules_without_parameters(images: jax.Array, linen_variables) -> None:
+    network = wrap_linen(
+        LinenModel(), linen_variables, ["Dropout_0", "first", "second"], arguments={"train": False}
+    )
+    found = respond(network, images, "Dropout_0", "first")
+    np.testing.assert_array_equal(found["Dropout_0"], found["first"])  # it drops nothing
+    with pytest.raises(Net2VecError, match=r"unknown submodule 'second'; there are: first\.Conv_0"):
+        network.activations(images, ["second"])
+
+
+def test_function_gives_any_layer(images: jax.Array) -> None:
+    def apply(parameters, images):
+        values = images @ parameters["kernel"]
+        return {"linear": values, "deep/relu": jnp.maximum(values, 0), "mean": values.mean((1, 2))}
+
+    network = FunctionNetwork(
+        apply, {"kernel": np.ones((3, 2), np.float32)}, ["linear", "deep/relu"]
+    )
+    found = respond(network, images, "linear", "deep/relu")
+    np.testing.assert_allclose(found["linear"][..., 0], images.sum(-1), **ROUNDING)
+    np.testing.assert_allclose(found["deep/relu"], np.maximum(found["linear"], 0), **ROUNDING)
+    absent = FunctionNetwork(apply, {"kernel": jnp.ones((3, 2))}, ["relu"])
+    with pytest.raises(Net2VecError, match="not returned by the function: 'relu'; did you mean"):
+        absent.activations(images, ["relu"])
+
+
+def make_constant(output, **options) -> FunctionNetwork:
+    return FunctionNetwork(lambda _, images: {"layer": output}, (), ["layer"], **options)
+
+
+def test_tokens_become_a_grid(images: jax.Array) -> None:
+    tokens = np.arange(2 * 7 * 5, dtype=np.float32).reshape(2, 7, 5)
+    network = make_constant(jnp.array(tokens), grid=(2, 3), leading_tokens=1)
+    grid = network.activations(images, ["layer"])["layer"]
+    assert grid.shape == (2, 2, 3, 5)
+    np.testing.assert_array_equal(grid[1, 1, 2], tokens[1, 6])
+    np.testing.assert_array_equal(grid[0, 0, 0], tokens[0, 1])
+
+
+def test_channels_first_maps_are_transposed(images: jax.Array) -> None:
+    maps = np.random.default_rng(0).random((2, 5, 3, 4)).astype(np.float32)
+    found = make_constant(maps, channels_first=True).activations(images, ["layer"])["layer"]
+    np.testing.assert_array_equal(found, maps.transpose(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "message"),
+    [
+        (
+            np.zeros((2, 7, 5), np.float32),
+            {},
+            r"shape \(2, 7, 5\) for 2 images.*give grid=\(h, w\)",
+        ),
+        (np.zeros((2, 7, 5), np.float32), {"grid": (2, 4)}, "gives 7 tokens; a grid of 2 × 4.*8"),
+        (np.zeros((1, 5), np.float32), {}, r"shape \(1, 5\) for 2 images"),
+        (np.zeros((2, 5), np.int32), {}, "gives an array of int32, not an array of floating"),
+        ((np.zeros((2, 5)),), {}, "gives tuple.*takes the array out of it"),
+    ],
+)
+def test_outputs_of_another_form_are_refused(output, options, message, images: jax.Array) -> None:
+    with pytest.raises(Net2VecError, match=message):
+        make_constant(output, **options).activations(images, ["layer"])
+
+
+def test_layers_name_folders() -> None:
+    with pytest.raises(Net2VecError, match=r"can name a folder: \['\.\.'\]"):
+        FunctionNetwork(lambda _, images: {}, (), [".."])
+    with pytest.raises(Net2VecError, match="there are none"):
+        FunctionNetwork(lambda _, images: {}, (), [])
+    with pytest.raises(Net2VecError, match="give grid"):
+        make_constant(np.zeros((2, 2)), leading_tokens=1)
+
+
+@pytest.mark.parametrize("kind", ["nnx", "linen", "function"])
+def test_wrapped_networks_are_collected_like_built_in_ones(kind: str, linen_variables) -> None:
+    labels = [ImageLabels({}, {"object": (1,)})] * 5
+    dataset = ListDataset(make_catalog(1), ("object",), labels, (4, 3))
+    if kind == "nnx":
+        network, layer = wrap_nnx(Model(), ["blocks.1"]), "blocks.1"
+    elif kind == "linen":
+        network = wrap_linen(LinenModel(), linen_variables, arguments={"train": False})
+        layer = "first"
+    else:
+        apply = lambda model, images: {"all": model.blocks[0].convolution(images)}  # noqa: E731
+        network, layer = FunctionNetwork(apply, Model(), ["all"]), "all"
+
+    def preprocess(images: jax.Array) -> jax.Array:
+        return images.astype(jnp.float32)
+
+    batches = collect_activations(network, dataset, [layer], preprocess=preprocess, batch_size=2)
+    collected = np.concatenate([batch[layer] for batch in batches])
+    images = np.stack([dataset.image(index) for index in range(5)])
+    expected = respond(network, preprocess(images), layer)[layer]
+    np.testing.assert_allclose(collected, expected, **ROUNDING)
+
+
+def test_fingerprint_is_of_the_weights() -> None:
+    model = Model()
+    fingerprint = module_fingerprint(model)
+    assert fingerprint == module_fingerprint(Model())
+    assert len(fingerprint) == 64
+    model.blocks[0].dropout(jnp.ones(3))  # draws a random number
+    assert module_fingerprint(model) == fingerprint
+    model.blocks[2].norm.mean[...] += 1e-3
+    assert module_fingerprint(model) != fingerprint
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"a": np.ones(4, np.float32)},
+        {"b": np.ones((2, 2), np.float32)},
+        {"a": np.ones((2, 2), np.float16)},
+        {"a": np.array([[1, 1], [1, 2]], np.float32)},
+    ],
+)
+def test_fingerprint_tells_names_shapes_types_and_values_apart(other) -> None:
+    one = {"a": np.ones((2, 2), np.float32)}
+    assert module_fingerprint(one) == module_fingerprint(jax.tree.map(jnp.array, one))
+    assert module_fingerprint(one) != module_fingerprint(other)
