@@ -15,10 +15,13 @@ os.environ["XLA_FLAGS"] = (
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+from net2vec_jax.activations.collect import collect_activations  # noqa: E402
 from net2vec_jax.data.broden import BrodenDataset  # noqa: E402
 from net2vec_jax.data.masks import ConceptMasks, collect_concept_masks  # noqa: E402
+from net2vec_jax.networks.zoo import load_network  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -66,3 +69,19 @@ def camvid(shared_dir: Path) -> BrodenDataset:
 def camvid_masks(camvid: BrodenDataset) -> ConceptMasks:
     """All masks of `camvid`."""
     return collect_concept_masks(camvid)
+
+
+@pytest.fixture(scope="session")
+def block10_activations(camvid: BrodenDataset) -> np.ndarray:
+    """float32 [1402, 14, 14, 112] of our EfficientNet-Lite0."""
+    loaded = load_network("efficientnet_lite0")
+    batches = collect_activations(
+        loaded.network, camvid, ["block10"], preprocess=loaded.preprocessing("imagenet")
+    )
+    return np.concatenate([batch["block10"] for batch in batches])
+
+
+@pytest.fixture(scope="session")
+def goldens(shared_dir: Path) -> Path:
+    """Numbers that the original code gave; its README says how."""
+    return shared_dir / "golden" / "net2vec_reference"

@@ -17,12 +17,9 @@ import pytest
 from helpers import make_catalog, pack_activations
 
 from net2vec_jax.activations.binary import BinaryActivations, collect_binary_activations
-from net2vec_jax.activations.collect import collect_activations
 from net2vec_jax.activations.quantiles import collect_thresholds
-from net2vec_jax.data.broden import BrodenDataset
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.metrics import choose_best_filters, iou, set_iou
-from net2vec_jax.networks.zoo import load_network
 from net2vec_jax.probes.heads import Heads, top_filters
 from net2vec_jax.probes.overlap import Overlap
 from net2vec_jax.probes.segmentation import (
@@ -38,21 +35,6 @@ OBJECTS = np.arange(11, 22, dtype=np.int32)
 EPOCHS = (1, 3, 30)
 SAME = 1e-5
 """Share of the largest weight that rounding moves in 30 epochs (measured: 2e-7); see the top."""
-
-
-@pytest.fixture(scope="module")
-def goldens(shared_dir: Path) -> Path:
-    return shared_dir / "golden" / "net2vec_reference"
-
-
-@pytest.fixture(scope="module")
-def block10_activations(camvid: BrodenDataset) -> np.ndarray:
-    """float32 [1402, 14, 14, 112] of our EfficientNet-Lite0."""
-    loaded = load_network("efficientnet_lite0")
-    batches = collect_activations(
-        loaded.network, camvid, ["block10"], preprocess=loaded.preprocessing("imagenet")
-    )
-    return np.concatenate([batch["block10"] for batch in batches])
 
 
 @pytest.fixture(scope="module")

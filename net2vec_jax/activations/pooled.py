@@ -1,0 +1,52 @@
+"""Pooled activations: one number per image and filter, the input of the classification probe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from net2vec_jax.errors import Net2VecError
+
+Pooling = Literal["mean", "max"]
+POOLINGS = ("mean", "max")
+
+
+def collect_pooled_activations(
+    batches: Iterable[Float[np.ndarray, "n ..."]], *, pooling: Pooling = "mean"
+) -> Float[np.ndarray, "P N K"]:
+    """Pool the activations of a layer over its grid (reference spec 6.2).
+
+    The probe weighs filters before it pools, and a maximum of weighted activations is the weighted
+    minimum where a weight is negative; so "max" keeps both.
+
+    Args:
+      batches: activations [n, h, w, K] in the order of the images; or [n, K] of a fully connected
+        layer, which need no pooling.
+      pooling: "mean" or "max".
+
+    Returns:
+      float32 [P, N images, K filters]: P = 1, the mean; or P = 2, the maximum and the minimum. A
+      layer without a grid has P = 1 whatever the pooling.
+
+    Raises:
+      Net2VecError: there is no such pooling, no batch, or the activations have another shape.
+    """
+    if pooling not in POOLINGS:
+        raise Net2VecError(f"pooling {pooling!r} is none of {', '.join(POOLINGS)}")
+    pooled = [_pool(np.asarray(batch), pooling) for batch in batches]
+    if not pooled:
+        raise Net2VecError("there are no activations to pool")
+    return np.concatenate(pooled, axis=1).astype(np.float32, copy=False)
+
+
+def _pool(batch: np.ndarray, pooling: Pooling) -> np.ndarray:
+    if batch.ndim == 2:
+        return batch[None]
+    if batch.ndim != 4:
+        raise Net2VecError(f"activations of shape {batch.shape}; expected [n, h, w, K] or [n, K]")
+    if pooling == "mean":
+        return batch.mean((1, 2), dtype=np.float64)[None]
+    return np.stack([batch.max((1, 2)), batch.min((1, 2))])
