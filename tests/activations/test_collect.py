@@ -90,10 +90,21 @@ class Noise(ListDataset):
         return np.random.default_rng(index).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 
 
+def draw_weights(network: Network) -> Network:
+    """Random weights by numpy, which needs no compilation."""
+    rng = np.random.default_rng(0)
+
+    def draw(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        scale = (2 / np.prod(leaf.shape[:-1])) ** 0.5 if len(leaf.shape) > 1 else 0.1
+        return jnp.array(scale * rng.standard_normal(leaf.shape, np.float32))
+
+    return jax.tree.map(draw, network)
+
+
 def test_bfloat16_is_close_and_float32_is_untouched() -> None:
     labels = [ImageLabels({}, {"object": (1,)})] * 2
     dataset = Noise(make_catalog(1), ("object",), labels, (16, 16))
-    network = EfficientNetLite0(rngs=nnx.Rngs(0))
+    network = draw_weights(nnx.eval_shape(lambda: EfficientNetLite0(rngs=nnx.Rngs(0))))
     layers = ["block0", "block4"]
     found = {}
     for dtype in ("float32", "bfloat16"):
