@@ -14,10 +14,9 @@ from net2vec_jax.activations.pooled import collect_pooled_activations
 from net2vec_jax.metrics import mean_over_batches
 from net2vec_jax.probes.classification import (
     ClassificationConfig,
-    ClassificationHeads,
-    score,
     train_classification,
 )
+from net2vec_jax.probes.classification_model import ClassificationHeads, score
 from net2vec_jax.probes.sampling import ListedSampler
 
 # The goldens' own tolerances: 1e-6 after a few epochs, 1e-5 at the end.

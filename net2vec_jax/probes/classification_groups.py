@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.probes.classification import ClassificationHeads, score
+from net2vec_jax.probes.classification_model import ClassificationHeads, score
 from net2vec_jax.probes.heads import top_filters
 from net2vec_jax.probes.sampling import (
     BalancedSampler,

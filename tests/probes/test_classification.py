@@ -13,8 +13,6 @@ from net2vec_jax.errors import Net2VecError
 from net2vec_jax.metrics import mean_over_batches
 from net2vec_jax.probes.classification import (
     ClassificationConfig,
-    ClassificationHeads,
-    score,
     train_classification,
 )
 from net2vec_jax.probes.classification_groups import (
@@ -23,6 +21,7 @@ from net2vec_jax.probes.classification_groups import (
     make_groups,
     make_subset_classification_heads,
 )
+from net2vec_jax.probes.classification_model import ClassificationHeads, score
 from net2vec_jax.probes.sampling import ListedSampler
 
 KEY = jax.random.key(3)
