@@ -20,14 +20,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from experiments.layer_activations import collect_missing_layers
+from experiments.network_choice import open_network
 from experiments.run_directory import SCENES_FOLDER
 from experiments.script import open_scenes, run_script
 from experiments.segmentation_flags import SegmentationFlags
-from experiments.segmentation_run import SegmentationRun, collect_layers
+from experiments.segmentation_run import SegmentationRun
 from net2vec_jax.data.concepts import CATEGORIES
-from net2vec_jax.networks.zoo import load_network
 
 NETWORK = "efficientnet_lite0"
+LAYERS = ("block10", "head")
 BATCH_SIZE = 16
 """A quarter of the preset's: many concepts have under 64 train images and would take few steps."""
 WHOLE_IMAGE = ("scene", "texture")
@@ -42,13 +44,17 @@ class QuickstartFlags:
       out: where data and results go; an unfinished run in it is resumed.
       images: how many scenes are drawn.
       epochs: passes over each concept's train images.
-      layers: layers of EfficientNet-Lite0 to probe.
+      network: name in the zoo, or FILE.py:FUNCTION of your own (docs/own_models.md), whose code is
+        run.
+      layers: layers to probe; by default block10 and head of EfficientNet-Lite0, or the last two
+        worth probing of another network.
     """
 
     out: Path = Path("runs/quickstart")
     images: int = 800
     epochs: int = 30
-    layers: tuple[str, ...] = ("block10", "head")
+    network: str = NETWORK
+    layers: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,14 +144,15 @@ def main(flags: QuickstartFlags) -> None:
     """Draw, port, probe, and show."""
     console = Console()
     dataset = open_scenes(flags.out / SCENES_FOLDER, images=flags.images)
-    loaded = load_network(NETWORK)
+    loaded = open_network(flags.network)
+    layers = flags.layers or (LAYERS if loaded.name == NETWORK else loaded.probing_layers[-2:])
     runs = [
         SegmentationRun(
             SegmentationFlags(
                 dataset="scenes",
-                network=NETWORK,
-                layer=layer,
-                out=flags.out / layer,
+                network=flags.network,
+                layer=(layer,),
+                out=flags.out / loaded.network.resolve_layer(layer),
                 epochs=flags.epochs,
                 batch_size=BATCH_SIZE,
                 activations=flags.out / "activations",
@@ -153,23 +160,22 @@ def main(flags: QuickstartFlags) -> None:
             dataset,
             loaded,
         )
-        for layer in flags.layers
+        for layer in layers
     ]
-    missing = [run for run in runs if not run.activations_directory.exists()]
-    if missing:
-        console.print(f"activations of {len(dataset)} images …")
-        collect_layers(missing)
+    console.print(f"activations of {len(dataset)} images …")
+    collect_missing_layers(runs)
     scores = []
     for run in runs:
         console.print(f"probing {run.layer} …")
         run.finish()
         scores += read_scores(run)
     console.print(tabulate_categories(scores), tabulate_gains(scores))
-    figures = draw_figures(scores, flags.out)
+    title = "EfficientNet-Lite0" if loaded.name == NETWORK else loaded.name
+    figures = draw_figures(scores, flags.out, title)
     console.print(f"results are in {flags.out}, the figure is {figures[0]}", soft_wrap=True)
 
 
-def draw_figures(scores: list[Score], out: Path) -> list[Path]:
+def draw_figures(scores: list[Score], out: Path, network: str) -> list[Path]:
     """Scatter of the first layer's concepts, as PNG and PDF."""
     # Imported here: the probe itself needs no plotting library.
     from net2vec_jax.report.figures import plot_single_against_embedding
@@ -181,7 +187,7 @@ def draw_figures(scores: list[Score], out: Path) -> list[Path]:
         np.array([score.embedding for score in shown]),
         [score.category for score in shown],
         names=["" if score.category in WHOLE_IMAGE else score.concept for score in shown],
-        title=f"EfficientNet-Lite0, {layer}: {len(shown)} concepts",
+        title=f"{network}, {layer}: {len(shown)} concepts",
     )
     paths = [out / f"single_against_embedding.{kind}" for kind in ("png", "pdf")]
     for path in paths:

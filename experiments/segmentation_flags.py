@@ -8,8 +8,10 @@ from typing import Annotated, Literal
 
 import tyro
 
+from net2vec_jax.activations.collect import ComputeType
 from net2vec_jax.activations.quantiles import Method
 from net2vec_jax.data.masks import CategoryChoice
+from net2vec_jax.errors import Net2VecError
 from net2vec_jax.probes.segmentation import SegmentationConfig
 from net2vec_jax.probes.segmentation_model import Loss
 
@@ -32,21 +34,32 @@ PRESETS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SegmentationFlags:
     """Flags of the segmentation probe.
 
     Attributes:
       dataset: a Broden directory, or "scenes" (built in).
-      network: name in the zoo.
-      layer: name of the layer, or its torch module path.
+      network: name in the zoo; or FILE.py:FUNCTION or package.module:FUNCTION, a function of your
+        own without arguments that returns a LoadedNetwork (docs/own_models.md). This runs the
+        code in that file. Required unless --activation-array is given.
+      layer: one or several layers, each by its name or its torch module path. Several are computed
+        in one pass, and the results of each lie in a directory OUT/LAYER of their own. Required
+        unless --activation-array is given.
       out: run directory; an unfinished run in it is resumed.
       weights: weight file of the network; by default the zoo's.
+      activation_array: activations computed elsewhere, instead of a network: a .npy file, or the
+        directory of a zarr or N5 array, [images, height, width, filters], in the order of the
+        dataset's images. --network and --layer are then only names for the tables; by default
+        "array" and the file's.
+      channels_first: the --activation-array is [images, filters, height, width].
       preset: "paper" (batch 64, masks are the union over a concept's categories) or
         "reference_code" (batch 16, the original's choice of category, its preprocessing and its
         scale of single-image batches).
       preprocessing: of the images: the network's own, torchvision's "imagenet" mean and deviation,
         or the original code's; by default the preset's (own; reference_code).
+      dtype: what the network computes in; "bfloat16" saves memory and time on accelerators, but its
+        activations differ by some 1 %.
       filters: also train embeddings of so many filters, those of largest weight, per concept.
       concepts: only these concepts, by name or number; all by default.
       epochs: passes over each concept's train images.
@@ -63,12 +76,15 @@ class SegmentationFlags:
     """
 
     dataset: str
-    network: str
-    layer: str
+    network: str | None = None
+    layer: tuple[str, ...] = ()
     out: Path
     weights: str | None = None
+    activation_array: Path | None = None
+    channels_first: bool = False
     preset: Literal["paper", "reference_code"] = "paper"
     preprocessing: Preprocessing | None = None
+    dtype: ComputeType = "float32"
     filters: tuple[int, ...] = ()
     concepts: tuple[str, ...] = ()
     epochs: int = 30
@@ -82,6 +98,35 @@ class SegmentationFlags:
     bootstrap_samples: int = 1000
     images_per_batch: Annotated[int, tyro.conf.arg(name="images-per-batch")] = 32
     activations: Path | None = None
+
+    def check(self) -> None:
+        """Refuse flags that do not go together.
+
+        Raises:
+          Net2VecError: names the flags.
+        """
+        if self.activation_array is None:
+            missing = [name for name in ("network", "layer") if not getattr(self, name)]
+            if missing:
+                raise Net2VecError(
+                    f"--{missing[0]} is missing; give --network and --layer, or --activation-array"
+                )
+            if self.channels_first:
+                raise Net2VecError("--channels-first is about an --activation-array; give one")
+            return
+        if len(self.layer) > 1:
+            raise Net2VecError(
+                f"--activation-array is of one layer, but --layer names {len(self.layer)}"
+            )
+        idle = {
+            "--weights": self.weights is not None,
+            "--preprocessing": self.preprocessing is not None,
+            "--dtype": self.dtype != "float32",
+            "--activations": self.activations is not None,
+        }
+        for flag, is_given in idle.items():
+            if is_given:
+                raise Net2VecError(f"{flag} has no effect on an --activation-array; leave it out")
 
     def resolve_preprocessing(self) -> Preprocessing:
         """The preprocessing asked for, or the preset's."""

@@ -13,10 +13,11 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.embedding_store import load_tree, save_tree
-from experiments.run_directory import RunDirectory
+from experiments.layer_activations import collect_layers, describe_origin
+from experiments.run_directory import RUN_FILE, RunDirectory
 from experiments.segmentation_flags import PRESETS, SegmentationFlags
+from net2vec_jax.activations.arrays import ExternalActivations
 from net2vec_jax.activations.binary import BinaryActivations, collect_binary_activations
-from net2vec_jax.activations.collect import collect_activations, store_activations
 from net2vec_jax.activations.quantiles import collect_thresholds
 from net2vec_jax.activations.store import ActivationStore
 from net2vec_jax.data.concepts import ConceptCatalog
@@ -38,28 +39,30 @@ class SegmentationRun:
     Attributes:
       flags: of the run.
       dataset: the images and their labels.
-      loaded: the network.
-      layer: its layer's name in the network.
+      probed: the network, or activations computed elsewhere.
+      layer: the layer's name in the network.
       run: the run directory.
     """
 
     def __init__(
-        self, flags: SegmentationFlags, dataset: ConceptDataset, loaded: LoadedNetwork
+        self,
+        flags: SegmentationFlags,
+        dataset: ConceptDataset,
+        probed: LoadedNetwork | ExternalActivations,
     ) -> None:
-        """Open the run directory; refuses unknown layers and concepts before any work."""
-        self.flags, self.dataset, self.loaded = flags, dataset, loaded
-        self.layer = loaded.network.resolve_layer(flags.layer)
+        """Open the run directory of a single layer.
+
+        Unknown layers and concepts, and an array of another number of images, are refused before
+        any work.
+        """
+        flags.check()
+        self.flags, self.dataset, self.probed = flags, dataset, probed
+        self.origin = describe_origin(flags, dataset, probed)
+        self.layer = self.origin["layer"]
         self.catalog: ConceptCatalog = (
             dataset.catalog.select(flags.concepts) if flags.concepts else dataset.catalog
         )
         self.training = flags.training()
-        self.origin = {
-            "network": loaded.name,
-            "layer": self.layer,
-            "weights": loaded.fingerprint,
-            "preprocessing": flags.resolve_preprocessing(),
-            "dataset": dataset.fingerprint,
-        }
         identity: dict[str, Any] = {
             **dataclasses.asdict(flags),
             **self.origin,
@@ -67,7 +70,7 @@ class SegmentationRun:
             "batch_size": self.training.batch_size,
         }
         # Where things lie and how fast they are computed does not change the results.
-        for name in ("out", "activations", "images_per_batch"):
+        for name in ("out", "activations", "activation_array", "images_per_batch"):
             del identity[name]
         self.run = RunDirectory(flags.out, identity)
 
@@ -94,8 +97,10 @@ class SegmentationRun:
                 self._evaluate()
 
     @cached_property
-    def store(self) -> ActivationStore:
+    def store(self) -> ActivationStore | ExternalActivations:
         """The layer's activations, collected if need be."""
+        if isinstance(self.probed, ExternalActivations):
+            return self.probed
         if not self.activations_directory.exists():
             with self.run.stage("activations"):
                 collect_layers([self])
@@ -254,23 +259,29 @@ class SegmentationRun:
         self.run.write_table("segmentation.csv", header, rows)
 
 
-def collect_layers(runs: Sequence[SegmentationRun]) -> None:
-    """Collect the layers of runs that share dataset, network and preprocessing, in one pass."""
-    first = runs[0]
-    batches = collect_activations(
-        first.loaded.network,
-        first.dataset,
-        [run.layer for run in runs],
-        preprocess=first.loaded.preprocessing(first.flags.resolve_preprocessing()),
-        batch_size=first.flags.images_per_batch,
-        progress=True,
-    )
-    store_activations(
-        batches,
-        {run.layer: run.activations_directory for run in runs},
-        len(first.dataset),
-        {run.layer: run.origin for run in runs},
-    )
+def open_layers(
+    flags: SegmentationFlags, dataset: ConceptDataset, loaded: LoadedNetwork
+) -> list[SegmentationRun]:
+    """One run per layer: in the directory OUT if there is one layer, in OUT/LAYER if several.
+
+    Raises:
+      Net2VecError: a layer is unknown, or a directory cannot be used.
+    """
+    layers = tuple(dict.fromkeys(map(loaded.network.resolve_layer, flags.layer)))
+    if len(layers) > 1 and (flags.out / RUN_FILE).exists():
+        raise Net2VecError(
+            f"{flags.out} is the run directory of a single layer; choose another for several"
+        )
+    return [
+        SegmentationRun(
+            dataclasses.replace(
+                flags, layer=(layer,), out=flags.out / layer if len(layers) > 1 else flags.out
+            ),
+            dataset,
+            loaded,
+        )
+        for layer in layers
+    ]
 
 
 def _join(parts: Sequence[Heads]) -> Heads:

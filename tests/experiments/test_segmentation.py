@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import script, segmentation, segmentation_run
+from experiments import layer_activations, script, segmentation, segmentation_run
 from experiments.run_directory import RunDirectory
 from experiments.script import open_scenes, run_script
 from experiments.segmentation_flags import SegmentationFlags
@@ -64,8 +65,9 @@ def network():
 
 def make_flags(dataset: Path, out: Path, **changes) -> SegmentationFlags:
     flags = SegmentationFlags(
-        str(dataset), "efficientnet_lite0", "block1", out, epochs=3, images_per_batch=8,
-        filters=(1, 4), quantile=0.05, learning_rate=1e-3, bootstrap_samples=50,
+        dataset=str(dataset), network="efficientnet_lite0", layer=("block1",), out=out, epochs=3,
+        images_per_batch=8, filters=(1, 4), quantile=0.05, learning_rate=1e-3,
+        bootstrap_samples=50,
     )  # fmt: skip
     return dataclasses.replace(flags, **changes)
 
@@ -168,6 +170,108 @@ def test_activations_of_another_origin_are_not_reused(
         run(flags, network)
 
 
+def test_activations_of_another_type_are_not_reused(
+    finished: SegmentationRun, network, tmp_path: Path
+) -> None:
+    flags = dataclasses.replace(
+        finished.flags, out=tmp_path / "out", activations=finished.run / "activations",
+        dtype="bfloat16",
+    )  # fmt: skip
+    with pytest.raises(Net2VecError, match="another dtype: 'float32', not 'bfloat16'"):
+        run(flags, network)
+    with pytest.raises(Net2VecError, match="dtype: 'float32' there, 'bfloat16' now"):
+        run(dataclasses.replace(flags, out=finished.run.path), network)
+
+
+@pytest.mark.parametrize("channels_first", [False, True])
+def test_array_computed_elsewhere_gives_the_same_numbers(
+    channels_first: bool, finished: SegmentationRun, tmp_path: Path
+) -> None:
+    values = np.concatenate(list(finished.store.batches()))
+    stored = values.transpose(0, 3, 1, 2) if channels_first else values
+    np.save(tmp_path / "block1.npy", np.ascontiguousarray(stored))
+    flags = dataclasses.replace(
+        finished.flags, network=None, layer=(), activation_array=tmp_path / "block1.npy",
+        channels_first=channels_first, out=tmp_path / "out",
+    )  # fmt: skip
+    segmentation.main(flags)
+    assert read_results(flags.out) == read_results(finished.run.path)
+    identity = json.loads((flags.out / "run.json").read_text())["identity"]
+    assert (identity["network"], identity["layer"]) == ("array", "block1")
+    assert not (flags.out / "activations").exists()
+    for file in ("single_filter.csv", "segmentation.csv"):  # an unfinished run resumes
+        (flags.out / file).unlink()
+    (tmp_path / "block1.npy").rename(tmp_path / "moved.npy")
+    moved = dataclasses.replace(
+        flags, layer=("block1",), activation_array=tmp_path / "moved.npy"
+    )  # fmt: skip
+    segmentation.main(moved)
+    assert read_results(flags.out) == read_results(finished.run.path)
+    np.save(tmp_path / "moved.npy", stored + 1)
+    with pytest.raises(Net2VecError, match=r"another run \(array:"):
+        segmentation.main(moved)
+
+
+def test_array_of_another_number_of_images(
+    dataset_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "five.npy", np.zeros((5, 2, 2, 3), np.float32))
+    flags = SegmentationFlags(
+        dataset=str(dataset_directory), activation_array=tmp_path / "five.npy",
+        out=tmp_path / "out",
+    )  # fmt: skip
+    with pytest.raises(Net2VecError, match="of 5 images, but the dataset has 12"):
+        segmentation.main(flags)
+    assert not flags.out.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": None}, "--network is missing; give --network and --layer, or --activation"),
+        ({"layer": ()}, "--layer is missing"),
+        ({"channels_first": True}, "--channels-first is about an --activation-array"),
+        ({"activation_array": Path("a.npy"), "layer": ("a", "b")}, "is of one layer, .* names 2"),
+        ({"activation_array": Path("a.npy"), "weights": "w.pth"}, "--weights has no effect"),
+        ({"activation_array": Path("a.npy"), "dtype": "bfloat16"}, "--dtype has no effect"),
+    ],
+)
+def test_flags_that_do_not_go_together(changes: dict, message: str, tmp_path: Path) -> None:
+    flags = dataclasses.replace(make_flags(tmp_path, tmp_path / "out"), **changes)
+    with pytest.raises(Net2VecError, match=message):
+        segmentation.main(flags)
+    assert not flags.out.exists()
+
+
+def test_several_layers_in_one_pass_equal_one_by_one(
+    finished: SegmentationRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = []
+    collect = layer_activations.collect_activations
+
+    def count(network, dataset, layers, **options):
+        passes.append(layers)
+        return collect(network, dataset, layers, **options)
+
+    monkeypatch.setattr(layer_activations, "collect_activations", count)
+    flags = dataclasses.replace(
+        finished.flags, layer=("block1", "block0", "_blocks.1"), out=tmp_path / "out", filters=()
+    )
+    segmentation.main(flags)
+    assert passes == [["block1", "block0"]]
+    assert sorted(path.name for path in flags.out.iterdir()) == ["block0", "block1"]
+    thresholds = [
+        (path / "thresholds.csv").read_text() for path in (flags.out / "block1", finished.run.path)
+    ]
+    # deeper programs may be fused otherwise
+    for one, other in zip(*(csv.DictReader(text.splitlines()) for text in thresholds), strict=True):
+        assert float(one["threshold"]) == pytest.approx(float(other["threshold"]), rel=1e-4)
+    segmentation.main(flags)  # nothing is computed again
+    assert len(passes) == 1
+    with pytest.raises(Net2VecError, match="run directory of a single layer"):
+        segmentation.main(dataclasses.replace(flags, out=finished.run.path))
+
+
 def test_results_of_a_concept_do_not_depend_on_the_others(
     finished: SegmentationRun, network, tmp_path: Path
 ) -> None:
@@ -233,7 +337,12 @@ def test_scenes_are_drawn_inside_the_run_directory(
     monkeypatch.setattr(script, "draw_scenes", lambda images: map(draw_scene, range(8)))
     with pytest.raises(Net2VecError, match="holds 8 scenes, not 800"):
         segmentation.main(
-            SegmentationFlags("scenes", "efficientnet_lite0", "block1", tmp_path / "out")
+            SegmentationFlags(
+                dataset="scenes",
+                network="efficientnet_lite0",
+                layer=("block1",),
+                out=tmp_path / "out",
+            )
         )
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     # what is drawn first does not make the directory somebody else's

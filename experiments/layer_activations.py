@@ -1,0 +1,76 @@
+"""The activations that runs need: what identifies them, and one pass for the layers of several."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from experiments.segmentation_flags import SegmentationFlags
+from net2vec_jax.activations.arrays import ExternalActivations
+from net2vec_jax.activations.collect import collect_activations, store_activations
+from net2vec_jax.data.dataset import ConceptDataset
+from net2vec_jax.networks.zoo import LoadedNetwork
+
+if TYPE_CHECKING:
+    from experiments.segmentation_run import SegmentationRun
+
+
+def describe_origin(
+    flags: SegmentationFlags, dataset: ConceptDataset, probed: LoadedNetwork | ExternalActivations
+) -> dict[str, str]:
+    """What made a layer's activations; "network" and "layer" are the names in the tables.
+
+    Raises:
+      Net2VecError: the network has no such layer, or the array is of another number of images.
+    """
+    if isinstance(probed, ExternalActivations):
+        probed.check_images(len(dataset))
+        origin = {
+            "network": flags.network or "array",
+            "layer": flags.layer[0] if flags.layer else probed.path.stem,
+            "array": probed.fingerprint,
+        }
+    else:
+        origin = {
+            "network": probed.name,
+            "layer": probed.network.resolve_layer(flags.layer[0]),
+            "weights": probed.fingerprint,
+            "preprocessing": flags.resolve_preprocessing(),
+            "dtype": flags.dtype,
+        }
+    return origin | {"dataset": dataset.fingerprint}
+
+
+def collect_missing_layers(runs: Sequence[SegmentationRun]) -> None:
+    """Collect, in one pass, the layers of those runs that still need them; see `collect_layers`."""
+    missing = [
+        run
+        for run in runs
+        if not run.run.has("segmentation.csv") and not run.activations_directory.exists()
+    ]
+    if missing:
+        with contextlib.ExitStack() as stack:
+            for run in missing:
+                stack.enter_context(run.run.stage("activations"))
+            collect_layers(missing)
+
+
+def collect_layers(runs: Sequence[SegmentationRun]) -> None:
+    """Collect the layers of runs that share dataset, network and preprocessing, in one pass."""
+    first = runs[0]
+    batches = collect_activations(
+        first.probed.network,
+        first.dataset,
+        [run.layer for run in runs],
+        preprocess=first.probed.preprocessing(first.flags.resolve_preprocessing()),
+        batch_size=first.flags.images_per_batch,
+        dtype=first.flags.dtype,
+        progress=True,
+    )
+    store_activations(
+        batches,
+        {run.layer: run.activations_directory for run in runs},
+        len(first.dataset),
+        {run.layer: run.origin for run in runs},
+    )
