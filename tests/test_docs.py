@@ -1,0 +1,67 @@
+"""What docs/ shows runs as it stands there: files are written, commands are run, in their order."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from net2vec_jax.data.broden_writer import write_broden
+from net2vec_jax.data.dataset import ImageLabels, LabelledImage
+
+OWN_MODELS = Path(__file__).resolve().parents[1] / "docs" / "own_models.md"
+BLOCK = re.compile(r"```(?:python\n# (\w+\.py))?\n(.*?)```", re.DOTALL)
+
+
+def write_dataset(directory: Path) -> None:
+    rng = np.random.default_rng(0)
+    plane = np.zeros((1, 112, 112), np.int32)
+    plane[0, :40] = 1
+    labels = ImageLabels({"object": plane}, {})
+    examples = [
+        LabelledImage(
+            f"{index}.jpg", split, rng.integers(0, 256, (224, 224, 3), dtype=np.uint8), labels
+        )
+        for index, split in enumerate(["train", "train", "val"])
+    ]
+    write_broden(directory, examples, {1: "top"})
+
+
+def test_own_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    write_dataset(tmp_path / "my_dataset")
+    blocks = BLOCK.findall(OWN_MODELS.read_text(encoding="utf-8"))
+    assert [name for name, _ in blocks[::2]] == [
+        "my_nnx.py", "my_linen.py", "my_function.py", "my_array.py"
+    ]  # fmt: skip
+    for name, text in blocks:
+        if name:
+            Path(name).write_text(text, encoding="utf-8")
+            if "def make_network" not in text:
+                exec(compile(text, name, "exec"), {})
+        else:
+            python, _, module, *arguments = shlex.split(text)
+            assert python == "python"
+            script = importlib.import_module(module)
+            monkeypatch.setattr(sys, "argv", [module, *arguments])
+            script.run_script(script.main, script.SegmentationFlags, "")
+    results = {path.parent for path in Path("runs").rglob("segmentation.csv")}
+    assert results == {
+        Path("runs", name) for name in ("nnx/conv1", "nnx/conv2", "linen", "function", "array")
+    }
+    assert "results are in runs/array" in capsys.readouterr().out
+
+
+def test_every_script_and_file_that_the_pages_name_exists() -> None:
+    root = OWN_MODELS.parents[1]
+    for page in OWN_MODELS.parent.glob("*.md"):
+        for name in re.findall(r"experiments\.(\w+)", page.read_text(encoding="utf-8")):
+            assert (root / "experiments" / f"{name}.py").is_file(), f"{page.name}: {name}"
