@@ -25,8 +25,8 @@ Preprocess = Callable[[UInt8[Array, "N H W 3"]], Float[Array, "N H W 3"]]
 
 ComputeType = Literal["float32", "bfloat16"]
 """What a network computes in. bfloat16 halves the memory and is faster where the hardware has it,
-at a price: on eight of the built-in scenes, EfficientNet-Lite0's `block10` and `head` differ by 6 and
-7 % (norm of the difference over the norm), and 88 and 82 % of the positions that are active in
+at a price: on eight of the built-in scenes, EfficientNet-Lite0's `block10` and `head` differ by 6
+and 7 % (norm of the difference over the norm), and 88 and 82 % of the positions that are active in
 either type are active in both."""
 
 
