@@ -24,60 +24,20 @@ from net2vec_jax.data.concepts import ConceptCatalog
 from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.data.masks import ConceptMasks, collect_concept_masks
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.metrics import bootstrap_set_iou, choose_best_filters, iou, set_iou
+from net2vec_jax.metrics import choose_best_filters, iou, set_iou
 from net2vec_jax.networks.zoo import LoadedNetwork
 from net2vec_jax.probes.heads import Heads, make_full_heads, make_subset_heads
 from net2vec_jax.probes.overlap import Overlap
 from net2vec_jax.probes.segmentation import SegmentationResult, train_segmentation
 from net2vec_jax.probes.segmentation_evaluation import evaluate_segmentation
 from net2vec_jax.probes.single_filter import probe_single_filters
+from net2vec_jax.uncertainty import bootstrap_set_iou
 
 
-class SegmentationRun:
-    """The stages of one run; what a later stage needs is loaded from the files of earlier ones.
+class SegmentationRun(LayerRun[SegmentationFlags]):
+    """The stages of one run; what a later stage needs is loaded from the files of earlier ones."""
 
-    Attributes:
-      flags: of the run.
-      dataset: the images and their labels.
-      probed: the network, or activations computed elsewhere.
-      layer: the layer's name in the network.
-      run: the run directory.
-    """
-
-    def __init__(
-        self,
-        flags: SegmentationFlags,
-        dataset: ConceptDataset,
-        probed: LoadedNetwork | ExternalActivations,
-    ) -> None:
-        """Open the run directory of a single layer.
-
-        Unknown layers and concepts, and an array of another number of images, are refused before
-        any work.
-        """
-        flags.check()
-        self.flags, self.dataset, self.probed = flags, dataset, probed
-        self.origin = describe_origin(flags, dataset, probed)
-        self.layer = self.origin["layer"]
-        self.catalog: ConceptCatalog = (
-            dataset.catalog.select(flags.concepts) if flags.concepts else dataset.catalog
-        )
-        self.training = flags.training()
-        identity: dict[str, Any] = {
-            **dataclasses.asdict(flags),
-            **self.origin,
-            "dataset_name": dataset.name,
-            "batch_size": self.training.batch_size,
-        }
-        # Where things lie and how fast they are computed does not change the results.
-        for name in ("out", "activations", "activation_array", "images_per_batch"):
-            del identity[name]
-        self.run = RunDirectory(flags.out, identity)
-
-    @property
-    def activations_directory(self) -> Path:
-        """Folder of the layer's stored activations."""
-        return (self.flags.activations or self.run / "activations") / self.layer
+    table = "segmentation.csv"
 
     def finish(self) -> None:
         """Run every stage whose files are missing."""
@@ -95,26 +55,6 @@ class SegmentationRun:
         if not self.run.has("segmentation.csv"):
             with self.run.stage("evaluation"):
                 self._evaluate()
-
-    @cached_property
-    def store(self) -> ActivationStore | ExternalActivations:
-        """The layer's activations, collected if need be."""
-        if isinstance(self.probed, ExternalActivations):
-            return self.probed
-        if not self.activations_directory.exists():
-            with self.run.stage("activations"):
-                collect_layers([self])
-        store = ActivationStore(self.activations_directory)
-        store.check_origin(self.origin)
-        return store
-
-    @cached_property
-    def masks(self) -> ConceptMasks:
-        """Masks of the chosen concepts."""
-        with self.run.stage("labels"):
-            choice = PRESETS[self.flags.preset].category_choice
-            masks = collect_concept_masks(self.dataset, category_choice=choice, progress=True)
-        return masks.select(self.catalog)
 
     @cached_property
     def binary(self) -> BinaryActivations:

@@ -1,18 +1,11 @@
-"""Metrics are sums until the end; intervals cover what they promise."""
+"""Metrics are sums until the end."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from net2vec_jax.metrics import (
-    bootstrap_set_iou,
-    iou,
-    set_iou,
-    sum_by_group,
-)
+from net2vec_jax.metrics import iou, set_iou, sum_by_group
 from net2vec_jax.probes.overlap import Overlap, count_overlap
 
 
@@ -73,68 +66,3 @@ def test_sums_beyond_32_bits() -> None:
     # 300,000 images of 112 × 112 pixels.
     total = sum_by_group(np.full(300_000, 12_544, np.int32), np.zeros(300_000, int), 1)
     assert total.tolist() == [300_000 * 12_544]
-
-
-def test_interval_contains_the_estimate_and_is_narrow_for_many_images() -> None:
-    overlap, group = draw_overlap(1, 3000, 3)
-    low, high = bootstrap_set_iou(overlap, group, 3, key=jax.random.key(0))
-    estimate = set_iou(overlap, group, 3)
-    assert (low < estimate).all()
-    assert (estimate < high).all()
-    # A fraction's standard deviation is about 0.3, over 1,000 images: 4 · 0.3 / √1000.
-    assert (high - low < 0.05).all()
-
-
-def test_interval_is_reproducible_by_key() -> None:
-    overlap, group = draw_overlap(2, 100, 2)
-    one, same, other = (
-        bootstrap_set_iou(overlap, group, 2, key=jax.random.key(seed)) for seed in (0, 0, 1)
-    )
-    np.testing.assert_array_equal(one, same)
-    assert (np.array(one) != np.array(other)).any()
-
-
-def test_a_group_of_one_image_has_no_width_and_an_empty_one_no_interval() -> None:
-    overlap = Overlap(np.array([1, 30]), np.array([4, 40]))
-    group = np.array([0, 2])
-    low, high = bootstrap_set_iou(overlap, group, 3, key=jax.random.key(0), samples=20)
-    np.testing.assert_allclose(low, [0.25, np.nan, 0.75])
-    np.testing.assert_allclose(high, [0.25, np.nan, 0.75])
-
-
-def test_no_images_at_all() -> None:
-    empty = Overlap(np.zeros(0, int), np.zeros(0, int))
-    low, high = bootstrap_set_iou(empty, np.zeros(0, int), 2, key=jax.random.key(0))
-    assert np.isnan(low).all()
-    assert np.isnan(high).all()
-
-
-def test_wider_confidence_wider_interval() -> None:
-    overlap, group = draw_overlap(3, 60, 1)
-    widths = []
-    for confidence in (0.5, 0.9, 0.99):
-        low, high = bootstrap_set_iou(
-            overlap, group, 1, key=jax.random.key(0), confidence=confidence
-        )
-        widths.append((high - low)[0])
-    assert widths == sorted(widths)
-    assert widths[0] < widths[-1]
-
-
-@pytest.mark.parametrize("confidence", [0.8, 0.95])
-def test_intervals_cover_the_truth_as_often_as_they_say(confidence: float) -> None:
-    # 600 data sets of 80 images with E[intersection] / E[union] = 0.3, each a group of its own.
-    groups, images, truth = 600, 80, 0.3
-    rng = np.random.default_rng(0)
-    union = rng.integers(500, 1500, groups * images)
-    intersection = np.rint(union * rng.beta(3, 7, groups * images)).astype(int)
-    group = np.repeat(np.arange(groups), images)
-    low, high = bootstrap_set_iou(
-        Overlap(intersection, union), group, groups,
-        key=jax.random.key(0), samples=300, confidence=confidence,
-    )  # fmt: skip
-    covered = ((low <= truth) & (truth <= high)).mean()
-    # Three standard errors of a frequency in 600 trials (0.049 at 0.8, 0.027 at 0.95), and the
-    # percentile interval's own deficit at 80 images, about a hundredth.
-    error = 3 * np.sqrt(confidence * (1 - confidence) / groups)
-    assert covered == pytest.approx(confidence, abs=error + 0.01)
