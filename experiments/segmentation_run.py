@@ -34,10 +34,51 @@ from net2vec_jax.probes.single_filter import probe_single_filters
 from net2vec_jax.uncertainty import bootstrap_set_iou
 
 
-class SegmentationRun(LayerRun[SegmentationFlags]):
-    """The stages of one run; what a later stage needs is loaded from the files of earlier ones."""
+class SegmentationRun:
+    """The stages of one run; what a later stage needs is loaded from the files of earlier ones.
 
-    table = "segmentation.csv"
+    Attributes:
+      flags: of the run.
+      dataset: the images and their labels.
+      probed: the network, or activations computed elsewhere.
+      layer: the layer's name in the network.
+      run: the run directory.
+    """
+
+    def __init__(
+        self,
+        flags: SegmentationFlags,
+        dataset: ConceptDataset,
+        probed: LoadedNetwork | ExternalActivations,
+    ) -> None:
+        """Open the run directory of a single layer.
+
+        Unknown layers and concepts, and an array of another number of images, are refused before
+        any work.
+        """
+        flags.check()
+        self.flags, self.dataset, self.probed = flags, dataset, probed
+        self.origin = describe_origin(flags, dataset, probed)
+        self.layer = self.origin["layer"]
+        self.catalog: ConceptCatalog = (
+            dataset.catalog.select(flags.concepts) if flags.concepts else dataset.catalog
+        )
+        self.training = flags.training()
+        identity: dict[str, Any] = {
+            **dataclasses.asdict(flags),
+            **self.origin,
+            "dataset_name": dataset.name,
+            "batch_size": self.training.batch_size,
+        }
+        # Where things lie and how fast they are computed does not change the results.
+        for name in ("out", "activations", "activation_array", "images_per_batch"):
+            del identity[name]
+        self.run = RunDirectory(flags.out, identity)
+
+    @property
+    def activations_directory(self) -> Path:
+        """Folder of the layer's stored activations."""
+        return (self.flags.activations or self.run / "activations") / self.layer
 
     def finish(self) -> None:
         """Run every stage whose files are missing."""
@@ -55,6 +96,26 @@ class SegmentationRun(LayerRun[SegmentationFlags]):
         if not self.run.has("segmentation.csv"):
             with self.run.stage("evaluation"):
                 self._evaluate()
+
+    @cached_property
+    def store(self) -> ActivationStore | ExternalActivations:
+        """The layer's activations, collected if need be."""
+        if isinstance(self.probed, ExternalActivations):
+            return self.probed
+        if not self.activations_directory.exists():
+            with self.run.stage("activations"):
+                collect_layers([self])
+        store = ActivationStore(self.activations_directory)
+        store.check_origin(self.origin)
+        return store
+
+    @cached_property
+    def masks(self) -> ConceptMasks:
+        """Masks of the chosen concepts."""
+        with self.run.stage("labels"):
+            choice = PRESETS[self.flags.preset].category_choice
+            masks = collect_concept_masks(self.dataset, category_choice=choice, progress=True)
+        return masks.select(self.catalog)
 
     @cached_property
     def binary(self) -> BinaryActivations:
