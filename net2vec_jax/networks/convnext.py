@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 from flax import nnx
+from jax import lax
 from jaxtyping import Array, Float
 
 from net2vec_jax.networks.layers import Convolution, LayerNormalisation, Linear, gelu
@@ -22,6 +23,9 @@ from net2vec_jax.weights.layouts import CONVOLUTION, LINEAR, Layout
 from net2vec_jax.weights.rules import Rule, plain_rules, scale_rules
 
 EXPANSION = 4
+BAND_PIXELS = 1500
+"""At least so many pixels, of all images together, go through a block's linear layers at a time on
+CPU; fewer do not make up for reading the kernels again."""
 
 # The second linear layer [out, in] and its bias [out], times the factor [out, 1, 1] of the block.
 _SCALED_KERNEL = Layout(
@@ -46,8 +50,39 @@ class Block(nnx.Module):
 
     def __call__(self, images: Float[Array, "N h w K"]) -> Float[Array, "N h w K"]:
         """The block's output."""
-        values = self.expand(self.norm(self.depthwise(images)))
-        return images + self.project(gelu(values))
+        return lax.platform_dependent(
+            images, self.depthwise(images), cpu=self._add_in_bands, default=self._add
+        )
+
+    def _add(
+        self, images: Float[Array, "N h w K"], values: Float[Array, "N h w K"]
+    ) -> Float[Array, "N h w K"]:
+        """The images, plus what the rest of the block makes of the convolved ones."""
+        return images + self.project(gelu(self.expand(self.norm(values))))
+
+    def _add_in_bands(
+        self, images: Float[Array, "N h w K"], values: Float[Array, "N h w K"]
+    ) -> Float[Array, "N h w K"]:
+        """The same, some rows at a time, so that what lies between stays in the processor's cache.
+
+        Takes a third of the time in the first stage.
+        """
+        rows = _count_rows(*images.shape[:3])
+
+        def add(band: Array, images: Array) -> Array:
+            parts = (
+                lax.dynamic_slice_in_dim(array, band * rows, rows, axis=1)
+                for array in (images, values)
+            )
+            return lax.dynamic_update_slice_in_dim(images, self._add(*parts), band * rows, axis=1)
+
+        return lax.fori_loop(0, images.shape[1] // rows, add, images)
+
+
+def _count_rows(images: int, height: int, width: int) -> int:
+    """Rows of each band: the fewest that divide the height and make up `BAND_PIXELS`, or all."""
+    fits = (rows for rows in range(1, height) if height % rows == 0)
+    return next((rows for rows in fits if images * rows * width >= BAND_PIXELS), height)
 
 
 class Downsample(nnx.Module):
