@@ -125,22 +125,22 @@ def reweigh_means(
     group: np.ndarray,
     groups: int,
     stratum: np.ndarray,
-    pseudo: dict[float, float],
+    extremes: tuple[float, float],
     *,
     key: Array,
     samples: int,
 ) -> Float[np.ndarray, "samples G"]:
-    """Bayesian bootstrap of each group's mean, with pseudo-images in every stratum.
+    """Bayesian bootstrap of each group's mean, with two half pseudo-images in every stratum.
 
-    Instead of being drawn 0, 1, 2 … times, an image has an exponentially distributed weight, and
-    a pseudo-image a gamma distributed one (Rubin 1981). The strata of a group keep their shares.
+    Instead of being drawn 0, 1, 2 … times, an image has an exponentially distributed weight
+    (Rubin 1981), half an image a Γ(1/2) distributed one. The strata of a group keep their shares.
 
     Args:
       values: of the images, [P].
       group: to which group each image belongs, integers [P] in 0 … groups-1.
       groups: G.
       stratum: to which stratum of its group, integers [P] from 0.
-      pseudo: value → weight in images, of the pseudo-images that join every stratum.
+      extremes: values of the two pseudo-images: the least and the greatest there can be.
       key: PRNG key.
       samples: how many times the images are weighted.
 
@@ -157,8 +157,7 @@ def reweigh_means(
         jnp.asarray(values, jnp.float32),
         jnp.asarray(cell, jnp.int32),
         jnp.asarray(part, jnp.float32),
-        jnp.asarray(list(pseudo), jnp.float32),
-        jnp.asarray(list(pseudo.values()), jnp.float32),
+        jnp.asarray(extremes, jnp.float32),
         samples=samples,
     )
     return np.asarray(means)
@@ -170,8 +169,7 @@ def _reweigh(
     values: Float[Array, " P"],
     cell: Int[Array, " P"],
     part: Float[Array, "G strata"],
-    pseudo_values: Float[Array, " V"],
-    pseudo_weights: Float[Array, " V"],
+    extremes: Float[Array, " 2"],
     *,
     samples: int,
 ) -> Float[Array, "samples G"]:
@@ -179,8 +177,8 @@ def _reweigh(
         image_key, pseudo_key = jax.random.split(key)
         weight = jax.random.exponential(image_key, values.shape)
         sums = jax.ops.segment_sum(jnp.stack([weight, weight * values], 1), cell, part.size)
-        extra = jax.random.gamma(pseudo_key, pseudo_weights, (part.size, *pseudo_weights.shape))
-        means = (sums[:, 1] + extra @ pseudo_values) / (sums[:, 0] + extra.sum(1))
+        extra = jax.random.normal(pseudo_key, (part.size, 2)) ** 2 / 2  # Γ(1/2) distributed
+        means = (sums[:, 1] + extra @ extremes) / (sums[:, 0] + extra.sum(1))
         return jnp.sum(part * means.reshape(part.shape), axis=1)
 
     return jax.lax.map(one, jax.random.split(key, samples))

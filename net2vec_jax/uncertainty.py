@@ -213,7 +213,7 @@ def bootstrap_accuracy(
     means = reweigh_means(
         mean_seeds(correct, group),
         *check_groups(group, groups, stratum),
-        {1.0: 0.5, 0.0: 0.5},
+        (0.0, 1.0),
         key=key,
         samples=samples,
     )
@@ -234,8 +234,10 @@ def compare_accuracies(
 ) -> PairedComparison:
     """Interval and test of accuracy a less accuracy b on the same images.
 
-    The Bayesian bootstrap of `bootstrap_accuracy`; in every stratum, a quarter of a pseudo-image
-    of each outcome joins: both right, both wrong, only a, only b.
+    The Bayesian bootstrap of `bootstrap_accuracy`; the half pseudo-images that join every stratum
+    are one that only a and one that only b classifies rightly. Of equally good classifiers it
+    called at most 5.3 % different at the level 5 % (30–200 images, of which 4–40 % are classified
+    differently).
 
     Args:
       a: whether each image is classified rightly, [P], or [S, P] of S seeds.
@@ -258,9 +260,7 @@ def compare_accuracies(
     values = mean_seeds(a, group) - mean_seeds(b, group)
     parts = check_groups(group, groups, stratum)
     size = np.bincount(group, minlength=groups)
-    differences = reweigh_means(
-        values, *parts, {1.0: 0.25, -1.0: 0.25, 0.0: 0.5}, key=key, samples=samples
-    )
+    differences = reweigh_means(values, *parts, (-1.0, 1.0), key=key, samples=samples)
     low, high = np.quantile(differences, tails, axis=0)
     with np.errstate(invalid="ignore"):
         difference = np.bincount(group, values, groups) / size
