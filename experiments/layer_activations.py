@@ -6,18 +6,18 @@ import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from experiments.segmentation_flags import SegmentationFlags
+from experiments.layer_flags import LayerFlags
 from net2vec_jax.activations.arrays import ExternalActivations
 from net2vec_jax.activations.collect import collect_activations, store_activations
 from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.networks.zoo import LoadedNetwork
 
 if TYPE_CHECKING:
-    from experiments.segmentation_run import SegmentationRun
+    from experiments.layer_run import LayerRun
 
 
 def describe_origin(
-    flags: SegmentationFlags, dataset: ConceptDataset, probed: LoadedNetwork | ExternalActivations
+    flags: LayerFlags, dataset: ConceptDataset, probed: LoadedNetwork | ExternalActivations
 ) -> dict[str, str]:
     """What made a layer's activations; "network" and "layer" are the names in the tables.
 
@@ -42,12 +42,10 @@ def describe_origin(
     return origin | {"dataset": dataset.fingerprint}
 
 
-def collect_missing_layers(runs: Sequence[SegmentationRun]) -> None:
+def collect_missing_layers(runs: Sequence[LayerRun]) -> None:
     """Collect, in one pass, the layers of those runs that still need them; see `collect_layers`."""
     missing = [
-        run
-        for run in runs
-        if not run.run.has("segmentation.csv") and not run.activations_directory.exists()
+        run for run in runs if not run.run.has(run.table) and not run.activations_directory.exists()
     ]
     if missing:
         with contextlib.ExitStack() as stack:
@@ -56,7 +54,7 @@ def collect_missing_layers(runs: Sequence[SegmentationRun]) -> None:
             collect_layers(missing)
 
 
-def collect_layers(runs: Sequence[SegmentationRun]) -> None:
+def collect_layers(runs: Sequence[LayerRun]) -> None:
     """Collect the layers of runs that share dataset, network and preprocessing, in one pass."""
     first = runs[0]
     batches = collect_activations(

@@ -13,29 +13,15 @@ Expected: embeddings beat the best single filter on val for nearly every object.
 
 from __future__ import annotations
 
-from experiments.layer_activations import collect_missing_layers
-from experiments.network_choice import open_network
-from experiments.run_directory import SCENES_FOLDER
-from experiments.script import open_dataset, run_script
+from experiments.layer_run import finish_layers
+from experiments.script import run_script
 from experiments.segmentation_flags import SegmentationFlags
-from experiments.segmentation_run import SegmentationRun, open_layers
-from net2vec_jax.activations.arrays import ExternalActivations
+from experiments.segmentation_run import SegmentationRun
 
 
 def main(flags: SegmentationFlags) -> None:
     """Run the probe and say where the results are."""
-    flags.check()
-    dataset = open_dataset(flags.dataset, scenes_directory=flags.out / SCENES_FOLDER)
-    if flags.activation_array is not None:
-        array = ExternalActivations(flags.activation_array, channels_first=flags.channels_first)
-        runs = [SegmentationRun(flags, dataset, array)]
-    else:
-        loaded = open_network(flags.network, weights=flags.weights)
-        runs = open_layers(flags, dataset, loaded)
-        collect_missing_layers(runs)
-    for run in runs:
-        run.finish()
-        print(f"results are in {run.run.path}")
+    finish_layers(SegmentationRun, flags)
 
 
 if __name__ == "__main__":

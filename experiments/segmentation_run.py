@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,72 +12,33 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.embedding_store import load_tree, save_tree
-from experiments.layer_activations import collect_layers, describe_origin
-from experiments.run_directory import RUN_FILE, RunDirectory
+from experiments.layer_run import LayerRun
 from experiments.segmentation_flags import PRESETS, SegmentationFlags
-from net2vec_jax.activations.arrays import ExternalActivations
 from net2vec_jax.activations.binary import BinaryActivations, collect_binary_activations
 from net2vec_jax.activations.quantiles import collect_thresholds
-from net2vec_jax.activations.store import ActivationStore
-from net2vec_jax.data.concepts import ConceptCatalog
-from net2vec_jax.data.dataset import ConceptDataset
-from net2vec_jax.data.masks import ConceptMasks, collect_concept_masks
+from net2vec_jax.data.masks import CategoryChoice
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.metrics import choose_best_filters, iou, set_iou
-from net2vec_jax.networks.zoo import LoadedNetwork
 from net2vec_jax.probes.heads import Heads, make_full_heads, make_subset_heads
 from net2vec_jax.probes.overlap import Overlap
 from net2vec_jax.probes.segmentation import SegmentationResult, train_segmentation
-from net2vec_jax.probes.segmentation_evaluation import evaluate_segmentation
+from net2vec_jax.probes.segmentation_evaluation import SegmentationCounts, evaluate_segmentation
 from net2vec_jax.probes.single_filter import probe_single_filters
 from net2vec_jax.uncertainty import bootstrap_set_iou
 
 
-class SegmentationRun:
-    """The stages of one run; what a later stage needs is loaded from the files of earlier ones.
+class SegmentationRun(LayerRun[SegmentationFlags]):
+    """The stages of one run; what a later stage needs is loaded from the files of earlier ones."""
 
-    Attributes:
-      flags: of the run.
-      dataset: the images and their labels.
-      probed: the network, or activations computed elsewhere.
-      layer: the layer's name in the network.
-      run: the run directory.
-    """
+    table = "segmentation.csv"
 
-    def __init__(
-        self,
-        flags: SegmentationFlags,
-        dataset: ConceptDataset,
-        probed: LoadedNetwork | ExternalActivations,
-    ) -> None:
-        """Open the run directory of a single layer.
+    def resolved(self) -> dict[str, Any]:
+        """The batch size that holds."""
+        return {"batch_size": self.flags.training().batch_size}
 
-        Unknown layers and concepts, and an array of another number of images, are refused before
-        any work.
-        """
-        flags.check()
-        self.flags, self.dataset, self.probed = flags, dataset, probed
-        self.origin = describe_origin(flags, dataset, probed)
-        self.layer = self.origin["layer"]
-        self.catalog: ConceptCatalog = (
-            dataset.catalog.select(flags.concepts) if flags.concepts else dataset.catalog
-        )
-        self.training = flags.training()
-        identity: dict[str, Any] = {
-            **dataclasses.asdict(flags),
-            **self.origin,
-            "dataset_name": dataset.name,
-            "batch_size": self.training.batch_size,
-        }
-        # Where things lie and how fast they are computed does not change the results.
-        for name in ("out", "activations", "activation_array", "images_per_batch"):
-            del identity[name]
-        self.run = RunDirectory(flags.out, identity)
-
-    @property
-    def activations_directory(self) -> Path:
-        """Folder of the layer's stored activations."""
-        return (self.flags.activations or self.run / "activations") / self.layer
+    def category_choice(self) -> CategoryChoice:
+        """The preset's."""
+        return PRESETS[self.flags.preset].category_choice
 
     def finish(self) -> None:
         """Run every stage whose files are missing."""
@@ -98,26 +58,6 @@ class SegmentationRun:
                 self._evaluate()
 
     @cached_property
-    def store(self) -> ActivationStore | ExternalActivations:
-        """The layer's activations, collected if need be."""
-        if isinstance(self.probed, ExternalActivations):
-            return self.probed
-        if not self.activations_directory.exists():
-            with self.run.stage("activations"):
-                collect_layers([self])
-        store = ActivationStore(self.activations_directory)
-        store.check_origin(self.origin)
-        return store
-
-    @cached_property
-    def masks(self) -> ConceptMasks:
-        """Masks of the chosen concepts."""
-        with self.run.stage("labels"):
-            choice = PRESETS[self.flags.preset].category_choice
-            masks = collect_concept_masks(self.dataset, category_choice=choice, progress=True)
-        return masks.select(self.catalog)
-
-    @cached_property
     def binary(self) -> BinaryActivations:
         """Binary activations of all images."""
         rows = self.run.read_table("thresholds.csv")
@@ -125,16 +65,18 @@ class SegmentationRun:
         return collect_binary_activations(self.store.batches(), thresholds)
 
     @cached_property
-    def full_heads(self) -> Heads:
-        """One head per concept that has train and val images, over all filters."""
-        key = jax.random.key(self.flags.seed)
-        return make_full_heads(self.masks, filters=self.store.shape[-1], key=key)
+    def full_heads(self) -> list[Heads]:
+        """For every seed, a head per concept that has train and val images, over all filters."""
+        key, filters = jax.random.key(self.flags.seed), self.store.shape[-1]
+        keys = [key, *(jax.random.fold_in(key, seed) for seed in range(1, self.flags.seeds))]
+        return [make_full_heads(self.masks, filters=filters, key=key) for key in keys]
 
     def _collect_thresholds(self) -> None:
         if len(self.store.shape) != 4:
             raise Net2VecError(
                 f"layer {self.layer} has no spatial extent, its activations are "
-                f"{self.store.shape}; the segmentation probe needs a convolutional layer"
+                f"{self.store.shape}; the segmentation probe needs a "
+                "convolutional layer; experiments.classification takes this one too"
             )
         batches = tqdm(self.store.batches(), "thresholds", unit="batch", leave=False, delay=2)
         thresholds = collect_thresholds(
@@ -152,54 +94,51 @@ class SegmentationRun:
             for place, concept in enumerate(self.catalog)
             if not (train[place] and val[place])
         }
-        self.run.record_skipped(missing)
-        if len(missing) == len(self.catalog):
-            raise Net2VecError("no concept has both train and val images; nothing can be trained")
-        header = ["number", "name", "category", "train_images", "val_images", "train_coverage"]
-        columns = zip(self.catalog, train, val, self.masks.train_coverage(), strict=True)
-        rows = [[c.number, c.name, c.primary_category, *counts] for c, *counts in columns]
-        self.run.write_table("concepts.csv", header, rows)
-
-    def _describe(self, place: int) -> list[str]:
-        concept = self.catalog.concepts[place]
-        return [concept.name, concept.primary_category]
+        self.write_concepts(missing)
 
     def _probe_single_filters(self) -> None:
         counts = probe_single_filters(self.binary, self.masks, progress=True)
         ious = iou(*counts)
-        numbers = np.array([concept.number for concept in self.catalog])
         self.run.write_arrays(
-            "single_filter.npz", {"concept": numbers, "train_iou": ious[0], "val_iou": ious[1]}
+            "single_filter.npz",
+            {"concept": self.numbers(), "train_iou": ious[0], "val_iou": ious[1]},
         )
         best, train, val = choose_best_filters(ious)
         rows = [
-            [*self._describe(place), best[place], train[place], val[place]]
-            for place in self.full_heads.concept
+            [*self.describe(place), best[place], train[place], val[place]]
+            for place in self.full_heads[0].concept
         ]
         header = ["concept", "category", "best_filter", "train_iou", "val_iou"]
         self.run.write_table("single_filter.csv", header, rows)
 
     def _train(self) -> None:
-        filters = self.store.shape[-1]
-        sizes = sorted(set(self.flags.filters))
-        if sizes and not 1 <= sizes[0] <= sizes[-1] <= filters:
-            raise Net2VecError(f"--filters must lie in 1 … {filters}, not {sizes}")
-        heads = [self.full_heads]
-        results = [self._train_heads(self.full_heads, "embeddings")]
+        sizes, concepts = self.subset_sizes(), len(self.full_heads[0])
+        parts = [_join(self.full_heads)]
+        results = [self._train_heads(parts[0], "embeddings")]
+        repeated = range(self.flags.seeds_of_subsets())
         if sizes:
-            heads += make_subset_heads(self.full_heads, results[0].weights, sizes)
-            results.append(self._train_heads(_join(heads[1:]), "filter subsets"))
-        joined = _join(heads)
-        counted = ["all"] * len(heads[0]) + [n for n in sizes for _ in range(len(heads[0]))]
-        numbers = np.array([concept.number for concept in self.catalog], np.int32)
+            per_seed = np.split(results[0].weights, self.flags.seeds)
+            subsets = [
+                _join(make_subset_heads(self.full_heads[seed], per_seed[seed], sizes))
+                for seed in repeated
+            ]
+            parts.append(_join(subsets))
+            results.append(self._train_heads(parts[1], "filter subsets"))
+        joined = _join(parts)
+        all_filters = [self.store.shape[-1]] * self.flags.seeds
         tree = {
             "weights": np.concatenate([result.weights for result in results]),
             "initial_weights": joined.initial_weights,
             "loss": np.concatenate([result.loss for result in results], axis=1),
             "heads": {
-                "concept": numbers[joined.concept],
-                "filters": np.array([filters if n == "all" else n for n in counted], np.int32),
-                "is_full": np.array([n == "all" for n in counted]),
+                "concept": self.numbers()[joined.concept],
+                "filters": np.repeat([*all_filters, *sizes * len(repeated)], concepts).astype(
+                    np.int32
+                ),
+                "seed": np.repeat(
+                    [*range(self.flags.seeds), *np.repeat(repeated, len(sizes))], concepts
+                ).astype(np.int32),
+                "is_full": np.arange(len(joined)) < len(parts[0]),
                 "filter_mask": joined.filter_mask,
             },
         }
@@ -207,7 +146,7 @@ class SegmentationRun:
             save_tree(folder, tree)
 
     def _train_heads(self, heads: Heads, name: str) -> SegmentationResult:
-        with tqdm(total=self.training.epochs, desc=name, unit="epoch", leave=False, delay=1) as bar:
+        with tqdm(total=self.flags.epochs, desc=name, unit="epoch", leave=False, delay=1) as bar:
 
             def show(_: int, weights: jax.Array) -> None:
                 weights.block_until_ready()  # or the bar would run ahead of the device
@@ -215,13 +154,13 @@ class SegmentationRun:
 
             key = jax.random.key(self.flags.seed)
             return train_segmentation(
-                heads, self.binary, self.masks, self.training, key=key, on_epoch=show
+                heads, self.binary, self.masks, self.flags.training(), key=key, on_epoch=show
             )
 
     def _evaluate(self) -> None:
         tree = load_tree(self.run / "embeddings")
         table = tree["heads"]
-        places = {concept.number: place for place, concept in enumerate(self.catalog)}
+        places = {number: place for place, number in enumerate(self.numbers().tolist())}
         concept = np.array([places[number] for number in table["concept"].tolist()], np.int32)
         heads = Heads(concept, table["filter_mask"], tree["initial_weights"])
         counts = evaluate_segmentation(
@@ -238,51 +177,52 @@ class SegmentationRun:
                 "is_val": val,
             },
         )
-
-        def part(chosen: np.ndarray) -> tuple[Overlap, np.ndarray, int]:
-            return Overlap(*(x[chosen] for x in counts.overlap)), counts.head[chosen], len(heads)
-
-        train_iou, val_iou = set_iou(*part(~val)), set_iou(*part(val))
-        low, high = bootstrap_set_iou(
-            *part(val), key=jax.random.key(self.flags.seed), samples=self.flags.bootstrap_samples
-        )
+        scores = [
+            set_iou(_select(counts.overlap, split), counts.head[split], len(heads))
+            for split in (~val, val)
+        ]
+        sizes = np.where(table["is_full"], "all", table["filters"].astype(str))
+        named = [[*self.describe(c), size] for c, size in zip(concept, sizes, strict=True)]
+        header = ["concept", "category", "filters"]
+        if self.flags.seeds > 1:
+            rows = [[*n, *v] for n, *v in zip(named, table["seed"], *scores, strict=True)]
+            columns = ["seed", "train_iou", "val_iou"]
+            self.run.write_table("segmentation_seeds.csv", [*header, *columns], rows)
         alpha = 1 - self.masks.train_coverage()[concept]
-        rows = [
-            [
-                *self._describe(concept[head]),
-                "all" if table["is_full"][head] else table["filters"][head],
-                train_iou[head], val_iou[head], low[head], high[head], alpha[head],
-            ]
-            for head in range(len(heads))
-        ]  # fmt: skip
-        header = ["concept", "category", "filters", "train_iou", "val_iou"]
-        header += ["val_iou_low", "val_iou_high", "alpha"]
-        self.run.write_table("segmentation.csv", header, rows)
+        rows = []
+        for is_full in (True, False):
+            block = np.flatnonzero(table["is_full"] == is_full)
+            if not len(block):
+                continue
+            seeds = len(np.unique(table["seed"][block]))
+            first = block[: len(block) // seeds]
+            means = (values[block].reshape(seeds, -1).mean(axis=0) for values in scores)
+            bounds = self._bound(counts, val, block, seeds)
+            columns = zip(first, *means, *bounds, alpha[first], strict=True)
+            rows += [[*named[head], *values] for head, *values in columns]
+        columns = ["train_iou", "val_iou", "val_iou_low", "val_iou_high", "alpha"]
+        self.run.write_table("segmentation.csv", [*header, *columns], rows)
 
-
-def open_layers(
-    flags: SegmentationFlags, dataset: ConceptDataset, loaded: LoadedNetwork
-) -> list[SegmentationRun]:
-    """One run per layer: in the directory OUT if there is one layer, in OUT/LAYER if several.
-
-    Raises:
-      Net2VecError: a layer is unknown, or a directory cannot be used.
-    """
-    layers = tuple(dict.fromkeys(map(loaded.network.resolve_layer, flags.layer)))
-    if len(layers) > 1 and (flags.out / RUN_FILE).exists():
-        raise Net2VecError(
-            f"{flags.out} is the run directory of a single layer; choose another for several"
+    def _bound(
+        self, counts: SegmentationCounts, val: np.ndarray, block: np.ndarray, seeds: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Intervals of the val IoU of consecutive heads, where the seeds follow each other."""
+        inside = val & (counts.head >= block[0]) & (counts.head <= block[-1])
+        overlap = _select(counts.overlap, inside)
+        if seeds > 1:
+            overlap = Overlap(*(values.reshape(seeds, -1) for values in overlap))
+        group = (counts.head[inside] - block[0]).reshape(seeds, -1)[0]
+        return bootstrap_set_iou(
+            overlap,
+            group,
+            len(block) // seeds,
+            key=jax.random.key(self.flags.seed),
+            samples=self.flags.bootstrap_samples,
         )
-    return [
-        SegmentationRun(
-            dataclasses.replace(
-                flags, layer=(layer,), out=flags.out / layer if len(layers) > 1 else flags.out
-            ),
-            dataset,
-            loaded,
-        )
-        for layer in layers
-    ]
+
+
+def _select(overlap: Overlap, chosen: np.ndarray) -> Overlap:
+    return Overlap(*(np.asarray(values)[chosen] for values in overlap))
 
 
 def _join(parts: Sequence[Heads]) -> Heads:

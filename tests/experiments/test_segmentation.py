@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import layer_activations, script, segmentation, segmentation_run
+from experiments import layer_activations, layer_run, script, segmentation, segmentation_run
 from experiments.run_directory import RunDirectory
 from experiments.script import open_scenes, run_script
 from experiments.segmentation_flags import SegmentationFlags
@@ -128,7 +128,8 @@ def test_a_run_stopped_at_any_stage_resumes_with_the_same_numbers(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(segmentation_run, stage, stop)
+        where = segmentation_run if hasattr(segmentation_run, stage) else layer_run
+        patch.setattr(where, stage, stop)
         with pytest.raises(KeyboardInterrupt):
             run(flags, network)
     resumed = run(flags, network)
@@ -139,7 +140,8 @@ def test_finished_stages_are_not_computed_again(
     finished: SegmentationRun, network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(finished.run.path, tmp_path / "out")
-    for stage in ("collect_layers", "collect_thresholds", "train_segmentation"):
+    monkeypatch.delattr(layer_run, "collect_layers")
+    for stage in ("collect_thresholds", "train_segmentation"):
         monkeypatch.delattr(segmentation_run, stage)
     run(dataclasses.replace(finished.flags, out=tmp_path / "out"), network)
 
@@ -361,3 +363,28 @@ def test_csv_tables_parse_with_the_standard_reader(finished: SegmentationRun) ->
         with (finished.run / name).open(newline="") as file:
             rows = list(csv.reader(file))
         assert {len(row) for row in rows} == {len(header.split(","))}
+
+
+def test_seeds_are_averaged_and_told_apart(
+    finished: SegmentationRun, network, tmp_path: Path
+) -> None:
+    flags = dataclasses.replace(
+        finished.flags, out=tmp_path / "out", seeds=3, subset_seeds=2, filters=(1, 4)
+    )
+    done = run(flags, network)
+    rows = done.run.read_table("segmentation.csv")
+    by_seed = done.run.read_table("segmentation_seeds.csv")
+    first = [row for row in by_seed if row["seed"] == "0" and row["filters"] == "all"]
+    before = [row for row in finished.run.read_table("segmentation.csv") if row["filters"] == "all"]
+    assert [row["val_iou"] for row in first] == [row["val_iou"] for row in before]
+    for row in rows:
+        same = [
+            float(each["val_iou"])
+            for each in by_seed
+            if (each["concept"], each["filters"]) == (row["concept"], row["filters"])
+        ]
+        assert len(same) == (3 if row["filters"] == "all" else 2)
+        np.testing.assert_allclose(float(row["val_iou"]), np.mean(same), atol=1e-12)
+        assert float(row["val_iou_low"]) <= float(row["val_iou_high"])
+    with pytest.raises(Net2VecError, match="subset-seeds must lie in 1 … --seeds, which is 3"):
+        dataclasses.replace(flags, subset_seeds=4).check()

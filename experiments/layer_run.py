@@ -1,0 +1,195 @@
+"""What all probes of a layer share: the run directory, the stored activations, the labels."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+
+from experiments.layer_activations import collect_layers, collect_missing_layers, describe_origin
+from experiments.layer_flags import LayerFlags
+from experiments.network_choice import open_network
+from experiments.run_directory import RUN_FILE, SCENES_FOLDER, RunDirectory
+from experiments.script import open_dataset
+from net2vec_jax.activations.arrays import ExternalActivations
+from net2vec_jax.activations.store import ActivationStore
+from net2vec_jax.data.concepts import ConceptCatalog
+from net2vec_jax.data.dataset import ConceptDataset
+from net2vec_jax.data.masks import CategoryChoice, ConceptMasks, collect_concept_masks
+from net2vec_jax.errors import Net2VecError
+from net2vec_jax.networks.zoo import LoadedNetwork
+
+AnyFlags = TypeVar("AnyFlags", bound=LayerFlags)
+AnyRun = TypeVar("AnyRun", bound="LayerRun")
+
+
+class LayerRun(Generic[AnyFlags]):
+    """A probe of one layer; a subclass has the stages.
+
+    Attributes:
+      table: name of the last file that the run writes.
+      flags: of the run.
+      dataset: the images and their labels.
+      probed: the network, or activations computed elsewhere.
+      origin: what made the layer's activations.
+      layer: the layer's name in the network.
+      catalog: the chosen concepts.
+      run: the run directory.
+    """
+
+    table: ClassVar[str]
+
+    def __init__(
+        self,
+        flags: AnyFlags,
+        dataset: ConceptDataset,
+        probed: LoadedNetwork | ExternalActivations,
+    ) -> None:
+        """Open the run directory of a single layer.
+
+        Unknown layers and concepts, and an array of another number of images, are refused before
+        any work.
+        """
+        flags.check()
+        self.flags, self.dataset, self.probed = flags, dataset, probed
+        self.origin = describe_origin(flags, dataset, probed)
+        self.layer = self.origin["layer"]
+        self.catalog: ConceptCatalog = (
+            dataset.catalog.select(flags.concepts) if flags.concepts else dataset.catalog
+        )
+        identity: dict[str, Any] = {
+            **dataclasses.asdict(flags),
+            **self.origin,
+            "dataset_name": dataset.name,
+            **self.resolved(),
+        }
+        # Where things lie and how fast they are computed does not change the results.
+        for name in ("out", "activations", "activation_array", "images_per_batch"):
+            del identity[name]
+        self.run = RunDirectory(flags.out, identity)
+
+    def resolved(self) -> dict[str, Any]:
+        """Flags that a preset stands for, as they hold."""
+        return {}
+
+    def category_choice(self) -> CategoryChoice:
+        """Which of a concept's categories its masks come from."""
+        return "union"
+
+    def finish(self) -> None:
+        """Run every stage whose files are missing."""
+        raise NotImplementedError
+
+    @property
+    def activations_directory(self) -> Path:
+        """Folder of the layer's stored activations."""
+        return (self.flags.activations or self.run / "activations") / self.layer
+
+    @cached_property
+    def store(self) -> ActivationStore | ExternalActivations:
+        """The layer's activations, collected if need be."""
+        if isinstance(self.probed, ExternalActivations):
+            return self.probed
+        if not self.activations_directory.exists():
+            with self.run.stage("activations"):
+                collect_layers([self])
+        store = ActivationStore(self.activations_directory)
+        store.check_origin(self.origin)
+        return store
+
+    @cached_property
+    def masks(self) -> ConceptMasks:
+        """Masks of the chosen concepts."""
+        with self.run.stage("labels"):
+            choice = self.category_choice()
+            masks = collect_concept_masks(self.dataset, category_choice=choice, progress=True)
+        return masks.select(self.catalog)
+
+    def subset_sizes(self) -> list[int]:
+        """The numbers of filters that were asked for, ascending.
+
+        Raises:
+          Net2VecError: the layer does not have so many.
+        """
+        filters = self.store.shape[-1]
+        sizes = sorted(set(self.flags.filters))
+        if sizes and not 1 <= sizes[0] <= sizes[-1] <= filters:
+            raise Net2VecError(f"--filters must lie in 1 … {filters}, not {sizes}")
+        return sizes
+
+    def write_concepts(self, missing: dict[str, str]) -> None:
+        """Write concepts.csv, and record those that are left out.
+
+        Args:
+          missing: why a concept is left out, by its name.
+
+        Raises:
+          Net2VecError: none is left.
+        """
+        train, val = self.masks.count_images()
+        self.run.record_skipped(missing)
+        if len(missing) == len(self.catalog):
+            reason = next(iter(missing.values()), "there are none")
+            raise Net2VecError(f"no concept has enough images, so nothing can be trained: {reason}")
+        header = ["number", "name", "category", "train_images", "val_images", "train_coverage"]
+        columns = zip(self.catalog, train, val, self.masks.train_coverage(), strict=True)
+        rows = [[c.number, c.name, c.primary_category, *counts] for c, *counts in columns]
+        self.run.write_table("concepts.csv", header, rows)
+
+    def describe(self, place: int) -> list[str]:
+        """Name and category of the concept at a place of the catalog."""
+        concept = self.catalog.concepts[place]
+        return [concept.name, concept.primary_category]
+
+    def numbers(self) -> np.ndarray:
+        """The label numbers of the catalog, int32 [C]."""
+        return np.array([concept.number for concept in self.catalog], np.int32)
+
+
+def open_runs(
+    kind: type[AnyRun], flags: LayerFlags, dataset: ConceptDataset, loaded: LoadedNetwork
+) -> list[AnyRun]:
+    """One run per layer: in the directory OUT if there is one layer, in OUT/LAYER if several.
+
+    Raises:
+      Net2VecError: a layer is unknown, or a directory cannot be used.
+    """
+    layers = tuple(dict.fromkeys(map(loaded.network.resolve_layer, flags.layer)))
+    if len(layers) > 1 and (flags.out / RUN_FILE).exists():
+        raise Net2VecError(
+            f"{flags.out} is the run directory of a single layer; choose another for several"
+        )
+    return [
+        kind(
+            dataclasses.replace(
+                flags, layer=(layer,), out=flags.out / layer if len(layers) > 1 else flags.out
+            ),
+            dataset,
+            loaded,
+        )
+        for layer in layers
+    ]
+
+
+def finish_layers(kind: type[AnyRun], flags: LayerFlags) -> Sequence[AnyRun]:
+    """Run a probe on all layers that the flags name, after one pass over the images.
+
+    Raises:
+      Net2VecError: flags or data are wrong.
+    """
+    flags.check()
+    dataset = open_dataset(flags.dataset, scenes_directory=flags.out / SCENES_FOLDER)
+    if flags.activation_array is not None:
+        array = ExternalActivations(flags.activation_array, channels_first=flags.channels_first)
+        runs = [kind(flags, dataset, array)]
+    else:
+        runs = open_runs(kind, flags, dataset, open_network(flags.network, weights=flags.weights))
+        collect_missing_layers(runs)
+    for run in runs:
+        run.finish()
+        print(f"results are in {run.run.path}")
+    return runs
