@@ -1,0 +1,149 @@
+"""How many filters encode a concept: figures of `analysis.filter_counts`, one line per layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
+
+from net2vec_jax.analysis.category_means import order_categories
+from net2vec_jax.analysis.filter_counts import CumulativeFractions, FilterCounts
+from net2vec_jax.errors import Net2VecError
+from net2vec_jax.report.paper_style import (
+    COLUMN_WIDTH,
+    PAGE_WIDTH,
+    add_legend,
+    check_layers,
+    lay_out_panels,
+    line_style,
+    paper_style,
+    scale_filters,
+)
+
+ALL = "all concepts"
+"""Name of the panel of all categories."""
+
+
+def plot_score_against_filters(
+    layers: Mapping[str, FilterCounts],
+    *,
+    score: str = "set IoU on val",
+    chance: float | None = None,
+) -> Figure:
+    """Mean score of all concepts against the number of filters.
+
+    Args:
+      layers: name of each layer → its counts.
+      score: what is scored, the label of the y axis.
+      chance: score of a guess, drawn as a dotted line; None draws none.
+
+    Returns:
+      A figure of one column's width; bands are a standard error wide on both sides.
+
+    Raises:
+      Net2VecError: there is no layer.
+    """
+    check_layers(layers)
+    with paper_style():
+        figure = Figure(figsize=(COLUMN_WIDTH, 2.6), layout="constrained")
+        axes = figure.add_subplot()
+        for place, (name, counts) in enumerate(layers.items()):
+            style = line_style(place)
+            shown = np.isfinite(counts.mean)
+            x, mean = counts.sizes[shown], counts.mean[shown]
+            error = np.nan_to_num(counts.error[shown])
+            axes.fill_between(
+                x, mean - error, mean + error, color=style["color"], alpha=0.18, linewidth=0
+            )
+            axes.plot(x, mean, label=name, **style)
+        if chance is not None:
+            axes.axhline(chance, color="#777777", linestyle=":", linewidth=0.8, zorder=0)
+            axes.annotate(
+                "chance", (1, chance), xycoords=("axes fraction", "data"), xytext=(0, 2),
+                textcoords="offset points", ha="right", va="bottom", fontsize=7, color="#555555",
+            )  # fmt: skip
+        scale_filters(axes, np.concatenate([counts.sizes for counts in layers.values()]))
+        axes.set(xlabel="number of filters", ylabel=f"{score}, mean ± s.e.")
+        add_legend(figure, *axes.get_legend_handles_labels())
+    return figure
+
+
+def plot_sufficient_filters(
+    layers: Mapping[str, FilterCounts], *, fractions: Sequence[float] | None = None
+) -> Figure:
+    """Fraction of concepts that reach a fraction of their full score, against the filters used.
+
+    Args:
+      layers: name of each layer → its counts.
+      fractions: of the full score above chance. None: those counted if there is one layer, else
+        the greatest. If there are several, a line's dash tells the fraction, its colour and
+        marker the layer.
+
+    Returns:
+      A figure of two columns' width with a panel for all concepts and one per category, or of one
+      column's width if there is only one category; panels give the number of concepts.
+
+    Raises:
+      Net2VecError: there is no layer, no concept was learnt, or a fraction was not counted.
+    """
+    check_layers(layers)
+    if fractions is None:
+        counted = sorted(next(iter(layers.values())).cumulative, reverse=True)
+        fractions = counted if len(layers) == 1 else counted[:1]
+    missing = {f for f in fractions for counts in layers.values() if f not in counts.cumulative}
+    if missing or not fractions:
+        raise Net2VecError(f"fractions of the full score that were not counted: {sorted(missing)}")
+    several = len(fractions) > 1
+    curves = {
+        (place, number): counts.cumulative[fraction]
+        for place, counts in enumerate(layers.values())
+        for number, fraction in enumerate(fractions)
+    }
+    categories = order_categories([name for curve in curves.values() for name in curve.categories])
+    if not categories:
+        raise Net2VecError("no concept was learnt; there is nothing to draw")
+    one = len(categories) == 1
+    with paper_style():
+        panels = categories if one else (ALL, *categories)
+        figure, axes = lay_out_panels(
+            len(panels), columns=4, width=COLUMN_WIDTH if one else PAGE_WIDTH,
+            height=2.1 if one else 1.5,
+        )  # fmt: skip
+        for panel, name in zip(axes, panels, strict=True):
+            most = 0
+            for (place, number), curve in curves.items():
+                row, concepts = _choose_row(curve, name)
+                if concepts:
+                    style = line_style(place, dash=number if several else None)
+                    panel.plot(curve.sizes, row, clip_on=False, **style)
+                most = max(most, concepts)
+            panel.set_title(f"{name} ({most})")
+            panel.set_ylim(0, 1)
+            panel.yaxis.set_major_formatter(PercentFormatter(1))
+            scale_filters(panel, np.concatenate([counts.sizes for counts in layers.values()]))
+        figure.supxlabel("number of filters", fontsize=8)
+        reaching = "" if several else f" reaching {fractions[0]:.0%}"
+        figure.supylabel(f"concepts{reaching}", fontsize=8)
+        solid = {"linestyle": "-"} if several else {}
+        handles = [Line2D([], [], **{**line_style(n), **solid}) for n in range(len(layers))]
+        labels = list(layers)
+        if several:
+            for number, fraction in enumerate(fractions):
+                dash = line_style(0, dash=number)["linestyle"]
+                handles.append(Line2D([], [], color="#333333", linestyle=dash))
+                labels.append(f"{fraction:.0%} of full score")
+        add_legend(figure, handles, labels)
+    return figure
+
+
+def _choose_row(curve: CumulativeFractions, panel: str) -> tuple[np.ndarray, int]:
+    """What a panel shows of a curve, and the number of its concepts."""
+    if panel == ALL:
+        return curve.overall, int(curve.concepts.sum())
+    if panel not in curve.categories:
+        return curve.overall, 0
+    place = curve.categories.index(panel)
+    return curve.by_category[place], int(curve.concepts[place])
