@@ -26,13 +26,12 @@ from experiments.run_directory import SCENES_FOLDER
 from experiments.script import open_scenes, run_script
 from experiments.segmentation_flags import SegmentationFlags
 from experiments.segmentation_run import SegmentationRun
-from net2vec_jax.data.concepts import CATEGORIES
+from net2vec_jax.data.concepts import CATEGORIES, WHOLE_IMAGE_CATEGORIES
 
 NETWORK = "efficientnet_lite0"
 LAYERS = ("block10", "head")
 BATCH_SIZE = 16
 """A quarter of the preset's: many concepts have under 64 train images and would take few steps."""
-WHOLE_IMAGE = ("scene", "texture")
 """Categories whose masks are whole images, so that their IoU is no segmentation skill."""
 
 
@@ -127,7 +126,7 @@ def tabulate_gains(scores: list[Score], count: int = 10) -> Table:
         table.add_column(column)
     for column in ("best single filter", "embedding", "gain"):
         table.add_column(column, justify="right")
-    masked = [score for score in scores if score.category not in WHOLE_IMAGE]
+    masked = [score for score in scores if score.category not in WHOLE_IMAGE_CATEGORIES]
     for score in sorted(masked, key=lambda score: -score.gain)[:count]:
         table.add_row(
             score.concept,
@@ -186,7 +185,9 @@ def draw_figures(scores: list[Score], out: Path, network: str) -> list[Path]:
         np.array([score.single for score in shown]),
         np.array([score.embedding for score in shown]),
         [score.category for score in shown],
-        names=["" if score.category in WHOLE_IMAGE else score.concept for score in shown],
+        names=[
+            "" if score.category in WHOLE_IMAGE_CATEGORIES else score.concept for score in shown
+        ],
         title=f"{network}, {layer}: {len(shown)} concepts",
     )
     paths = [out / f"single_against_embedding.{kind}" for kind in ("png", "pdf")]

@@ -55,3 +55,24 @@ def set_iou(overlap: Overlap, group: np.ndarray, groups: int) -> np.ndarray:
     """
     intersection = sum_by_group(np.asarray(overlap.intersection), group, groups)
     return iou(intersection, sum_by_group(np.asarray(overlap.union), group, groups))
+
+
+def mean_over_batches(values: np.ndarray, batch_size: int) -> np.ndarray:
+    """Unweighted mean of the batches' means, as the reference averages accuracy (spec Q-10, B-25).
+
+    An image of a short last batch weighs more than the others.
+
+    Args:
+      values: per image, in order, [..., P].
+      batch_size: images per batch.
+
+    Returns:
+      [...]; NaN where P is 0.
+    """
+    values = np.asarray(values, np.float64)
+    images = values.shape[-1]
+    if not images:
+        return np.full(values.shape[:-1], np.nan)
+    starts = np.arange(0, images, batch_size)
+    sizes = np.minimum(batch_size, images - starts)
+    return (np.add.reduceat(values, starts, axis=-1) / sizes).mean(axis=-1)

@@ -10,7 +10,7 @@ from net2vec_jax.activations.binary import BinaryActivations
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.metrics import choose_best_filters, iou
-from net2vec_jax.probes.single_filter import probe_single_filters
+from net2vec_jax.probes.single_filter import count_chosen_filters, probe_single_filters
 
 
 def count_by_loop(
@@ -117,3 +117,25 @@ def test_activations_of_other_images() -> None:
     _, masks = make_random_problem(0, images=6)
     with pytest.raises(Net2VecError, match="5 images, but masks of 6"):
         probe_single_filters(activations, masks)
+
+
+def test_chosen_filters_are_counted_image_by_image() -> None:
+    activations, masks = make_random_problem(5, concepts=4, filters=7, images=11, **EXACT)
+    chosen = np.array([6, 0, 3, 3])
+    found = count_chosen_filters(activations, masks, chosen, chunk_size=4)
+    every = probe_single_filters(activations, masks)
+    for counts, sums in zip(found, every, strict=True):
+        for concept, filter_ in enumerate(chosen):
+            for split in (0, 1):
+                inside = (masks.pair_concept == concept) & (masks.pair_is_val == split)
+                assert counts[inside].sum() == sums[split, concept, filter_]
+    bits = activations.unpack().transpose(0, 3, 1, 2).astype(float)
+    predicted = upsample_by_loop(bits, masks.segmentation_size) > 0.5 + 1e-9
+    targets = masks.unpack(slice(None))
+    expected = [
+        (predicted[image, chosen[concept]] & target).sum()
+        for concept, image, target in zip(
+            masks.pair_concept, masks.pair_image, targets, strict=True
+        )
+    ]
+    np.testing.assert_array_equal(found.intersection, expected)

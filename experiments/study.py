@@ -1,0 +1,234 @@
+"""Both probes on any number of networks and layers: what the scripts that compare them share.
+
+OUT/NETWORK/LAYER/segmentation and …/classification are run directories like any other; an
+unfinished study is resumed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments.classification_flags import ClassificationFlags
+from experiments.classification_run import ClassificationRun
+from experiments.layer_activations import collect_missing_layers
+from experiments.layer_flags import Preprocessing, PresetName
+from experiments.layer_run import LayerRun
+from experiments.network_choice import open_network
+from experiments.run_directory import SCENES_FOLDER
+from experiments.script import open_dataset
+from experiments.segmentation_flags import SegmentationFlags
+from experiments.segmentation_run import SegmentationRun
+from net2vec_jax.errors import Net2VecError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyFlags:
+    """Flags of a study.
+
+    Attributes:
+      dataset: a Broden directory, or "scenes" (built in).
+      layers: what is probed, each as NETWORK/LAYER: "efficientnet_lite0/block10". A network is a
+        name in the zoo, or FILE.py:FUNCTION (docs/own_models.md), which runs the code in that file.
+      out: directory of the study; an unfinished one is resumed.
+      weights: weights of networks that are not to have the zoo's, each as NETWORK=WEIGHTS.
+      preset: "paper", or "reference_code" to repeat what the original code did.
+      preprocessing: of the images; by default the preset's.
+      filters: train embeddings of so many filters too, as far as a layer has more.
+      seeds: repetitions of the full embeddings and of all classification; scores are their means.
+      subset_seeds: repetitions of the segmentation embeddings of few filters, which take most of
+        the time.
+      concepts: only these concepts, by name or number; all by default.
+      segmentation_epochs: passes over each concept's train images.
+      segmentation_batch_size: images per step; by default the preset's.
+      classification_epochs: passes over each concept's balanced train images.
+      seed: of initial weights, order, drawn images and bootstrap.
+      bootstrap_samples: of the intervals.
+      images_per_batch: images per forward pass.
+    """
+
+    dataset: str
+    layers: tuple[str, ...]
+    out: Path
+    weights: tuple[str, ...] = ()
+    preset: PresetName = "paper"
+    preprocessing: Preprocessing | None = None
+    filters: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40, 80, 160)
+    seeds: int = 1
+    subset_seeds: int = 1
+    concepts: tuple[str, ...] = ()
+    segmentation_epochs: int = 30
+    segmentation_batch_size: int | None = None
+    classification_epochs: int = 30
+    seed: int = 0
+    bootstrap_samples: int = 1000
+    images_per_batch: int = 32
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LayerResults:
+    """Both probes of one layer, finished.
+
+    Attributes:
+      name: NETWORK/LAYER, or the layer alone where the study has one network.
+      segmentation: its run.
+      classification: its run.
+    """
+
+    name: str
+    segmentation: SegmentationRun
+    classification: ClassificationRun
+
+    @property
+    def filters(self) -> int:
+        """K."""
+        return len(self.segmentation.run.read_table("thresholds.csv"))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scores:
+    """Scores of a layer's C concepts with F numbers of filters, ascending, and with all.
+
+    Attributes:
+      concepts: names.
+      categories: primary category of each.
+      sizes: int64 [F].
+      by_size: float64 [C, F].
+      full: float64 [C].
+    """
+
+    concepts: list[str]
+    categories: list[str]
+    sizes: np.ndarray
+    by_size: np.ndarray
+    full: np.ndarray
+
+
+def read_scores(run: LayerRun, column: str) -> Scores:
+    """Scores of a finished run.
+
+    Args:
+      run: of either probe.
+      column: of its table, "val_iou" or "val_accuracy".
+    """
+    rows = run.run.read_table(run.table)
+    values = {(row["concept"], row["filters"]): float(row[column]) for row in rows}
+    full = {row["concept"]: row["category"] for row in rows if row["filters"] == "all"}
+    sizes = sorted({int(row["filters"]) for row in rows if row["filters"] != "all"})
+    by_size = [[values[name, str(size)] for size in sizes] for name in full]
+    return Scores(
+        concepts=list(full),
+        categories=list(full.values()),
+        sizes=np.array(sizes, np.int64),
+        by_size=np.array(by_size, np.float64).reshape(len(full), len(sizes)),
+        full=np.array([values[name, "all"] for name in full]),
+    )
+
+
+def run_study(flags: StudyFlags) -> list[LayerResults]:
+    """Run both probes on every layer; what is finished is not run again.
+
+    Raises:
+      Net2VecError: flags or data are wrong.
+    """
+    chosen = parse_layers(flags.layers)
+    weights = _parse_weights(flags.weights, chosen)
+    dataset = open_dataset(flags.dataset, scenes_directory=flags.out / SCENES_FOLDER)
+    results = []
+    masks = None
+    for network, layers in chosen.items():
+        loaded = open_network(network, weights=weights.get(network))
+        layers = list(dict.fromkeys(map(loaded.network.resolve_layer, layers)))
+        folder = flags.out / loaded.name
+        pairs = []
+        for layer in layers:
+            shared = {
+                "dataset": flags.dataset,
+                "network": network,
+                "layer": (layer,),
+                "weights": weights.get(network),
+                "preset": flags.preset,
+                "preprocessing": flags.preprocessing,
+                "filters": _fitting(flags.filters, loaded, layer, dataset),
+                "seeds": flags.seeds,
+                "concepts": flags.concepts,
+                "seed": flags.seed,
+                "bootstrap_samples": flags.bootstrap_samples,
+                "images_per_batch": flags.images_per_batch,
+                "activations": folder / "activations",
+            }
+            segmentation = SegmentationFlags(
+                **shared,
+                out=folder / layer / "segmentation",
+                subset_seeds=flags.subset_seeds,
+                epochs=flags.segmentation_epochs,
+                batch_size=flags.segmentation_batch_size,
+            )
+            classification = ClassificationFlags(
+                **shared,
+                out=folder / layer / "classification",
+                epochs=flags.classification_epochs,
+            )
+            pairs.append(
+                (
+                    SegmentationRun(segmentation, dataset, loaded),
+                    ClassificationRun(classification, dataset, loaded),
+                )
+            )
+        collect_missing_layers([pair[0] for pair in pairs])
+        for pair in pairs:
+            for run in pair:
+                if masks is not None:
+                    run.masks = masks  # of the same concepts, and slow to decode
+                if not run.run.has(run.table):
+                    print(f"probing {loaded.name}, {run.layer}: {run.table.split('.')[0]} …")
+                run.finish()
+                masks = run.__dict__.get("masks", masks)
+            name = pair[0].layer if len(chosen) == 1 else f"{loaded.name}/{pair[0].layer}"
+            results.append(LayerResults(name, *pair))
+    return results
+
+
+def parse_layers(layers: Sequence[str]) -> dict[str, list[str]]:
+    """Layers by network, from NETWORK/LAYER.
+
+    Raises:
+      Net2VecError: one is written otherwise, or there is none.
+    """
+    chosen: dict[str, list[str]] = {}
+    for entry in layers:
+        network, slash, layer = entry.rpartition("/")
+        if not (network and slash and layer):
+            raise Net2VecError(
+                f"--layers {entry}: write NETWORK/LAYER, such as efficientnet_lite0/block10"
+            )
+        chosen.setdefault(network, []).append(layer)
+    if not chosen:
+        raise Net2VecError("--layers is empty; write NETWORK/LAYER")
+    return chosen
+
+
+def _parse_weights(weights: Sequence[str], networks: Sequence[str]) -> dict[str, str]:
+    parsed = dict(entry.split("=", 1) if "=" in entry else (entry, "") for entry in weights)
+    for network, value in parsed.items():
+        if network not in networks or not value:
+            raise Net2VecError(
+                f"--weights {network}={value}: write NETWORK=WEIGHTS for a network of --layers, "
+                f"which has {', '.join(networks)}"
+            )
+    return parsed
+
+
+def _fitting(sizes: Sequence[int], loaded, layer: str, dataset) -> tuple[int, ...]:
+    """The sizes below the layer's number of filters; all filters are probed anyhow."""
+    import jax
+
+    image = dataset.image(0)
+    shape = jax.ShapeDtypeStruct((1, *image.shape), np.float32)
+    found = jax.eval_shape(
+        lambda network, images: network.activations(images, (layer,)), loaded.network, shape
+    )
+    return tuple(size for size in sorted(set(sizes)) if size < found[layer].shape[-1])
