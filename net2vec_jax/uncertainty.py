@@ -69,7 +69,7 @@ def bootstrap_set_iou(
     95 % it covered the truth of simulated concepts in 73–92 % of the cases with 40 val images,
     in 83–93 % with 100. The default divides each redrawn distance by its own standard error
     (bootstrap-t) on the scale asin √IoU, where the error hardly depends on the IoU and the
-    interval cannot leave [0, 1]; it covered 92–95 % and 93–96 %. BCa intervals
+    interval cannot leave [0, 1]; it covered 92–93 % and 93–96 %. BCa intervals
     covered 78–91 % with 40 images. No bootstrap helps a concept of which hardly any
     pixel is ever predicted (set IoU below 0.02, fewer than 100 images).
 
