@@ -5,7 +5,7 @@
 
 Trains, for both probes, embeddings of all filters and of the F filters of largest weight, and
 counts with how many filters a concept reaches 80 and 90 % of its full score (reference spec 8.2).
-Figures lie in OUT/figures, their numbers in OUT/how_many_filters.json, the runs beside them.
+Figures lie in OUT/figures, their numbers in OUT/summary.json, the runs beside them.
 Time: 1,402 images × 24 concepts, two layers, 9 subset sizes, 5 seeds take about 9 minutes on 2 CPU
 cores, nearly all of it for segmentation; --subset-seeds 5 takes five times as long.
 Expected: mean scores rise with the logarithm of the number of filters. A concept that 30 epochs of
@@ -14,19 +14,15 @@ the linear loss do not teach (its full score is near 0) is reached by few filter
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from experiments.script import run_script
-from experiments.study import LayerResults, StudyFlags, read_scores, run_study
+from experiments.study import LayerResults, StudyFlags, read_scores, run_study, write_summary
 from net2vec_jax.analysis.filter_counts import FRACTIONS, FilterCounts, count_filters
 from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
-
-SUMMARY = "how_many_filters.json"
 
 
 def count_layer(result: LayerResults) -> dict[str, FilterCounts]:
@@ -86,10 +82,10 @@ def main(flags: StudyFlags) -> None:
         layer: {probe: counts.summary() for probe, counts in probes.items()}
         for layer, probes in counted.items()
     }
-    (flags.out / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    written = write_summary(flags.out, "how_many_filters", summary)
     draw_figures(flags, counted)
     Console().print(tabulate(counted))
-    print(f"figures are in {flags.out / 'figures'}, their numbers in {flags.out / SUMMARY}")
+    print(f"figures are in {flags.out / 'figures'}, their numbers in {written}")
 
 
 def draw_figures(flags: StudyFlags, counted: dict[str, dict[str, FilterCounts]]) -> None:

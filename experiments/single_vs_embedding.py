@@ -6,7 +6,7 @@
 Runs both probes (or takes the runs that experiments.how_many_filters left in OUT), compares single
 filters with embeddings by the definitions of reference spec 8.1 and 8.4, and tests every concept
 on its val images: a paired bootstrap, with the false discovery rate held over a layer's concepts.
-Figures lie in OUT/figures, their numbers in OUT/single_vs_embedding.json, the tests in
+Figures lie in OUT/figures, their numbers in OUT/summary.json, the tests in
 OUT/single_vs_embedding.csv.
 Time: as experiments.how_many_filters, whose runs it shares; a few seconds where they are there.
 Expected: embeddings are better for nearly every object, and detect several times as many concepts.
@@ -15,7 +15,6 @@ Expected: embeddings are better for nearly every object, and detect several time
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import jax
@@ -25,7 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.script import run_script
-from experiments.study import LayerResults, StudyFlags, read_scores, run_study
+from experiments.segmentation_run import SegmentationRun
+from experiments.study import LayerResults, StudyFlags, read_scores, run_study, write_summary
 from net2vec_jax.analysis.single_against_embedding import (
     ClassificationComparison,
     SegmentationComparison,
@@ -36,9 +36,9 @@ from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
 from net2vec_jax.multiple_testing import control_false_discoveries
 from net2vec_jax.probes.overlap import Overlap
 from net2vec_jax.probes.single_filter import count_chosen_filters
-from net2vec_jax.uncertainty import compare_set_ious
+from net2vec_jax.uncertainty import PairedComparison, compare_set_ious
 
-SUMMARY, TESTS = "single_vs_embedding.json", "single_vs_embedding.csv"
+TESTS = "single_vs_embedding.csv"
 RATE = 0.05
 """False discovery rate."""
 
@@ -75,7 +75,7 @@ def compare_layer(result: LayerResults) -> tuple[SegmentationComparison, list[li
     return comparison, rows
 
 
-def _test_concepts(run, place: np.ndarray, best: np.ndarray):
+def _test_concepts(run: SegmentationRun, place: np.ndarray, best: np.ndarray) -> PairedComparison:
     """Embedding less best single filter, on each concept's val images."""
     masks = run.masks
     chosen = np.zeros(len(masks.catalog), np.int64)
@@ -140,12 +140,12 @@ def main(flags: StudyFlags) -> None:
         }
         for layer in segmentation
     }
-    (flags.out / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    written = write_summary(flags.out, "single_vs_embedding", summary)
     _write_tests(flags.out / TESTS, rows)
     draw_figures(flags, segmentation, classification)
     Console().print(tabulate(segmentation, classification, rows))
     print(
-        f"figures are in {flags.out / 'figures'}, their numbers in {flags.out / SUMMARY}, "
+        f"figures are in {flags.out / 'figures'}, their numbers in {written}, "
         f"the tests in {flags.out / TESTS}"
     )
 

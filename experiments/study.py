@@ -7,9 +7,13 @@ unfinished study is resumed.
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 
 from experiments.classification_flags import ClassificationFlags
@@ -18,11 +22,16 @@ from experiments.layer_activations import collect_missing_layers
 from experiments.layer_flags import Preprocessing, PresetName
 from experiments.layer_run import LayerRun
 from experiments.network_choice import open_network
-from experiments.run_directory import SCENES_FOLDER
+from experiments.run_directory import PARTIAL, SCENES_FOLDER
 from experiments.script import open_dataset
 from experiments.segmentation_flags import SegmentationFlags
 from experiments.segmentation_run import SegmentationRun
+from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.errors import Net2VecError
+from net2vec_jax.networks.zoo import LoadedNetwork
+
+
+SUMMARY = "summary.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,6 +137,25 @@ def read_scores(run: LayerRun, column: str) -> Scores:
     )
 
 
+def write_summary(out: Path, question: str, content: dict[str, Any]) -> Path:
+    """Put what the figures show into OUT/summary.json, under the question; others' stay.
+
+    Args:
+      out: directory of the study.
+      question: name of the script.
+      content: numbers as JSON values.
+
+    Returns:
+      The file's path.
+    """
+    path = out / SUMMARY
+    answers = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    partial = path.with_name(SUMMARY + PARTIAL)
+    partial.write_text(json.dumps(answers | {question: content}, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+    return path
+
+
 def run_study(flags: StudyFlags) -> list[LayerResults]:
     """Run both probes on every layer; what is finished is not run again.
 
@@ -222,10 +250,10 @@ def _parse_weights(weights: Sequence[str], networks: Sequence[str]) -> dict[str,
     return parsed
 
 
-def _fitting(sizes: Sequence[int], loaded, layer: str, dataset) -> tuple[int, ...]:
+def _fitting(
+    sizes: Sequence[int], loaded: LoadedNetwork, layer: str, dataset: ConceptDataset
+) -> tuple[int, ...]:
     """The sizes below the layer's number of filters; all filters are probed anyhow."""
-    import jax
-
     image = dataset.image(0)
     shape = jax.ShapeDtypeStruct((1, *image.shape), np.float32)
     found = jax.eval_shape(

@@ -59,7 +59,7 @@ def test_runs_figures_and_summary_are_written(study: StudyFlags) -> None:
         folder = study.out / "efficientnet_lite0" / layer
         assert (folder / "segmentation" / "segmentation.csv").is_file()
         assert (folder / "classification" / "classification.csv").is_file()
-    summary = json.loads((study.out / "how_many_filters.json").read_text())
+    summary = json.loads((study.out / "summary.json").read_text())["how_many_filters"]
     assert summary.keys() == {"block1", "block2"}
     counts = summary["block1"]["segmentation"]
     assert counts["filters"] == [1, 4, 24]  # a layer of 24 filters cannot have 500
@@ -92,6 +92,9 @@ def test_single_filters_are_compared_on_the_same_runs(
         single = {row["concept"]: row for row in csv.DictReader(file)}
     assert bright["best_filter"] == single["bright"]["best_filter"]
     assert float(bright["single_val_iou"]) == float(single["bright"]["val_iou"])
+    summary = json.loads((study.out / "summary.json").read_text())
+    assert summary.keys() == {"how_many_filters", "single_vs_embedding"}
+    assert summary["single_vs_embedding"]["block2"]["segmentation"]["concepts"] == 2
     figures = {path.name for path in (study.out / "figures").iterdir()}
     assert {"unique_detectors.pdf", "classification_by_category.png"} <= figures
 
