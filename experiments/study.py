@@ -30,7 +30,6 @@ from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.networks.zoo import LoadedNetwork
 
-
 SUMMARY = "summary.json"
 
 
