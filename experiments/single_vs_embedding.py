@@ -34,8 +34,8 @@ from net2vec_jax.analysis.single_against_embedding import (
 )
 from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
 from net2vec_jax.multiple_testing import control_false_discoveries
+from net2vec_jax.probes.chosen_filter import count_chosen_filters
 from net2vec_jax.probes.overlap import Overlap
-from net2vec_jax.probes.single_filter import count_chosen_filters
 from net2vec_jax.uncertainty import PairedComparison, compare_set_ious
 
 TESTS = "single_vs_embedding.csv"

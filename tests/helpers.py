@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from net2vec_jax.activations.binary import BinaryActivations
 from net2vec_jax.data.concepts import Concept, ConceptCatalog
 from net2vec_jax.data.dataset import ImageLabels
 from net2vec_jax.data.masks import ConceptMasks
+from net2vec_jax.probes.score_maps import ArrangedActivations, Form, arrange_activations
+from net2vec_jax.probes.segmentation_model import ProbeData
 
 
 def make_catalog(count: int) -> ConceptCatalog:
@@ -93,6 +97,25 @@ def make_random_problem(
             coarse = rng.random(grid) < 0.3
             marked[concept, int(image)] = coarse[np.ix_(rows, columns)]
     return pack_activations(bits), make_masks(is_val, marked, concepts)
+
+
+def place_activations(
+    activations: BinaryActivations, form: Form | None = None
+) -> ArrangedActivations:
+    """Binary activations on the default device."""
+    return jax.tree.map(jnp.asarray, arrange_activations(activations, form))
+
+
+def place_data(
+    activations: BinaryActivations, masks: ConceptMasks, form: Form | None = None
+) -> ProbeData:
+    """All pairs on the default device, numbered as in `masks`."""
+    return ProbeData(
+        place_activations(activations, form),
+        jnp.asarray(masks.pair_image),
+        jnp.asarray(masks.packed),
+        jnp.asarray(masks.area, jnp.float32),
+    )
 
 
 def upsample_by_loop(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:

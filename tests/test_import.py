@@ -14,6 +14,8 @@ for module in pkgutil.walk_packages(net2vec_jax.__path__, "net2vec_jax."):
     if not module.name.startswith("net2vec_jax.report"):
         importlib.import_module(module.name)
 import experiments.segmentation, experiments.quickstart
+import jax
+jax.config.update("jax_num_cpu_devices", 1)  # fails if an import has started JAX's backends
 print([name for name in {heavy} if name in sys.modules])
 """
 

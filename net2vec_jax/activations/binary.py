@@ -17,8 +17,8 @@ from net2vec_jax.errors import Net2VecError
 
 ENTRY_BLOCK = 32
 """Entry lists are padded to a multiple of this, and read in blocks of it."""
-UNPACKED_AT_ONCE = 256
-"""Images whose activations are unpacked at a time."""
+BYTES_AT_ONCE = 2**24
+"""Bytes of packed activations that are searched for active entries at a time."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,8 +26,8 @@ class ActiveEntries:
     """The active entries of N images, padded to the longest list, E entries.
 
     Attributes:
-      position: int32 [N, E], y·w + x on the activation grid; h·w (out of range) where padded.
-      filter: int32 [N, E], the active filter; 0 where padded.
+      position: uint16 [N, E], y·w + x on the activation grid; h·w (out of range) where padded.
+      filter: uint16 [N, E], the active filter; 0 where padded. Both are uint32 if need be.
       count: int32 [N], entries of each image.
     """
 
@@ -61,19 +61,27 @@ class BinaryActivations:
     @cached_property
     def active_entries(self) -> ActiveEntries:
         """The active entries of every image, ordered by position and then filter."""
-        found = [np.zeros((3, 0), np.int64)]
-        for start in range(0, len(self), UNPACKED_AT_ONCE):
-            bits = self.unpack(slice(start, start + UNPACKED_AT_ONCE))
-            found.append(np.array(np.nonzero(bits.reshape(len(bits), -1, self.filters))))
-            found[-1][0] += start
-        image, position, filter_ = np.concatenate(found, axis=1)
+        grid = self.grid[0] * self.grid[1]
+        dtype = np.uint16 if max(grid, self.filters) < 2**16 else np.uint32
+        flat, width = self.packed.reshape(-1), self.packed.shape[2]  # [N · h·w · width]
+        image, position, filter_ = [], [], []
+        for start in range(0, len(flat), BYTES_AT_ONCE):
+            place = np.flatnonzero(flat[start : start + BYTES_AT_ONCE])
+            bits = np.unpackbits(flat[start + place][:, None], axis=1, bitorder="little")
+            byte, bit = np.nonzero(bits)
+            place = place[byte] + start
+            image.append((place // (width * grid)).astype(np.int32))
+            position.append((place // width % grid).astype(dtype))
+            filter_.append((place % width * 8 + bit).astype(dtype))
+        image = np.concatenate(image) if image else np.zeros(0, np.int32)
         count = np.bincount(image, minlength=len(self.packed))
         size = -(-max(int(count.max(initial=0)), 1) // ENTRY_BLOCK) * ENTRY_BLOCK
         slot = np.arange(len(image)) - np.repeat(np.cumsum(count) - count, count)
-        positions = np.full((len(self.packed), size), self.grid[0] * self.grid[1], np.int32)
-        filters = np.zeros((len(self.packed), size), np.int32)
-        positions[image, slot] = position
-        filters[image, slot] = filter_
+        positions = np.full((len(self.packed), size), grid, dtype)
+        filters = np.zeros((len(self.packed), size), dtype)
+        if len(image):
+            positions[image, slot] = np.concatenate(position)
+            filters[image, slot] = np.concatenate(filter_)
         return ActiveEntries(positions, filters, count.astype(np.int32))
 
 

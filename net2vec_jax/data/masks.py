@@ -23,6 +23,9 @@ from net2vec_jax.errors import Net2VecError
 CategoryChoice = Literal["union", "containing", "first_available"]
 """Which categories of an image give a concept its mask, see `collect_concept_masks`."""
 
+MASKS_AT_ONCE = 2**16
+"""Masks whose pixels are counted at a time: Broden's all at once would take gigabytes."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ConceptMasks:
@@ -65,7 +68,11 @@ class ConceptMasks:
     @cached_property
     def area(self) -> np.ndarray:
         """Pixels of each mask, int64 [P]."""
-        return np.bitwise_count(self.packed).sum(axis=(1, 2), dtype=np.int64)
+        parts = [
+            np.bitwise_count(self.packed[start : start + MASKS_AT_ONCE]).sum((1, 2), np.int64)
+            for start in range(0, len(self.packed), MASKS_AT_ONCE)
+        ]
+        return np.concatenate([np.zeros(0, np.int64), *parts])
 
     def count_images(self) -> tuple[np.ndarray, np.ndarray]:
         """Images per concept, (train int64 [C], val int64 [C])."""

@@ -19,8 +19,13 @@ class Overlap(NamedTuple):
     union: Array
 
 
-def count_overlap(prediction: Bool[Array, "*P Y X"], target: Bool[Array, "*P Y X"]) -> Overlap:
-    """Pixels in both and in either of two masks, int32 [*P]."""
-    intersection = jnp.sum(prediction & target, axis=(-2, -1), dtype=jnp.int32)
-    union = jnp.sum(prediction | target, axis=(-2, -1), dtype=jnp.int32)
-    return Overlap(intersection, union)
+def count_overlap(prediction: Bool[Array, "Y c X"], target: Bool[Array, "Y c X"]) -> Overlap:
+    """Pixels in both and in either of c pairs of masks, rows first (`interpolation`), int32 [c]."""
+
+    def count(pixels: Bool[Array, "Y c X"]) -> Array:
+        # XLA's CPU sums of floats are vectorized, those of integers are not; exact below 2²⁴.
+        exact = pixels.shape[0] * pixels.shape[2] < 2**24
+        dtype = jnp.float32 if exact else jnp.int32
+        return jnp.sum(pixels.astype(dtype), axis=(0, 2)).astype(jnp.int32)
+
+    return Overlap(count(prediction & target), count(prediction | target))

@@ -101,3 +101,18 @@ def make_schedule(
         first_chunk=first_chunk,
         batches=(-(-images_per_head // batch_size)).astype(np.int32),
     )
+
+
+def pad_schedule(schedule: Schedule, *, chunks: int, steps: int, heads: int) -> Schedule:
+    """The same schedule with more chunks, steps and heads, which do nothing."""
+
+    def pad(values: np.ndarray, size: int, mode: str = "constant") -> np.ndarray:
+        return np.pad(values, [(0, size - len(values))] + [(0, 0)] * (values.ndim - 1), mode)
+
+    return Schedule(
+        pair=pad(schedule.pair, chunks),
+        head=pad(schedule.head, chunks),
+        scale=pad(schedule.scale, chunks),
+        first_chunk=pad(schedule.first_chunk, steps + 1, "edge"),
+        batches=pad(schedule.batches, heads),
+    )

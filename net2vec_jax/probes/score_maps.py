@@ -19,7 +19,7 @@ Form = Literal["sparse", "dense"]
 
 
 class SparseActivations(NamedTuple):
-    """Active entries on the device, see `ActiveEntries`."""
+    """Active entries, see `ActiveEntries`."""
 
     position: Int[Array, "N E"]
     filter: Int[Array, "N E"]
@@ -27,33 +27,31 @@ class SparseActivations(NamedTuple):
 
 
 class DenseActivations(NamedTuple):
-    """Packed bits on the device, see `BinaryActivations`."""
+    """Packed bits, see `BinaryActivations`."""
 
     packed: UInt8[Array, "N p bytes"]
 
 
-DeviceActivations = SparseActivations | DenseActivations
+ArrangedActivations = SparseActivations | DenseActivations
 
 
-def place_activations(
+def arrange_activations(
     activations: BinaryActivations, form: Form | None = None
-) -> DeviceActivations:
-    """Put binary activations on the default device, in the form that suits its backend."""
+) -> ArrangedActivations:
+    """Binary activations in a form, by default the one that suits the backend; numpy arrays."""
     if form is None:
         form = "sparse" if jax.default_backend() == "cpu" else "dense"
     if form == "dense":
-        return DenseActivations(jnp.asarray(activations.packed))
+        return DenseActivations(activations.packed)
     entries = activations.active_entries
-    return SparseActivations(
-        jnp.asarray(entries.position), jnp.asarray(entries.filter), jnp.asarray(entries.count)
-    )
+    return SparseActivations(entries.position, entries.filter, entries.count)
 
 
 def score_maps(
     weights: Float[Array, "H K"],
     head: Int[Array, " c"],
     image: Int[Array, " c"],
-    activations: DeviceActivations,
+    activations: ArrangedActivations,
     positions: int,
 ) -> Float[Array, "c p"]:
     """Σ_k w[head, k] 1[A[image, p, k] > T_k] at every position of the activation grid."""
@@ -74,7 +72,7 @@ def add_weight_gradients(
     gradient: Float[Array, "H K"],
     head: Int[Array, " c"],
     image: Int[Array, " c"],
-    activations: DeviceActivations,
+    activations: ArrangedActivations,
     score_gradient: Float[Array, "c p"],
 ) -> Float[Array, "H K"]:
     """`gradient` plus each pair's Σ_p 1[A[image, p, k] > T_k] · score_gradient[p], at its head."""
@@ -107,8 +105,9 @@ def _blocks(activations: SparseActivations, image: Array) -> Array:
 
 def _read_block(activations: SparseActivations, image: Array, block: Array) -> tuple[Array, Array]:
     def read(entries: Array) -> Array:
-        return jax.vmap(
+        read_one = jax.vmap(
             lambda one: jax.lax.dynamic_slice(entries, (one, block * ENTRY_BLOCK), (1, ENTRY_BLOCK))
-        )(image)[:, 0]
+        )
+        return read_one(image)[:, 0].astype(jnp.int32)
 
     return read(activations.position), read(activations.filter)

@@ -1,8 +1,8 @@
 """Concept embeddings by segmentation: all heads as one optax problem (reference spec, section 5).
 
 Weights are [H heads, K filters]; each head has its own optimizer state and takes part in the steps
-for which it still has a batch (`schedule`), so that training together equals training alone.
-The model and its loss are in `segmentation_model`.
+for which it still has a batch (`schedule`), so that training together equals training alone. Heads
+are divided over all devices (`head_shards`). The model and its loss are in `segmentation_model`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, Sharding
 from jaxtyping import Array, Float
 
 from net2vec_jax.activations.binary import BinaryActivations
 from net2vec_jax.data.masks import ConceptMasks
+from net2vec_jax.devices import DIVIDED, make_mesh, place_parts
 from net2vec_jax.errors import Net2VecError
+from net2vec_jax.probes.head_shards import (
+    DATA_SPEC,
+    HeadShards,
+    divide_heads,
+    resolve_chunk_size,
+)
 from net2vec_jax.probes.heads import Heads
-from net2vec_jax.probes.schedule import Schedule, make_schedule
+from net2vec_jax.probes.schedule import Schedule, make_schedule, pad_schedule
 from net2vec_jax.probes.score_maps import Form
 from net2vec_jax.probes.segmentation_model import (
     ClassWeights,
@@ -30,8 +38,8 @@ from net2vec_jax.probes.segmentation_model import (
     Loss,
     ProbeData,
     class_weights_of,
+    geometry_of,
     loss_and_gradient,
-    place_data,
 )
 
 
@@ -61,7 +69,8 @@ class SegmentationConfig:
         order of the index (spec 5.7).
       legacy_single_image_scale: divide the gradient of a batch of one image by Y instead of 1, as
         the reference does by accident (spec Q-9, B-5).
-      chunk_size: pairs computed at a time; only speed and memory depend on it.
+      chunk_size: pairs computed at a time on a device; only speed and memory depend on it; by
+        default what suits the backend.
       form: how activations are read, see `score_maps`; by default what suits the backend.
     """
 
@@ -72,11 +81,12 @@ class SegmentationConfig:
     loss: Loss = "linear"
     shuffle: bool = False
     legacy_single_image_scale: bool = False
-    chunk_size: int = 64
+    chunk_size: int | None = None
     form: Form | None = None
 
     def __post_init__(self) -> None:
-        if self.epochs < 0 or self.batch_size < 1 or self.chunk_size < 1:
+        chunk_size = 1 if self.chunk_size is None else self.chunk_size
+        if self.epochs < 0 or self.batch_size < 1 or chunk_size < 1:
             raise Net2VecError(
                 f"epochs {self.epochs} must be at least 0, batch size {self.batch_size} and chunk "
                 f"size {self.chunk_size} at least 1"
@@ -105,57 +115,111 @@ class SegmentationResult:
     alpha: np.ndarray
 
 
+class _State(NamedTuple):
+    """What training changes; the first axis of every leaf is a device's heads, n."""
+
+    weights: Float[Array, "n K"]
+    optimizer: optax.OptState
+    loss: Float[Array, " n"]  # summed over the images of an epoch
+
+
 @partial(
-    jax.jit,
-    static_argnames=("geometry", "update"),
-    donate_argnames=("weights", "state"),
+    jax.jit, static_argnames=("mesh", "geometry", "update", "block"), donate_argnames=("state",)
 )
 def _train_epoch(
-    weights: Float[Array, "H K"],
-    state: optax.OptState,
+    state: _State,
     schedule: Schedule,
-    filter_mask: Float[Array, "H K"],
+    filter_mask: Float[Array, "D n K"],
+    data: ProbeData,
+    class_weights: ClassWeights,
+    *,
+    mesh: Mesh,
+    geometry: Geometry,
+    update: UpdateRule,
+    block: int,
+) -> _State:
+    """One epoch of every head; leaves have the axis of the devices first."""
+
+    def on_device(state: _State, schedule: Schedule, mask: Array, data: ProbeData, share: tuple):
+        state, schedule, mask, share = jax.tree.map(lambda x: x[0], (state, schedule, mask, share))
+        pairs = jax.tree.map(lambda x: x[0], data[1:])
+        state = _train_heads(
+            state, schedule, mask, ProbeData(data.activations, *pairs), share,
+            geometry=geometry, update=update, block=block,
+        )  # fmt: skip
+        return jax.tree.map(lambda x: x[None], state)
+
+    divided = jax.shard_map(
+        on_device,
+        mesh=mesh,
+        in_specs=(DIVIDED, DIVIDED, DIVIDED, DATA_SPEC, DIVIDED),
+        out_specs=DIVIDED,
+        check_vma=False,
+    )
+    return divided(state, schedule, filter_mask, data, class_weights)
+
+
+def _train_heads(
+    state: _State,
+    schedule: Schedule,
+    filter_mask: Float[Array, "n K"],
     data: ProbeData,
     class_weights: ClassWeights,
     *,
     geometry: Geometry,
     update: UpdateRule,
-) -> tuple[Float[Array, "H K"], optax.OptState, Float[Array, " H"]]:
-    """One epoch of every head; also the sum of each head's losses over its images."""
+    block: int,
+) -> _State:
+    """One epoch of one device's heads; those with many batches come first.
+
+    A step adds up the gradients of its chunks, then updates the heads that took part, in blocks.
+    """
     optimizer = update.make_optimizer()
 
-    def step(carry: tuple, number: Array) -> tuple[tuple, None]:
-        weights, state, total = carry
-
-        def chunk(index: Array, sums: tuple) -> tuple:
-            gradient, total = sums
-            head, scale = schedule.head[index], schedule.scale[index]
-            value, gradient = loss_and_gradient(
-                weights, gradient, head, schedule.pair[index], scale, data, class_weights,
-                geometry=geometry, loss=update.loss,
-            )  # fmt: skip
-            return gradient, total.at[head].add(jnp.where(scale > 0, value, 0))
-
-        gradient, total = jax.lax.fori_loop(
-            schedule.first_chunk[number],
-            schedule.first_chunk[number + 1],
-            chunk,
-            (jnp.zeros_like(weights), total),
+    def add_chunk(index: Array, carry: tuple[Array, _State]) -> tuple[Array, _State]:
+        gradient, state = carry
+        head, scale = schedule.head[index], schedule.scale[index]
+        value, gradient = loss_and_gradient(
+            state.weights, gradient, head, schedule.pair[index], scale, data, class_weights,
+            geometry=geometry, loss=update.loss,
+        )  # fmt: skip
+        return gradient, state._replace(
+            loss=state.loss.at[head].add(jnp.where(scale > 0, value, 0))
         )
-        updates, new_state = jax.vmap(optimizer.update)(gradient * filter_mask, state, weights)
-        active = number < schedule.batches
 
-        def keep_inactive(new: Array, old: Array) -> Array:
-            return jnp.where(active.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+    def step(number: Array, carry: tuple[Array, _State]) -> tuple[Array, _State]:
+        first, last = schedule.first_chunk[number], schedule.first_chunk[number + 1]
+        carry = jax.lax.fori_loop(first, last, add_chunk, carry)
+        blocks = (jnp.sum(number < schedule.batches) + block - 1) // block
 
-        new_weights = optax.apply_updates(weights, updates)
-        carry = jax.tree.map(keep_inactive, (new_weights, new_state), (weights, state))
-        return (*carry, total), None
+        def update_block(place: Array, carry: tuple[Array, _State]) -> tuple[Array, _State]:
+            gradient, state = carry
 
-    steps = jnp.arange(len(schedule.first_chunk) - 1)
-    start = (weights, state, jnp.zeros(len(weights), weights.dtype))
-    (weights, state, total), _ = jax.lax.scan(step, start, steps)
-    return weights, state, total
+            def take(leaf: Array) -> Array:
+                return jax.lax.dynamic_slice_in_dim(leaf, place * block, block)
+
+            def put(whole: Array, part: Array) -> Array:
+                return jax.lax.dynamic_update_slice_in_dim(whole, part, place * block, 0)
+
+            old = jax.tree.map(take, (state.weights, state.optimizer))
+            masked = take(gradient) * take(filter_mask)
+            updates, optimizer_state = jax.vmap(optimizer.update)(masked, old[1], old[0])
+            active = number < take(schedule.batches)
+
+            def keep_inactive(new: Array, old: Array) -> Array:
+                return jnp.where(active.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+            new = (optax.apply_updates(old[0], updates), optimizer_state)
+            new = jax.tree.map(keep_inactive, new, old)
+            weights, optimizer_state = jax.tree.map(put, (state.weights, state.optimizer), new)
+            gradient = put(gradient, jnp.zeros_like(masked))
+            return gradient, _State(weights, optimizer_state, state.loss)
+
+        return jax.lax.fori_loop(0, blocks, update_block, carry)
+
+    steps = len(schedule.first_chunk) - 1
+    start = (jnp.zeros_like(state.weights), state._replace(loss=jnp.zeros_like(state.loss)))
+    return jax.lax.fori_loop(0, steps, step, start)[1]
 
 
 def train_segmentation(
@@ -165,11 +229,12 @@ def train_segmentation(
     config: SegmentationConfig = SegmentationConfig(),
     *,
     key: Array | None = None,
-    on_epoch: Callable[[int, Array], None] | None = None,
+    on_epoch: Callable[[int, np.ndarray], None] | None = None,
 ) -> SegmentationResult:
-    """Train all heads at once on the train images of their concepts.
+    """Train all heads at once on the train images of their concepts, on all devices.
 
-    A head's result does not depend on which other heads are trained beside it.
+    A head's result does not depend on which other heads are trained beside it, nor on the number of
+    devices. On several hosts, all call this with the same arguments and get the same result.
 
     Args:
       heads: what to train.
@@ -177,8 +242,7 @@ def train_segmentation(
       masks: masks of the concepts.
       config: hyperparameters.
       key: PRNG key of the order of images; needed only with `config.shuffle`.
-      on_epoch: called after each epoch with its number from 1 and the weights [H, K], which the
-        next epoch overwrites: copy what you keep.
+      on_epoch: called after each epoch with its number from 1 and the weights [H, K].
 
     Returns:
       Weights after the last epoch, losses and α.
@@ -195,52 +259,81 @@ def train_segmentation(
         raise Net2VecError("a PRNG key is needed to shuffle")
     if not len(heads):
         raise Net2VecError("there is no head to train: no concept has train and val images")
-    data, geometry = place_data(activations, masks, config.form)
-    train_pairs = np.flatnonzero(~masks.pair_is_val)
+    geometry = geometry_of(activations, masks)
+    train = ~masks.pair_is_val
     images, _ = masks.count_images()
-    first = np.cumsum(images) - images
+    if images[heads.concept].min() < 1:
+        concept = masks.catalog.concepts[heads.concept[images[heads.concept].argmin()]]
+        raise Net2VecError(f"concept {concept.name!r} has no train image")
+    shards = divide_heads(heads, masks, train, make_mesh())
+    data = shards.place_data(activations, masks, config.form)
     class_weights, alpha = class_weights_of(masks, heads)
-    pairs_per_step = int(np.minimum(images[heads.concept], config.batch_size).sum())
-    build = partial(
-        make_schedule,
-        images[heads.concept],
-        batch_size=config.batch_size,
-        chunk_size=min(config.chunk_size, -(-max(pairs_per_step, 1) // 8) * 8),
-        single_image_divisor=masks.segmentation_size[0] if config.legacy_single_image_scale else 1,
-    )
-    # On the device once: only shuffling changes it.
-    schedule = jax.device_put(build(first[heads.concept], train_pairs))
-    update = config.update_rule()
-    optimizer = update.make_optimizer()
-    mask = jnp.asarray(heads.filter_mask, jnp.float32)
-    weights = jnp.asarray(heads.initial_weights, jnp.float32) * mask
-    state = jax.vmap(optimizer.init)(weights)
+    placed_weights = jax.tree.map(shards.place, class_weights)
+    mask = shards.place(heads.filter_mask.astype(np.float32))
+    initial = shards.place((heads.initial_weights * heads.filter_mask).astype(np.float32))
+    state = _initial_state(initial, update=config.update_rule(), sharding=initial.sharding)
+    schedule = None
     losses = []
     for epoch in range(config.epochs):
         if config.shuffle:
-            order = _shuffle_train_pairs(jax.random.fold_in(key, epoch), masks)
-            schedule = build(first[heads.concept], order)
-        weights, state, total = _train_epoch(
-            weights, state, schedule, mask, data, class_weights,
-            geometry=geometry, update=update,
+            schedule = _place_schedule(shards, masks, config, jax.random.fold_in(key, epoch))
+        elif schedule is None:
+            schedule = _place_schedule(shards, masks, config)
+        state = _train_epoch(
+            state, schedule, mask, data, placed_weights,
+            mesh=shards.mesh, geometry=geometry, update=config.update_rule(), block=shards.block,
         )  # fmt: skip
-        losses.append(total)
+        losses.append(shards.bring(state.loss))
         if on_epoch is not None:
-            on_epoch(epoch + 1, weights)
+            on_epoch(epoch + 1, shards.bring(state.weights))
     loss = np.array(losses).reshape(config.epochs, len(heads)) / images[heads.concept]
-    return SegmentationResult(np.asarray(weights), loss.astype(np.float32), alpha)
+    return SegmentationResult(shards.bring(state.weights), loss.astype(np.float32), alpha)
 
 
-def _shuffle_train_pairs(key: Array, masks: ConceptMasks) -> np.ndarray:
-    """The train pairs, concept by concept, each concept's in a random order of its own."""
-    train = ~masks.pair_is_val
-    pairs = np.flatnonzero(train)
-    concept, image = masks.pair_concept[train], masks.pair_image[train]
+@partial(jax.jit, static_argnames=("update", "sharding"))
+def _initial_state(
+    weights: Float[Array, "D n K"], *, update: UpdateRule, sharding: Sharding
+) -> _State:
+    optimizer = jax.vmap(jax.vmap(update.make_optimizer().init))(weights)
+    state = _State(weights, optimizer, jnp.zeros(weights.shape[:2], weights.dtype))
+    return jax.lax.with_sharding_constraint(state, sharding)
+
+
+def _place_schedule(
+    shards: HeadShards, masks: ConceptMasks, config: SegmentationConfig, key: Array | None = None
+) -> Schedule:
+    """An epoch's schedule of every device; in the order of the index, or one drawn with a key."""
+    divisor = masks.segmentation_size[0] if config.legacy_single_image_scale else 1
+    busiest = max(int(np.minimum(s.count, config.batch_size).sum()) for s in shards.shards)
+    schedules = [
+        make_schedule(
+            shard.count,
+            shard.first,
+            np.arange(len(shard.pairs)) if key is None else _shuffle(key, masks, shard.pairs),
+            batch_size=config.batch_size,
+            chunk_size=min(resolve_chunk_size(config.chunk_size), -(-busiest // 8) * 8),
+            single_image_divisor=divisor,
+        )
+        for shard in shards.shards
+    ]
+    chunks = max(len(each.pair) for each in schedules)
+    steps = max(len(each.first_chunk) for each in schedules) - 1
+    padded = [pad_schedule(s, chunks=chunks, steps=steps, heads=shards.size) for s in schedules]
+    return Schedule(
+        *(
+            place_parts(shards.mesh, lambda place, field=field: getattr(padded[place], field))
+            for field in Schedule._fields
+        )
+    )
+
+
+def _shuffle(key: Array, masks: ConceptMasks, pairs: np.ndarray) -> np.ndarray:
+    """Places in `pairs`, concept by concept, each concept's in a random order of its own."""
+    concept, image = masks.pair_concept[pairs], masks.pair_image[pairs]
     numbers = np.array([concept.number for concept in masks.catalog], np.uint32)
 
     @jax.vmap
     def draw(number: Array, image: Array) -> Array:
         return jax.random.bits(jax.random.fold_in(jax.random.fold_in(key, number), image))
 
-    order = np.lexsort([np.asarray(draw(numbers[concept], image.astype(np.uint32))), concept])
-    return pairs[order]
+    return np.lexsort([np.asarray(draw(numbers[concept], image.astype(np.uint32))), concept])

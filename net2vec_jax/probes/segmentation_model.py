@@ -3,7 +3,8 @@
 z = upsample(Σ_k m_k w_k 1[A_k > T_k]), p = σ(z), no bias. The loss per image is linear in p (Q-8):
   ℓ = −Σ_pixels [a·t·p + b·(1−t)·(1−p)],  a = α, b = 1−α (both 1 for whole-image concepts),
 so that ∂ℓ/∂z = −((a+b)·t − b)·p·(1−p) in closed form; no autodiff, no stored activations.
-H heads, P (concept, image) pairs, c pairs per chunk.
+H heads, P (concept, image) pairs, c pairs per chunk. Pixels are kept as [Y, c, X], rows first, see
+`interpolation`.
 """
 
 from __future__ import annotations
@@ -19,22 +20,16 @@ from net2vec_jax.activations.binary import BinaryActivations
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.probes.heads import Heads
-from net2vec_jax.probes.interpolation import upsample_align_corners, upsample_transposed
-from net2vec_jax.probes.score_maps import (
-    DeviceActivations,
-    Form,
-    add_weight_gradients,
-    place_activations,
-    score_maps,
-)
+from net2vec_jax.probes.interpolation import upsample_rows, upsample_rows_transposed
+from net2vec_jax.probes.score_maps import ArrangedActivations, add_weight_gradients, score_maps
 
 Loss = Literal["linear", "bce"]
 
 
 class ProbeData(NamedTuple):
-    """What the probe reads, on the device."""
+    """What the probe reads; its pairs are numbered as they lie here."""
 
-    activations: DeviceActivations
+    activations: ArrangedActivations
     pair_image: Int[Array, " P"]
     masks: UInt8[Array, "P bytes X"]
     area: Float[Array, " P"]  # pixels of each mask
@@ -59,10 +54,8 @@ class Geometry(NamedTuple):
         return self.grid[0] * self.grid[1]
 
 
-def place_data(
-    activations: BinaryActivations, masks: ConceptMasks, form: Form | None = None
-) -> tuple[ProbeData, Geometry]:
-    """Put what the probe reads on the default device.
+def geometry_of(activations: BinaryActivations, masks: ConceptMasks) -> Geometry:
+    """The sizes of a problem.
 
     Raises:
       Net2VecError: activations and masks are not of the same images.
@@ -71,57 +64,57 @@ def place_data(
         raise Net2VecError(
             f"activations of {len(activations)} images, but masks of {len(masks.is_val)}"
         )
-    data = ProbeData(
-        place_activations(activations, form),
-        jnp.asarray(masks.pair_image),
-        jnp.asarray(masks.packed),
-        jnp.asarray(masks.area, jnp.float32),
-    )
-    return data, Geometry(activations.grid, masks.segmentation_size)
+    return Geometry(tuple(activations.grid), tuple(masks.segmentation_size))
 
 
-def unpack_masks(packed: UInt8[Array, "c bytes X"], rows: int) -> Bool[Array, "c Y X"]:
-    """Masks from their packed form (see `ConceptMasks`)."""
-    bits = (packed[:, :, None, :] >> jnp.arange(8, dtype=jnp.uint8)[None, None, :, None]) & 1
-    return bits.reshape(len(packed), -1, packed.shape[-1])[:, :rows] != 0
+def unpack_masks(packed: UInt8[Array, "c bytes X"], rows: int) -> Bool[Array, "Y c X"]:
+    """Masks from their packed form (see `ConceptMasks`), rows first."""
+    return unpack_rows(packed.transpose(1, 0, 2), rows, axis=0)
+
+
+def unpack_rows(
+    packed: UInt8[Array, "*before bytes *after"], rows: int, *, axis: int
+) -> Bool[Array, "*before Y *after"]:
+    """An axis of bytes as `rows` bits; bit s of byte j is row 8j + s."""
+    after = (1,) * (packed.ndim - axis - 1)
+    shift = jnp.arange(8, dtype=jnp.uint8).reshape((1,) * (axis + 1) + (8, *after))
+    bits = (jnp.expand_dims(packed, axis + 1) >> shift) & 1
+    merged = bits.reshape(*packed.shape[:axis], -1, *packed.shape[axis + 1 :])
+    return jax.lax.slice_in_dim(merged, 0, rows, axis=axis) != 0
 
 
 def pixel_loss(
-    z: Float[Array, "c Y X"],
-    target: Float[Array, "c Y X"],
+    z: Float[Array, "Y c X"],
+    target: Bool[Array, "Y c X"],
     area: Float[Array, " c"],
     positive: Float[Array, " c"],
     negative: Float[Array, " c"],
     loss: Loss,
-) -> tuple[Float[Array, " c"], Float[Array, "c Y X"]]:
+) -> tuple[Float[Array, " c"], Float[Array, "Y c X"]]:
     """Loss summed over the pixels of each image, and its gradient with respect to z (spec 5.5).
 
     Args:
       z: scores at the pixels.
-      target: 0 or 1.
-      area: pixels of each target that are 1.
+      target: the concept's mask.
+      area: pixels of each target that are True.
       positive: weight of the pixels of the concept.
       negative: weight of the others.
       loss: "linear" or "bce".
     """
-    a, b = positive[:, None, None], negative[:, None, None]
-    if loss == "linear":
-        # The barrier keeps XLA from computing the sigmoid twice, for the sum and for the gradient.
-        p = jax.lax.optimization_barrier(jax.nn.sigmoid(z))
-        coefficient = (a + b) * target - b
-        # a·t·p + b·(1−t)·(1−p) = coefficient·p + b·(1−t), for a binary t
-        others = z.shape[1] * z.shape[2] - area
-        return -sum_pixels(coefficient * p) - negative * others, -coefficient * p * (1 - p)
+    a, b = positive[None, :, None], negative[None, :, None]
     p = jax.nn.sigmoid(z)
-    value = a * target * jax.nn.softplus(-z) + b * (1 - target) * jax.nn.softplus(z)
-    return sum_pixels(value), b * (1 - target) * p - a * target * (1 - p)
+    if loss == "linear":
+        # a·t·p + b·(1−t)·(1−p) is a·p where t, else b − b·p
+        weighted = jnp.where(target, a, -b) * p
+        others = z.shape[0] * z.shape[2] - area
+        return -sum_pixels(weighted) - negative * others, weighted * (p - 1)
+    value = jnp.where(target, a * jax.nn.softplus(-z), b * jax.nn.softplus(z))
+    return sum_pixels(value), jnp.where(target, a * (p - 1), b * p)
 
 
-def sum_pixels(values: Float[Array, "c Y X"]) -> Float[Array, " c"]:
-    """Sum over the pixels; as a matrix product, since XLA's CPU reductions do not vectorize."""
-    ones = jnp.ones(values.shape[-1], values.dtype)
-    rows = jnp.einsum("cyx,x->cy", values, ones, precision=jax.lax.Precision.HIGHEST)
-    return jnp.sum(rows, axis=-1)
+def sum_pixels(values: Float[Array, "Y c X"]) -> Float[Array, " c"]:
+    """Sum over the pixels of each image; whole numbers below 2²⁴ are summed exactly."""
+    return jnp.sum(values, axis=(0, 2))
 
 
 def score_pixels(
@@ -130,10 +123,11 @@ def score_pixels(
     image: Int[Array, " c"],
     data: ProbeData,
     geometry: Geometry,
-) -> Float[Array, "c Y X"]:
+) -> Float[Array, "Y c X"]:
     """z of every pixel; the prediction is z > 0, which is p > 0.5 strictly (spec 5.2)."""
     scores = score_maps(weights, head, image, data.activations, geometry.positions)
-    return upsample_align_corners(scores.reshape(-1, *geometry.grid), geometry.segmentation_size)
+    by_row = scores.reshape(-1, *geometry.grid).transpose(1, 0, 2)
+    return upsample_rows(by_row, geometry.segmentation_size)
 
 
 def loss_and_gradient(
@@ -151,7 +145,7 @@ def loss_and_gradient(
     """Loss of c pairs, and `gradient` plus their gradients, each multiplied by the pair's scale."""
     image = data.pair_image[pair]
     z = score_pixels(weights, head, image, data, geometry)
-    target = unpack_masks(data.masks[pair], geometry.segmentation_size[0]).astype(jnp.float32)
+    target = unpack_masks(data.masks[pair], geometry.segmentation_size[0])
     value, pixel_gradient = pixel_loss(
         z,
         target,
@@ -160,8 +154,8 @@ def loss_and_gradient(
         class_weights.negative[head],
         loss,
     )
-    score_gradient = upsample_transposed(pixel_gradient, geometry.grid)
-    score_gradient = score_gradient.reshape(-1, geometry.positions) * scale[:, None]
+    by_row = upsample_rows_transposed(pixel_gradient, geometry.grid)
+    score_gradient = by_row.transpose(1, 0, 2).reshape(-1, geometry.positions) * scale[:, None]
     return value, add_weight_gradients(gradient, head, image, data.activations, score_gradient)
 
 
@@ -171,4 +165,4 @@ def class_weights_of(masks: ConceptMasks, heads: Heads) -> tuple[ClassWeights, n
     whole = alpha == 0
     positive = np.where(whole, 1, alpha).astype(np.float32)
     negative = np.where(whole, 1, 1 - alpha).astype(np.float32)
-    return ClassWeights(jnp.asarray(positive), jnp.asarray(negative)), alpha
+    return ClassWeights(positive, negative), alpha

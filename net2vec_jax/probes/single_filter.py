@@ -3,38 +3,47 @@
 A filter's prediction is upsample(1[A_k > T_k]) > 0.5: threshold first, upsample second, threshold
 again (Q-3). All C concepts × K filters are counted in one pass over the images. An image's active
 filters are taken in blocks, and per block the concepts of the image: one matrix product counts the
-intersections of a block of concepts with a block of filters.
+intersections of a block of concepts with a block of filters. Images are divided over all devices.
 """
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Int, UInt8
 from tqdm import tqdm
 
 from net2vec_jax.activations.binary import BinaryActivations
 from net2vec_jax.data.masks import ConceptMasks
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.devices import DIVIDED, fetch, make_mesh, pad_first_axis, place_parts
 from net2vec_jax.probes.interpolation import upsample_align_corners
-from net2vec_jax.probes.overlap import Overlap, count_overlap
+from net2vec_jax.probes.overlap import Overlap
 from net2vec_jax.probes.schedule import lay_out_chunks
-from net2vec_jax.probes.segmentation_model import sum_pixels, unpack_masks
+from net2vec_jax.probes.segmentation_model import Geometry, geometry_of, unpack_rows
 
-FILTERS_AT_ONCE = 32
+FILTERS_AT_ONCE = {"cpu": 32}
+FILTERS_AT_ONCE_ELSEWHERE = 256
 CONCEPTS_AT_ONCE = 8
 BLOCKS_PER_CALL = 512
 
 
 class _FilterBlocks(NamedTuple):
-    """Blocks of active filters, each of one image; null blocks hold only filters K."""
+    """Blocks of active filters, each of one image; null blocks are of an image without pairs."""
 
     image: Int[Array, " blocks"]
     filter: Int[Array, "blocks f"]  # K where there is none
+
+    def pad(self, size: int, image: int, filter_: int) -> _FilterBlocks:
+        """More blocks, of this image and filter."""
+        return _FilterBlocks(
+            pad_first_axis(self.image, size, image), pad_first_axis(self.filter, size, filter_)
+        )
 
 
 class _PairBlocks(NamedTuple):
@@ -42,7 +51,20 @@ class _PairBlocks(NamedTuple):
 
     pair: Int[Array, "blocks c"]
     group: Int[Array, "blocks c"]  # concept + C · is_val; 2C where there is none
-    first: Int[Array, " N+1"]  # image n has the blocks first[n] … first[n + 1] - 1
+    first: Int[Array, " N+2"]  # image n has the blocks first[n] … first[n + 1] - 1
+
+    def pad(self, size: int, group: int) -> _PairBlocks:
+        """More blocks, of this group."""
+        group_ = pad_first_axis(self.group, size, group)
+        return _PairBlocks(pad_first_axis(self.pair, size), group_, self.first)
+
+
+class _Images(NamedTuple):
+    """What a device reads: its own images, and one more that shows nothing."""
+
+    pairs: _PairBlocks
+    packed: UInt8[Array, "N+1 p bytes"]
+    masks: UInt8[Array, "P rows X"]
 
 
 def probe_single_filters(
@@ -64,81 +86,120 @@ def probe_single_filters(
     Raises:
       Net2VecError: activations and masks are not of the same images.
     """
-    if len(activations) != len(masks.is_val):
-        raise Net2VecError(
-            f"activations of {len(activations)} images, but masks of {len(masks.is_val)}"
-        )
+    geometry = geometry_of(activations, masks)
     concepts, filters = len(masks.catalog), activations.filters
     group = masks.pair_concept + concepts * masks.pair_is_val
-    pairs = _lay_out_pairs(masks, group)
-    blocks = _lay_out_filters(activations)
-    packed, mask_bits = jnp.asarray(activations.packed), jnp.asarray(masks.packed)
-    shared = np.zeros((2 * concepts, filters), np.int64)
-    marked = np.zeros((2 * concepts, filters), np.int64)
-    with tqdm(
-        total=len(activations), desc="single filters", unit="image", disable=not progress,
-        leave=False,
-    ) as bar:  # fmt: skip
-        for start in range(0, len(blocks.image), BLOCKS_PER_CALL):
-            call = _FilterBlocks(*(values[start : start + BLOCKS_PER_CALL] for values in blocks))
-            counts = _count_blocks(
-                call, pairs, packed, mask_bits,
-                grid=activations.grid, groups=2 * concepts, filters=filters,
-                rows=masks.segmentation_size[0],
-            )  # fmt: skip
-            shared += np.asarray(counts[0])
-            marked += np.asarray(counts[1])
-            bar.update(int(call.image[-1]) + 1 - bar.n)
+    mesh = make_mesh()
+    blocks, images = _divide_images(activations, masks, group, mesh)
+    counts = np.zeros((2, 2 * concepts, filters), np.int64)
+    calls = range(0, blocks[0].image.shape[0], BLOCKS_PER_CALL)
+    for start in tqdm(calls, "single filters", unit="call", disable=not progress, leave=False):
+        part = slice(start, start + BLOCKS_PER_CALL)
+        call = _place(mesh, [jax.tree.map(lambda x, part=part: x[part], each) for each in blocks])
+        counted = _count_blocks(
+            call, images, mesh=mesh, geometry=geometry, groups=2 * concepts, filters=filters
+        )
+        counts += np.stack(fetch(counted)).sum(axis=1, dtype=np.int64)
+    shared, marked = counts
     area = np.zeros((2 * concepts, 1), np.int64)
     np.add.at(area[:, 0], group, masks.area)
     shape = (2, concepts, filters)
     return Overlap(shared.reshape(shape), (area + marked - shared).reshape(shape))
 
 
-def _lay_out_filters(activations: BinaryActivations) -> _FilterBlocks:
-    """The filters that are active anywhere on an image, in blocks; whole calls of blocks."""
-    anywhere = np.bitwise_or.reduce(activations.packed, axis=1)
-    bits = np.unpackbits(anywhere, axis=1, count=activations.filters, bitorder="little")
+def _divide_images(
+    activations: BinaryActivations, masks: ConceptMasks, group: np.ndarray, mesh: Mesh
+) -> tuple[list[_FilterBlocks], _Images]:
+    """Each device's blocks of filters, equally many; and the images and masks, on the devices."""
+    images = len(activations)
+    per_image = np.bincount(masks.pair_image, minlength=images)
+    bounds = np.searchsorted(
+        np.cumsum(per_image), per_image.sum() * np.arange(1, mesh.size) / mesh.size
+    )
+    bounds = [0, *bounds.tolist(), images]
+    ranges = [slice(first, last) for first, last in itertools.pairwise(bounds)]
+    most = max(part.stop - part.start for part in ranges)
+    chosen = [
+        np.flatnonzero((masks.pair_image >= part.start) & (masks.pair_image < part.stop))
+        for part in ranges
+    ]
+    no_filter, no_group = activations.filters, 2 * len(masks.catalog)
+    blocks = [_lay_out_filters(activations.packed[part], no_filter) for part in ranges]
+    size = max(*(len(each.image) for each in blocks), 1)
+    if size > BLOCKS_PER_CALL:
+        size = -(-size // BLOCKS_PER_CALL) * BLOCKS_PER_CALL
+    pairs = [
+        _lay_out_pairs(masks.pair_image[kept] - part.start, group[kept], most, no_group)
+        for part, kept in zip(ranges, chosen, strict=True)
+    ]
+    longest = max(len(each.pair) for each in pairs)
+    placed = _Images(
+        _place(mesh, [each.pad(longest, no_group) for each in pairs]),
+        place_parts(mesh, lambda d: pad_first_axis(activations.packed[ranges[d]], most + 1)),
+        place_parts(mesh, lambda d: pad_first_axis(masks.packed[chosen[d]], max(map(len, chosen)))),
+    )
+    return [each.pad(size, most, no_filter) for each in blocks], placed
+
+
+def _place(mesh: Mesh, parts: list) -> NamedTuple:
+    """Named tuples of numpy arrays, one per device, as one of divided arrays."""
+    fields = range(len(parts[0]))
+    return type(parts[0])(*(place_parts(mesh, lambda d, f=f: parts[d][f]) for f in fields))
+
+
+def _lay_out_filters(packed: UInt8[np.ndarray, "N p bytes"], filters: int) -> _FilterBlocks:
+    """The filters that are active anywhere on an image, in blocks."""
+    anywhere = np.bitwise_or.reduce(packed, axis=1)
+    bits = np.unpackbits(anywhere, axis=1, count=filters, bitorder="little")
     image, filter_ = np.nonzero(bits)
-    per_image = np.bincount(image, minlength=len(activations))
-    slot, first = lay_out_chunks(per_image, FILTERS_AT_ONCE)
-    blocks = -(-max(int(first[-1]), 1) // BLOCKS_PER_CALL) * BLOCKS_PER_CALL
-    filters = np.full((blocks, FILTERS_AT_ONCE), activations.filters, np.int32)
-    filters.reshape(-1)[slot] = filter_
-    images = np.full(blocks, len(activations) - 1, np.int32)
-    images[: first[-1]] = np.repeat(np.arange(len(activations)), np.diff(first))
-    return _FilterBlocks(images, filters)
+    at_once = FILTERS_AT_ONCE.get(jax.default_backend(), FILTERS_AT_ONCE_ELSEWHERE)
+    slot, first = lay_out_chunks(np.bincount(image, minlength=len(packed)), at_once)
+    laid = np.full((int(first[-1]), at_once), filters, np.int32)
+    laid.reshape(-1)[slot] = filter_
+    return _FilterBlocks(np.repeat(np.arange(len(packed)), np.diff(first)).astype(np.int32), laid)
 
 
-def _lay_out_pairs(masks: ConceptMasks, group: np.ndarray) -> _PairBlocks:
-    order = np.argsort(masks.pair_image, kind="stable")
-    per_image = np.bincount(masks.pair_image, minlength=len(masks.is_val))
-    slot, first = lay_out_chunks(per_image, CONCEPTS_AT_ONCE)
+def _lay_out_pairs(image: np.ndarray, group: np.ndarray, images: int, no_group: int) -> _PairBlocks:
+    order = np.argsort(image, kind="stable")
+    slot, first = lay_out_chunks(np.bincount(image, minlength=images + 1), CONCEPTS_AT_ONCE)
     shape = (max(int(first[-1]), 1), CONCEPTS_AT_ONCE)
     pair = np.zeros(shape, np.int32)
-    groups = np.full(shape, 2 * len(masks.catalog), np.int32)
+    groups = np.full(shape, no_group, np.int32)
     pair.reshape(-1)[slot] = order
     groups.reshape(-1)[slot] = group[order]
-    return _PairBlocks(jnp.asarray(pair), jnp.asarray(groups), jnp.asarray(first))
+    return _PairBlocks(pair, groups, first)
 
 
-@partial(jax.jit, static_argnames=("grid", "groups", "filters", "rows"))
+@partial(jax.jit, static_argnames=("mesh", "geometry", "groups", "filters"))
 def _count_blocks(
     blocks: _FilterBlocks,
-    pairs: _PairBlocks,
-    packed: UInt8[Array, "N p bytes"],
-    masks: UInt8[Array, "P bytes X"],
+    images: _Images,
     *,
-    grid: tuple[int, int],
+    mesh: Mesh,
+    geometry: Geometry,
     groups: int,
     filters: int,
-    rows: int,
-) -> tuple[Int[Array, "groups K"], Int[Array, "groups K"]]:
+) -> tuple[Int[Array, "D groups K"], Int[Array, "D groups K"]]:
     """Pixels shared with, and pixels marked by, each filter on the images of each group.
 
-    Counts of one call stay far below 2³¹: it covers at most BLOCKS_PER_CALL images.
+    Counts of one call stay far below 2³¹: it covers at most BLOCKS_PER_CALL images of a device.
     """
-    width = masks.shape[-1]
+
+    def on_device(blocks: _FilterBlocks, images: _Images) -> tuple[Array, Array]:
+        blocks, images = jax.tree.map(lambda x: x[0], (blocks, images))
+        counts = _count_on_device(blocks, images, geometry=geometry, groups=groups, filters=filters)
+        return jax.tree.map(lambda x: x[None], counts)
+
+    return jax.shard_map(
+        on_device, mesh=mesh, in_specs=DIVIDED, out_specs=DIVIDED, check_vma=False
+    )(blocks, images)
+
+
+def _count_on_device(
+    blocks: _FilterBlocks, images: _Images, *, geometry: Geometry, groups: int, filters: int
+) -> tuple[Int[Array, "groups K"], Int[Array, "groups K"]]:
+    pairs, packed, masks = images
+    rows, width = geometry.segmentation_size
     zeros = jnp.zeros((groups, filters), jnp.int32)
 
     def count_block(sums: tuple, block: _FilterBlocks) -> tuple[tuple, None]:
@@ -146,14 +207,15 @@ def _count_blocks(
         filter_ = jnp.minimum(block.filter, filters - 1)
         shift = (filter_ % 8).astype(jnp.uint8)
         active = (packed[block.image][:, filter_ // 8] >> shift[None, :]) & 1
-        maps = active.T.reshape(-1, *grid).astype(jnp.float32)
-        predicted = upsample_align_corners(maps, (rows, width)) > 0.5
-        marked = sum_pixels(predicted.astype(jnp.float32)).astype(jnp.int32)
-        predicted = predicted.reshape(len(maps), -1).astype(jnp.float32)
+        maps = active.T.reshape(-1, *geometry.grid).astype(jnp.float32)
+        predicted = (upsample_align_corners(maps, (rows, width)) > 0.5).astype(jnp.float32)
+        marked = jnp.sum(predicted, axis=(1, 2)).astype(jnp.int32)
+        predicted = predicted.reshape(len(maps), -1)
 
         def count_pairs(index: Array, sums: tuple) -> tuple:
             pair, group = pairs.pair[index], pairs.group[index]
-            target = unpack_masks(masks[pair], rows).reshape(len(pair), -1).astype(jnp.float32)
+            target = unpack_rows(masks[pair], rows, axis=1)
+            target = target.reshape(len(pair), -1).astype(jnp.float32)
             shared = jnp.einsum(
                 "cp,fp->cf", target, predicted, precision=jax.lax.Precision.HIGHEST
             ).astype(jnp.int32)
@@ -167,59 +229,3 @@ def _count_blocks(
         return jax.lax.fori_loop(first, last, count_pairs, sums), None
 
     return jax.lax.scan(count_block, (zeros, zeros), blocks)[0]
-
-
-def count_chosen_filters(
-    activations: BinaryActivations,
-    masks: ConceptMasks,
-    chosen: Int[np.ndarray, " C"],
-    *,
-    chunk_size: int = 256,
-) -> Overlap:
-    """Overlap of one chosen filter per concept with the concept, image by image.
-
-    Args:
-      activations: binary activations of all N images.
-      masks: masks of C concepts on the same images.
-      chosen: the filter of each concept, such as its best one.
-      chunk_size: pairs counted at a time.
-
-    Returns:
-      int64 [P], of the masks' (concept, image) pairs.
-    """
-    pairs = np.arange(-(-len(masks.pair_image) // chunk_size) * chunk_size)
-    pairs = np.minimum(pairs, len(masks.pair_image) - 1).reshape(-1, chunk_size)
-    filter_ = np.asarray(chosen)[masks.pair_concept[pairs]]
-    overlap = _count_chosen(
-        jnp.asarray(masks.pair_image[pairs]),
-        jnp.asarray(filter_, jnp.int32),
-        jnp.asarray(pairs, jnp.int32),
-        jnp.asarray(activations.packed),
-        jnp.asarray(masks.packed),
-        grid=activations.grid,
-        rows=masks.segmentation_size[0],
-    )
-    kept = slice(None, len(masks.pair_image))
-    return Overlap(*(np.asarray(values, np.int64).reshape(-1)[kept] for values in overlap))
-
-
-@partial(jax.jit, static_argnames=("grid", "rows"))
-def _count_chosen(
-    image: Int[Array, "chunks size"],
-    filter_: Int[Array, "chunks size"],
-    pair: Int[Array, "chunks size"],
-    packed: UInt8[Array, "N p bytes"],
-    masks: UInt8[Array, "P bytes X"],
-    *,
-    grid: tuple[int, int],
-    rows: int,
-) -> Overlap:
-    def count(chunk: tuple[Array, Array, Array]) -> Overlap:
-        image, filter_, pair = chunk
-        shift = (filter_ % 8).astype(jnp.uint8)
-        active = (packed[image, :, filter_ // 8] >> shift[:, None]) & 1
-        maps = active.reshape(-1, *grid).astype(jnp.float32)
-        predicted = upsample_align_corners(maps, (rows, masks.shape[-1])) > 0.5
-        return count_overlap(predicted, unpack_masks(masks[pair], rows) > 0)
-
-    return jax.lax.map(count, (image, filter_, pair))

@@ -6,9 +6,9 @@ from helpers import pack_activations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from net2vec_jax.activations import binary
 from net2vec_jax.activations.binary import (
     ENTRY_BLOCK,
-    UNPACKED_AT_ONCE,
     BinaryActivations,
     collect_binary_activations,
 )
@@ -52,15 +52,23 @@ def test_entries_are_exactly_the_active_ones(problem: tuple) -> None:
     np.testing.assert_array_equal(rebuilt.reshape(bits.shape), bits.astype(int))
 
 
-def test_entries_of_more_images_than_are_unpacked_at_once() -> None:
-    rng = np.random.default_rng(0)
-    bits = rng.random((2 * UNPACKED_AT_ONCE + 3, 1, 2, 3)) < 0.4
+def test_entries_of_more_bytes_than_are_searched_at_once(monkeypatch) -> None:
+    monkeypatch.setattr(binary, "BYTES_AT_ONCE", 7)
+    bits = np.random.default_rng(0).random((9, 1, 2, 19)) < 0.4
     entries = pack_activations(bits).active_entries
     np.testing.assert_array_equal(entries.count, bits.sum(axis=(1, 2, 3)))
-    last = entries.count[-1]
-    position, filter_ = np.nonzero(bits[-1].reshape(2, 3))
-    np.testing.assert_array_equal(entries.position[-1, :last], position)
-    np.testing.assert_array_equal(entries.filter[-1, :last], filter_)
+    for image, count in enumerate(entries.count):
+        position, filter_ = np.nonzero(bits[image].reshape(2, 19))
+        np.testing.assert_array_equal(entries.position[image, :count], position)
+        np.testing.assert_array_equal(entries.filter[image, :count], filter_)
+
+
+def test_entries_of_a_large_grid_have_a_wider_type() -> None:
+    bits = np.zeros((1, 256, 256, 1), bool)
+    bits[0, -1, -1] = True
+    entries = pack_activations(bits).active_entries
+    assert entries.position[0, 0] == 2**16 - 1
+    assert entries.position[0, 1] == 2**16  # out of range
 
 
 def test_comparison_is_strict() -> None:

@@ -8,8 +8,13 @@ from helpers import upsample_by_loop
 
 from net2vec_jax.probes.interpolation import (
     interpolation_matrix,
+    look_up_rows,
+    look_up_rows_transposed,
+    multiply_rows,
+    multiply_rows_transposed,
     upsample_align_corners,
-    upsample_transposed,
+    upsample_rows,
+    upsample_rows_transposed,
 )
 
 SIZES = [
@@ -25,6 +30,9 @@ SIZES = [
 ]
 # Sums of at most four products of numbers near 1, in float32.
 ROUNDING = 1e-6
+# The two ways of each; the backend chooses.
+UPSAMPLINGS = [look_up_rows, multiply_rows, upsample_rows]
+TRANSPOSED = [look_up_rows_transposed, multiply_rows_transposed, upsample_rows_transposed]
 
 
 @pytest.mark.parametrize(("grid", "size"), SIZES)
@@ -75,23 +83,41 @@ def test_rows_are_weights_of_two_neighbours(n: int, m: int) -> None:
         assert matrix[-1, -1] == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize("upsample", UPSAMPLINGS)
 @pytest.mark.parametrize(("grid", "size"), SIZES)
-def test_transposed_is_the_adjoint(grid: tuple[int, int], size: tuple[int, int]) -> None:
+def test_rows_first_equals_rows_last(
+    upsample, grid: tuple[int, int], size: tuple[int, int]
+) -> None:
+    maps = np.random.default_rng(0).normal(size=(2, *grid)).astype(np.float32)
+    maps[1] = 0
+    upsampled = np.asarray(upsample(jnp.asarray(maps.transpose(1, 0, 2)), size))
+    np.testing.assert_allclose(
+        upsampled.transpose(1, 0, 2), upsample_by_loop(maps, size), atol=5 * ROUNDING
+    )
+    assert not upsampled[:, 1].any()  # exactly 0
+
+
+@pytest.mark.parametrize("transposed", TRANSPOSED)
+@pytest.mark.parametrize(("grid", "size"), SIZES)
+def test_transposed_is_the_adjoint(
+    transposed, grid: tuple[int, int], size: tuple[int, int]
+) -> None:
     rng = np.random.default_rng(3)
-    x = rng.normal(size=(2, *grid)).astype(np.float32)
-    y = rng.normal(size=(2, *size)).astype(np.float32)
-    up = np.asarray(upsample_align_corners(jnp.asarray(x), size), np.float64)
-    down = np.asarray(upsample_transposed(jnp.asarray(y), grid), np.float64)
+    x = rng.normal(size=(grid[0], 2, grid[1])).astype(np.float32)
+    y = rng.normal(size=(size[0], 2, size[1])).astype(np.float32)
+    up = np.asarray(upsample_rows(jnp.asarray(x), size), np.float64)
+    down = np.asarray(transposed(jnp.asarray(y), grid), np.float64)
     assert down.shape == x.shape
     scale = np.linalg.norm(up) * np.linalg.norm(y) + 1e-30
     assert abs((up * y).sum() - (x * down).sum()) / scale < ROUNDING
 
 
-def test_transposed_is_the_gradient() -> None:
-    x = jnp.zeros((2, 4, 3))
-    y = jnp.asarray(np.random.default_rng(4).normal(size=(2, 9, 8)), jnp.float32)
-    gradient = jax.grad(lambda x: jnp.vdot(upsample_align_corners(x, (9, 8)), y))(x)
-    np.testing.assert_allclose(upsample_transposed(y, (4, 3)), gradient, atol=10 * ROUNDING)
+@pytest.mark.parametrize("transposed", TRANSPOSED)
+def test_transposed_is_the_gradient(transposed) -> None:
+    x = jnp.zeros((4, 2, 3))
+    y = jnp.asarray(np.random.default_rng(4).normal(size=(9, 2, 8)), jnp.float32)
+    gradient = jax.grad(lambda x: jnp.vdot(multiply_rows(x, (9, 8)), y))(x)
+    np.testing.assert_allclose(transposed(y, (4, 3)), gradient, atol=10 * ROUNDING)
 
 
 def test_binary_maps_never_meet_one_half() -> None:

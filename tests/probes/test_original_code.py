@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import make_catalog, pack_activations, pack_masks
+from helpers import make_catalog, pack_activations, pack_masks, place_data
 
 from net2vec_jax.activations.binary import BinaryActivations
 from net2vec_jax.data.masks import ConceptMasks
@@ -20,8 +20,8 @@ from net2vec_jax.probes.score_maps import Form
 from net2vec_jax.probes.segmentation_evaluation import evaluate_segmentation
 from net2vec_jax.probes.segmentation_model import (
     ClassWeights,
+    geometry_of,
     loss_and_gradient,
-    place_data,
     score_pixels,
 )
 
@@ -68,7 +68,8 @@ def test_areas_are_the_original_codes(batch: Batch) -> None:
 @pytest.mark.parametrize("form", ["sparse", "dense"])
 def test_loss_and_gradient_of_the_batch(batch: Batch, form: Form) -> None:
     golden = batch.golden
-    data, geometry = place_data(batch.activations, batch.masks, form)
+    data = place_data(batch.activations, batch.masks, form)
+    geometry = geometry_of(batch.activations, batch.masks)
     weights = jnp.asarray(golden["init_weights"])
     alphas = golden["alphas"]
     class_weights = ClassWeights(
@@ -88,14 +89,16 @@ def test_loss_and_gradient_of_the_batch(batch: Batch, form: Form) -> None:
 
 def test_probabilities_on_the_first_photograph(batch: Batch) -> None:
     golden = batch.golden
-    data, geometry = place_data(batch.activations, batch.masks)
+    data = place_data(batch.activations, batch.masks)
+    geometry = geometry_of(batch.activations, batch.masks)
     places = np.searchsorted(golden["labels"], golden["prob_labels"])
     z = score_pixels(
         jnp.asarray(golden["init_weights"]), jnp.asarray(places), jnp.zeros(len(places), int),
         data, geometry,
     )  # fmt: skip
     # Probabilities near 0.5 from sums of a few weights of 0.1, in float32.
-    np.testing.assert_allclose(jax.nn.sigmoid(z), golden["prob_image0_at_init"], atol=1e-6)
+    probabilities = jax.nn.sigmoid(z).transpose(1, 0, 2)
+    np.testing.assert_allclose(probabilities, golden["prob_image0_at_init"], atol=1e-6)
 
 
 @pytest.mark.parametrize("form", ["sparse", "dense"])

@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import pack_activations
+from helpers import pack_activations, place_activations
 
-from net2vec_jax.probes.score_maps import Form, add_weight_gradients, place_activations, score_maps
+from net2vec_jax.probes.score_maps import Form, add_weight_gradients, score_maps
 
 GRID, FILTERS, HEADS, IMAGES = (4, 3), 37, 3, 6
 # Sums of tens of float32 terms of size 1 in another order.

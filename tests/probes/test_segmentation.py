@@ -210,7 +210,8 @@ def test_shuffling_draws_a_permutation_of_every_concepts_train_pairs() -> None:
     train, _ = masks.count_images()
     orders = []
     for seed in range(2):
-        order = segmentation._shuffle_train_pairs(jax.random.key(seed), masks)
+        pairs = np.flatnonzero(~masks.pair_is_val)
+        order = pairs[segmentation._shuffle(jax.random.key(seed), masks, pairs)]
         for concept, own in enumerate(np.split(order, np.cumsum(train)[:-1])):
             expected = (masks.pair_concept == concept) & ~masks.pair_is_val
             assert sorted(own.tolist()) == np.flatnonzero(expected).tolist()
@@ -228,7 +229,7 @@ def test_concept_without_train_images_is_refused() -> None:
     activations, _ = make_random_problem(0, images=3)
     only_val = make_masks([False, False, True], {(0, 2): np.ones((13, 10), bool)}, concepts=1)
     heads = Heads(np.zeros(1, np.int32), np.ones((1, 11), bool), np.zeros((1, 11), np.float32))
-    with pytest.raises(Net2VecError, match="head 0 has no image to train on"):
+    with pytest.raises(Net2VecError, match="concept 'concept 1' has no train image"):
         train_segmentation(heads, activations, only_val)
 
 

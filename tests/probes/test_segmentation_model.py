@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import make_masks, make_random_problem, pack_masks
+from helpers import make_masks, make_random_problem, pack_masks, place_data
 
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.probes import segmentation_model
@@ -15,11 +15,12 @@ from net2vec_jax.probes.segmentation_model import (
     ClassWeights,
     Loss,
     class_weights_of,
+    geometry_of,
     pixel_loss,
-    place_data,
     score_pixels,
     sum_pixels,
     unpack_masks,
+    unpack_rows,
 )
 
 # Compiled: op by op it is slow.
@@ -34,17 +35,17 @@ def naive_pixel_loss(z, target, positive, negative, loss):
     q = jax.nn.sigmoid(-z)
     if loss == "bce":
         p, q = jnp.log(p), jnp.log(q)
-    a, b = positive[:, None, None], negative[:, None, None]
-    return -(a * target * p + b * (1 - target) * q).sum(axis=(1, 2))
+    a, b = positive[None, :, None], negative[None, :, None]
+    return -(a * target * p + b * (1 - target) * q).sum(axis=(0, 2))
 
 
 @pytest.mark.parametrize("loss", ["linear", "bce"])
 def test_pixel_gradient_is_the_derivative_of_the_loss(loss: Loss) -> None:
     rng = np.random.default_rng(0)
-    z = jnp.asarray(rng.normal(scale=3, size=(5, 9, 7)), jnp.float32)
-    target = jnp.asarray(rng.random((5, 9, 7)) < 0.3, jnp.float32)
+    z = jnp.asarray(rng.normal(scale=3, size=(9, 5, 7)), jnp.float32)
+    target = jnp.asarray(rng.random((9, 5, 7)) < 0.3)
     positive, negative = jnp.asarray(rng.random((2, 5)), jnp.float32)
-    value, gradient = pixel_loss(z, target, target.sum(axis=(1, 2)), positive, negative, loss)
+    value, gradient = pixel_loss(z, target, target.sum(axis=(0, 2)), positive, negative, loss)
     expected = naive_pixel_loss(z, target, positive, negative, loss)
     # 63 terms of size 1, summed in float32 in another order.
     np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5)
@@ -54,10 +55,10 @@ def test_pixel_gradient_is_the_derivative_of_the_loss(loss: Loss) -> None:
 
 @pytest.mark.parametrize("loss", ["linear", "bce"])
 def test_loss_is_finite_at_extreme_scores(loss: Loss) -> None:
-    z = jnp.asarray([[[-1e4, 1e4, 0.0]]] * 2, jnp.float32)
-    target = jnp.asarray([[[1, 0, 1]], [[0, 1, 0]]], jnp.float32)
+    z = jnp.asarray([[[-1e4, 1e4, 0.0]] * 2], jnp.float32)
+    target = jnp.asarray([[[1, 0, 1], [0, 1, 0]]], bool)
     ones = jnp.ones(2)
-    value, gradient = pixel_loss(z, target, target.sum(axis=(1, 2)), ones, ones, loss)
+    value, gradient = pixel_loss(z, target, target.sum(axis=(0, 2)), ones, ones, loss)
     assert np.isfinite(value).all()
     assert np.isfinite(gradient).all()
 
@@ -67,7 +68,7 @@ def test_loss_is_finite_at_extreme_scores(loss: Loss) -> None:
 def test_weight_gradient_is_the_derivative_of_the_loss(form: Form, loss: Loss) -> None:
     activations, masks = make_random_problem(0)
     heads = make_full_heads(masks, filters=11, key=jax.random.key(0))
-    data, geometry = place_data(activations, masks, form)
+    data, geometry = place_data(activations, masks, form), geometry_of(activations, masks)
     class_weights, _ = class_weights_of(masks, heads)
     weights = jnp.asarray(heads.initial_weights)
     pair = jnp.arange(len(masks.pair_image))
@@ -79,11 +80,11 @@ def test_weight_gradient_is_the_derivative_of_the_loss(form: Form, loss: Loss) -
     )  # fmt: skip
 
     bits = jnp.asarray(activations.unpack(masks.pair_image), jnp.float32)
-    target = jnp.asarray(masks.unpack(slice(None)), jnp.float32)
+    target = jnp.asarray(masks.unpack(slice(None)), jnp.float32).transpose(1, 0, 2)
 
     def naive(weights):
         scores = jnp.einsum("nyxk,nk->nyx", bits, weights[head])
-        z = upsample_align_corners(scores, masks.segmentation_size)
+        z = upsample_align_corners(scores, masks.segmentation_size).transpose(1, 0, 2)
         positive, negative = class_weights.positive[head], class_weights.negative[head]
         losses = naive_pixel_loss(z, target, positive, negative, loss)
         return (scale * losses).sum(), losses
@@ -99,7 +100,7 @@ def test_weight_gradient_is_the_derivative_of_the_loss(form: Form, loss: Loss) -
 def test_gradients_add_to_what_was_there() -> None:
     activations, masks = make_random_problem(0)
     heads = make_full_heads(masks, filters=11, key=jax.random.key(0))
-    data, geometry = place_data(activations, masks)
+    data, geometry = place_data(activations, masks), geometry_of(activations, masks)
     class_weights, _ = class_weights_of(masks, heads)
     weights = jnp.asarray(heads.initial_weights)
 
@@ -119,7 +120,7 @@ def test_loss_at_zero_weights() -> None:
     # coverage of 1−α.
     activations, masks = make_random_problem(5)
     heads = Heads(np.array([1], np.int32), np.ones((1, 11), bool), np.zeros((1, 11), np.float32))
-    data, geometry = place_data(activations, masks)
+    data, geometry = place_data(activations, masks), geometry_of(activations, masks)
     class_weights, alpha = class_weights_of(masks, heads)
     train = np.flatnonzero((masks.pair_concept == 1) & ~masks.pair_is_val)
     value, _ = loss_and_gradient(
@@ -133,7 +134,7 @@ def test_loss_at_zero_weights() -> None:
 def test_image_without_an_active_filter_scores_exactly_zero() -> None:
     # Appendix D.4: p = 0.5 exactly, which is no prediction. Image 0 has no active filter.
     activations, masks = make_random_problem(0)
-    data, geometry = place_data(activations, masks)
+    data, geometry = place_data(activations, masks), geometry_of(activations, masks)
     pair = np.flatnonzero(masks.pair_image == 0)
     weights = jnp.full((3, 11), 5.0)
     image = jnp.asarray(masks.pair_image[pair])
@@ -161,17 +162,19 @@ def test_whole_image_concepts_have_equal_weights() -> None:
 @pytest.mark.parametrize("rows", [1, 8, 13, 112])
 def test_masks_unpack_on_the_device_as_on_the_host(rows: int) -> None:
     masks = np.random.default_rng(rows).random((3, rows, 5)) < 0.5
-    np.testing.assert_array_equal(unpack_masks(jnp.asarray(pack_masks(masks)), rows), masks)
+    packed = jnp.asarray(pack_masks(masks))
+    np.testing.assert_array_equal(unpack_masks(packed, rows), masks.transpose(1, 0, 2))
+    np.testing.assert_array_equal(unpack_rows(packed, rows, axis=1), masks)
 
 
 def test_sum_pixels_is_the_sum() -> None:
     values = np.random.default_rng(0).integers(0, 2, (4, 112, 113)).astype(np.float32)
     # Whole numbers below 2²⁴: exact in float32.
-    np.testing.assert_array_equal(sum_pixels(jnp.asarray(values)), values.sum(axis=(1, 2)))
+    np.testing.assert_array_equal(sum_pixels(jnp.asarray(values)), values.sum(axis=(0, 2)))
 
 
 def test_activations_of_other_images() -> None:
     activations, _ = make_random_problem(0, images=5)
     _, masks = make_random_problem(0, images=6)
     with pytest.raises(Net2VecError, match="5 images, but masks of 6"):
-        place_data(activations, masks)
+        geometry_of(activations, masks)

@@ -10,7 +10,8 @@ from net2vec_jax.activations.binary import BinaryActivations
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.metrics import choose_best_filters, iou
-from net2vec_jax.probes.single_filter import count_chosen_filters, probe_single_filters
+from net2vec_jax.probes.chosen_filter import count_chosen_filters
+from net2vec_jax.probes.single_filter import probe_single_filters
 
 
 def count_by_loop(

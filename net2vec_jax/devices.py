@@ -1,0 +1,120 @@
+"""Work divided over all devices of all hosts: arrays with a part for every device, and back.
+
+A divided array has the axes [D devices, ...], and each entry of the first axis lies on a device of
+its own; a copied array is whole on every device. Every host (JAX process) holds the same numpy
+arrays and runs the same program; parts go only to its own devices. With one host, nothing is
+communicated at all.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+AXIS = "devices"
+DIVIDED, COPIED = PartitionSpec(AXIS), PartitionSpec()
+
+Tree = TypeVar("Tree")
+
+
+def make_mesh() -> Mesh:
+    """All devices of all hosts, in one row."""
+    return Mesh(np.array(jax.devices()), (AXIS,))
+
+
+def divide_evenly(sizes: Sequence[int] | np.ndarray, parts: int) -> list[np.ndarray]:
+    """Items in so many parts of about equal sums: the largest first, to the part with least so far.
+
+    No part exceeds the mean by more than the largest item.
+
+    Args:
+      sizes: of each item, numbers [n] that are not negative.
+      parts: how many there are.
+
+    Returns:
+      For each part the indices of its items, ascending, int64.
+    """
+    sizes = np.asarray(sizes)
+    filled = [(0, part) for part in range(parts)]
+    part_of = np.zeros(len(sizes), np.int64)
+    for item in np.argsort(-sizes, kind="stable"):
+        total, part = heapq.heappop(filled)
+        part_of[item] = part
+        heapq.heappush(filled, (total + int(sizes[item]), part))
+    return [np.flatnonzero(part_of == part) for part in range(parts)]
+
+
+def share_of_host(items: int, *, multiple: int = 1) -> range:
+    """The consecutive items that fall to this host, of all hosts' about equal shares.
+
+    Args:
+      items: how many there are.
+      multiple: shares begin at multiples of it.
+    """
+    hosts, host = jax.process_count(), jax.process_index()
+    blocks = -(-items // multiple)
+    bounds = [min(blocks * place // hosts * multiple, items) for place in (host, host + 1)]
+    return range(*bounds)
+
+
+def place_parts(mesh: Mesh, part: Callable[[int], np.ndarray]) -> jax.Array:
+    """A divided array [D, ...].
+
+    Args:
+      mesh: the devices.
+      part: the array [...] of a device from its place in the mesh; of the same shape and type for
+        all. It is called only for this host's devices.
+    """
+    devices = list(mesh.devices.flat)
+    placed = [
+        jax.device_put(np.asarray(part(place))[None], device)
+        for place, device in enumerate(devices)
+        if device.process_index == jax.process_index()
+    ]
+    shape = (len(devices), *placed[0].shape[1:])
+    return jax.make_array_from_single_device_arrays(shape, NamedSharding(mesh, DIVIDED), placed)
+
+
+def pad_first_axis(
+    values: np.ndarray, size: int, value: float = 0, dtype: type | None = None
+) -> np.ndarray:
+    """`values` with so many entries along the first axis; the added ones are `value`."""
+    padded = np.full((size, *values.shape[1:]), value, dtype or values.dtype)
+    padded[: len(values)] = values
+    return padded
+
+
+def place_copies(mesh: Mesh, tree: Tree) -> Tree:
+    """A copy of every array of `tree` on each device."""
+
+    def place(values: np.ndarray) -> jax.Array:
+        values = np.asarray(values)
+        placed = [jax.device_put(values, device) for device in mesh.local_mesh.devices.flat]
+        return jax.make_array_from_single_device_arrays(
+            values.shape, NamedSharding(mesh, COPIED), placed
+        )
+
+    return jax.tree.map(place, tree)
+
+
+def fetch(tree: Tree) -> Tree:
+    """The arrays of `tree` as numpy arrays, whole on every host."""
+
+    def bring(values: jax.Array) -> np.ndarray:
+        if values.is_fully_addressable or values.is_fully_replicated:
+            return np.asarray(values)
+        return np.asarray(multihost_utils.process_allgather(values, tiled=True))
+
+    return jax.tree.map(bring, tree)
+
+
+def wait_for_hosts(name: str) -> None:
+    """Return when all hosts have come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)

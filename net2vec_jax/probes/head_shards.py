@@ -1,0 +1,140 @@
+"""Heads divided over the devices, each with the (concept, image) pairs that its heads need.
+
+Heads are independent, so devices never talk to each other. A device has up to `size` heads, those
+with many pairs first, and the masks of their pairs only; binary activations are copied to all.
+D devices, H heads, P pairs of the masks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from net2vec_jax.activations.binary import BinaryActivations
+from net2vec_jax.data.masks import ConceptMasks
+from net2vec_jax.devices import (
+    COPIED,
+    DIVIDED,
+    divide_evenly,
+    fetch,
+    pad_first_axis,
+    place_copies,
+    place_parts,
+)
+from net2vec_jax.probes.heads import Heads
+from net2vec_jax.probes.score_maps import Form, arrange_activations
+from net2vec_jax.probes.segmentation_model import ProbeData
+
+HEADS_AT_ONCE = 32
+"""Heads are updated in blocks of so many; a device's heads are padded to whole blocks."""
+CHUNK_SIZES = {"cpu": 16}
+"""Pairs computed at a time: on a CPU so many that their pixels stay in a core's cache."""
+CHUNK_SIZE_ELSEWHERE = 1024
+"""On an accelerator so many that the time to start its programs does not count."""
+
+
+def resolve_chunk_size(chunk_size: int | None) -> int:
+    """The chunk size asked for, or the backend's."""
+    if chunk_size is None:
+        return CHUNK_SIZES.get(jax.default_backend(), CHUNK_SIZE_ELSEWHERE)
+    return chunk_size
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Shard:
+    """What one device has.
+
+    Attributes:
+      heads: int64 [n], its heads; those with many pairs first.
+      pairs: int64 [m], the masks' pairs of their concepts, ascending.
+      first: int64 [n], where each head's pairs begin in `pairs`; they follow each other.
+      count: int64 [n], how many they are.
+    """
+
+    heads: np.ndarray
+    pairs: np.ndarray
+    first: np.ndarray
+    count: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HeadShards:
+    """All devices' shards.
+
+    Attributes:
+      mesh: the devices.
+      shards: one for each.
+      size: heads of a device, padded; a multiple of `block`.
+      block: heads updated at a time.
+    """
+
+    mesh: Mesh
+    shards: list[Shard]
+    size: int
+    block: int
+
+    def place(self, values: np.ndarray) -> jax.Array:
+        """Values of the heads [H, ...], divided: [D, size, ...], 0 in the padding."""
+        values = np.asarray(values)
+
+        def part(place: int) -> np.ndarray:
+            return pad_first_axis(values[self.shards[place].heads], self.size)
+
+        return place_parts(self.mesh, part)
+
+    def bring(self, divided: jax.Array) -> np.ndarray:
+        """The inverse of `place`: a numpy array [H, ...] on every host."""
+        parts = fetch(divided)
+        whole = np.zeros((sum(len(s.heads) for s in self.shards), *parts.shape[2:]), parts.dtype)
+        for shard, part in zip(self.shards, parts, strict=True):
+            whole[shard.heads] = part[: len(shard.heads)]
+        return whole
+
+    def place_data(
+        self, activations: BinaryActivations, masks: ConceptMasks, form: Form | None
+    ) -> ProbeData:
+        """What the probe reads: each device's pairs, and all activations."""
+        most = max(len(shard.pairs) for shard in self.shards)
+
+        def part_of(values: np.ndarray, dtype: type) -> Callable[[int], np.ndarray]:
+            return lambda place: pad_first_axis(values[self.shards[place].pairs], most, dtype=dtype)
+
+        return ProbeData(
+            place_copies(self.mesh, arrange_activations(activations, form)),
+            place_parts(self.mesh, part_of(masks.pair_image, np.int32)),
+            place_parts(self.mesh, part_of(masks.packed, np.uint8)),
+            place_parts(self.mesh, part_of(masks.area, np.float32)),
+        )
+
+
+DATA_SPEC = ProbeData(COPIED, DIVIDED, DIVIDED, DIVIDED)
+"""How `place_data` lays things on the devices."""
+
+
+def divide_heads(heads: Heads, masks: ConceptMasks, chosen: np.ndarray, mesh: Mesh) -> HeadShards:
+    """Divide heads so that all devices have about equally many (head, pair) entries.
+
+    Args:
+      heads: H heads.
+      masks: the concepts' masks.
+      chosen: bool [P], which pairs count, such as those on train images.
+      mesh: the devices.
+    """
+    per_concept = np.bincount(masks.pair_concept[chosen], minlength=len(masks.catalog))
+    shards = []
+    for items in divide_evenly(per_concept[heads.concept], mesh.size):
+        count = per_concept[heads.concept[items]]
+        order = np.argsort(-count, kind="stable")
+        items, count = items[order], count[order]
+        here = np.zeros(len(masks.catalog), bool)
+        here[heads.concept[items]] = True
+        first = np.cumsum(per_concept * here) - per_concept * here
+        pairs = np.flatnonzero(chosen & here[masks.pair_concept])
+        shards.append(Shard(items, pairs, first[heads.concept[items]], count))
+    most = max(max(len(shard.heads) for shard in shards), 1)
+    block = min(most, HEADS_AT_ONCE)
+    return HeadShards(mesh, shards, -(-most // block) * block, block)

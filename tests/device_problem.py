@@ -1,0 +1,59 @@
+"""A small problem solved with all devices of all hosts; test_devices runs it in other processes.
+
+  python device_problem.py OUT.npz
+
+The environment says how many devices there are, and which host this is.
+"""
+
+import os
+import sys
+
+import jax
+import numpy as np
+from helpers import make_random_problem
+
+from net2vec_jax.devices import share_of_host
+from net2vec_jax.probes.heads import make_full_heads
+from net2vec_jax.probes.segmentation import SegmentationConfig, train_segmentation
+from net2vec_jax.probes.segmentation_evaluation import evaluate_segmentation
+from net2vec_jax.probes.single_filter import probe_single_filters
+
+IMAGES, CONCEPTS = 40, 11
+
+
+def solve() -> dict[str, np.ndarray]:
+    """All that is computed on several devices."""
+    # On this grid no upsampled 0/1 map is exactly 0.5 anywhere, so counts are exact.
+    activations, masks = make_random_problem(
+        3, images=IMAGES, concepts=CONCEPTS, grid=(4, 4), segmentation_size=(16, 10)
+    )
+    heads = make_full_heads(masks, filters=11, key=jax.random.key(0))
+    config = SegmentationConfig(
+        epochs=3, batch_size=3, learning_rate=0.01, shuffle=True, chunk_size=8
+    )
+    epochs: list[np.ndarray] = []
+    trained = train_segmentation(
+        heads, activations, masks, config, key=jax.random.key(1),
+        on_epoch=lambda _, weights: epochs.append(np.array(weights)),
+    )  # fmt: skip
+    counts = evaluate_segmentation(heads.initial_weights, heads, activations, masks, chunk_size=4)
+    single = probe_single_filters(activations, masks)
+    return {
+        "weights": trained.weights,
+        "loss": trained.loss,
+        "epochs": np.stack(epochs),
+        "head": counts.head,
+        "pair": counts.pair,
+        "intersection": counts.overlap.intersection,
+        "union": counts.overlap.union,
+        "single_intersection": single.intersection,
+        "single_union": single.union,
+    }
+
+
+if __name__ == "__main__":
+    if "HOST" in os.environ:
+        jax.distributed.initialize(os.environ["COORDINATOR"], 2, int(os.environ["HOST"]))
+    share = share_of_host(IMAGES, multiple=16)
+    setting = [jax.process_count(), len(jax.devices()), share.start, share.stop]
+    np.savez(sys.argv[1], setting=setting, **solve())
