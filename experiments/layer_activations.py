@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from experiments.layer_flags import LayerFlags
 from net2vec_jax.activations.arrays import ExternalActivations
 from net2vec_jax.activations.collect import collect_activations, store_activations
+from net2vec_jax.activations.store import CHUNK_IMAGES
 from net2vec_jax.data.dataset import ConceptDataset
+from net2vec_jax.devices import is_first_host, share_of_host
 from net2vec_jax.networks.zoo import LoadedNetwork
 
 if TYPE_CHECKING:
@@ -64,7 +66,8 @@ def collect_layers(runs: Sequence[LayerRun]) -> None:
         preprocess=first.probed.preprocessing(first.flags.resolve_preprocessing()),
         batch_size=first.flags.images_per_batch,
         dtype=first.flags.dtype,
-        progress=True,
+        images=share_of_host(len(first.dataset), multiple=CHUNK_IMAGES),
+        progress=is_first_host(),
     )
     store_activations(
         batches,

@@ -20,6 +20,7 @@ from net2vec_jax.activations.store import ActivationStore
 from net2vec_jax.data.concepts import ConceptCatalog
 from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.data.masks import CategoryChoice, ConceptMasks, collect_concept_masks
+from net2vec_jax.devices import is_first_host
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.networks.zoo import LoadedNetwork
 
@@ -191,5 +192,6 @@ def finish_layers(kind: type[AnyRun], flags: LayerFlags) -> Sequence[AnyRun]:
         collect_missing_layers(runs)
     for run in runs:
         run.finish()
-        print(f"results are in {run.run.path}")
+        if is_first_host():
+            print(f"results are in {run.run.path}")
     return runs

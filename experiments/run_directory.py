@@ -1,7 +1,8 @@
 """The run directory: what a script writes, complete or not at all, and resumes from.
 
 `run.json` holds what identifies the run (configuration, fingerprints, seed), versions and timings.
-A finished stage is one whose files are there; a run of another configuration is refused.
+A finished stage is one whose files are there; a run of another configuration is refused. On several
+hosts all share the directory: the first one writes, and the others wait until it has.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import jax
 import numpy as np
 
 import net2vec_jax
+from net2vec_jax.devices import is_first_host, wait_for_hosts
 from net2vec_jax.errors import Net2VecError
 
 RUN_FILE = "run.json"
@@ -70,6 +72,7 @@ class RunDirectory:
             else:
                 self._record = json.loads(run_file.read_text(encoding="utf-8"))
                 _check_identity(self.path, self._record.get("identity", {}), identity)
+            wait_for_hosts("run directory")  # all have looked before the first one writes
             self._record["versions"] = _versions()
             self._save()
         except OSError as error:
@@ -109,12 +112,12 @@ class RunDirectory:
 
     def write_table(self, name: str, header: Sequence[str], rows: Sequence[Sequence]) -> None:
         """Write a CSV table; floats with as many digits as their type holds."""
-        partial = self.path / (name + PARTIAL)
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows([_cell(value) for value in row] for row in rows)
-        os.replace(partial, self.path / name)
+        with self._replacing(name) as partial:
+            if partial is not None:
+                with partial.open("w", newline="", encoding="utf-8") as file:
+                    writer = csv.writer(file, lineterminator="\n")
+                    writer.writerow(header)
+                    writer.writerows([_cell(value) for value in row] for row in rows)
 
     def read_table(self, name: str) -> list[dict[str, str]]:
         """The rows of a table that `write_table` wrote."""
@@ -123,23 +126,42 @@ class RunDirectory:
 
     def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Write named arrays as a compressed .npz file."""
-        partial = self.path / (name + PARTIAL)
-        with partial.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-        os.replace(partial, self.path / name)
+        with self._replacing(name) as partial:
+            if partial is not None:
+                with partial.open("wb") as file:
+                    np.savez_compressed(file, **arrays)
 
     @contextlib.contextmanager
     def new_folder(self, name: str) -> Iterator[Path]:
-        """A path to write a folder to, which is moved to its place when all went well."""
+        """A path to write a folder to, which is moved to its place when all went well.
+
+        On several hosts all write to it together, as Orbax does.
+        """
         partial = self.path / (name + PARTIAL)
-        shutil.rmtree(partial, ignore_errors=True)
+        if is_first_host():
+            shutil.rmtree(partial, ignore_errors=True)
+        wait_for_hosts(f"begin {name}")
         yield partial
-        os.replace(partial, self.path / name)
+        wait_for_hosts(f"written {name}")
+        if is_first_host():
+            os.replace(partial, self.path / name)
+        wait_for_hosts(f"finish {name}")
+
+    @contextlib.contextmanager
+    def _replacing(self, name: str) -> Iterator[Path | None]:
+        """A file that is moved to the place of `name`; None on hosts that do not write."""
+        if is_first_host():
+            partial = self.path / (name + PARTIAL)
+            yield partial
+            os.replace(partial, self.path / name)
+        else:
+            yield None
+        wait_for_hosts(f"file {name}")
 
     def _save(self) -> None:
-        partial = self.path / (RUN_FILE + PARTIAL)
-        partial.write_text(json.dumps(self._record, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, self.path / RUN_FILE)
+        with self._replacing(RUN_FILE) as partial:
+            if partial is not None:
+                partial.write_text(json.dumps(self._record, indent=2) + "\n", encoding="utf-8")
 
 
 def _check_identity(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -147,14 +147,13 @@ class SegmentationRun(LayerRun[SegmentationFlags]):
 
     def _train_heads(self, heads: Heads, name: str) -> SegmentationResult:
         with tqdm(total=self.flags.epochs, desc=name, unit="epoch", leave=False, delay=1) as bar:
-
-            def show(_: int, weights: jax.Array) -> None:
-                weights.block_until_ready()  # or the bar would run ahead of the device
-                bar.update()
-
-            key = jax.random.key(self.flags.seed)
             return train_segmentation(
-                heads, self.binary, self.masks, self.flags.training(), key=key, on_epoch=show
+                heads,
+                self.binary,
+                self.masks,
+                self.flags.training(),
+                key=jax.random.key(self.flags.seed),
+                on_epoch=lambda *_: bar.update(),
             )
 
     def _evaluate(self) -> None:

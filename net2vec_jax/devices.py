@@ -114,6 +114,11 @@ def fetch(tree: Tree) -> Tree:
     return jax.tree.map(bring, tree)
 
 
+def is_first_host() -> bool:
+    """Whether this host is the one that writes what all have computed."""
+    return jax.process_index() == 0
+
+
 def wait_for_hosts(name: str) -> None:
     """Return when all hosts have come here."""
     if jax.process_count() > 1:

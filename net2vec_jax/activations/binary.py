@@ -16,23 +16,27 @@ import numpy as np
 from net2vec_jax.errors import Net2VecError
 
 ENTRY_BLOCK = 32
-"""Entry lists are padded to a multiple of this, and read in blocks of it."""
+"""Entry lists are read in blocks of it, so the last list is followed by at least one of padding."""
+ENTRY_ROUNDING = 4096
+"""All lists together are padded to a multiple of it: similar layers share compiled programs."""
 BYTES_AT_ONCE = 2**24
 """Bytes of packed activations that are searched for active entries at a time."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ActiveEntries:
-    """The active entries of N images, padded to the longest list, E entries.
+    """The active entries of N images, E in all, one image after the other.
 
     Attributes:
-      position: uint16 [N, E], y·w + x on the activation grid; h·w (out of range) where padded.
-      filter: uint16 [N, E], the active filter; 0 where padded. Both are uint32 if need be.
-      count: int32 [N], entries of each image.
+      position: uint16 [≥ E], y·w + x on the activation grid.
+      filter: uint16 [≥ E], the active filter. Both are uint32 if need be, and 0 behind the end.
+      first: int32 [N], where each image's entries begin.
+      count: int32 [N], how many they are.
     """
 
     position: np.ndarray
     filter: np.ndarray
+    first: np.ndarray
     count: np.ndarray
 
 
@@ -64,25 +68,23 @@ class BinaryActivations:
         grid = self.grid[0] * self.grid[1]
         dtype = np.uint16 if max(grid, self.filters) < 2**16 else np.uint32
         flat, width = self.packed.reshape(-1), self.packed.shape[2]  # [N · h·w · width]
-        image, position, filter_ = [], [], []
+        count = np.zeros(len(self), np.int64)
+        position, filter_ = [], []
         for start in range(0, len(flat), BYTES_AT_ONCE):
             place = np.flatnonzero(flat[start : start + BYTES_AT_ONCE])
             bits = np.unpackbits(flat[start + place][:, None], axis=1, bitorder="little")
             byte, bit = np.nonzero(bits)
             place = place[byte] + start
-            image.append((place // (width * grid)).astype(np.int32))
+            count += np.bincount(place // (width * grid), minlength=len(self))
             position.append((place // width % grid).astype(dtype))
             filter_.append((place % width * 8 + bit).astype(dtype))
-        image = np.concatenate(image) if image else np.zeros(0, np.int32)
-        count = np.bincount(image, minlength=len(self.packed))
-        size = -(-max(int(count.max(initial=0)), 1) // ENTRY_BLOCK) * ENTRY_BLOCK
-        slot = np.arange(len(image)) - np.repeat(np.cumsum(count) - count, count)
-        positions = np.full((len(self.packed), size), grid, dtype)
-        filters = np.zeros((len(self.packed), size), dtype)
-        if len(image):
-            positions[image, slot] = np.concatenate(position)
-            filters[image, slot] = np.concatenate(filter_)
-        return ActiveEntries(positions, filters, count.astype(np.int32))
+        padding = np.zeros(ENTRY_BLOCK + -(count.sum() + ENTRY_BLOCK) % ENTRY_ROUNDING, dtype)
+        return ActiveEntries(
+            np.concatenate([*position, padding]),
+            np.concatenate([*filter_, padding]),
+            (np.cumsum(count) - count).astype(np.int32),
+            count.astype(np.int32),
+        )
 
 
 def collect_binary_activations(

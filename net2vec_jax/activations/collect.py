@@ -1,4 +1,4 @@
-"""Forward passes: jitted, batched, sharded over the local devices, several layers in one pass.
+"""Forward passes: jitted, batched, sharded over the host's devices, several layers in one pass.
 
 The last batch is padded, so that a run compiles one program; nothing beyond the deepest layer asked
 for is computed.
@@ -57,10 +57,13 @@ def collect_activations(
     preprocess: Preprocess,
     batch_size: int = 32,
     dtype: ComputeType = "float32",
+    images: Sequence[int] | None = None,
     workers: int | None = None,
     progress: bool = False,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Activations of a dataset's images, batch by batch in the order of the dataset.
+
+    Only this host's devices are used: on several hosts, give each its share of the images.
 
     Args:
       network: what is probed.
@@ -69,6 +72,7 @@ def collect_activations(
       preprocess: uint8 image → network input; jittable and hashable.
       batch_size: images per forward pass; rounded up to a multiple of the local devices.
       dtype: what the network's weights, the images and all responses are computed in.
+      images: which images, n of the N; all by default.
       workers: decoding threads.
       progress: show a progress bar.
 
@@ -88,37 +92,39 @@ def collect_activations(
         _cast(network, dtype), jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     )
 
-    def start(images: list[np.ndarray]) -> tuple[int, tuple]:
-        padding = [np.zeros_like(images[0])] * (batch_size - len(images))
-        batch = jax.device_put(np.stack(images + padding), sharding)
-        return len(images), _forward(
-            network, batch, layers=layers, preprocess=preprocess, dtype=dtype
+    def start(batch: list[np.ndarray]) -> tuple[int, tuple]:
+        padding = [np.zeros_like(batch[0])] * (batch_size - len(batch))
+        placed = jax.device_put(np.stack(batch + padding), sharding)
+        return len(batch), _forward(
+            network, placed, layers=layers, preprocess=preprocess, dtype=dtype
         )
 
-    decoded = map_in_order(dataset.image, range(len(dataset)), workers=workers)
+    images = range(len(dataset)) if images is None else images
+    names = [dataset.image_names[index] for index in images]
+    decoded = map_in_order(dataset.image, images, workers=workers)
     waiting: list[np.ndarray] = []
     running: tuple[int, tuple] | None = None
     done = 0
     with tqdm(
-        total=len(dataset), desc="activations", unit="image", disable=not progress, leave=False
+        total=len(images), desc="activations", unit="image", disable=not progress, leave=False
     ) as bar:
         for index, image in enumerate(decoded):
             if waiting and image.shape != waiting[0].shape:
                 raise Net2VecError(
-                    f"image {dataset.image_names[index]} has shape {image.shape}, the one before "
+                    f"image {names[index]} has shape {image.shape}, the one before "
                     f"{waiting[0].shape}; all images must be of one size: resize them"
                 )
             waiting.append(image)
-            if len(waiting) == batch_size or index == len(dataset) - 1:
+            if len(waiting) == batch_size or index == len(images) - 1:
                 following = start(waiting)  # decoded and computed while the last one is stored
                 waiting = []
                 if running is not None:
-                    yield _finish(*running, dataset, done)
+                    yield _finish(*running, names[done:])
                     done += running[0]
                     bar.update(running[0])
                 running = following
         if running is not None:
-            yield _finish(*running, dataset, done)
+            yield _finish(*running, names[done:])
             bar.update(running[0])
 
 
@@ -133,9 +139,7 @@ def _cast(network: Network, dtype: ComputeType) -> Network:
     return jax.tree.map(cast, network)
 
 
-def _finish(
-    count: int, results: tuple, dataset: ConceptDataset, first: int
-) -> dict[str, np.ndarray]:
+def _finish(count: int, results: tuple, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Fetch a batch's activations and refuse those that are not finite."""
     activations, finite = results
     for layer, fine in finite.items():
@@ -143,7 +147,7 @@ def _finish(
         if len(wrong):
             raise Net2VecError(
                 f"activations of layer {layer} are not finite on {len(wrong)} images, the first "
-                f"is {dataset.image_names[first + wrong[0]]}; check weights and preprocessing"
+                f"is {names[wrong[0]]}; check weights and preprocessing"
             )
     return {layer: np.asarray(values)[:count] for layer, values in activations.items()}
 
@@ -157,7 +161,7 @@ def store_activations(
     """Write the activations of several layers, each into a store of its own.
 
     Args:
-      batches: as `collect_activations` yields them.
+      batches: as `collect_activations` yields them, of this host's share of the images.
       directories: where each layer's store goes.
       images: N.
       origins: what made each layer's activations, see `ActivationStore`.

@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 import tensorstore
 
+from net2vec_jax.devices import is_first_host, share_of_host, wait_for_hosts
 from net2vec_jax.errors import Net2VecError
 
 ORIGIN_FILE = "origin.json"
 CHUNK_IMAGES = 64
+"""Images per file; hosts' shares of the images begin at multiples of it."""
 
 
 class ActivationStore:
@@ -91,7 +93,10 @@ class ActivationStore:
 
 
 class ActivationWriter:
-    """Writes a store batch by batch; `finish` makes it appear."""
+    """Writes a store batch by batch; `finish` makes it appear.
+
+    On several hosts, which share the file system, each writes its `share_of_host` of the images.
+    """
 
     def __init__(
         self, directory: str | Path, shape: tuple[int, ...], origin: Mapping[str, str]
@@ -99,22 +104,28 @@ class ActivationWriter:
         """Begin a store of activations of `shape` [N, h, w, K] or [N, K] in `directory`."""
         self._directory = Path(directory)
         self._partial = self._directory.with_name(self._directory.name + ".partial")
-        if self._partial.exists():  # left by a run that was killed
-            shutil.rmtree(self._partial)
-        self._partial.mkdir(parents=True)
+        self._share = share_of_host(shape[0], multiple=CHUNK_IMAGES)
+        if is_first_host():
+            if self._partial.exists():  # left by a run that was killed
+                shutil.rmtree(self._partial)
+            self._partial.mkdir(parents=True)
+        wait_for_hosts(f"begin {self._directory.name}")
         self._origin = dict(origin)
         chunk = (min(CHUNK_IMAGES, shape[0]), *shape[1:])
         grid = {"name": "regular", "configuration": {"chunk_shape": chunk}}
         metadata = {"shape": shape, "data_type": "float32", "chunk_grid": grid}
         spec = _spec(self._partial) | {"metadata": metadata}
-        self._array = tensorstore.open(spec, create=True).result()
+        self._array = tensorstore.open(spec, create=True, open=True).result()
         self._written = 0
         self._pending: list = []
 
     def write(self, batch: np.ndarray) -> None:
         """Append the activations of the next images; copied at once, written in the background."""
         end = self._written + len(batch)
-        future = self._array[self._written : end].write(np.asarray(batch, np.float32))
+        first = self._share.start
+        future = self._array[first + self._written : first + end].write(
+            np.asarray(batch, np.float32)
+        )
         future.copy.result()
         self._pending = [write for write in self._pending if not write.done()] + [future]
         self._written = end
@@ -123,7 +134,8 @@ class ActivationWriter:
         """Give up: wait for writes under way, so that none lands later, and remove all."""
         for write in self._pending:
             write.exception()
-        shutil.rmtree(self._partial)
+        if is_first_host():
+            shutil.rmtree(self._partial)
 
     def finish(self) -> ActivationStore:
         """Wait for all writes and move the store to its place.
@@ -133,13 +145,16 @@ class ActivationWriter:
         """
         for write in self._pending:
             write.result()
-        if self._written != self._array.shape[0]:
+        if self._written != len(self._share):
             raise Net2VecError(
-                f"{self._directory}: {self._written} of {self._array.shape[0]} images were written"
+                f"{self._directory}: {self._written} of {len(self._share)} images were written"
             )
-        text = json.dumps(self._origin, indent=2, sort_keys=True)
-        (self._partial / ORIGIN_FILE).write_text(text + "\n")
-        os.replace(self._partial, self._directory)
+        wait_for_hosts(f"written {self._directory.name}")
+        if is_first_host():
+            text = json.dumps(self._origin, indent=2, sort_keys=True)
+            (self._partial / ORIGIN_FILE).write_text(text + "\n")
+            os.replace(self._partial, self._directory)
+        wait_for_hosts(f"finish {self._directory.name}")
         return ActivationStore(self._directory)
 
 

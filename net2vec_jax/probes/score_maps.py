@@ -21,8 +21,9 @@ Form = Literal["sparse", "dense"]
 class SparseActivations(NamedTuple):
     """Active entries, see `ActiveEntries`."""
 
-    position: Int[Array, "N E"]
-    filter: Int[Array, "N E"]
+    position: Int[Array, " E"]
+    filter: Int[Array, " E"]
+    first: Int[Array, " N"]
     count: Int[Array, " N"]
 
 
@@ -44,7 +45,7 @@ def arrange_activations(
     if form == "dense":
         return DenseActivations(activations.packed)
     entries = activations.active_entries
-    return SparseActivations(entries.position, entries.filter, entries.count)
+    return SparseActivations(entries.position, entries.filter, entries.first, entries.count)
 
 
 def score_maps(
@@ -61,7 +62,7 @@ def score_maps(
     pairs = jnp.arange(len(head))[:, None]
 
     def add_block(block: Array, scores: Array) -> Array:
-        position, filter_ = _read_block(activations, image, block)
+        position, filter_ = _read_block(activations, image, block, positions)
         return scores.at[pairs, position].add(weights[head[:, None], filter_], mode="drop")
 
     scores = jnp.zeros((len(head), positions), weights.dtype)
@@ -85,7 +86,7 @@ def add_weight_gradients(
     pairs = jnp.arange(len(head))[:, None]
 
     def add_block(block: Array, gradient: Array) -> Array:
-        position, filter_ = _read_block(activations, image, block)
+        position, filter_ = _read_block(activations, image, block, score_gradient.shape[1])
         values = score_gradient.at[pairs, position].get(mode="fill", fill_value=0)
         return gradient.at[head[:, None], filter_].add(values)
 
@@ -103,11 +104,16 @@ def _blocks(activations: SparseActivations, image: Array) -> Array:
     return (jnp.max(activations.count[image]) + ENTRY_BLOCK - 1) // ENTRY_BLOCK
 
 
-def _read_block(activations: SparseActivations, image: Array, block: Array) -> tuple[Array, Array]:
-    def read(entries: Array) -> Array:
-        read_one = jax.vmap(
-            lambda one: jax.lax.dynamic_slice(entries, (one, block * ENTRY_BLOCK), (1, ENTRY_BLOCK))
-        )
-        return read_one(image)[:, 0].astype(jnp.int32)
+def _read_block(
+    activations: SparseActivations, image: Array, block: Array, positions: int
+) -> tuple[Array, Array]:
+    """A block of each image's list; behind its end the position is `positions`, out of range."""
+    first = activations.first[image] + block * ENTRY_BLOCK
+    left = activations.count[image] - block * ENTRY_BLOCK
 
-    return read(activations.position), read(activations.filter)
+    def read(entries: Array) -> Array:
+        read_one = jax.vmap(lambda one: jax.lax.dynamic_slice(entries, (one,), (ENTRY_BLOCK,)))
+        return read_one(first).astype(jnp.int32)
+
+    inside = jnp.arange(ENTRY_BLOCK)[None] < left[:, None]
+    return jnp.where(inside, read(activations.position), positions), read(activations.filter)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from net2vec_jax.activations import binary
 from net2vec_jax.activations.binary import (
     ENTRY_BLOCK,
+    ENTRY_ROUNDING,
     BinaryActivations,
     collect_binary_activations,
 )
@@ -36,39 +37,32 @@ def test_unpacking_inverts_packing(problem: tuple) -> None:
     assert (len(packed), packed.grid, packed.filters) == (len(bits), bits.shape[1:3], bits.shape[3])
 
 
+def assert_entries_are_the_active_ones(bits: np.ndarray) -> None:
+    """In the order of images, positions and filters, with padding behind the last."""
+    entries = pack_activations(bits).active_entries
+    image, position, filter_ = np.nonzero(bits.reshape(len(bits), -1, bits.shape[-1]))
+    assert len(entries.position) == len(entries.filter) >= len(image) + ENTRY_BLOCK
+    assert len(entries.position) % ENTRY_ROUNDING == 0
+    np.testing.assert_array_equal(entries.position[: len(image)], position)
+    np.testing.assert_array_equal(entries.filter[: len(image)], filter_)
+    np.testing.assert_array_equal(entries.count, np.bincount(image, minlength=len(bits)))
+    np.testing.assert_array_equal(entries.first, np.searchsorted(image, np.arange(len(bits))))
+
+
 @given(problem=problems)
 def test_entries_are_exactly_the_active_ones(problem: tuple) -> None:
-    bits = draw_bits(*problem)
-    entries = pack_activations(bits).active_entries
-    images, height, width, filters = bits.shape
-    assert entries.position.shape[1] % ENTRY_BLOCK == 0
-    rebuilt = np.zeros((images, height * width, filters), int)
-    for image, count in enumerate(entries.count):
-        np.add.at(
-            rebuilt[image], (entries.position[image, :count], entries.filter[image, :count]), 1
-        )
-        assert (entries.position[image, count:] == height * width).all()  # out of range: padding
-        assert (entries.filter[image, count:] == 0).all()
-    np.testing.assert_array_equal(rebuilt.reshape(bits.shape), bits.astype(int))
+    assert_entries_are_the_active_ones(draw_bits(*problem))
 
 
 def test_entries_of_more_bytes_than_are_searched_at_once(monkeypatch) -> None:
     monkeypatch.setattr(binary, "BYTES_AT_ONCE", 7)
-    bits = np.random.default_rng(0).random((9, 1, 2, 19)) < 0.4
-    entries = pack_activations(bits).active_entries
-    np.testing.assert_array_equal(entries.count, bits.sum(axis=(1, 2, 3)))
-    for image, count in enumerate(entries.count):
-        position, filter_ = np.nonzero(bits[image].reshape(2, 19))
-        np.testing.assert_array_equal(entries.position[image, :count], position)
-        np.testing.assert_array_equal(entries.filter[image, :count], filter_)
+    assert_entries_are_the_active_ones(np.random.default_rng(0).random((9, 1, 2, 19)) < 0.4)
 
 
 def test_entries_of_a_large_grid_have_a_wider_type() -> None:
-    bits = np.zeros((1, 256, 256, 1), bool)
+    bits = np.zeros((1, 256, 257, 1), bool)
     bits[0, -1, -1] = True
-    entries = pack_activations(bits).active_entries
-    assert entries.position[0, 0] == 2**16 - 1
-    assert entries.position[0, 1] == 2**16  # out of range
+    assert_entries_are_the_active_ones(bits)
 
 
 def test_comparison_is_strict() -> None:
@@ -106,5 +100,5 @@ def test_nothing_active_is_a_valid_state() -> None:
     nothing = BinaryActivations(np.zeros((3, 4, 1), np.uint8), (2, 2), 5)
     entries = nothing.active_entries
     assert entries.count.tolist() == [0, 0, 0]
-    assert entries.position.shape == (3, ENTRY_BLOCK)
+    assert entries.position.shape == (ENTRY_ROUNDING,)
     assert not nothing.unpack().any()

@@ -22,6 +22,7 @@ from net2vec_jax.probes.segmentation import (
     train_segmentation,
 )
 from net2vec_jax.probes.segmentation_evaluation import evaluate_segmentation
+from net2vec_jax.probes.single_filter import probe_single_filters
 
 # float32 sums in another order, over a few dozen steps; the largest weight is of order 1.
 SAME = 1e-5
@@ -286,6 +287,39 @@ def test_an_embedding_finds_what_one_filter_marks() -> None:
     assert weights[0].argmax() == 3
     counts = evaluate_segmentation(weights, heads, activations, masks)
     assert set_iou(counts.overlap, counts.head, 1)[0] > 0.6
+
+
+def test_compilations_do_not_grow_with_concepts_batches_or_epochs() -> None:
+    # 200 concepts with 1 to 30 train images, so of 1 to 10 batches.
+    rng = np.random.default_rng(0)
+    images = 45
+    is_val = np.arange(images) >= 30
+    marked = {}
+    for concept in range(200):
+        shown = rng.choice(30, rng.integers(1, 31), replace=False).tolist()
+        for image in [*shown, 30 + concept % 15]:
+            marked[concept, image] = rng.random((13, 10)) < 0.3
+    masks = make_masks(is_val, marked, concepts=200)
+    activations, _ = make_random_problem(0, images=images)
+    config = SegmentationConfig(epochs=7, batch_size=3, shuffle=True)
+    compiled: list[str] = []
+
+    def count(event: str, _: float, **__: object) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(count)
+    try:
+        heads = heads_of(masks)
+        assert len(heads) == 200
+        result = train_segmentation(heads, activations, masks, config, key=jax.random.key(0))
+        evaluate_segmentation(result.weights, heads, activations, masks)
+        probe_single_filters(activations, masks)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(count)
+    # Training, evaluation, single filters, and the small ones between them: measured 25, some of
+    # which other tests may have compiled before.
+    assert 3 <= len(compiled) <= 40
 
 
 def test_two_problems_of_the_same_shapes_compile_once() -> None:
