@@ -21,38 +21,58 @@ R = TypeVar("R")
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """One task, measured on both sides.
+    """One stage, measured on both sides.
 
     Attributes:
-      task: what was done.
-      pairs: (concept, image) pairs that one run goes through, epochs included.
+      stage: what was done.
+      unit: what its work is counted in.
+      work: how much one run of ours does.
       ours: seconds of each round, without compilation.
       ours_first: seconds of ours' first call, compilation included.
-      torch: seconds of each round.
-      torch_pairs: pairs that torch was timed on.
+      torch: seconds of each round; empty where torch was not run.
+      torch_work: how much one run of torch does; its time is scaled to `work`.
+      ours_memory: bytes that ours' process held at most; None where it cannot be told.
+      torch_memory: the same of torch's.
       note: what a reader must know to judge the numbers.
     """
 
-    task: str
-    pairs: int
+    stage: str
+    unit: str
+    work: float
     ours: list[float]
     ours_first: float
-    torch: list[float]
-    torch_pairs: int
-    note: str
+    torch: list[float] = dataclasses.field(default_factory=list)
+    torch_work: float = 1.0
+    ours_memory: int | None = None
+    torch_memory: int | None = None
+    note: str = ""
 
-    def summarise(self) -> dict[str, float]:
-        """Medians over the rounds; torch's seconds are scaled to all pairs."""
-        ours, torch_seconds = (float(np.median(values)) for values in (self.ours, self.torch))
-        torch_seconds *= self.pairs / self.torch_pairs
-        return {
-            "ours_seconds": ours,
-            "ours_microseconds_per_pair": 1e6 * ours / self.pairs,
-            "ours_compile_seconds": max(self.ours_first - ours, 0.0),
-            "torch_seconds": torch_seconds,
-            "torch_microseconds_per_pair": 1e6 * torch_seconds / self.pairs,
-            "ratio": torch_seconds / ours,
+    @property
+    def ours_seconds(self) -> float:
+        """Median over the rounds."""
+        return float(np.median(self.ours))
+
+    @property
+    def torch_seconds(self) -> float:
+        """Median over the rounds, scaled to ours' work; NaN where torch was not run."""
+        return float(np.median(self.torch)) * self.work / self.torch_work if self.torch else np.nan
+
+    @property
+    def compile_seconds(self) -> float:
+        """What the first call took longer."""
+        return max(self.ours_first - self.ours_seconds, 0.0)
+
+    def summarise(self) -> dict[str, float | None]:
+        """Medians, ratio, work per second; None instead of NaN."""
+        values = {
+            "ours_seconds": self.ours_seconds,
+            "ours_work_per_second": self.work / self.ours_seconds,
+            "ours_compile_seconds": self.compile_seconds,
+            "torch_seconds": self.torch_seconds,
+            "torch_work_per_second": self.work / self.torch_seconds,
+            "ratio": self.torch_seconds / self.ours_seconds,
         }
+        return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
 def timed(function: Callable[[], R]) -> tuple[R, float]:
@@ -63,34 +83,45 @@ def timed(function: Callable[[], R]) -> tuple[R, float]:
 
 
 def print_measurements(console: Console, measured: Sequence[Measurement]) -> None:
-    """One row per task: seconds, µs per pair, torch / ours, ours' compilation; then the notes."""
+    """One row per stage; then the notes."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    columns = ("pairs", "ours s", "torch s", "ours µs", "torch µs", "ratio", "compile")
-    for name in ("task", *columns):
-        table.add_column(name, justify="left" if name == "task" else "right", no_wrap=True)
+    columns = ("ours s", "torch s", "ratio", "ours work/s", "compile s", "ours MB", "torch MB")
+    for name in ("stage", *columns):
+        table.add_column(name, justify="left" if name == "stage" else "right", no_wrap=True)
     for item in measured:
-        values = item.summarise()
+        rate = item.work / item.ours_seconds
         table.add_row(
-            item.task,
-            f"{item.pairs:,}",
-            f"{values['ours_seconds']:.2f}",
-            f"{values['torch_seconds']:.1f}",
-            f"{values['ours_microseconds_per_pair']:.1f}",
-            f"{values['torch_microseconds_per_pair']:,.0f}",
-            f"{values['ratio']:.1f}×",
-            f"{values['ours_compile_seconds']:.2f}",
+            item.stage,
+            f"{item.ours_seconds:.3g}",
+            f"{item.torch_seconds:.4g}" if item.torch else "",
+            f"{item.torch_seconds / item.ours_seconds:.3g}×" if item.torch else "",
+            f"{rate:,.0f} {item.unit}" if rate >= 10 else f"{rate:.3g} {item.unit}",
+            f"{item.compile_seconds:.1f}",
+            _megabytes(item.ours_memory),
+            _megabytes(item.torch_memory),
         )
     console.print(table)
     for item in measured:
-        console.print(f"{item.task}: {item.note}", highlight=False)
+        if item.note:
+            console.print(f"{item.stage}: {item.note}", highlight=False)
+
+
+def _megabytes(size: int | None) -> str:
+    return "" if size is None else f"{size / 1e6:,.0f}"
+
+
+def count_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def describe_machine() -> dict[str, str | int]:
     """Processor, cores that this process may use, JAX's devices, versions."""
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count())
     return {
         "processor": _processor(),
-        "cores": len(cores),
+        "cores": count_cores(),
         "jax devices": f"{len(jax.devices())} × {jax.devices()[0].device_kind}",
         "jax": jax.__version__,
         "numpy": np.__version__,

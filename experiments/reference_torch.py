@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
@@ -55,7 +56,11 @@ class TorchSegmentation:
 
 
 class _Batches:
-    """Batches (activations [B, K, h, w], target [B, Y, X]) of pairs, built when iterated over."""
+    """Batches (activations [B, K, h, w], target [B, Y, X]) of pairs, built when iterated over.
+
+    With a dataset they are built as the original does it: files are decoded one after the other,
+    and lists of float64 arrays handed to torch.Tensor.
+    """
 
     def __init__(
         self,
@@ -65,7 +70,7 @@ class _Batches:
         batch_size: int,
         dataset: ConceptDataset | None = None,
     ) -> None:
-        """Masks are decoded from the files of `dataset` where it is given."""
+        """Masks are decoded from the files of `dataset`, if there is one."""
         self._pairs, self._activations, self._masks = pairs, activations, masks
         self._batch_size, self._dataset = batch_size, dataset
 
@@ -75,11 +80,14 @@ class _Batches:
             images = self._masks.pair_image[pairs]
             active = self._activations.unpack(images).transpose(0, 3, 1, 2)
             if self._dataset is None:
-                target = self._masks.unpack(pairs)
+                yield to_tensor(active), to_tensor(self._masks.unpack(pairs))
             else:
                 concept = self._masks.catalog.concepts[self._masks.pair_concept[pairs[0]]]
-                target = np.stack([read_mask(self._dataset, i, concept.number) for i in images])
-            yield to_tensor(active), to_tensor(target)
+                targets = [read_mask(self._dataset, i, concept.number) for i in images]
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "Creating a tensor from a list of numpy")
+                    target = torch.Tensor([target.astype(float) for target in targets])
+                yield to_tensor(active), target
 
 
 def to_tensor(bits: np.ndarray) -> Tensor:
@@ -209,6 +217,36 @@ def _evaluate(
     return sums[0] / images, float(iou(sums[1], sums[2]))
 
 
+def evaluate_segmentation_torch(
+    weights: Float[np.ndarray, " K"],
+    activations: BinaryActivations,
+    masks: ConceptMasks,
+    concept: int,
+    *,
+    batch_size: int = 64,
+    dataset: ConceptDataset | None = None,
+) -> float:
+    """Set IoU of one embedding on the val images of its concept (spec 5.10).
+
+    The original evaluates all the concept's images, and takes the splits apart afterwards; so does
+    this, in the order train, val.
+
+    Args:
+      weights: the embedding.
+      activations: binary activations of all N images.
+      masks: masks of the concepts.
+      concept: the concept's position in the masks' catalog.
+      batch_size: images at a time.
+      dataset: decode the masks from its files, as the original; by default they are `masks`.
+    """
+    tensor, found = torch.tensor(weights, dtype=torch.float32), 0.0
+    for val in (False, True):
+        pairs = np.flatnonzero((masks.pair_concept == concept) & (masks.pair_is_val == val))
+        batches = _Batches(pairs, activations, masks, batch_size, dataset)
+        found = _evaluate(tensor, batches, 1.0, 1.0)[1]
+    return found
+
+
 @torch.no_grad()
 def probe_single_filters_torch(
     activations: BinaryActivations,
@@ -216,6 +254,7 @@ def probe_single_filters_torch(
     concepts: Sequence[int],
     *,
     batch_size: int = 16,
+    dataset: ConceptDataset | None = None,
     progress: bool = False,
 ) -> Overlap:
     """Count the overlap of every filter with some concepts, label by label (spec 4).
@@ -227,6 +266,7 @@ def probe_single_filters_torch(
       masks: masks of C concepts.
       concepts: positions in the masks' catalog.
       batch_size: images upsampled at a time, as the original's default.
+      dataset: decode the masks from its files, as the original; by default they are `masks`.
       progress: show a progress bar.
 
     Returns:

@@ -6,12 +6,35 @@ Python loop over epochs and batches. B images of a batch, K filters, grid h × w
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from net2vec_jax.probes.classification import ClassificationConfig
+from net2vec_jax.probes.classification_groups import ClassificationGroups
+
+
+@jax.jit
+def _draw(groups_sampler, words: jax.Array, place: jax.Array) -> tuple[jax.Array, jax.Array]:
+    shape = (len(words), len(place))
+    group = jnp.broadcast_to(jnp.arange(len(words))[:, None], shape)
+    words = jnp.broadcast_to(words[:, None], (*shape, words.shape[1]))
+    return groups_sampler.draw(group, words, jnp.broadcast_to(place[None], shape))
+
+
+def draw_all_images(
+    groups: ClassificationGroups, key: jax.Array, epochs: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The images of all epochs and whether they show the concept, each [epochs, groups, most]."""
+    place = jnp.arange(int(groups.count.max()))
+    drawn = [_draw(groups.sampler, groups.draw_words(key, e), place) for e in range(epochs)]
+    images, shows = (
+        np.stack([np.asarray(part) for part in side]) for side in zip(*drawn, strict=True)
+    )
+    return images, shows
 
 
 def train_classification_torch(

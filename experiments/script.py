@@ -12,6 +12,7 @@ import jax
 import tyro
 from tqdm import tqdm
 
+from experiments.measurement import count_cores
 from net2vec_jax.data.broden import BrodenDataset
 from net2vec_jax.data.broden_writer import write_broden
 from net2vec_jax.data.scenes import SCENE_CONCEPTS, draw_scenes
@@ -47,8 +48,7 @@ def use_all_devices() -> None:
       Net2VecError: a variable is missing or no number, or the other hosts cannot be reached.
     """
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
-        jax.config.update("jax_num_cpu_devices", len(cores) or os.cpu_count() or 1)
+        jax.config.update("jax_num_cpu_devices", count_cores())
     names = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     try:
         if os.environ.get("JAX_COORDINATOR_ADDRESS"):

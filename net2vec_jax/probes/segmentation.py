@@ -120,7 +120,14 @@ class _State(NamedTuple):
 
     weights: Float[Array, "n K"]
     optimizer: optax.OptState
-    loss: Float[Array, " n"]  # summed over the images of an epoch
+
+
+class _Carry(NamedTuple):
+    """What an epoch goes through: the gradients of a step, and losses summed over images."""
+
+    state: _State
+    gradient: Float[Array, "n K"]
+    loss: Float[Array, " n"]
 
 
 @partial(
@@ -137,17 +144,17 @@ def _train_epoch(
     geometry: Geometry,
     update: UpdateRule,
     block: int,
-) -> _State:
-    """One epoch of every head; leaves have the axis of the devices first."""
+) -> tuple[_State, Float[Array, "D n"]]:
+    """One epoch of every head, and its loss summed over the images; devices come first."""
 
     def on_device(state: _State, schedule: Schedule, mask: Array, data: ProbeData, share: tuple):
         state, schedule, mask, share = jax.tree.map(lambda x: x[0], (state, schedule, mask, share))
         pairs = jax.tree.map(lambda x: x[0], data[1:])
-        state = _train_heads(
+        results = _train_heads(
             state, schedule, mask, ProbeData(data.activations, *pairs), share,
             geometry=geometry, update=update, block=block,
         )  # fmt: skip
-        return jax.tree.map(lambda x: x[None], state)
+        return jax.tree.map(lambda x: x[None], results)
 
     divided = jax.shard_map(
         on_device,
@@ -169,57 +176,53 @@ def _train_heads(
     geometry: Geometry,
     update: UpdateRule,
     block: int,
-) -> _State:
-    """One epoch of one device's heads; those with many batches come first.
+) -> tuple[_State, Float[Array, " n"]]:
+    """One epoch of one device's heads, and its loss; those with many batches come first.
 
     A step adds up the gradients of its chunks, then updates the heads that took part, in blocks.
     """
     optimizer = update.make_optimizer()
 
-    def add_chunk(index: Array, carry: tuple[Array, _State]) -> tuple[Array, _State]:
-        gradient, state = carry
+    def add_chunk(index: Array, carry: _Carry) -> _Carry:
+        state, gradient, loss = carry
         head, scale = schedule.head[index], schedule.scale[index]
         value, gradient = loss_and_gradient(
             state.weights, gradient, head, schedule.pair[index], scale, data, class_weights,
             geometry=geometry, loss=update.loss,
         )  # fmt: skip
-        return gradient, state._replace(
-            loss=state.loss.at[head].add(jnp.where(scale > 0, value, 0))
-        )
+        return _Carry(state, gradient, loss.at[head].add(jnp.where(scale > 0, value, 0)))
 
-    def step(number: Array, carry: tuple[Array, _State]) -> tuple[Array, _State]:
+    def step(number: Array, carry: _Carry) -> _Carry:
         first, last = schedule.first_chunk[number], schedule.first_chunk[number + 1]
         carry = jax.lax.fori_loop(first, last, add_chunk, carry)
         blocks = (jnp.sum(number < schedule.batches) + block - 1) // block
 
-        def update_block(place: Array, carry: tuple[Array, _State]) -> tuple[Array, _State]:
-            gradient, state = carry
-
+        def update_block(place: Array, carry: _Carry) -> _Carry:
             def take(leaf: Array) -> Array:
                 return jax.lax.dynamic_slice_in_dim(leaf, place * block, block)
 
             def put(whole: Array, part: Array) -> Array:
                 return jax.lax.dynamic_update_slice_in_dim(whole, part, place * block, 0)
 
-            old = jax.tree.map(take, (state.weights, state.optimizer))
-            masked = take(gradient) * take(filter_mask)
-            updates, optimizer_state = jax.vmap(optimizer.update)(masked, old[1], old[0])
+            old = jax.tree.map(take, carry.state)
+            gradient = take(carry.gradient) * take(filter_mask)
+            updates, new = jax.vmap(optimizer.update)(gradient, old.optimizer, old.weights)
             active = number < take(schedule.batches)
 
             def keep_inactive(new: Array, old: Array) -> Array:
                 return jnp.where(active.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
 
-            new = (optax.apply_updates(old[0], updates), optimizer_state)
-            new = jax.tree.map(keep_inactive, new, old)
-            weights, optimizer_state = jax.tree.map(put, (state.weights, state.optimizer), new)
-            gradient = put(gradient, jnp.zeros_like(masked))
-            return gradient, _State(weights, optimizer_state, state.loss)
+            updated = _State(optax.apply_updates(old.weights, updates), new)
+            return carry._replace(
+                state=jax.tree.map(put, carry.state, jax.tree.map(keep_inactive, updated, old)),
+                gradient=put(carry.gradient, jnp.zeros_like(gradient)),
+            )
 
         return jax.lax.fori_loop(0, blocks, update_block, carry)
 
-    steps = len(schedule.first_chunk) - 1
-    start = (jnp.zeros_like(state.weights), state._replace(loss=jnp.zeros_like(state.loss)))
-    return jax.lax.fori_loop(0, steps, step, start)[1]
+    start = _Carry(state, jnp.zeros_like(state.weights), jnp.zeros(len(state.weights)))
+    state, _, loss = jax.lax.fori_loop(0, len(schedule.first_chunk) - 1, step, start)
+    return state, loss
 
 
 def train_segmentation(
@@ -279,15 +282,17 @@ def train_segmentation(
             schedule = _place_schedule(shards, masks, config, jax.random.fold_in(key, epoch))
         elif schedule is None:
             schedule = _place_schedule(shards, masks, config)
-        state = _train_epoch(
+        state, loss = _train_epoch(
             state, schedule, mask, data, placed_weights,
             mesh=shards.mesh, geometry=geometry, update=config.update_rule(), block=shards.block,
         )  # fmt: skip
-        losses.append(shards.bring(state.loss))
+        losses.append(loss)
         if on_epoch is not None:
             on_epoch(epoch + 1, shards.bring(state.weights))
-    loss = np.array(losses).reshape(config.epochs, len(heads)) / images[heads.concept]
-    return SegmentationResult(shards.bring(state.weights), loss.astype(np.float32), alpha)
+    # Fetched only now: without a callback, devices need not wait for each other between epochs.
+    sums = np.array([shards.bring(loss) for loss in losses]).reshape(config.epochs, len(heads))
+    loss = (sums / images[heads.concept]).astype(np.float32)
+    return SegmentationResult(shards.bring(state.weights), loss, alpha)
 
 
 @partial(jax.jit, static_argnames=("update", "sharding"))
@@ -295,8 +300,7 @@ def _initial_state(
     weights: Float[Array, "D n K"], *, update: UpdateRule, sharding: Sharding
 ) -> _State:
     optimizer = jax.vmap(jax.vmap(update.make_optimizer().init))(weights)
-    state = _State(weights, optimizer, jnp.zeros(weights.shape[:2], weights.dtype))
-    return jax.lax.with_sharding_constraint(state, sharding)
+    return jax.lax.with_sharding_constraint(_State(weights, optimizer), sharding)
 
 
 def _place_schedule(

@@ -1,7 +1,6 @@
 """The torch version computes what ours and the original compute."""
 
 import dataclasses
-import json
 
 import jax
 import numpy as np
@@ -11,8 +10,8 @@ torch = pytest.importorskip("torch")
 
 from helpers import upsample_by_loop  # noqa: E402
 
-from experiments import compare_with_torch  # noqa: E402
 from experiments.reference_torch import (  # noqa: E402
+    evaluate_segmentation_torch,
     probe_single_filters_torch,
     read_mask,
     train_segmentation_torch,
@@ -140,31 +139,28 @@ def test_torch_counts_single_filters_like_a_loop_over_pixels(masks, activations)
     np.testing.assert_array_equal(counts.union, ours.union[:, concepts])
 
 
-def test_the_comparison_runs_and_writes_its_numbers(dataset, tmp_path, capsys):
-    values = np.random.default_rng(2).random((IMAGES, *GRID, FILTERS), np.float32)
-    np.save(tmp_path / "activations.npy", values)
-    flags = compare_with_torch.ComparisonFlags(
-        str(dataset.directory), tmp_path / "activations.npy", epochs=2, rounds=1, batch_size=4,
-        quantile=0.2, out=tmp_path / "out" / "numbers.json",
-    )  # fmt: skip
-    compare_with_torch.main(flags)
-    written = json.loads(flags.out.read_text())
-    training, with_val, single = written["results"]
-    assert training["pairs"] == 2 * (17 + 17 + 6)
-    assert training["torch"][0] < with_val["torch"][0]
-    # the fewest images: the scene's, every third of 26
-    assert (single["torch_pairs"], single["pairs"]) == (9, 26 + 26 + 9)
-    assert single["torch_seconds"] == pytest.approx(single["torch"][0] * 61 / 9)
-    assert written["largest_weight_difference"] < 1e-5
-    assert written["differing_single_filter_counts"] == 0
-    assert "ratio" in capsys.readouterr().out
+def test_torch_evaluates_like_ours(dataset, masks, activations):
+    heads = make_full_heads(masks, filters=FILTERS, key=jax.random.key(0))
+    counts = evaluate_segmentation(heads.initial_weights, heads, activations, masks)
+    val = masks.pair_is_val[counts.pair]
+    overlap = type(counts.overlap)(*(values[val] for values in counts.overlap))
+    expected = set_iou(overlap, counts.head[val], len(heads))
+    for from_files in (None, dataset):
+        found = [
+            evaluate_segmentation_torch(
+                heads.initial_weights[head], activations, masks, concept,
+                batch_size=4, dataset=from_files,
+            )
+            for head, concept in enumerate(heads.concept)
+        ]  # fmt: skip
+        np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
-def test_the_comparison_refuses_activations_of_other_images(dataset, tmp_path):
-    np.save(tmp_path / "short.npy", np.zeros((3, *GRID, FILTERS), np.float32))
-    flags = compare_with_torch.ComparisonFlags(str(dataset.directory), tmp_path / "short.npy")
-    with pytest.raises(Net2VecError, match="26 images"):
-        compare_with_torch.main(flags)
+def test_torch_counts_the_same_from_files(dataset, masks, activations):
+    packed = probe_single_filters_torch(activations, masks, [0, 2], batch_size=4)
+    files = probe_single_filters_torch(activations, masks, [0, 2], batch_size=4, dataset=dataset)
+    for one, other in zip(packed, files, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_first_epoch_of_the_original_code(shared_dir, camvid, camvid_masks):

@@ -1,0 +1,237 @@
+"""What should a (concept, image) pair cost in training, and what does it cost?
+
+  python -m experiments.cost_model --out DIR
+
+Counts what a pair needs (active entries, multiplications, pixels), takes the cost of each from four
+small problems, and predicts others of other grids, filters and mask sizes, which are then measured.
+For an accelerator there is a prediction on paper: bytes and operations per pair against the
+machine's published rates, and the time to start its programs.
+Time: 2 minutes on 2 CPU cores. Expected: predictions within a quarter of the measurements; pixels
+are most of the cost on a CPU.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from experiments.broden_size import ProblemSize, draw_problem
+from experiments.measurement import describe_machine, timed
+from experiments.script import run_script
+from net2vec_jax.activations.binary import ENTRY_BLOCK
+from net2vec_jax.errors import Net2VecError
+from net2vec_jax.probes.head_shards import CHUNK_SIZE_ELSEWHERE
+from net2vec_jax.probes.heads import make_full_heads
+from net2vec_jax.probes.interpolation import interpolation_matrix
+from net2vec_jax.probes.segmentation import SegmentationConfig, train_segmentation
+from net2vec_jax.report.speed_figures import plot_prediction
+
+PARTS = ("pair", "entries", "grid", "pixels")
+"""What a pair's time is made of on a CPU, see `count_work`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CostFlags:
+    """Flags of the cost model.
+
+    Attributes:
+      out: folder for cost_model.json and the figure.
+      images: of every problem.
+      epochs: that are timed, besides one that compiles.
+      seed: of the drawn data.
+    """
+
+    out: Path
+    images: int = 1500
+    epochs: int = 3
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Accelerator:
+    """Published rates of a machine.
+
+    Attributes:
+      name: of it.
+      bandwidth: bytes per second of its memory.
+      operations: float32 operations per second, outside tensor cores.
+      start_seconds: to start one program on it.
+      programs: that a chunk of pairs consists of.
+      efficiency: share of the rates that such programs reach.
+    """
+
+    name: str
+    bandwidth: float
+    operations: float
+    start_seconds: float = 4e-6
+    programs: int = 25
+    efficiency: float = 0.6
+
+
+H100 = Accelerator("H100 SXM", 3.35e12, 67e12)
+
+
+def name_of(size: ProblemSize) -> str:
+    """Grid, mask size, filters, density."""
+    return (
+        f"{size.grid[0]}→{size.segmentation_size[0]}, {size.filters} filters, "
+        f"{100 * size.density:g} %"
+    )
+
+
+def count_work(size: ProblemSize, entries: float) -> dict[str, float]:
+    """What one pair needs, forward and backward, in the form for CPUs.
+
+    Args:
+      size: of the problem.
+      entries: active entries per image that are read, padding included.
+
+    Returns:
+      pair: 1; entries: gathered and scattered, twice; grid: multiplications on rows of the grid
+      (columns upsampled and back, rows near a row of the grid summed); pixels.
+    """
+    (height, width), (rows, columns) = size.grid, size.segmentation_size
+    near = (interpolation_matrix(height, rows) > 0).sum(axis=0).max()
+    return {
+        "pair": 1.0,
+        "entries": 2 * entries,
+        "grid": float(height * columns * (2 * width + near)),
+        "pixels": float(rows * columns),
+    }
+
+
+def predict_accelerator(size: ProblemSize, machine: Accelerator) -> dict[str, float]:
+    """Seconds per pair on paper, in the dense form; the bounds and their sum.
+
+    Bytes: bits are unpacked to float32 and read again, forward and backward; a pixel's score, its
+    gradient and the loss are written and read once each. Operations: matrix products, and about 40
+    per pixel. Starting a chunk's programs is shared by its pairs.
+    """
+    (height, width), (rows, columns) = size.grid, size.segmentation_size
+    active, pixels = height * width * size.filters, rows * columns
+    moved = 2 * active * (1 / 8 + 4 + 4) + pixels * (3 * 8 + 1 / 8)
+    products = 2 * active + 2 * (height * width * columns + rows * height * columns)
+    operations = 2 * products + 40 * pixels
+    memory = moved / (machine.bandwidth * machine.efficiency)
+    arithmetic = operations / (machine.operations * machine.efficiency)
+    start = machine.programs * machine.start_seconds / CHUNK_SIZE_ELSEWHERE
+    return {
+        "memory": memory,
+        "arithmetic": arithmetic,
+        "start": start,
+        "total": max(memory, arithmetic) + start,
+    }
+
+
+def fit_costs(work: list[dict[str, float]], seconds: list[float]) -> dict[str, float]:
+    """Cost of each part: the problems' times, as many as there are parts, solved for them."""
+    matrix = np.array([[each[part] for part in PARTS] for each in work])
+    if matrix.shape[0] != len(PARTS):
+        raise Net2VecError(f"{len(PARTS)} problems are needed, not {len(work)}")
+    return dict(zip(PARTS, np.linalg.solve(matrix, seconds).tolist(), strict=True))
+
+
+def predict(work: dict[str, float], costs: dict[str, float]) -> float:
+    """Seconds per pair."""
+    return sum(work[part] * costs[part] for part in PARTS)
+
+
+def measure(size: ProblemSize, flags: CostFlags) -> tuple[dict[str, float], float]:
+    """The work of a pair, and its seconds: the fastest of the timed epochs."""
+    activations, masks = draw_problem(size, flags.seed)
+    count = activations.active_entries.count
+    # Lists are read in blocks, as many as the longest of a chunk has.
+    chunk = [count[start : start + 16].max() for start in range(0, len(count), 16)]
+    entries = float(np.mean(-(-np.array(chunk) // ENTRY_BLOCK) * ENTRY_BLOCK))
+    heads = make_full_heads(masks, filters=size.filters, key=jax.random.key(flags.seed))
+    pairs = int(masks.count_images()[0][heads.concept].sum())
+    config = SegmentationConfig(epochs=1)
+    train_segmentation(heads, activations, masks, config)
+    # Placing the data is not part of the model: the difference of two runs is one epoch's time.
+    longer = dataclasses.replace(config, epochs=1 + flags.epochs)
+    seconds = [
+        timed(lambda: train_segmentation(heads, activations, masks, longer))[1]
+        - timed(lambda: train_segmentation(heads, activations, masks, config))[1]
+        for _ in range(3)
+    ]
+    return count_work(size, entries), float(np.median(seconds)) / flags.epochs / pairs
+
+
+def main(flags: CostFlags) -> None:
+    """Measure, predict, print, write the figure."""
+    if flags.images < 100 or flags.epochs < 1:
+        raise Net2VecError("--images must be at least 100 and --epochs at least 1")
+    base = ProblemSize(flags.images, 112, 0.005, 0.2, (14, 14), (112, 112))
+    vary = dataclasses.replace
+    fitted = [
+        base,
+        vary(base, density=0.02),
+        vary(base, segmentation_size=(56, 112)),
+        vary(base, grid=(28, 14)),
+    ]
+    others = [
+        vary(base, filters=256, grid=(13, 13), segmentation_size=(113, 113)),
+        vary(base, filters=1280, grid=(7, 7)),
+        vary(base, grid=(28, 28), filters=40),
+        vary(base, filters=512, segmentation_size=(192, 192)),
+        vary(base, segmentation_size=(56, 56)),
+        vary(base, density=0.01),
+    ]
+    measured = {
+        size: measure(size, flags) for size in tqdm([*fitted, *others], "problems", leave=False)
+    }
+    costs = fit_costs([measured[size][0] for size in fitted], [measured[s][1] for s in fitted])
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for name in ("problem", "predicted µs", "measured µs", *(f"{p} %" for p in PARTS), "H100 µs"):
+        table.add_column(name, justify="left" if name == "problem" else "right", no_wrap=True)
+    rows = []
+    for size, (work, seconds) in measured.items():
+        total = predict(work, costs)
+        shares = {part: 100 * work[part] * costs[part] / total for part in PARTS}
+        on_paper = predict_accelerator(size, H100)
+        rows.append(
+            {
+                "problem": name_of(size),
+                "fitted": size in fitted,
+                "predicted": total,
+                "measured": seconds,
+                "shares": shares,
+                H100.name: on_paper,
+            }
+        )
+        table.add_row(
+            name_of(size) + (" (fitted)" if size in fitted else ""),
+            f"{1e6 * total:.2f}",
+            f"{1e6 * seconds:.2f}",
+            *(f"{shares[part]:.0f}" for part in PARTS),
+            f"{1e6 * on_paper['total']:.2f}",
+        )
+    console = Console(width=max(Console().width, 120))
+    console.print(table)
+    unit = ", ".join(f"{part} {1e9 * cost:.3g}" for part, cost in costs.items())
+    console.print(f"nanoseconds on all devices together: {unit}", highlight=False)
+    machine = describe_machine()
+    console.print(", ".join(f"{name} {value}" for name, value in machine.items()), highlight=False)
+    flags.out.mkdir(parents=True, exist_ok=True)
+    content = {"machine": machine, "costs_seconds": costs, "problems": rows}
+    text = json.dumps(content, indent=2)
+    (flags.out / "cost_model.json").write_text(text + "\n", encoding="utf-8")
+    shown = [row for row in rows if not row["fitted"]]
+    figure = plot_prediction(
+        [row["problem"] for row in shown],
+        [1e6 * row["predicted"] for row in shown],
+        [1e6 * row["measured"] for row in shown],
+    )
+    figure.savefig(flags.out / "cost_model.png", dpi=160)
+
+
+if __name__ == "__main__":
+    run_script(main, CostFlags, __doc__.split("\n")[0])
