@@ -9,6 +9,7 @@ communicated at all.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -18,6 +19,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "devices"
+ALIGNMENT = 64
+"""Bytes; JAX adopts arrays that begin at multiples of it."""
 DIVIDED, COPIED = PartitionSpec(AXIS), PartitionSpec()
 
 Tree = TypeVar("Tree")
@@ -82,11 +85,29 @@ def place_parts(mesh: Mesh, part: Callable[[int], np.ndarray]) -> jax.Array:
 
 
 def pad_first_axis(
-    values: np.ndarray, size: int, value: float = 0, dtype: type | None = None
+    values: np.ndarray,
+    size: int,
+    value: float = 0,
+    *,
+    rows: np.ndarray | slice = slice(None),
+    dtype: type | None = None,
 ) -> np.ndarray:
-    """`values` with so many entries along the first axis; the added ones are `value`."""
-    padded = np.full((size, *values.shape[1:]), value, dtype or values.dtype)
-    padded[: len(values)] = values
+    """Some rows of `values`, all by default, followed by rows of `value` up to `size` rows.
+
+    The result is aligned so that JAX uses it on a CPU as it is, without another copy.
+    """
+    dtype = np.dtype(dtype or values.dtype)
+    shape = (size, *values.shape[1:])
+    length = math.prod(shape) * dtype.itemsize
+    buffer = np.empty(length + ALIGNMENT, np.uint8)
+    first = -buffer.ctypes.data % ALIGNMENT
+    padded = buffer[first : first + length].view(dtype).reshape(shape)
+    count = len(values[rows]) if isinstance(rows, slice) else len(rows)
+    if isinstance(rows, slice) or dtype != values.dtype:
+        padded[:count] = values[rows]
+    else:
+        np.take(values, rows, axis=0, out=padded[:count], mode="clip")  # "raise" makes a copy
+    padded[count:] = value
     return padded
 
 

@@ -119,7 +119,14 @@ def test_placed_arrays_come_back() -> None:
     np.testing.assert_array_equal(fetch(copies)["a"], np.arange(4))
 
 
-def test_padding_keeps_what_was_there() -> None:
-    padded = pad_first_axis(np.array([[1, 2]], np.int32), 3, 7)
-    assert padded.tolist() == [[1, 2], [7, 7], [7, 7]]
-    assert padded.dtype == np.int32
+@pytest.mark.parametrize("dtype", [None, np.float64])
+def test_padding_keeps_what_was_there(dtype) -> None:
+    values = np.array([[1, 2], [3, 4], [5, 6]], np.int32)
+    padded = pad_first_axis(values, 4, 7, dtype=dtype)
+    assert padded.tolist() == [[1, 2], [3, 4], [5, 6], [7, 7]]
+    assert padded.dtype == (dtype or np.int32)
+    some = pad_first_axis(values, 3, rows=np.array([2, 0]), dtype=dtype)
+    assert some.tolist() == [[5, 6], [1, 2], [0, 0]]
+    assert some.ctypes.data % 64 == 0
+    assert pad_first_axis(values, 2, rows=slice(1, 2), dtype=dtype).tolist() == [[3, 4], [0, 0]]
+    assert pad_first_axis(values, 1, rows=np.zeros(0, int)).tolist() == [[0, 0]]

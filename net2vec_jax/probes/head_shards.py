@@ -82,7 +82,7 @@ class HeadShards:
         values = np.asarray(values)
 
         def part(place: int) -> np.ndarray:
-            return pad_first_axis(values[self.shards[place].heads], self.size)
+            return pad_first_axis(values, self.size, rows=self.shards[place].heads)
 
         return place_parts(self.mesh, part)
 
@@ -101,7 +101,9 @@ class HeadShards:
         most = max(len(shard.pairs) for shard in self.shards)
 
         def part_of(values: np.ndarray, dtype: type) -> Callable[[int], np.ndarray]:
-            return lambda place: pad_first_axis(values[self.shards[place].pairs], most, dtype=dtype)
+            return lambda place: pad_first_axis(
+                values, most, rows=self.shards[place].pairs, dtype=dtype
+            )
 
         return ProbeData(
             place_copies(self.mesh, arrange_activations(activations, form)),

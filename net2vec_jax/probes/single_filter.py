@@ -135,8 +135,10 @@ def _divide_images(
     longest = max(len(each.pair) for each in pairs)
     placed = _Images(
         _place(mesh, [each.pad(longest, no_group) for each in pairs]),
-        place_parts(mesh, lambda d: pad_first_axis(activations.packed[ranges[d]], most + 1)),
-        place_parts(mesh, lambda d: pad_first_axis(masks.packed[chosen[d]], max(map(len, chosen)))),
+        place_parts(mesh, lambda d: pad_first_axis(activations.packed, most + 1, rows=ranges[d])),
+        place_parts(
+            mesh, lambda d: pad_first_axis(masks.packed, max(map(len, chosen)), rows=chosen[d])
+        ),
     )
     return [each.pad(size, most, no_filter) for each in blocks], placed
 
