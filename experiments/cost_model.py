@@ -2,7 +2,7 @@
 
   python -m experiments.cost_model --out DIR
 
-Counts what a pair needs (active entries, multiplications, pixels), takes the cost of each from four
+Counts what a pair needs (active entries, multiplications, pixels), takes the cost of each from five
 small problems, and predicts others of other grids, filters and mask sizes, which are then measured.
 For an accelerator there is a prediction on paper: bytes and operations per pair against the
 machine's published rates, and the time to start its programs.
@@ -14,27 +14,29 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 
 import jax
 import numpy as np
+import scipy.optimize
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
 from experiments.broden_size import ProblemSize, draw_problem
-from experiments.measurement import describe_machine, timed
+from experiments.measurement import describe_machine
 from experiments.script import run_script
-from net2vec_jax.activations.binary import ENTRY_BLOCK
+from net2vec_jax.activations.binary import entries_per_block
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.probes.head_shards import CHUNK_SIZE_ELSEWHERE
+from net2vec_jax.probes.head_shards import PAIRS_ON_ACCELERATORS, resolve_chunk_size
 from net2vec_jax.probes.heads import make_full_heads
 from net2vec_jax.probes.interpolation import interpolation_matrix
 from net2vec_jax.probes.segmentation import SegmentationConfig, train_segmentation
 from net2vec_jax.report.speed_figures import plot_prediction
 
-PARTS = ("pair", "entries", "grid", "pixels")
+PARTS = ("pair", "entries", "rows", "pixels")
 """What a pair's time is made of on a CPU, see `count_work`."""
 
 
@@ -51,7 +53,7 @@ class CostFlags:
 
     out: Path
     images: int = 1500
-    epochs: int = 3
+    epochs: int = 6
     seed: int = 0
 
 
@@ -95,15 +97,15 @@ def count_work(size: ProblemSize, entries: float) -> dict[str, float]:
       entries: active entries per image that are read, padding included.
 
     Returns:
-      pair: 1; entries: gathered and scattered, twice; grid: multiplications on rows of the grid
-      (columns upsampled and back, rows near a row of the grid summed); pixels.
+      pair: 1; entries: gathered and scattered, twice; rows: multiplications on rows of the grid
+      (columns upsampled and back, rows of pixels near a row of the grid summed); pixels.
     """
     (height, width), (rows, columns) = size.grid, size.segmentation_size
     near = (interpolation_matrix(height, rows) > 0).sum(axis=0).max()
     return {
         "pair": 1.0,
         "entries": 2 * entries,
-        "grid": float(height * columns * (2 * width + near)),
+        "rows": float(height * columns * (2 * width + near)),
         "pixels": float(rows * columns),
     }
 
@@ -122,7 +124,7 @@ def predict_accelerator(size: ProblemSize, machine: Accelerator) -> dict[str, fl
     operations = 2 * products + 40 * pixels
     memory = moved / (machine.bandwidth * machine.efficiency)
     arithmetic = operations / (machine.operations * machine.efficiency)
-    start = machine.programs * machine.start_seconds / CHUNK_SIZE_ELSEWHERE
+    start = machine.programs * machine.start_seconds / PAIRS_ON_ACCELERATORS
     return {
         "memory": memory,
         "arithmetic": arithmetic,
@@ -132,11 +134,15 @@ def predict_accelerator(size: ProblemSize, machine: Accelerator) -> dict[str, fl
 
 
 def fit_costs(work: list[dict[str, float]], seconds: list[float]) -> dict[str, float]:
-    """Cost of each part: the problems' times, as many as there are parts, solved for them."""
-    matrix = np.array([[each[part] for part in PARTS] for each in work])
-    if matrix.shape[0] != len(PARTS):
-        raise Net2VecError(f"{len(PARTS)} problems are needed, not {len(work)}")
-    return dict(zip(PARTS, np.linalg.solve(matrix, seconds).tolist(), strict=True))
+    """Cost of each part, none negative: least squares of the problems' relative errors."""
+    if len(work) < len(PARTS):
+        raise Net2VecError(f"{len(PARTS)} problems are needed at least, not {len(work)}")
+    shares = (
+        np.array([[each[part] for part in PARTS] for each in work]) / np.array(seconds)[:, None]
+    )
+    scale = shares.max(axis=0)
+    costs, _ = scipy.optimize.nnls(shares / scale, np.ones(len(work)))
+    return dict(zip(PARTS, (costs / scale).tolist(), strict=True))
 
 
 def predict(work: dict[str, float], costs: dict[str, float]) -> float:
@@ -145,24 +151,22 @@ def predict(work: dict[str, float], costs: dict[str, float]) -> float:
 
 
 def measure(size: ProblemSize, flags: CostFlags) -> tuple[dict[str, float], float]:
-    """The work of a pair, and its seconds: the fastest of the timed epochs."""
+    """The work of a pair, and its seconds: those of the fastest epoch."""
     activations, masks = draw_problem(size, flags.seed)
     count = activations.active_entries.count
     # Lists are read in blocks, as many as the longest of a chunk has.
-    chunk = [count[start : start + 16].max() for start in range(0, len(count), 16)]
-    entries = float(np.mean(-(-np.array(chunk) // ENTRY_BLOCK) * ENTRY_BLOCK))
+    at_once = resolve_chunk_size(None, size.segmentation_size)
+    chunk = [count[start : start + at_once].max() for start in range(0, len(count), at_once)]
+    block = entries_per_block(count.sum(), len(count))
+    entries = float(np.mean(-(-np.array(chunk) // block) * block))
     heads = make_full_heads(masks, filters=size.filters, key=jax.random.key(flags.seed))
     pairs = int(masks.count_images()[0][heads.concept].sum())
-    config = SegmentationConfig(epochs=1)
-    train_segmentation(heads, activations, masks, config)
-    # Placing the data is not part of the model: the difference of two runs is one epoch's time.
-    longer = dataclasses.replace(config, epochs=1 + flags.epochs)
-    seconds = [
-        timed(lambda: train_segmentation(heads, activations, masks, longer))[1]
-        - timed(lambda: train_segmentation(heads, activations, masks, config))[1]
-        for _ in range(3)
-    ]
-    return count_work(size, entries), float(np.median(seconds)) / flags.epochs / pairs
+    ends: list[float] = []
+    train_segmentation(
+        heads, activations, masks, SegmentationConfig(epochs=1 + flags.epochs),
+        on_epoch=lambda *_: ends.append(time.perf_counter()),
+    )  # fmt: skip
+    return count_work(size, entries), float(np.diff(ends).min()) / pairs
 
 
 def main(flags: CostFlags) -> None:
@@ -174,15 +178,16 @@ def main(flags: CostFlags) -> None:
     fitted = [
         base,
         vary(base, density=0.02),
-        vary(base, segmentation_size=(56, 112)),
-        vary(base, grid=(28, 14)),
+        vary(base, segmentation_size=(56, 56)),
+        vary(base, grid=(28, 28), filters=40),
+        vary(base, segmentation_size=(192, 192)),
     ]
     others = [
         vary(base, filters=256, grid=(13, 13), segmentation_size=(113, 113)),
         vary(base, filters=1280, grid=(7, 7)),
-        vary(base, grid=(28, 28), filters=40),
         vary(base, filters=512, segmentation_size=(192, 192)),
-        vary(base, segmentation_size=(56, 56)),
+        vary(base, filters=64, grid=(56, 56)),
+        vary(base, grid=(7, 7), segmentation_size=(56, 56)),
         vary(base, density=0.01),
     ]
     measured = {

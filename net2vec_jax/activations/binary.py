@@ -8,6 +8,7 @@ small enough to stay on the device for a whole run (DESIGN section 4).
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from functools import cached_property
 
@@ -15,8 +16,8 @@ import numpy as np
 
 from net2vec_jax.errors import Net2VecError
 
-ENTRY_BLOCK = 32
-"""Entry lists are read in blocks of it, so the last list is followed by at least one of padding."""
+LARGEST_BLOCK = 1024
+"""Entry lists are read in blocks of at most so many entries, see `entries_per_block`."""
 ENTRY_ROUNDING = 4096
 """All lists together are padded to a multiple of it: similar layers share compiled programs."""
 BYTES_AT_ONCE = 2**24
@@ -38,6 +39,15 @@ class ActiveEntries:
     filter: np.ndarray
     first: np.ndarray
     count: np.ndarray
+
+
+def entries_per_block(entries: int, images: int) -> int:
+    """How many entries of each image's list are read at a time: half a mean list, a power of two.
+
+    Short blocks cost the time to start an operation, long ones read behind the ends of lists.
+    """
+    mean = max(entries / max(images, 1), 1)
+    return int(np.clip(2 ** round(math.log2(mean / 2)), 32, LARGEST_BLOCK))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,7 +88,8 @@ class BinaryActivations:
             count += np.bincount(place // (width * grid), minlength=len(self))
             position.append((place // width % grid).astype(dtype))
             filter_.append((place % width * 8 + bit).astype(dtype))
-        padding = np.zeros(ENTRY_BLOCK + -(count.sum() + ENTRY_BLOCK) % ENTRY_ROUNDING, dtype)
+        needed = LARGEST_BLOCK  # a block may begin with the last entry
+        padding = np.zeros(needed + -(count.sum() + needed) % ENTRY_ROUNDING, dtype)
         return ActiveEntries(
             np.concatenate([*position, padding]),
             np.concatenate([*filter_, padding]),

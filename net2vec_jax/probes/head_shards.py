@@ -31,17 +31,19 @@ from net2vec_jax.probes.segmentation_model import ProbeData
 
 HEADS_AT_ONCE = 32
 """Heads are updated in blocks of so many; a device's heads are padded to whole blocks."""
-CHUNK_SIZES = {"cpu": 16}
-"""Pairs computed at a time: on a CPU so many that their pixels stay in a core's cache."""
-CHUNK_SIZE_ELSEWHERE = 1024
-"""On an accelerator so many that the time to start its programs does not count."""
+PIXELS_IN_CACHE = 200_000
+"""On a CPU so many pixels are computed at a time: float32, they fit in a core's second cache."""
+PAIRS_ON_ACCELERATORS = 1024
+"""Elsewhere so many pairs that the time to start the device's programs does not count."""
 
 
-def resolve_chunk_size(chunk_size: int | None) -> int:
-    """The chunk size asked for, or the backend's."""
-    if chunk_size is None:
-        return CHUNK_SIZES.get(jax.default_backend(), CHUNK_SIZE_ELSEWHERE)
-    return chunk_size
+def resolve_chunk_size(chunk_size: int | None, segmentation_size: tuple[int, int]) -> int:
+    """Pairs computed at a time: those asked for, or what suits the backend and the masks' size."""
+    if chunk_size is not None:
+        return chunk_size
+    if jax.default_backend() != "cpu":
+        return PAIRS_ON_ACCELERATORS
+    return max(1, round(PIXELS_IN_CACHE / (segmentation_size[0] * segmentation_size[1])))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 
-from net2vec_jax.activations.binary import ENTRY_BLOCK, BinaryActivations
+from net2vec_jax.activations.binary import BinaryActivations, entries_per_block
 
 Form = Literal["sparse", "dense"]
 
@@ -99,21 +99,27 @@ def _unpack(activations: DenseActivations, image: Array, filters: int) -> Float[
     return bits.reshape(*packed.shape[:2], -1)[..., :filters].astype(jnp.float32)
 
 
+def _block_size(activations: SparseActivations) -> int:
+    return entries_per_block(len(activations.position), len(activations.first))
+
+
 def _blocks(activations: SparseActivations, image: Array) -> Array:
     """How many blocks of entries the longest list among these images has."""
-    return (jnp.max(activations.count[image]) + ENTRY_BLOCK - 1) // ENTRY_BLOCK
+    size = _block_size(activations)
+    return (jnp.max(activations.count[image]) + size - 1) // size
 
 
 def _read_block(
     activations: SparseActivations, image: Array, block: Array, positions: int
 ) -> tuple[Array, Array]:
     """A block of each image's list; behind its end the position is `positions`, out of range."""
-    first = activations.first[image] + block * ENTRY_BLOCK
-    left = activations.count[image] - block * ENTRY_BLOCK
+    size = _block_size(activations)
+    first = activations.first[image] + block * size
+    left = activations.count[image] - block * size
 
     def read(entries: Array) -> Array:
-        read_one = jax.vmap(lambda one: jax.lax.dynamic_slice(entries, (one,), (ENTRY_BLOCK,)))
+        read_one = jax.vmap(lambda one: jax.lax.dynamic_slice(entries, (one,), (size,)))
         return read_one(first).astype(jnp.int32)
 
-    inside = jnp.arange(ENTRY_BLOCK)[None] < left[:, None]
+    inside = jnp.arange(size)[None] < left[:, None]
     return jnp.where(inside, read(activations.position), positions), read(activations.filter)

@@ -309,13 +309,14 @@ def _place_schedule(
     """An epoch's schedule of every device; in the order of the index, or one drawn with a key."""
     divisor = masks.segmentation_size[0] if config.legacy_single_image_scale else 1
     busiest = max(int(np.minimum(s.count, config.batch_size).sum()) for s in shards.shards)
+    chunk_size = resolve_chunk_size(config.chunk_size, masks.segmentation_size)
     schedules = [
         make_schedule(
             shard.count,
             shard.first,
             np.arange(len(shard.pairs)) if key is None else _shuffle(key, masks, shard.pairs),
             batch_size=config.batch_size,
-            chunk_size=min(resolve_chunk_size(config.chunk_size), -(-busiest // 8) * 8),
+            chunk_size=min(chunk_size, -(-busiest // 8) * 8),
             single_image_divisor=divisor,
         )
         for shard in shards.shards

@@ -82,25 +82,24 @@ def plot_scaling(pairs: Sequence[float], seconds: Sequence[float], *, label: str
 def plot_prediction(
     names: Sequence[str], predicted: Sequence[float], measured: Sequence[float]
 ) -> Figure:
-    """Predicted against measured time per pair, µs, one point per problem."""
+    """Predicted beside measured time per pair, µs, one row per problem.
+
+    Args:
+      names: of the problems, first to last.
+      predicted: µs per pair, positive.
+      measured: the same.
+    """
     predicted, measured = np.asarray(predicted, float), np.asarray(measured, float)
-    figure = Figure(figsize=(5.2, 4.2), layout="constrained")
+    figure = Figure(figsize=(6.2, 1.0 + 0.32 * len(names)), layout="constrained")
     axes = figure.add_subplot()
-    ends = np.array([0.6 * min(predicted.min(), measured.min()), 0])
-    ends[1] = 1.7 * max(predicted.max(), measured.max())
-    axes.plot(ends, ends, color="#999999", linewidth=1, label="equal", zorder=1)
-    axes.fill_between(
-        ends, ends / 1.25, ends * 1.25, color="#EEEEEE", label="within 25 %", zorder=0
-    )
-    axes.scatter(predicted, measured, color=OURS, zorder=2)
-    for name, x, y in zip(names, predicted, measured, strict=True):
-        axes.annotate(name, (x, y), (6, -8), textcoords="offset points", fontsize=8)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlim(*ends)
-    axes.set_ylim(*ends)
-    axes.set_xlabel("predicted, µs per pair")
-    axes.set_ylabel("measured, µs per pair")
+    place = np.arange(len(names))
+    axes.hlines(place, predicted, measured, color="#999999", linewidth=1, zorder=1)
+    axes.scatter(predicted, place, facecolor="white", edgecolor=THEIRS, label="predicted", zorder=2)
+    axes.scatter(measured, place, color=OURS, s=22, label="measured", zorder=3)
+    axes.set_yticks(place, names)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.1 * max(predicted.max(), measured.max()))
+    axes.set_xlabel("µs per (concept, image) pair")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="upper left")
+    figure.legend(loc="outside upper right", ncols=2, frameon=False)
     return figure

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from net2vec_jax.activations import binary
 from net2vec_jax.activations.binary import (
-    ENTRY_BLOCK,
     ENTRY_ROUNDING,
+    LARGEST_BLOCK,
     BinaryActivations,
     collect_binary_activations,
+    entries_per_block,
 )
 from net2vec_jax.errors import Net2VecError
 
@@ -41,7 +42,7 @@ def assert_entries_are_the_active_ones(bits: np.ndarray) -> None:
     """In the order of images, positions and filters, with padding behind the last."""
     entries = pack_activations(bits).active_entries
     image, position, filter_ = np.nonzero(bits.reshape(len(bits), -1, bits.shape[-1]))
-    assert len(entries.position) == len(entries.filter) >= len(image) + ENTRY_BLOCK
+    assert len(entries.position) == len(entries.filter) >= len(image) + LARGEST_BLOCK
     assert len(entries.position) % ENTRY_ROUNDING == 0
     np.testing.assert_array_equal(entries.position[: len(image)], position)
     np.testing.assert_array_equal(entries.filter[: len(image)], filter_)
@@ -102,3 +103,11 @@ def test_nothing_active_is_a_valid_state() -> None:
     assert entries.count.tolist() == [0, 0, 0]
     assert entries.position.shape == (ENTRY_ROUNDING,)
     assert not nothing.unpack().any()
+
+
+@pytest.mark.parametrize(
+    ("entries", "images", "block"),
+    [(0, 0, 32), (10, 5, 32), (110_000, 1000, 64), (216_000, 1000, 128), (10**9, 10, 1024)],
+)
+def test_blocks_follow_the_mean_length_of_the_lists(entries, images, block) -> None:
+    assert entries_per_block(entries, images) == block

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 
-import numpy as np
 import pytest
 
 from experiments import cost_model
@@ -29,13 +28,13 @@ def test_work_of_a_pair_is_counted() -> None:
     assert work == {
         "pair": 1,
         "entries": 600,
-        "grid": 13 * 113 * (2 * 13 + near),
+        "rows": 13 * 113 * (2 * 13 + near),
         "pixels": 113 * 113,
     }
 
 
 def test_costs_are_recovered() -> None:
-    costs = {"pair": 1e-6, "entries": 3e-9, "grid": 2e-11, "pixels": 5e-10}
+    costs = {"pair": 1e-6, "entries": 3e-9, "rows": 2e-11, "pixels": 5e-10}
     problems = [
         (CONV5, 200),
         (CONV5, 900),
@@ -46,7 +45,7 @@ def test_costs_are_recovered() -> None:
     found = fit_costs(work, [predict(each, costs) for each in work])
     for part in PARTS:
         assert found[part] == pytest.approx(costs[part], rel=1e-6)
-    with pytest.raises(Net2VecError, match="4 problems are needed, not 3"):
+    with pytest.raises(Net2VecError, match="4 problems are needed at least, not 3"):
         fit_costs(work[:3], [1.0, 2.0, 3.0])
 
 
@@ -61,19 +60,19 @@ def test_an_accelerator_is_bound_by_its_memory() -> None:
 
 
 def test_the_script_predicts_and_measures(tmp_path, monkeypatch) -> None:
-    seconds = iter(np.linspace(8e-6, 20e-6, 10))
+    costs = {"pair": 1e-6, "entries": 3e-9, "rows": 2e-11, "pixels": 5e-10}
 
     def measure(size: ProblemSize, _: CostFlags) -> tuple[dict[str, float], float]:
-        return count_work(size, 40_000 * size.density), next(seconds)
+        work = count_work(size, size.density * size.grid[0] * size.grid[1] * size.filters)
+        return work, predict(work, costs)
 
     monkeypatch.setattr(cost_model, "measure", measure)
     cost_model.main(CostFlags(tmp_path / "out"))
     written = json.loads((tmp_path / "out" / "cost_model.json").read_text())
-    assert len(written["problems"]) == 10
+    assert sum(not row["fitted"] for row in written["problems"]) >= 5
     for row in written["problems"]:
         assert sum(row["shares"].values()) == pytest.approx(100)
-        if row["fitted"]:
-            assert row["predicted"] == pytest.approx(row["measured"])
+        assert row["predicted"] == pytest.approx(row["measured"], rel=1e-4)
     assert (tmp_path / "out" / "cost_model.png").stat().st_size > 5000
 
 
