@@ -8,7 +8,6 @@ others wait.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from net2vec_jax.checksum import Checksum
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.errors import FULL_DISK, Net2VecError
 from net2vec_jax.locks import only_one_process
 
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ ATTEMPTS = 5
 BACKOFF_SECONDS = 0.5
 """The pause before the second attempt; doubled before each further one."""
 CHUNK_BYTES = 1 << 17
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
-"""What the system says when there is no space left."""
 
 
 class _DroppedError(Exception):

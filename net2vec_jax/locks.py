@@ -16,8 +16,9 @@ LOCK = ".lock"
 def only_one_process(path: Path, doing: str) -> Iterator[None]:
     """Hold the lock of what shall be at `path`; wait while another process does.
 
-    The lock is a file `<name>.lock` beside it, which stays, empty; its folder must exist. The
-    system releases the lock of a process that dies.
+    The lock is a file `<name>.lock` beside it, whose folder must exist. The system releases the
+    lock of a process that dies. The file is removed once `path` is there; whoever gets the lock
+    must look for `path` first, since then two may hold it.
 
     Args:
       path: what is made.
@@ -25,7 +26,8 @@ def only_one_process(path: Path, doing: str) -> Iterator[None]:
     """
     import filelock
 
-    lock = filelock.FileLock(path.with_name(path.name + LOCK))
+    file = path.with_name(path.name + LOCK)
+    lock = filelock.FileLock(file)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
@@ -34,4 +36,7 @@ def only_one_process(path: Path, doing: str) -> Iterator[None]:
     try:
         yield
     finally:
+        if path.exists():
+            with contextlib.suppress(OSError):  # Windows keeps a file that is open elsewhere
+                file.unlink()
         lock.release()

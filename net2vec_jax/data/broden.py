@@ -16,7 +16,7 @@ import numpy as np
 from net2vec_jax.data.broden_tables import BrodenRow, check_categories, read_catalog, read_index
 from net2vec_jax.data.dataset import VAL, ImageLabels
 from net2vec_jax.data.image_files import check_regular_file, read_image, read_label_plane
-from net2vec_jax.errors import Net2VecError, unknown_name_error
+from net2vec_jax.errors import Net2VecError, join_messages, unknown_name_error
 
 
 class BrodenDataset:
@@ -30,15 +30,24 @@ class BrodenDataset:
       image_size: (H, W) of the images.
     """
 
-    def __init__(self, directory: str | Path, *, categories: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        categories: Sequence[str] | None = None,
+        allow_missing: bool = False,
+    ) -> None:
         """Read the tables of `directory`.
 
         Args:
           directory: holds index.csv, label.csv and images/.
           categories: the categories to use; all of index.csv by default.
+          allow_missing: open the directory though images or planes are missing; they are refused
+            when they are read.
 
         Raises:
-          Net2VecError: a missing file or column, a malformed row, a number that label.csv lacks,
+          Net2VecError: missing files, all of them listed; a missing column, a malformed row, a
+            number that label.csv lacks,
             images of different sizes, an unknown category, a column that category.csv does not
             list; the message names file and line.
         """
@@ -72,7 +81,7 @@ class BrodenDataset:
         self.segmentation_size = (rows_y, columns_x)
         self.image_names = tuple(row.image for row in self._rows)
         self.is_val = np.array([row.split == VAL for row in self._rows])
-        self.fingerprint = self._fingerprint(index_path, label_path)
+        self.fingerprint = self._fingerprint(index_path, label_path, allow_missing)
 
     def __len__(self) -> int:
         """The number of images N."""
@@ -144,15 +153,22 @@ class BrodenDataset:
                     if number not in known:
                         raise Net2VecError(f"{where}: label number {number} is not in label.csv")
 
-    def _fingerprint(self, index_path: Path, label_path: Path) -> str:
-        """Digest of the tables and of every file's name and size; a missing file raises."""
+    def _fingerprint(self, index_path: Path, label_path: Path, allow_missing: bool) -> str:
+        """Digest of the tables and of every file's name and size; missing files raise."""
+        missing: list[str] = []
         digest = hashlib.sha256(repr(self.categories).encode())
         for path in (index_path, label_path):
             digest.update(path.read_bytes())
         for row, name in self._files():
-            where = f"index.csv line {row.line}"
-            size = check_regular_file(self._path(name), where).st_size
+            try:
+                where = f"index.csv line {row.line}"
+                size = check_regular_file(self._path(name), where).st_size
+            except Net2VecError as error:
+                size = -1
+                missing.append(str(error))
             digest.update(f"{name}\0{size}\0".encode())
+        if missing and not allow_missing:
+            raise Net2VecError(join_messages(missing))
         return digest.hexdigest()
 
 

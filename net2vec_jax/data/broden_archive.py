@@ -26,9 +26,9 @@ from net2vec_jax.data.broden_counts import (
     count_label_pixels,
     describe_differences,
 )
-from net2vec_jax.data.zip_archive import ArchiveLimits, list_zip, unpack_zip, writing_error
+from net2vec_jax.data.zip_archive import ArchiveLimits, list_zip, unpack_zip
 from net2vec_jax.download import download_file
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.errors import Net2VecError, writing_error
 from net2vec_jax.locks import only_one_process
 
 ARCHIVE_ADDRESS = "http://netdissect.csail.mit.edu/data/broden1_{resolution}.zip"

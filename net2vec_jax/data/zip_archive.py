@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import shutil
 import stat
 import zipfile
@@ -19,8 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from net2vec_jax.download import FULL_DISK
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.errors import Net2VecError, writing_error
 
 CHUNK_BYTES = 1 << 20
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -216,16 +214,6 @@ def _writing(directory: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise writing_error(directory, error) from error
-
-
-def writing_error(path: Path, error: OSError) -> Net2VecError:
-    """What to tell of a directory that cannot be written."""
-    if error.errno in FULL_DISK:
-        return Net2VecError(
-            f"{path}: the disk is full; nothing was left there; free some space and run again"
-        )
-    reason = os.strerror(error.errno) if error.errno else str(error)
-    return Net2VecError(f"{path} cannot be written: {reason}")
 
 
 def _megabytes(count: int) -> str:
