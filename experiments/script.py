@@ -18,7 +18,7 @@ from net2vec_jax.data.broden_writer import write_broden
 from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.data.scenes import SCENE_CONCEPTS, draw_scenes
 from net2vec_jax.devices import is_first_host, wait_for_hosts
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.errors import FULL_DISK, Net2VecError
 
 Config = TypeVar("Config")
 
@@ -26,7 +26,8 @@ Config = TypeVar("Config")
 def run_script(main: Callable[[Config], None], config_type: type[Config], description: str) -> None:
     """Parse the command line into `config_type` and run `main`.
 
-    The exit status is 0 only when everything was written, and 2 with one message on bad input.
+    The exit status is 0 only when everything was written, and 2 with one message on bad input or
+    when the disk is full.
     """
     config = tyro.cli(config_type, description=description)
     try:
@@ -34,6 +35,15 @@ def run_script(main: Callable[[Config], None], config_type: type[Config], descri
         main(config)
     except Net2VecError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        print(
+            "error: the disk is full; finished results are intact; free some space and run the "
+            "same command again, which goes on from them",
+            file=sys.stderr,
+        )
         sys.exit(2)
 
 

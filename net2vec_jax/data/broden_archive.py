@@ -102,7 +102,11 @@ def prepare_broden(
             try:
                 below = find_root(list_zip(archive, limits=limits), archive)
                 unpack_zip(archive, partial, below=below, limits=limits, progress=progress)
-                checks = _count(partial, resolution, expected, progress)
+                try:
+                    checks = _count(partial, resolution, expected, progress)
+                except Net2VecError as error:
+                    inside = str(error).replace(f"{partial}{os.sep}", "")
+                    raise Net2VecError(f"{archive} is damaged or incomplete: {inside}") from error
                 _refuse_differences(Path(archive), checks, accept_differences)
                 with open(archive, "rb") as file:
                     sha256 = hashlib.file_digest(file, "sha256").hexdigest()

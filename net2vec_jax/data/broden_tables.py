@@ -20,6 +20,8 @@ SIZE_COLUMNS = ("ih", "iw", "sh", "sw")
 INDEX_COLUMNS = ("image", "split", *SIZE_COLUMNS)
 LARGEST_NUMBER = 2**16 - 1
 """A plane stores R + 256·G."""
+LONGEST_NAME = 1024
+"""Characters of a path; systems end at 1024 to 4096 bytes."""
 LABEL_COLUMNS = ("number", "name", "category")
 LARGEST_SIDE = 2**14
 """Pixels: what is larger is no image for a network, and would need gigabytes per mask."""
@@ -70,7 +72,7 @@ def _read_table(path: Path, required: Sequence[str]) -> tuple[list[str], list[tu
 def _whole_number(text: str, where: str) -> int:
     # int() alone would accept "1_000", " 7" and other scripts' digits.
     if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise Net2VecError(f"{where}: {text!r} is not a whole number")
+        raise Net2VecError(f"{where}: {text!r:.60} is not a whole number")
     return int(text)
 
 
@@ -121,8 +123,8 @@ def check_inside(name: str, where: str) -> None:
     """
     path = PurePosixPath(name)
     outside = path.is_absolute() or ".." in path.parts or name[1:2] == ":"  # a Windows drive
-    if not name or outside or "\\" in name or "\0" in name:
-        raise Net2VecError(f"{where}: {name!r} is not a path below images/")
+    if not 0 < len(name) <= LONGEST_NAME or outside or "\\" in name or "\0" in name:
+        raise Net2VecError(f"{where}: {name!r:.200} is not a path below images/")
 
 
 def read_catalog(path: Path, categories: Sequence[str]) -> ConceptCatalog:

@@ -164,8 +164,11 @@ def _checked_files(
             f"{path} would unpack to {_megabytes(total)}, more than the limit of "
             f"{_megabytes(limits.total_bytes)}; it is not unpacked"
         )
-    # Members that share their bytes make a small archive large.
-    if sum(info.compress_size for info in files) > size or total > limits.ratio * size:
+    if sum(info.compress_size for info in files) > size:
+        raise Net2VecError(
+            f"{path}: its members share their bytes, as those of a zip bomb do; it is not unpacked"
+        )
+    if total > limits.ratio * size:
         raise Net2VecError(
             f"{path} is a zip bomb: its {size} bytes would unpack to {total}; it is not unpacked"
         )
