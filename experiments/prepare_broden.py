@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.script import run_script
-from net2vec_jax.data.broden_archive import prepare_broden
+from net2vec_jax.data.broden_archive import CountsDifferError, prepare_broden
 from net2vec_jax.data.broden_counts import BRODEN, CountCheck, ExpectedCounts
 
 
@@ -57,15 +57,19 @@ def tabulate_checks(checks: Sequence[CountCheck]) -> Table:
 
 def main(flags: PrepareFlags, expected: ExpectedCounts = BRODEN) -> None:
     """Prepare, show the counts, and say how to use it."""
-    prepared = prepare_broden(
-        flags.data_dir,
-        flags.resolution,
-        archive=flags.archive,
-        expected=expected,
-        accept_differences=flags.accept_differences,
-        progress=True,
-    )
     console = Console()
+    try:
+        prepared = prepare_broden(
+            flags.data_dir,
+            flags.resolution,
+            archive=flags.archive,
+            expected=expected,
+            accept_differences=flags.accept_differences,
+            progress=True,
+        )
+    except CountsDifferError as error:
+        console.print(tabulate_checks(error.checks))
+        raise
     console.print(tabulate_checks(prepared.checks))
     if prepared.archive_sha256 is not None:
         console.print(

@@ -37,6 +37,18 @@ RECORD_FILE = "prepared.json"
 PARTIAL = ".partial"
 
 
+class CountsDifferError(Net2VecError):
+    """A directory counts otherwise than what was published.
+
+    Attributes:
+      checks: all that was counted.
+    """
+
+    def __init__(self, message: str, checks: Sequence[CountCheck]) -> None:
+        super().__init__(message)
+        self.checks = tuple(checks)
+
+
 @dataclasses.dataclass(frozen=True)
 class PreparedBroden:
     """A Broden directory that is ready.
@@ -78,9 +90,10 @@ def prepare_broden(
       progress: whether bars are shown.
 
     Raises:
-      Net2VecError: the archive cannot be had or is not what it should be, the disk is full, a table
-        or label plane is damaged, or a count differs; the message names all that differ. A
-        directory that is there already stays as it is, and no other appears.
+      CountsDifferError: a count differs; the message names all that do.
+      Net2VecError: the archive cannot be had or is not what it should be, the disk is full, or a
+        table or label plane is damaged. A directory that is there already stays as it is, and no
+        other appears.
     """
     check_resolution(resolution)
     directory = Path(data_directory) / f"broden1_{resolution}"
@@ -162,9 +175,10 @@ def _count(
 def _refuse_differences(path: Path, checks: Sequence[CountCheck], accept: bool) -> None:
     differences = describe_differences(checks)
     if differences and not accept:
-        raise Net2VecError(
+        raise CountsDifferError(
             f"{path} is not the published Broden, or is incomplete: {differences}. Download it "
-            "again, or take it as it is with --accept-differences"
+            "again, or take it as it is with --accept-differences",
+            checks,
         )
 
 

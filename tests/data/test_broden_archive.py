@@ -104,7 +104,8 @@ def test_script_refuses_an_archive_that_counts_otherwise(
     with pytest.raises(SystemExit) as stopped:
         run_script(script.main, script.PrepareFlags, "")
     assert stopped.value.code == 2
-    shown = capsys.readouterr().err
+    table, shown = capsys.readouterr()
+    assert "pixels of brown-c" in table and "differs" in table
     assert "images: 63305 expected, 8 found" in shown
     assert "labels: 1197 expected, 9 found" in shown
     assert "pixels of brown-c: 185306464 expected, 0 found" in shown
