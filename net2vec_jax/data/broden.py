@@ -47,9 +47,8 @@ class BrodenDataset:
 
         Raises:
           Net2VecError: missing files, all of them listed; a missing column, a malformed row, a
-            number that label.csv lacks,
-            images of different sizes, an unknown category, a column that category.csv does not
-            list; the message names file and line.
+            number that label.csv lacks, images of different sizes, an unknown category, a column
+            that category.csv does not list; the message names file and line.
         """
         self.directory = Path(directory)
         self.name = self.directory.resolve().name
