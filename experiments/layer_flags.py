@@ -54,6 +54,8 @@ class LayerFlags:
       bootstrap_samples: of the intervals of val scores.
       images_per_batch: images per forward pass.
       activations: folder of the stored activations; by default inside the run directory.
+      skip_bad_images: go on without the images that cannot be read, and list them in run.json; by
+        default the run stops and lists them. Decodes every image once more.
     """
 
     dataset: str
@@ -73,6 +75,7 @@ class LayerFlags:
     bootstrap_samples: int = 1000
     images_per_batch: Annotated[int, tyro.conf.arg(name="images-per-batch")] = 32
     activations: Path | None = None
+    skip_bad_images: Annotated[bool, tyro.conf.arg(name="skip-bad-images")] = False
 
     def check(self) -> None:
         """Refuse flags that do not go together.
@@ -100,6 +103,7 @@ class LayerFlags:
             "--preprocessing": self.preprocessing is not None,
             "--dtype": self.dtype != "float32",
             "--activations": self.activations is not None,
+            "--skip-bad-images": self.skip_bad_images,
         }
         for flag, is_given in idle.items():
             if is_given:

@@ -14,7 +14,7 @@ from experiments.layer_activations import collect_layers, collect_missing_layers
 from experiments.layer_flags import LayerFlags
 from experiments.network_choice import open_network
 from experiments.run_directory import RUN_FILE, SCENES_FOLDER, RunDirectory
-from experiments.script import open_dataset
+from experiments.script import open_dataset, screen_dataset
 from net2vec_jax.activations.arrays import ExternalActivations
 from net2vec_jax.activations.store import ActivationStore
 from net2vec_jax.data.concepts import ConceptCatalog
@@ -68,10 +68,19 @@ class LayerRun(Generic[AnyFlags]):
             "dataset_name": dataset.name,
             **self.resolved(),
         }
-        # Where things lie and how fast they are computed does not change the results.
-        for name in ("out", "activations", "activation_array", "images_per_batch"):
+        # Where things lie and how fast they are computed does not change the results; which images
+        # are left out shows in the dataset's fingerprint.
+        for name in (
+            "out",
+            "activations",
+            "activation_array",
+            "images_per_batch",
+            "skip_bad_images",
+        ):
             del identity[name]
         self.run = RunDirectory(flags.out, identity)
+        if getattr(dataset, "left_out", None):
+            self.run.record("skipped_images", dataset.left_out)
 
     def resolved(self) -> dict[str, Any]:
         """Flags that a preset stands for, as they hold."""
@@ -183,7 +192,10 @@ def finish_layers(kind: type[AnyRun], flags: LayerFlags) -> Sequence[AnyRun]:
       Net2VecError: flags or data are wrong.
     """
     flags.check()
-    dataset = open_dataset(flags.dataset, scenes_directory=flags.out / SCENES_FOLDER)
+    skip = flags.skip_bad_images
+    scenes = flags.out / SCENES_FOLDER
+    opened = open_dataset(flags.dataset, scenes_directory=scenes, allow_missing=skip)
+    dataset = screen_dataset(opened, skip_bad_images=skip)
     if flags.activation_array is not None:
         array = ExternalActivations(flags.activation_array, channels_first=flags.channels_first)
         runs = [kind(flags, dataset, array)]

@@ -25,6 +25,7 @@ import numpy as np
 import net2vec_jax
 from net2vec_jax.devices import is_first_host, wait_for_hosts
 from net2vec_jax.errors import Net2VecError
+from net2vec_jax.locks import LOCK
 
 RUN_FILE = "run.json"
 PARTIAL = ".partial"
@@ -44,7 +45,8 @@ class RunDirectory:
         """Open `path` for the run that `identity` describes; create it if need be.
 
         Args:
-          path: a new or empty directory, or one that the same run began.
+          path: a new or empty directory, or one that the same run began; its dataset may have
+            changed as long as no stage was finished.
           identity: everything that the results depend on, as JSON values.
 
         Raises:
@@ -61,7 +63,7 @@ class RunDirectory:
                 foreign = [
                     path.name
                     for path in self.path.iterdir()
-                    if path.name != SCENES_FOLDER and not path.name.endswith(PARTIAL)
+                    if path.name != SCENES_FOLDER and not path.name.endswith((PARTIAL, LOCK))
                 ]
                 if foreign:
                     raise Net2VecError(
@@ -71,7 +73,12 @@ class RunDirectory:
                 self._record = {"identity": identity, "timings": {}, "skipped": {}}
             else:
                 self._record = json.loads(run_file.read_text(encoding="utf-8"))
-                _check_identity(self.path, self._record.get("identity", {}), identity)
+                before = dict(self._record.get("identity", {}))
+                if not self._record.get("timings"):
+                    # Bad images stop a run in its first stage; the mended dataset is another.
+                    before["dataset"] = identity.get("dataset")
+                _check_identity(self.path, before, identity)
+                self._record["identity"] = identity
             wait_for_hosts("run directory")  # all have looked before the first one writes
             self._record["versions"] = _versions()
             self._save()
@@ -103,6 +110,11 @@ class RunDirectory:
         own = time.perf_counter() - start - (self._accounted - accounted)
         self._accounted += own
         self._record["timings"][name] = round(own, 3)
+        self._save()
+
+    def record(self, name: str, content: Any) -> None:
+        """Note something of the run in run.json, as JSON values."""
+        self._record[name] = content
         self._save()
 
     def record_skipped(self, reasons: Mapping[str, str]) -> None:

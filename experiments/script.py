@@ -13,11 +13,13 @@ import tyro
 from tqdm import tqdm
 
 from experiments.measurement import count_cores
+from net2vec_jax.data.bad_images import ListsBadImages, leave_out_bad_images
 from net2vec_jax.data.broden import BrodenDataset
 from net2vec_jax.data.broden_writer import write_broden
+from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.data.scenes import SCENE_CONCEPTS, draw_scenes
 from net2vec_jax.devices import is_first_host, wait_for_hosts
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.errors import FULL_DISK, Net2VecError
 
 Config = TypeVar("Config")
 
@@ -25,7 +27,8 @@ Config = TypeVar("Config")
 def run_script(main: Callable[[Config], None], config_type: type[Config], description: str) -> None:
     """Parse the command line into `config_type` and run `main`.
 
-    The exit status is 0 only when everything was written, and 2 with one message on bad input.
+    The exit status is 0 only when everything was written, and 2 with one message on bad input or
+    when the disk is full.
     """
     config = tyro.cli(config_type, description=description)
     try:
@@ -33,6 +36,15 @@ def run_script(main: Callable[[Config], None], config_type: type[Config], descri
         main(config)
     except Net2VecError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        print(
+            "error: the disk is full; finished results are intact; free some space and run the "
+            "same command again, which goes on from them",
+            file=sys.stderr,
+        )
         sys.exit(2)
 
 
@@ -64,12 +76,15 @@ def use_all_devices() -> None:
         raise Net2VecError(f"the hosts did not come together: {error}") from error
 
 
-def open_dataset(name: str, *, scenes_directory: Path) -> BrodenDataset:
+def open_dataset(
+    name: str, *, scenes_directory: Path, allow_missing: bool = False
+) -> BrodenDataset:
     """Open a Broden directory, or the built-in `scenes`, which are drawn when first asked for.
 
     Args:
       name: a Broden directory, or "scenes".
       scenes_directory: where scenes are drawn.
+      allow_missing: open it though files of images are missing, see `BrodenDataset`.
 
     Raises:
       Net2VecError: there is no such dataset, or it is not what it should be.
@@ -81,7 +96,18 @@ def open_dataset(name: str, *, scenes_directory: Path) -> BrodenDataset:
             f"there is no dataset {name!r}: give a Broden directory (index.csv, label.csv, "
             "images/) or 'scenes'"
         )
-    return BrodenDataset(name)
+    return BrodenDataset(name, allow_missing=allow_missing)
+
+
+def screen_dataset(dataset: ConceptDataset, *, skip_bad_images: bool) -> ConceptDataset:
+    """The dataset as probes read it: without bad images, or such that a bad one lists them all.
+
+    Raises:
+      Net2VecError: no image can be read.
+    """
+    if skip_bad_images:
+        return leave_out_bad_images(dataset, progress=is_first_host())
+    return ListsBadImages(dataset, advice="mend or replace them, or pass --skip-bad-images")
 
 
 def open_scenes(directory: Path, *, images: int = 800) -> BrodenDataset:
@@ -97,7 +123,11 @@ def open_scenes(directory: Path, *, images: int = 800) -> BrodenDataset:
     if is_first_host() and not directory.exists():
         drawn = tqdm(draw_scenes(images), "scenes", images, unit="image", leave=False, delay=1)
         names = {number: concept for number, (concept, _) in SCENE_CONCEPTS.items()}
-        write_broden(directory, drawn, names)
+        try:
+            write_broden(directory, drawn, names)
+        except Net2VecError:
+            if not directory.exists():  # otherwise another process drew them while this one waited
+                raise
     wait_for_hosts("scenes")
     dataset = BrodenDataset(directory)
     if len(dataset) != images:

@@ -23,7 +23,7 @@ from experiments.layer_flags import Preprocessing, PresetName
 from experiments.layer_run import LayerRun
 from experiments.network_choice import open_network
 from experiments.run_directory import PARTIAL, SCENES_FOLDER
-from experiments.script import open_dataset
+from experiments.script import open_dataset, screen_dataset
 from experiments.segmentation_flags import SegmentationFlags
 from experiments.segmentation_run import SegmentationRun
 from net2vec_jax.data.dataset import ConceptDataset
@@ -56,6 +56,8 @@ class StudyFlags:
       seed: of initial weights, order, drawn images and bootstrap.
       bootstrap_samples: of the intervals.
       images_per_batch: images per forward pass.
+      skip_bad_images: go on without the images that cannot be read; by default the study stops and
+        lists them.
     """
 
     dataset: str
@@ -74,6 +76,7 @@ class StudyFlags:
     seed: int = 0
     bootstrap_samples: int = 1000
     images_per_batch: int = 32
+    skip_bad_images: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -163,7 +166,10 @@ def run_study(flags: StudyFlags) -> list[LayerResults]:
     """
     chosen = parse_layers(flags.layers)
     weights = _parse_weights(flags.weights, chosen)
-    dataset = open_dataset(flags.dataset, scenes_directory=flags.out / SCENES_FOLDER)
+    skip = flags.skip_bad_images
+    scenes = flags.out / SCENES_FOLDER
+    opened = open_dataset(flags.dataset, scenes_directory=scenes, allow_missing=skip)
+    dataset = screen_dataset(opened, skip_bad_images=skip)
     results = []
     masks = None
     for network, layers in chosen.items():
@@ -185,6 +191,7 @@ def run_study(flags: StudyFlags) -> list[LayerResults]:
                 "seed": flags.seed,
                 "bootstrap_samples": flags.bootstrap_samples,
                 "images_per_batch": flags.images_per_batch,
+                "skip_bad_images": flags.skip_bad_images,
                 "activations": folder / "activations",
             }
             segmentation = SegmentationFlags(

@@ -7,11 +7,39 @@ concept and what to do. Scripts print it and exit with status 2.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import errno
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 class Net2VecError(ValueError):
     """Bad input, or a state that the user can mend; the message says what and how."""
+
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says when there is no space left."""
+MOST_LISTED = 100
+"""Messages that one error lists."""
+
+
+def join_messages(messages: Sequence[str]) -> str:
+    """Several messages as one: a single one as it is, more of them line by line."""
+    if len(messages) == 1:
+        return messages[0]
+    more = len(messages) - MOST_LISTED
+    lines = [f"{len(messages)} errors:", *messages[:MOST_LISTED]]
+    return "\n  ".join([*lines, f"and {more} more"] if more > 0 else lines)
+
+
+def writing_error(path: Path, error: OSError) -> Net2VecError:
+    """Error for a directory that could not be written, and that was removed again."""
+    if error.errno in FULL_DISK:
+        return Net2VecError(
+            f"{path}: the disk is full; nothing was left there; free some space and run again"
+        )
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return Net2VecError(f"{path} cannot be written: {reason}")
 
 
 def unknown_name_error(kind: str, name: str, known: Iterable[str]) -> Net2VecError:

@@ -19,7 +19,8 @@ from PIL import Image
 from net2vec_jax.data.broden_tables import LARGEST_NUMBER, check_inside
 from net2vec_jax.data.concepts import CATEGORIES
 from net2vec_jax.data.dataset import LabelledImage
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.errors import Net2VecError, writing_error
+from net2vec_jax.locks import only_one_process
 
 JPEG_QUALITY = 95
 
@@ -37,14 +38,32 @@ def write_broden(
       names: number → name of every concept that occurs.
 
     Raises:
-      Net2VecError: the directory has contents, a number has no name, a name repeats or leads out
-        of the directory, planes differ in size, or nothing was given.
+      Net2VecError: the directory has contents or cannot be written, the disk is full, a number has
+        no name, a name repeats or leads out of the directory, planes differ in size, or nothing was
+        given. Nothing is left behind.
     """
     directory = Path(directory)
-    if directory.exists() and any(directory.iterdir()):
-        raise Net2VecError(f"{directory} has contents already; choose a new directory")
     partial = directory.with_name(directory.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with only_one_process(directory, "written"):
+            if directory.exists() and any(directory.iterdir()):
+                raise Net2VecError(f"{directory} has contents already; choose a new directory")
+            shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+            try:
+                _write_all(partial, examples, names)
+                if directory.exists():
+                    directory.rmdir()
+                os.replace(partial, directory)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+    except OSError as error:
+        raise writing_error(directory, error) from error
+
+
+def _write_all(partial: Path, examples: Iterable[LabelledImage], names: Mapping[int, str]) -> None:
+    """Write the images, then the tables that count them."""
     (partial / "images").mkdir(parents=True)
     images: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     coverage: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
@@ -77,9 +96,6 @@ def write_broden(
     ordered = [c for c in CATEGORIES if c in present] + sorted(present - set(CATEGORIES))
     _write_index(partial / "index.csv", rows, ordered, segmentation_size)
     _write_labels(partial, ordered, images, coverage, names)
-    if directory.exists():
-        directory.rmdir()
-    os.replace(partial, directory)
 
 
 def _write_example(

@@ -24,6 +24,8 @@ FIXED_SIZES = {1: 8, 5: 4}
 INNER_PRODUCT = ("InnerProduct", 14)
 V0_LAYER = b"\x0a"  # how a layer of the format before 2013 begins: its field 1
 LONGEST_VARINT = 10
+MOST_AXES = 32
+"""Axes of a blob in Caffe."""
 
 
 class _DamagedError(Exception):
@@ -174,8 +176,9 @@ def _read_blob(contents: mmap.mmap, field: _Field, key: str, *, is_matrix: bool)
                 "longer than 1"
             )
         shape = shape[4 - axes :]
-    if min(shape, default=1) < 0 or math.prod(shape) != len(values):
+    # The product of a long list of numbers would take for ever.
+    if len(shape) > MOST_AXES or min(shape, default=1) < 0 or math.prod(shape) != len(values):
         raise _DamagedError(
-            f"is damaged: its blob {key} has shape {shape}, but {len(values)} values"
+            f"is damaged: its blob {key:.80} has shape {shape!s:.200}, but {len(values)} values"
         )
     return values.reshape(shape)

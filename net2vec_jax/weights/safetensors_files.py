@@ -66,6 +66,18 @@ def load_safetensors_file(path: str | Path) -> dict[str, np.ndarray]:
         raise Net2VecError(f"{path}: cannot be read as a .safetensors file ({error})") from error
     if not keys:
         raise Net2VecError(f"{path}: holds no tensors")
+    try:
+        return strip_wrappers(_read_tensors(path, contents))
+    except Net2VecError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        # What the library lets pass, such as a key that occurs twice.
+        raise Net2VecError(
+            f"{path}: is damaged: its header contradicts itself ({error})"
+        ) from error
+
+
+def _read_tensors(path: Path, contents: mmap.mmap) -> dict[str, np.ndarray]:
     length = int.from_bytes(contents[:HEADER_LENGTH_BYTES], "little")
     start = HEADER_LENGTH_BYTES + length
     header = json.loads(contents[HEADER_LENGTH_BYTES:start])
@@ -79,9 +91,10 @@ def load_safetensors_file(path: str | Path) -> dict[str, np.ndarray]:
             )
         first, last = entry["data_offsets"]
         dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
-        assert last - first == math.prod(shape) * dtype.itemsize  # the library checked that
+        if last - first != math.prod(shape) * dtype.itemsize:
+            raise ValueError(f"tensor {key:.80} has {last - first} bytes")
         array = np.frombuffer(contents, dtype, math.prod(shape), start + first).reshape(shape)
         if entry["dtype"] == "BF16":
             array = array.astype(np.uint16).view(ml_dtypes.bfloat16).astype(np.float32)
         arrays[key] = array
-    return strip_wrappers(arrays)
+    return arrays

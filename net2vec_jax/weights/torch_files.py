@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import mmap
+import reprlib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -91,7 +92,7 @@ def _read_zip(file: BinaryIO, contents: mmap.mmap) -> tuple[Any, Storages, str]:
 
     order = member("byteorder") if folder + "byteorder" in spans else b"little"
     if order not in (b"little", b"big"):
-        raise RefusedError(f"its byte order is {order!r:.40}, not little or big")
+        raise RefusedError(f"its byte order is {reprlib.repr(order)}, not little or big")
     storages = {
         name.removeprefix(folder + "data/"): span
         for name, span in spans.items()
@@ -122,13 +123,14 @@ def _read_legacy(file: BinaryIO, contents: mmap.mmap) -> tuple[Any, Storages, st
     except RefusedError as error:
         raise RefusedError(f"is no PyTorch file: {error}") from error
     if magic != LEGACY_MAGIC:
-        raise RefusedError(f"is no PyTorch file: it opens with {magic!r:.60}")
+        raise RefusedError(f"is no PyTorch file: it opens with {reprlib.repr(magic)}")
     protocol, system = TensorUnpickler(file).load(), TensorUnpickler(file).load()
     match protocol, system:
         case int(version), {"little_endian": bool(little)} if version == LEGACY_PROTOCOL:
             byte_order = "<" if little else ">"
         case _:
-            raise RefusedError(f"its header is unknown: {protocol!r:.60}, {system!r:.200}")
+            shown = f"{reprlib.repr(protocol)}, {reprlib.repr(system)}"
+            raise RefusedError(f"its header is unknown: {shown}")
     unpickler = TensorUnpickler(file)
     saved = unpickler.load()
     keys = TensorUnpickler(file).load()
@@ -166,8 +168,8 @@ def _state_dict(saved: Any) -> dict[str, TensorRecord]:
     for key, value in saved.items():
         if not isinstance(key, str) or not isinstance(value, TensorRecord):
             raise RefusedError(
-                f"holds no state dict: its entry {key!r:.60} is of type {type(value).__name__}, "
-                "not a tensor"
+                f"holds no state dict: its entry {reprlib.repr(key)} is of type "
+                f"{type(value).__name__}, not a tensor"
             )
     return strip_wrappers(saved)
 

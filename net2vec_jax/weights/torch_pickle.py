@@ -11,13 +11,15 @@ import collections
 import math
 import mmap
 import pickle
+import reprlib
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import ml_dtypes
 import numpy as np
+
+from net2vec_jax.weights.pickle_weight import TooHeavyError, weigh_pickle
 
 NATIVE_ORDER = "<" if sys.byteorder == "little" else ">"
 
@@ -39,6 +41,9 @@ STORAGE_DTYPES: dict[str, np.dtype] = {
     }.items()
 }
 
+MOST_AXES = 64
+"""Axes of an array in numpy."""
+
 # Where each storage's bytes lie in the file: {key: (first byte, bytes)}.
 Storages = Mapping[str, tuple[int, int]]
 
@@ -47,8 +52,17 @@ class RefusedError(Exception):
     """Why a file is refused; the caller adds the file's name."""
 
 
-@dataclass(frozen=True, eq=False)
-class StorageRecord:
+class StorageKind(NamedTuple):
+    """What `torch.FloatStorage` and the like stand for: the type of a storage's numbers.
+
+    The type is named: numpy's own objects must not be in a pickle's reach, which can set the state
+    of whatever it holds, also of what the whole process shares. Named tuples cannot be changed.
+    """
+
+    name: str
+
+
+class StorageRecord(NamedTuple):
     """A run of numbers in the file: `elements` of them from element `first` of storage `key`."""
 
     key: str
@@ -57,8 +71,7 @@ class StorageRecord:
     first: int = 0
 
 
-@dataclass(frozen=True, eq=False)
-class TensorRecord:
+class TensorRecord(NamedTuple):
     """A tensor as the pickle describes it; offset and strides in elements; nothing checked yet."""
 
     storage: Any
@@ -67,22 +80,30 @@ class TensorRecord:
     strides: Any
 
 
-def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> TensorRecord:
-    return TensorRecord(storage, offset, shape, strides)
+class _RebuildTensor:
+    __slots__ = ()
+
+    def __call__(
+        self, storage: Any, offset: Any, shape: Any, strides: Any, *_: Any
+    ) -> TensorRecord:
+        return TensorRecord(storage, offset, shape, strides)
 
 
-def _rebuild_parameter(data: Any, *_: Any) -> Any:
-    return data
+class _RebuildParameter:
+    __slots__ = ()
+
+    def __call__(self, data: Any, *_: Any) -> Any:
+        return data
 
 
 # What a pickle may ask for. Nothing here does more than keep its arguments.
 _KNOWN_GLOBALS: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
-    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch._utils", "_rebuild_tensor"): _RebuildTensor(),
+    ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
+    ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
     ("torch", "Size"): tuple,
-    **{("torch", name): dtype for name, dtype in STORAGE_DTYPES.items()},
+    **{("torch", name): StorageKind(name) for name in STORAGE_DTYPES},
 }
 
 
@@ -92,6 +113,7 @@ class TensorUnpickler(pickle.Unpickler):
     def __init__(self, file: BinaryIO) -> None:
         # Checkpoints of Python 2 hold byte strings; latin-1 decodes any of them.
         super().__init__(file, encoding="latin1")
+        self._file = file
         self.dtypes: dict[str, np.dtype] = {}  # of each storage met, by its key
 
     def find_class(self, module: str, name: str) -> Any:
@@ -107,23 +129,27 @@ class TensorUnpickler(pickle.Unpickler):
     def persistent_load(self, identity: Any) -> StorageRecord:
         """The storage that a persistent identity describes."""
         match identity:
-            case ("storage", np.dtype() as dtype, str(key), _, int(size)):
-                record = StorageRecord(key, dtype, size)
-            case ("storage", np.dtype() as dtype, str(key), _, int(size), None):
-                record = StorageRecord(key, dtype, size)
-            case ("storage", np.dtype() as dtype, str(key), _, int(_), (_, int(first), int(size))):
-                record = StorageRecord(key, dtype, size, first)  # a view, torch < 0.4
+            case ("storage", StorageKind(name), str(key), _, int(size)):
+                record = StorageRecord(key, STORAGE_DTYPES[name], size)
+            case ("storage", StorageKind(name), str(key), _, int(size), None):
+                record = StorageRecord(key, STORAGE_DTYPES[name], size)
+            case ("storage", StorageKind(name), str(key), _, int(_), (_, int(first), int(size))):
+                record = StorageRecord(key, STORAGE_DTYPES[name], size, first)  # torch < 0.4
             case _:
-                raise RefusedError(f"its pickle names what is no storage: {identity!r:.200}")
-        self.dtypes[key] = dtype
+                shown = reprlib.repr(identity)
+                raise RefusedError(f"its pickle names what is no storage: {shown:.200}")
+        self.dtypes[key] = record.dtype
         return record
 
     def load(self) -> Any:
         """The pickled object, with records in place of tensors."""
         try:
+            weigh_pickle(self._file)
             return super().load()
         except RefusedError:
             raise
+        except TooHeavyError as error:
+            raise RefusedError(f"its pickle would take for ever to load: {error}") from error
         except Exception as error:  # a damaged pickle raises nearly any type
             raise RefusedError(
                 f"its pickle is damaged or truncated ({type(error).__name__}: {error})"
@@ -137,9 +163,11 @@ def as_array(
     storage, offset, shape, strides = tensor.storage, tensor.offset, tensor.shape, tensor.strides
     if not isinstance(storage, StorageRecord) or storage.key not in storages:
         raise RefusedError("has a storage that the file does not hold")
+    # repr() of what a pickle holds may take for ever, where lists hold each other; reprlib's not.
     numbers = [offset, *shape, *strides] if _are_tuples(shape, strides) else [None]
     if not all(type(number) is int and number >= 0 for number in numbers):
-        raise RefusedError(f"has offset {offset!r:.40}, shape {shape!r:.80}, {strides!r:.80}")
+        shown = ", ".join(map(reprlib.repr, (offset, shape, strides)))
+        raise RefusedError(f"has offset, shape and strides {shown}")
     start, size = storages[storage.key]
     first = storage.first + offset
     elements = math.prod(shape)
@@ -175,4 +203,6 @@ def as_array(
 
 
 def _are_tuples(shape: Any, strides: Any) -> bool:
-    return isinstance(shape, tuple) and isinstance(strides, tuple) and len(shape) == len(strides)
+    if not (isinstance(shape, tuple) and isinstance(strides, tuple)):
+        return False
+    return len(shape) == len(strides) <= MOST_AXES

@@ -1,11 +1,15 @@
-"""Damaged Broden directories: each is refused with a message that names the culprit."""
+"""Damaged Broden directories: each is refused with a message that names the culprit.
+
+The cases of the table in docs/data.md are in test_hostile_images.py and test_hostile_tables.py.
+"""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile import unchanged, write_earlier_results
 from PIL import Image
 
 from net2vec_jax.data.broden import BrodenDataset
@@ -13,6 +17,14 @@ from net2vec_jax.data.broden_writer import write_broden
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 from net2vec_jax.data.masks import collect_concept_masks
 from net2vec_jax.errors import Net2VecError
+
+
+@pytest.fixture(autouse=True)
+def earlier_results(tmp_path: Path) -> Iterator[None]:
+    """Results beside the dataset, which no refusal may touch."""
+    write_earlier_results(tmp_path / "earlier")
+    with unchanged(tmp_path / "earlier"):
+        yield
 
 
 @pytest.fixture
@@ -78,7 +90,6 @@ ROW = "x/1.jpg,train,12,10,6,5,x/1_object.png,7"
     [
         ("x/1.jpg,train,12,10,6,5,x/1_object.png", "line 3.*fields"),
         ("x/1.jpg,train,12,10,6,5,x/1_object.png,7,8", "line 3.*fields"),
-        ("x/1.jpg,test,12,10,6,5,x/1_object.png,7", "line 3.*'test'.*train or val"),
         ("x/1.jpg,,12,10,6,5,x/1_object.png,7", "line 3.*''.*train or val"),
         ("x/1.jpg,Train,12,10,6,5,x/1_object.png,7", "line 3.*'Train'"),
         ("x/1.jpg,train,twelve,10,6,5,x/1_object.png,7", "line 3, column ih.*'twelve'"),
@@ -86,16 +97,12 @@ ROW = "x/1.jpg,train,12,10,6,5,x/1_object.png,7"
         ("x/1.jpg,train,12,10,-6,5,x/1_object.png,7", "line 3, column sh.*'-6'"),
         ("x/1.jpg,train,12,10,6,5.0,x/1_object.png,7", r"line 3, column sw.*'5\.0'"),
         ("x/1.jpg,train,12,10,6,0,x/1_object.png,7", "line 3.*positive"),
-        ("x/1.jpg,train,14,10,6,5,x/1_object.png,7", r"line 3.*\(14, 10, 6, 5\).*line 2"),
         ("x/1.jpg,train,12,10,6,4,x/1_object.png,7", r"line 3.*\(12, 10, 6, 4\).*line 2"),
-        ("x/0.jpg,train,12,10,6,5,x/1_object.png,7", r"line 3.*x/0\.jpg.*line 2 already"),
         ("../1.jpg,train,12,10,6,5,x/1_object.png,7", r"line 3.*'\.\./1\.jpg'.*below images"),
         ("x/../../1.jpg,train,12,10,6,5,x/1_object.png,7", r"line 3.*below images"),
-        ("/etc/passwd,train,12,10,6,5,x/1_object.png,7", "line 3.*'/etc/passwd'.*below images"),
         ("x/1.jpg,train,12,10,6,5,../secret.png,7", r"line 3.*'\.\./secret\.png'.*below images"),
         ("x/1.jpg,train,12,10,6,5,/etc/passwd,7", "line 3.*'/etc/passwd'.*below images"),
         (",train,12,10,6,5,x/1_object.png,7", "line 3.*''.*below images"),
-        ("x/1.jpg,train,12,10,6,5,x/1_object.png,8", r"line 3.*number 8 is not in label\.csv"),
         ("x/1.jpg,train,12,10,6,5,x/1_object.png;9,7", r"line 3.*number 9 is not in label\.csv"),
         ("x/9.jpg,train,12,10,6,5,x/1_object.png,7", r"x/9\.jpg is missing.*line 3"),
         ("x/1.jpg,train,12,10,6,5,x/9_object.png,7", r"x/9_object\.png is missing.*line 3"),
@@ -112,8 +119,6 @@ def test_malformed_row_of_the_index(directory: Path, new_row: str, message: str)
     ("old", "new", "message"),
     [
         ("2,cat,object(3)", "two,cat,object(3)", "line 3.*'two'"),
-        ("2,cat,object(3)", "1,cat,object(3)", "line 3.*number 1 occurs twice"),
-        ("2,cat,object(3)", "70000,cat,object(3)", "line 3.*65535.*70000"),
         ("2,cat,object(3)", "2,cat,object", r"line 3.*'object'.*name\(count\)"),
         ("2,cat,object(3)", "2,cat,object(many)", r"line 3.*'object\(many\)'"),
         ("2,cat,", "2,", "line 3.*fields"),
@@ -131,19 +136,6 @@ def test_malformed_coverage(directory: Path) -> None:
     lines[2] = lines[2].rsplit(",", 1)[0] + ",much"
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(Net2VecError, match=r"c_object\.csv line 3.*much"):
-        BrodenDataset(directory)
-
-
-def test_table_that_is_not_utf8(directory: Path) -> None:
-    path = directory / "label.csv"
-    path.write_bytes(path.read_bytes().replace(b"cat", b"c\xe4t"))
-    with pytest.raises(Net2VecError, match=r"label\.csv is not a UTF-8 CSV table"):
-        BrodenDataset(directory)
-
-
-def test_unclosed_quote(directory: Path) -> None:
-    edit(directory / "label.csv", "cat", '"cat')
-    with pytest.raises(Net2VecError, match=r"label\.csv is not a UTF-8 CSV table"):
         BrodenDataset(directory)
 
 
@@ -194,20 +186,6 @@ def test_file_removed_after_opening(directory: Path) -> None:
         dataset.labels(1)
 
 
-def test_image_of_another_size_than_the_index_says(directory: Path) -> None:
-    path = directory / "images/x/1.jpg"
-    Image.new("RGB", (12, 12)).save(path)
-    with pytest.raises(Net2VecError, match=r"x/1\.jpg.*12×12.*line 3.*12×10"):
-        BrodenDataset(directory).image(1)
-
-
-def test_plane_of_another_size_than_the_index_says(directory: Path) -> None:
-    path = directory / "images/x/1_object.png"
-    Image.new("RGB", (6, 6)).save(path)
-    with pytest.raises(Net2VecError, match=r"x/1_object\.png.*6×6.*line 3.*6×5"):
-        BrodenDataset(directory).labels(1)
-
-
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "I;16"])
 def test_plane_that_is_not_rgb(directory: Path, mode: str) -> None:
     path = directory / "images/x/1_object.png"
@@ -226,25 +204,3 @@ def test_number_in_a_plane_that_the_label_table_lacks(directory: Path) -> None:
         dataset.labels(1)
     with pytest.raises(Net2VecError, match=r"x/1_object\.png: label number 260"):
         collect_concept_masks(dataset)
-
-
-def test_byte_order_mark_and_dos_line_ends_are_fine(directory: Path) -> None:
-    before = BrodenDataset(directory)
-    for table in ("index.csv", "label.csv", "c_object.csv"):
-        text = (directory / table).read_text()
-        content = b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode()
-        (directory / table).write_bytes(content)
-    after = BrodenDataset(directory)
-    assert after.catalog == before.catalog
-    assert after.image_names == before.image_names
-    np.testing.assert_array_equal(
-        after.labels(2).planes["object"], before.labels(2).planes["object"]
-    )
-
-
-def test_grey_image_is_repeated_over_the_channels(directory: Path) -> None:
-    ramp = np.tile(np.arange(10, dtype=np.uint8) * 20, (12, 1))
-    Image.fromarray(ramp).save(directory / "images/x/1.jpg", quality=100)
-    image = BrodenDataset(directory).image(1)
-    assert image.shape == (12, 10, 3)
-    assert (image == image[..., :1]).all()

@@ -1,0 +1,191 @@
+"""Images that cannot be read: all of them listed at once, or left out.
+
+N images, of which some are bad: the image or one of its labels cannot be decoded. Checking every
+file before every run would decode all of them twice, so nothing is checked as long as reading goes
+well. Only the first failure, which ends the run anyhow, starts a parallel pass over all images that
+lists the bad ones (`ListsBadImages`). Leaving bad images out changes N and so must know them
+before anything is computed; it pays that pass (`leave_out_bad_images`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from net2vec_jax.data.concepts import ConceptCatalog
+from net2vec_jax.data.dataset import ConceptDataset, ImageLabels, map_in_order
+from net2vec_jax.errors import Net2VecError, join_messages
+
+
+class BadImage(NamedTuple):
+    """An image that cannot be read: its index, its name, and why."""
+
+    index: int
+    name: str
+    message: str
+
+
+def find_bad_images(
+    dataset: ConceptDataset, *, workers: int | None = None, progress: bool = False
+) -> list[BadImage]:
+    """Decode every image and its labels, and list those that cannot be.
+
+    Args:
+      dataset: N images with their labels.
+      workers: decoding threads.
+      progress: whether a bar is shown.
+
+    Returns:
+      The bad images, in the order of the dataset; one whose image and labels are both bad has both
+      messages.
+    """
+
+    def check(index: int) -> BadImage | None:
+        messages = []
+        for read in (dataset.image, dataset.labels):
+            try:
+                read(index)
+            except Net2VecError as error:
+                messages.append(str(error))
+        if not messages:
+            return None
+        return BadImage(index, dataset.image_names[index], "; ".join(messages))
+
+    checked = map_in_order(check, range(len(dataset)), workers=workers)
+    bar = tqdm(
+        checked, "checking images", len(dataset), unit="image", disable=not progress, leave=False
+    )
+    return [bad for bad in bar if bad is not None]
+
+
+class ImageSubset:
+    """Some images of a dataset, in its order, as a `ConceptDataset`.
+
+    Attributes: those of `ConceptDataset`, and
+      left_out: name → why, of the images that are left out.
+    """
+
+    def __init__(
+        self, dataset: ConceptDataset, kept: Sequence[int], left_out: Mapping[str, str]
+    ) -> None:
+        """View the images at the indices `kept` of `dataset`."""
+        self._dataset, self._kept = dataset, tuple(kept)
+        self.left_out = dict(left_out)
+        self.name: str = dataset.name
+        self.catalog: ConceptCatalog = dataset.catalog
+        self.categories: tuple[str, ...] = dataset.categories
+        self.image_names = tuple(dataset.image_names[index] for index in self._kept)
+        self.is_val = np.asarray(dataset.is_val)[list(self._kept)]
+        self.segmentation_size: tuple[int, int] = dataset.segmentation_size
+        kept_names = "\0".join((dataset.fingerprint, *self.image_names))
+        self.fingerprint = hashlib.sha256(kept_names.encode()).hexdigest()
+
+    def __len__(self) -> int:
+        """The number of images that are left."""
+        return len(self._kept)
+
+    def image(self, index: int) -> np.ndarray:
+        """uint8 [H, W, 3], RGB, of the image at `index` of those left."""
+        return self._dataset.image(self._kept[index])
+
+    def labels(self, index: int) -> ImageLabels:
+        """The concepts marked on the image at `index` of those left."""
+        return self._dataset.labels(self._kept[index])
+
+
+def leave_out_bad_images(
+    dataset: ConceptDataset, *, workers: int | None = None, progress: bool = False
+) -> ConceptDataset:
+    """The dataset without the images that cannot be read; itself if all can be.
+
+    Args:
+      dataset: N images with their labels.
+      workers: decoding threads.
+      progress: whether a bar is shown.
+
+    Returns:
+      A dataset whose fingerprint is another if an image is left out.
+
+    Raises:
+      Net2VecError: no image can be read.
+    """
+    bad = find_bad_images(dataset, workers=workers, progress=progress)
+    if not bad:
+        return dataset
+    if len(bad) == len(dataset):
+        raise Net2VecError(f"none of {len(bad)} images can be read: {_join(bad)}")
+    left_out = {image.name: image.message for image in bad}
+    kept = [index for index in range(len(dataset)) if dataset.image_names[index] not in left_out]
+    return ImageSubset(dataset, kept, left_out)
+
+
+class ListsBadImages:
+    """A dataset whose first failure to read an image tells of all images that cannot be read.
+
+    Attributes: those of `ConceptDataset`.
+    """
+
+    def __init__(self, dataset: ConceptDataset, *, advice: str = "") -> None:
+        """View all of `dataset`.
+
+        Args:
+          dataset: N images with their labels.
+          advice: what to do about bad images, the end of the message.
+        """
+        self._dataset, self._advice = dataset, advice
+        self._lock = threading.Lock()
+        self._message: str | None = None
+        self.name: str = dataset.name
+        self.catalog: ConceptCatalog = dataset.catalog
+        self.categories: tuple[str, ...] = dataset.categories
+        self.image_names: tuple[str, ...] = dataset.image_names
+        self.is_val: np.ndarray = dataset.is_val
+        self.segmentation_size: tuple[int, int] = dataset.segmentation_size
+        self.fingerprint: str = dataset.fingerprint
+
+    def __len__(self) -> int:
+        """The number of images N."""
+        return len(self._dataset)
+
+    def image(self, index: int) -> np.ndarray:
+        """uint8 [H, W, 3], RGB, of the image at `index`.
+
+        Raises:
+          Net2VecError: it cannot be read; the message lists all that cannot.
+        """
+        try:
+            return self._dataset.image(index)
+        except Net2VecError as error:
+            raise self._all_bad(error) from error
+
+    def labels(self, index: int) -> ImageLabels:
+        """The concepts marked on the image at `index`.
+
+        Raises:
+          Net2VecError: they cannot be read; the message lists all images that cannot.
+        """
+        try:
+            return self._dataset.labels(index)
+        except Net2VecError as error:
+            raise self._all_bad(error) from error
+
+    def _all_bad(self, first: Net2VecError) -> Net2VecError:
+        with self._lock:  # several threads fail at about the same time; one of them checks
+            if self._message is None:
+                bad = find_bad_images(self._dataset)
+                if not bad:  # it was read well the second time
+                    return first
+                of_all = f"{len(bad)} of {len(self)} images cannot be read"
+                self._message = f"{of_all}: {_join(bad)}"
+                if self._advice:
+                    self._message += f"\n{self._advice}"
+            return Net2VecError(self._message)
+
+
+def _join(bad: Sequence[BadImage]) -> str:
+    return join_messages([image.message for image in bad])

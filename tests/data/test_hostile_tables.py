@@ -1,0 +1,214 @@
+"""CSV tables that are broken, hostile or written otherwise (table in docs/data.md)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hostile import refuse, rows_of, unchanged, write_earlier_results
+
+from net2vec_jax.data.broden import BrodenDataset
+from net2vec_jax.data.broden_writer import write_broden
+from net2vec_jax.data.dataset import ImageLabels, LabelledImage
+
+SIZES = "12,10,6,5"
+LINE = f"x/1.jpg,train,{SIZES},x/1_object.png,7"
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Three sound images beside earlier results; the tests damage line 3 of index.csv."""
+    rng = np.random.default_rng(0)
+    examples = []
+    for index, split in enumerate(["train", "train", "val"]):
+        planes = {"object": rng.integers(0, 4, (1, 6, 5)).astype(np.int32)}
+        image = rng.integers(0, 256, (12, 10, 3)).astype(np.uint8)
+        labels = ImageLabels(planes, {"scene": (7,)})
+        examples.append(LabelledImage(f"x/{index}.jpg", split, image, labels))
+    write_broden(tmp_path / "broden", examples, {1: "dog", 2: "cat", 3: "cow", 7: "street-s"})
+    write_earlier_results(tmp_path)
+    return tmp_path / "broden"
+
+
+def swap(table: str, old: str, new: str) -> Callable[[Path], None]:
+    """Damage by another text."""
+
+    def damage(directory: Path) -> None:
+        text = (directory / table).read_text()
+        assert old in text, "the damage must change something"
+        (directory / table).write_text(text.replace(old, new))
+
+    return damage
+
+
+def put(row: str) -> Callable[[Path], None]:
+    """Another row in the place of line 3 of index.csv."""
+    return swap("index.csv", LINE, row)
+
+
+def encode(table: str, encoding: str, old: str = "", new: str = "") -> Callable[[Path], None]:
+    """Damage by another encoding."""
+
+    def damage(directory: Path) -> None:
+        text = (directory / table).read_text().replace(old, new)
+        (directory / table).write_bytes(text.encode(encoding))
+
+    return damage
+
+
+def make_folder(directory: Path) -> None:
+    (directory / "index.csv").unlink()
+    (directory / "index.csv").mkdir()
+
+
+def blank_coverage(directory: Path) -> None:
+    lines = (directory / "c_object.csv").read_text().splitlines()
+    lines[1] = lines[1].rpartition(",")[0] + ",nan"
+    (directory / "c_object.csv").write_text("\n".join(lines) + "\n")
+
+
+REFUSED: dict[str, Callable[[Path], object]] = {
+    "index.csv missing": lambda directory: (directory / "index.csv").unlink(),
+    "folder named index.csv": make_folder,
+    "index.csv of zero bytes": lambda directory: (directory / "index.csv").write_bytes(b""),
+    "index.csv without rows": lambda directory: (directory / "index.csv").write_text(
+        "image,split,ih,iw,sh,sw,object,scene\n"
+    ),
+    "fields separated by semicolons": lambda directory: (directory / "index.csv").write_text(
+        (directory / "index.csv").read_text().replace(",", ";")
+    ),
+    "CSV in Latin-1": encode("label.csv", "latin-1", "cat,", "cät,"),
+    "CSV in UTF-16": encode("index.csv", "utf-16"),
+    "quote that is never closed": swap("label.csv", "cat,", '"cat,'),
+    "field of a megabyte": put("x" * 1_000_000 + f".jpg,train,{SIZES},x/1_object.png,7"),
+    "column missing": swap("index.csv", "split", "part"),
+    "column twice": swap("index.csv", "object,scene", "object,object"),
+    "column of the index that is no category": lambda directory: (
+        directory / "index.csv"
+    ).write_text(
+        "\n".join(
+            line + (",notes" if place == 0 else ",seen")
+            for place, line in enumerate((directory / "index.csv").read_text().splitlines())
+        )
+        + "\n"
+    ),
+    "column named like a path": swap("index.csv", "object,scene", "../../object,scene"),
+    "row with too many fields": put(LINE + ",8"),
+    "row twice": put(f"x/0.jpg,train,{SIZES},x/0_object.png,7"),
+    "split of another name": put(f"x/1.jpg,test,{SIZES},x/1_object.png,7"),
+    "negative size": put("x/1.jpg,train,12,-10,6,5,x/1_object.png,7"),
+    "size of zero": put("x/1.jpg,train,12,10,0,5,x/1_object.png,7"),
+    "huge size": put("x/1.jpg,train,12,10,900000,900000,x/1_object.png,7"),
+    "size of a hundred digits": put(f"x/1.jpg,train,{'9' * 100},10,6,5,x/1_object.png,7"),
+    "size that is no whole number": put("x/1.jpg,train,12,1e1,6,5,x/1_object.png,7"),
+    "images of different sizes": put("x/1.jpg,train,14,10,6,5,x/1_object.png,7"),
+    "image path that leads out": put(f"../../secret.jpg,train,{SIZES},x/1_object.png,7"),
+    "plane path that leads out": put(f"x/1.jpg,train,{SIZES},x/../../../secret.png,7"),
+    "absolute path": put(f"/etc/passwd,train,{SIZES},x/1_object.png,7"),
+    "path of Windows": put(f"C:/1.jpg,train,{SIZES},x/1_object.png,7"),
+    "path of ten thousand characters": put(f"{'x' * 10_000},train,{SIZES},x/1_object.png,7"),
+    "label number that label.csv lacks, in the index": put(
+        f"x/1.jpg,train,{SIZES},x/1_object.png,8"
+    ),
+    "label number twice": swap("label.csv", "\n2,cat", "\n1,cat"),
+    "label number beyond 65535": swap("label.csv", "\n2,cat", "\n70000,cat"),
+    "negative label number": swap("label.csv", "\n2,cat", "\n-2,cat"),
+    "category cell of another form": swap("label.csv", "2,cat,object(3)", "2,cat,object"),
+    "count of five thousand digits": swap(
+        "label.csv", "2,cat,object(3)", f"2,cat,object({'9' * 5000})"
+    ),
+    "category cell of a hundred thousand spaces": swap(
+        "label.csv", "2,cat,object(3)", f"2,cat,{' ' * 100_000}("
+    ),
+    "coverage that is no number": blank_coverage,
+}
+
+
+def test_every_case_is_documented() -> None:
+    assert set(rows_of(__file__, "test_tables_that_are_refused")) == set(REFUSED)
+    assert set(rows_of(__file__, "test_tables_that_are_read")) == set(READ)
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_tables_that_are_refused(directory: Path, case: str) -> None:
+    REFUSED[case](directory)
+    row = rows_of(__file__, "test_tables_that_are_refused")[case]
+    start = time.perf_counter()
+    refuse(row, directory.parent, lambda: BrodenDataset(directory))
+    # Milliseconds; the bound is for a machine that does much else. One case took minutes before.
+    assert time.perf_counter() - start < 5
+
+
+def test_tables_that_may_not_be_read(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As root, permissions are no obstacle: the refusal of the system is simulated."""
+    row = rows_of(__file__, "test_tables_that_may_not_be_read")["table without permission to read"]
+    original = Path.open
+
+    def refuse_label(path: Path, *args: object, **kwargs: object) -> object:
+        if path.name == "label.csv":
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, *args, **kwargs)
+
+    def open_dataset() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "open", refuse_label)
+            BrodenDataset(directory)
+
+    refuse(row, directory.parent, open_dataset)
+    assert len(BrodenDataset(directory)) == 3
+
+
+def add_columns(directory: Path) -> None:
+    lines = (directory / "label.csv").read_text().splitlines()
+    lines = [lines[0] + ",remark", *(line + ',"so, so"' for line in lines[1:])]
+    (directory / "label.csv").write_text("\n".join(lines) + "\n")
+
+
+def quote_all(directory: Path) -> None:
+    for table in ("index.csv", "label.csv"):
+        lines = (directory / table).read_text().splitlines()
+        quoted = ['"' + line.replace(",", '","') + '"' for line in lines]
+        (directory / table).write_text("\n".join(quoted) + "\n")
+
+
+def end_lines(ending: bytes, start: bytes = b"") -> Callable[[Path], None]:
+    def change(directory: Path) -> None:
+        for path in directory.glob("*.csv"):
+            path.write_bytes(start + path.read_bytes().replace(b"\n", ending))
+
+    return change
+
+
+def drop_optional(directory: Path) -> None:
+    for path in (directory / "category.csv", *directory.glob("c_*.csv")):
+        path.unlink()
+
+
+READ: dict[str, Callable[[Path], object]] = {
+    "CSV with byte order mark": end_lines(b"\n", b"\xef\xbb\xbf"),
+    "CSV with CRLF": end_lines(b"\r\n"),
+    "CSV with CR only": end_lines(b"\r"),
+    "CSV with empty lines": end_lines(b"\n\n"),
+    "CSV with all fields in quotes": quote_all,
+    "unknown columns in label.csv": add_columns,
+    "category.csv and c_*.csv missing": drop_optional,
+}
+
+
+@pytest.mark.parametrize("case", READ)
+def test_tables_that_are_read(directory: Path, case: str) -> None:
+    before = BrodenDataset(directory)
+    READ[case](directory)
+    with unchanged(directory.parent):
+        after = BrodenDataset(directory)
+    names = [(c.number, c.name, dict(c.categories)) for c in before.catalog]
+    assert [(c.number, c.name, dict(c.categories)) for c in after.catalog] == names
+    assert after.image_names == before.image_names
+    for index in range(3):
+        np.testing.assert_array_equal(
+            after.labels(index).planes["object"], before.labels(index).planes["object"]
+        )
+        assert after.labels(index).whole_image == before.labels(index).whole_image

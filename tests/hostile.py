@@ -1,0 +1,92 @@
+"""What the tests of hostile input share: the table in docs/data.md, and that nothing else changed.
+
+A row of the table is a case, what happens, the message (… stands for anything; — for none), and
+the test, as file::function below tests/.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from net2vec_jax.errors import Net2VecError
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "data.md"
+NO_MESSAGE = "—"
+
+
+class Row(NamedTuple):
+    """A row of the table."""
+
+    case: str
+    outcome: str
+    message: str
+    test: str
+
+
+def read_rows() -> list[Row]:
+    """All rows of the table."""
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    start = next(place for place, line in enumerate(lines) if line.startswith("| case |"))
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        assert len(cells) == 4, line
+        rows.append(Row(*cells[:2], cells[2].strip("`"), cells[3].strip("`")))
+    return rows
+
+
+def rows_of(file: str, function: str) -> dict[str, Row]:
+    """The rows that a test function of a test file backs, by case."""
+    name = f"data/{Path(file).name}::{function}"
+    return {row.case: row for row in read_rows() if row.test == name}
+
+
+def assert_documented(row: Row, error: BaseException) -> None:
+    """The whole message is what the page says."""
+    pattern = ".*".join(map(re.escape, row.message.split("…")))
+    assert re.fullmatch(pattern, str(error), re.DOTALL), f"{row.message}\n{error}"
+
+
+def snapshot(root: Path) -> dict[str, object]:
+    """All below a folder: contents of files, targets of links, kinds of the rest."""
+    found: dict[str, object] = {}
+    for path in sorted(root.rglob("*")):
+        if path.is_symlink():
+            content: object = path.readlink()
+        elif path.is_file():
+            content = path.read_bytes()
+        else:
+            content = path.lstat().st_mode
+        found[str(path.relative_to(root))] = content
+    return found
+
+
+@contextlib.contextmanager
+def unchanged(root: Path) -> Iterator[None]:
+    """Nothing below a folder may appear, change or go."""
+    before = snapshot(root)
+    yield
+    assert snapshot(root) == before
+
+
+def write_earlier_results(root: Path) -> None:
+    """What a run and a cache may have left before."""
+    for name in ("runs/earlier/segmentation.csv", "runs/earlier/run.json", "cache/weights/a.pth"):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"contents of {name}\n".encode() * 20)
+
+
+def refuse(row: Row, root: Path, call: Callable[[], object]) -> None:
+    """The call is refused with the documented message, and changes nothing below `root`."""
+    with unchanged(root), pytest.raises(Net2VecError) as refused:
+        call()
+    assert_documented(row, refused.value)
