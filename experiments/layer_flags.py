@@ -54,6 +54,8 @@ class LayerFlags:
       bootstrap_samples: of the intervals of val scores.
       images_per_batch: images per forward pass.
       activations: folder of the stored activations; by default inside the run directory.
+      cache_data: decode images and labels once and keep them beside the dataset (or in the user's
+        cache, if nothing may be written there) for all later runs.
     """
 
     dataset: str
@@ -73,6 +75,7 @@ class LayerFlags:
     bootstrap_samples: int = 1000
     images_per_batch: Annotated[int, tyro.conf.arg(name="images-per-batch")] = 32
     activations: Path | None = None
+    cache_data: bool = True
 
     def check(self) -> None:
         """Refuse flags that do not go together.

@@ -56,6 +56,8 @@ class StudyFlags:
       seed: of initial weights, order, drawn images and bootstrap.
       bootstrap_samples: of the intervals.
       images_per_batch: images per forward pass.
+      cache_data: decode images and labels once and keep them beside the dataset (or in the user's
+        cache, if nothing may be written there) for all later runs.
     """
 
     dataset: str
@@ -74,6 +76,7 @@ class StudyFlags:
     seed: int = 0
     bootstrap_samples: int = 1000
     images_per_batch: int = 32
+    cache_data: bool = True
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -185,6 +188,7 @@ def run_study(flags: StudyFlags) -> list[LayerResults]:
                 "seed": flags.seed,
                 "bootstrap_samples": flags.bootstrap_samples,
                 "images_per_batch": flags.images_per_batch,
+                "cache_data": flags.cache_data,
                 "activations": folder / "activations",
             }
             segmentation = SegmentationFlags(

@@ -111,7 +111,7 @@ def test_concept_without_train_image_is_skipped_and_recorded(finished: Segmentat
     "stage",
     [
         "collect_thresholds",
-        "collect_concept_masks",
+        "decode_masks",
         "probe_single_filters",
         "train_segmentation",
         "save_tree",
