@@ -8,14 +8,11 @@ others wait.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
 import re
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +20,7 @@ from tqdm import tqdm
 
 from net2vec_jax.checksum import Checksum
 from net2vec_jax.errors import Net2VecError
+from net2vec_jax.locks import only_one_process
 
 if TYPE_CHECKING:
     import requests
@@ -35,6 +33,8 @@ ATTEMPTS = 5
 BACKOFF_SECONDS = 0.5
 """The pause before the second attempt; doubled before each further one."""
 CHUNK_BYTES = 1 << 17
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says when there is no space left."""
 
 
 class _DroppedError(Exception):
@@ -81,7 +81,7 @@ def download_file(
             raise Net2VecError(f"{path} is a directory; a file is to be downloaded there")
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _only_one(path):
+            with only_one_process(path, "downloaded"):
                 if not path.exists():  # another process may have been faster
                     partial = _Partial(path, url, expected)
                     _receive_all(partial, progress, hint)
@@ -261,25 +261,8 @@ def _validator(response: requests.Response) -> str | None:
     return tag if tag and tag.startswith('"') else response.headers.get("Last-Modified")
 
 
-@contextlib.contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    """Hold the lock of a target; wait while another process does."""
-    import filelock
-
-    lock = filelock.FileLock(path.with_name(path.name + ".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        tqdm.write(f"{path.name} is being downloaded elsewhere; waiting for it", file=sys.stderr)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _disk_error(path: Path, error: OSError, hint: str) -> Net2VecError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL_DISK:
         return Net2VecError(
             f"{path}: the disk is full; free some space and run again, which goes on from what was "
             "received"

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from net2vec_jax.data.broden_tables import BrodenRow, read_catalog, read_index
+from net2vec_jax.data.broden_tables import BrodenRow, check_categories, read_catalog, read_index
 from net2vec_jax.data.dataset import VAL, ImageLabels
+from net2vec_jax.data.image_files import check_regular_file, read_image, read_label_plane
 from net2vec_jax.errors import Net2VecError, unknown_name_error
 
 
@@ -39,7 +39,8 @@ class BrodenDataset:
 
         Raises:
           Net2VecError: a missing file or column, a malformed row, a number that label.csv lacks,
-            images of different sizes, an unknown category; the message names file and line.
+            images of different sizes, an unknown category, a column that category.csv does not
+            list; the message names file and line.
         """
         self.directory = Path(directory)
         self.name = self.directory.resolve().name
@@ -50,6 +51,8 @@ class BrodenDataset:
                 f"{index_path} is missing: a Broden directory holds index.csv, label.csv, images/"
             )
         present, rows = read_index(index_path)
+        check_categories(self.directory / "category.csv", present)
+        everything = read_catalog(label_path, present)
         if categories is not None:
             for category in categories:
                 if category not in present:
@@ -57,6 +60,9 @@ class BrodenDataset:
             present = tuple(category for category in present if category in categories)
         self.categories = present
         self.catalog = read_catalog(label_path, present)
+        # A plane may hold a number that label.csv lists under categories that were not chosen.
+        self._known = np.zeros(2**16, bool)
+        self._known[[0, *everything.by_number]] = True
         self._rows = [row for row in rows if _has_data(row, present)]
         if not self._rows:
             raise Net2VecError(f"{index_path}: no image has data in the categories {present}")
@@ -66,8 +72,6 @@ class BrodenDataset:
         self.segmentation_size = (rows_y, columns_x)
         self.image_names = tuple(row.image for row in self._rows)
         self.is_val = np.array([row.split == VAL for row in self._rows])
-        self._known = np.zeros(2**16, bool)
-        self._known[[0, *self.catalog.by_number]] = True
         self.fingerprint = self._fingerprint(index_path, label_path)
 
     def __len__(self) -> int:
@@ -75,20 +79,15 @@ class BrodenDataset:
         return len(self._rows)
 
     def image(self, index: int) -> np.ndarray:
-        """uint8 [H, W, 3], RGB; grey images are repeated over the channels (spec 2.1).
+        """uint8 [H, W, 3], RGB, of the image at `index`; see `read_image` for other kinds.
 
         Raises:
-          Net2VecError: the file is missing, damaged, or not of the size that index.csv gives.
+          Net2VecError: the file is missing, damaged, not of the size that index.csv gives, or of a
+            kind that cannot be shown in RGB.
         """
         row = self._rows[index]
-        path = self._path(row.image)
-        image = _decode(path, convert="RGB")
-        if image.shape[:2] != self.image_size:
-            raise Net2VecError(
-                f"{path}: the image is {image.shape[0]}×{image.shape[1]} pixels, but index.csv "
-                f"line {row.line} says {row.sizes[0]}×{row.sizes[1]}"
-            )
-        return image
+        source = f"index.csv line {row.line}"
+        return read_image(self._path(row.image), self.image_size, source=source)
 
     def labels(self, index: int) -> ImageLabels:
         """The concepts marked on the image at `index`.
@@ -113,15 +112,8 @@ class BrodenDataset:
 
     def _plane(self, row: BrodenRow, name: str) -> np.ndarray:
         path = self._path(name)
-        pixels = _decode(path).astype(np.int32)
-        if pixels.ndim != 3 or pixels.shape[2] != 3:
-            raise Net2VecError(f"{path}: a label plane must be an 8-bit RGB image (R + 256·G)")
-        if pixels.shape[:2] != self.segmentation_size:
-            raise Net2VecError(
-                f"{path}: the label plane is {pixels.shape[0]}×{pixels.shape[1]} pixels, but "
-                f"index.csv line {row.line} says {row.sizes[2]}×{row.sizes[3]}"
-            )
-        plane = pixels[..., 0] + 256 * pixels[..., 1]
+        source = f"index.csv line {row.line}"
+        plane = read_label_plane(path, self.segmentation_size, source=source)
         if not self._known[plane].all():
             unknown = int(plane[~self._known[plane]][0])
             raise Net2VecError(
@@ -163,24 +155,10 @@ class BrodenDataset:
         for path in (index_path, label_path):
             digest.update(path.read_bytes())
         for row, name in self._files():
-            try:
-                size = self._path(name).stat().st_size
-            except OSError as error:
-                raise Net2VecError(
-                    f"{self._path(name)} is missing (index.csv line {row.line}): {error.strerror}"
-                ) from error
+            where = f"index.csv line {row.line}"
+            size = check_regular_file(self._path(name), where).st_size
             digest.update(f"{name}\0{size}\0".encode())
         return digest.hexdigest()
-
-
-def _decode(path: Path, *, convert: str | None = None) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert(convert) if convert else image)
-    except FileNotFoundError as error:
-        raise Net2VecError(f"{path} is missing") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise Net2VecError(f"{path} cannot be decoded as an image: {error}") from error
 
 
 def _has_data(row: BrodenRow, categories: Sequence[str]) -> bool:

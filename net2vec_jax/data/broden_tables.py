@@ -6,6 +6,7 @@ Every refusal names the file and the line.
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -20,7 +21,8 @@ INDEX_COLUMNS = ("image", "split", *SIZE_COLUMNS)
 LARGEST_NUMBER = 2**16 - 1
 """A plane stores R + 256·G."""
 LABEL_COLUMNS = ("number", "name", "category")
-_CATEGORY_COUNT = re.compile(r"^\s*(.+?)\s*\(\s*(\d+)\s*\)\s*$")
+LARGEST_SIDE = 2**14
+"""Pixels: what is larger is no image for a network, and would need gigabytes per mask."""
 
 
 class BrodenRow(NamedTuple):
@@ -44,8 +46,9 @@ def _read_table(path: Path, required: Sequence[str]) -> tuple[list[str], list[tu
             header = list(reader.fieldnames or ())
             missing = [column for column in required if column not in header]
             if missing:
+                hint = "; separate the fields by commas" if ";" in "".join(header) else ""
                 raise Net2VecError(
-                    f"{path}: column {', '.join(missing)} is missing; the header has {header}"
+                    f"{path}: column {', '.join(missing)} is missing; the header has {header}{hint}"
                 )
             if len(set(header)) != len(header):
                 raise Net2VecError(f"{path}: a column occurs twice in the header {header}")
@@ -59,6 +62,8 @@ def _read_table(path: Path, required: Sequence[str]) -> tuple[list[str], list[tu
                 rows.append((reader.line_num, row))
     except (csv.Error, UnicodeDecodeError) as error:
         raise Net2VecError(f"{path} is not a UTF-8 CSV table: {error}") from error
+    except OSError as error:
+        raise Net2VecError(f"{path} cannot be read: {error.strerror}") from error
     return header, rows
 
 
@@ -77,14 +82,20 @@ def read_index(path: Path) -> tuple[tuple[str, ...], list[BrodenRow]]:
     """
     header, table = _read_table(path, INDEX_COLUMNS)
     categories = tuple(column for column in header if column not in INDEX_COLUMNS)
+    for category in categories:
+        # It becomes part of a file name, c_<category>.csv, and of cells, name(count).
+        if not re.fullmatch(r"[^/\\\0();]+", category) or len(category.encode()) > 100:
+            raise Net2VecError(f"{path}: column {category!r:.80} cannot be the name of a category")
     rows = []
     for line, cells in table:
         where = f"{path} line {line}"
         if cells["split"] not in SPLITS:
             raise Net2VecError(f"{where}: split is {cells['split']!r}; it must be train or val")
         sizes = tuple(_whole_number(cells[c], f"{where}, column {c}") for c in SIZE_COLUMNS)
-        if min(sizes) < 1:
-            raise Net2VecError(f"{where}: sizes must be positive, not {sizes}")
+        if min(sizes) < 1 or max(sizes) > LARGEST_SIDE:
+            raise Net2VecError(
+                f"{where}: sizes must be positive and at most {LARGEST_SIDE} pixels, not {sizes}"
+            )
         planes: dict[str, tuple[str, ...]] = {}
         whole_image: dict[str, tuple[int, ...]] = {}
         for category in categories:
@@ -109,7 +120,8 @@ def check_inside(name: str, where: str) -> None:
       Net2VecError: it does; the message begins with `where`.
     """
     path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
+    outside = path.is_absolute() or ".." in path.parts or name[1:2] == ":"  # a Windows drive
+    if not name or outside or "\\" in name or "\0" in name:
         raise Net2VecError(f"{where}: {name!r} is not a path below images/")
 
 
@@ -135,17 +147,43 @@ def read_catalog(path: Path, categories: Sequence[str]) -> ConceptCatalog:
             raise Net2VecError(f"{where}: label number {number} occurs twice")
         counts: dict[str, int] = {}
         for part in filter(None, row["category"].split(";")):
-            match = _CATEGORY_COUNT.match(part)
-            if match is None:
-                raise Net2VecError(f"{where}: category {part!r} is not of the form name(count)")
-            if match[1] in categories:
-                counts[match[1]] = int(match[2])
+            category, count = _category_count(part, where)
+            if category in categories:
+                counts[category] = count
         if counts:
             # spec 1.8: largest coverage wins, ties go to the later category of index.csv.
             ordered = [category for category in categories if category in counts]
             primary = max(reversed(ordered), key=lambda c: coverage[c].get(number, 0.0))
             concepts[number] = Concept(number, row["name"], counts, primary)
     return ConceptCatalog(tuple(concepts[number] for number in sorted(concepts)))
+
+
+def _category_count(text: str, where: str) -> tuple[str, int]:
+    """Category and image count of "object(3)"."""
+    # Without regular expression: one that allows spaces takes minutes for a long row of them.
+    category, bracket, count = text.strip().rpartition("(")
+    category, digits = category.strip(), count.removesuffix(")").strip()
+    if not (bracket and category and count.endswith(")") and re.fullmatch("[0-9]{1,9}", digits)):
+        raise Net2VecError(f"{where}: category {text!r:.80} is not of the form name(count)")
+    return category, int(digits)
+
+
+def check_categories(path: Path, columns: Sequence[str]) -> None:
+    """Refuse columns of index.csv that the optional table category.csv does not list (spec 1.2).
+
+    Raises:
+      Net2VecError: there is one, or the table is malformed.
+    """
+    if not path.is_file():
+        return
+    listed = [row["name"] for _, row in _read_table(path, ("name",))[1]]
+    for column in columns:
+        if column not in listed:
+            raise Net2VecError(
+                f"{path.with_name('index.csv')}: column {column!r} is none that a Broden index has "
+                f"and no category of category.csv ({', '.join(listed)}); remove the column, or "
+                "list it there"
+            )
 
 
 def _read_coverage(path: Path) -> dict[int, float]:
@@ -155,8 +193,12 @@ def _read_coverage(path: Path) -> dict[int, float]:
     _, table = _read_table(path, ("number", "coverage"))
     coverage = {}
     for line, row in table:
+        where = f"{path} line {line}"
         try:
-            coverage[int(row["number"])] = float(row["coverage"])
+            value = float(row["coverage"])
         except ValueError as error:
-            raise Net2VecError(f"{path} line {line}: {error}") from error
+            raise Net2VecError(f"{where}: {error}") from error
+        if not math.isfinite(value):
+            raise Net2VecError(f"{where}: coverage {row['coverage']} is not finite")
+        coverage[_whole_number(row["number"], where)] = value
     return coverage
