@@ -8,7 +8,6 @@ caller goes on without.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import os
@@ -24,6 +23,7 @@ import PIL
 from tqdm import tqdm
 
 from net2vec_jax.data.dataset import ConceptDataset
+from net2vec_jax.locks import only_one_process
 from net2vec_jax.user_cache import CACHE_VARIABLE, cache_directory
 
 FORMAT = 1
@@ -72,7 +72,7 @@ def open_entry(
                 reasons.append(f"{folder} may not be written to")
                 continue
             folder.mkdir(parents=True, exist_ok=True)
-            with _lock(folder / f"{kind}.lock"):
+            with only_one_process(folder / kind, "decoded"):
                 found = _try_reading(folder / name, read)  # another process may have been faster
                 if found is not None:
                     return found
@@ -190,23 +190,6 @@ def _may_write(folder: Path) -> bool:
     while not folder.exists():
         folder = folder.parent
     return os.access(folder, os.W_OK) and bool(folder.stat().st_mode & 0o222)
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold a lock; wait while another process does."""
-    import filelock
-
-    lock = filelock.FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        tqdm.write(f"{path.stem} is being made elsewhere; waiting for it", file=sys.stderr)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _digest(*values: object) -> str:
