@@ -14,6 +14,10 @@ from tqdm import tqdm
 
 from net2vec_jax.data.broden import BrodenDataset
 from net2vec_jax.data.broden_writer import write_broden
+from net2vec_jax.data.coco import PREFIX, CocoDataset, parse_coco_name
+from net2vec_jax.data.dataset import ConceptDataset
+from net2vec_jax.data.folder import CONCEPTS_FILE, FolderDataset
+from net2vec_jax.data.resized_files import DEFAULT_RESOLUTION, split_resolution
 from net2vec_jax.data.scenes import SCENE_CONCEPTS, draw_scenes
 from net2vec_jax.devices import is_first_host, wait_for_hosts
 from net2vec_jax.errors import Net2VecError
@@ -64,11 +68,13 @@ def use_all_devices() -> None:
         raise Net2VecError(f"the hosts did not come together: {error}") from error
 
 
-def open_dataset(name: str, *, scenes_directory: Path) -> BrodenDataset:
-    """Open a Broden directory, or the built-in `scenes`, which are drawn when first asked for.
+def open_dataset(name: str, *, scenes_directory: Path) -> ConceptDataset:
+    """Open a dataset by what --dataset calls it (docs/own_images.md).
 
     Args:
-      name: a Broden directory, or "scenes".
+      name: a Broden directory; a folder with images/, masks/ and concepts.csv, or
+        coco:ANNOTATIONS.json:IMAGES, both with @RESOLUTION behind it for another than 224; or
+        "scenes", the built-in ones, which are drawn when first asked for.
       scenes_directory: where scenes are drawn.
 
     Raises:
@@ -76,10 +82,16 @@ def open_dataset(name: str, *, scenes_directory: Path) -> BrodenDataset:
     """
     if name == "scenes" and not Path(name).exists():
         return open_scenes(scenes_directory)
+    own, resolution = (name, DEFAULT_RESOLUTION) if Path(name).exists() else split_resolution(name)
+    if own.startswith(PREFIX):
+        return CocoDataset(parse_coco_name(own), resolution=resolution)
+    if (Path(own) / CONCEPTS_FILE).is_file() and not (Path(own) / "index.csv").exists():
+        return FolderDataset(own, resolution=resolution)
     if not Path(name).is_dir():
         raise Net2VecError(
             f"there is no dataset {name!r}: give a Broden directory (index.csv, label.csv, "
-            "images/) or 'scenes'"
+            "images/), a folder with images/, masks/ and concepts.csv, coco:FILE.json:IMAGES, or "
+            "'scenes'"
         )
     return BrodenDataset(name)
 

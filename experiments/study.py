@@ -38,7 +38,8 @@ class StudyFlags:
     """Flags of a study.
 
     Attributes:
-      dataset: a Broden directory, or "scenes" (built in).
+      dataset: a Broden directory, a folder of your own images and masks or
+        coco:ANNOTATIONS.json:IMAGES (docs/own_images.md), or "scenes" (built in).
       layers: what is probed, each as NETWORK/LAYER: "efficientnet_lite0/block10". A network is a
         name in the zoo, or FILE.py:FUNCTION (docs/own_models.md), which runs the code in that file.
       out: directory of the study; an unfinished one is resumed.

@@ -88,7 +88,7 @@ def read_label_plane(path: Path, size: tuple[int, int], *, source: str) -> np.nd
         8 bits.
     """
     with open_image_file(path, PLANE_FORMATS) as image:
-        if image.mode != "RGB" or _png_bit_depth(path) != 8:
+        if image.mode != "RGB" or read_png_bit_depth(path) != 8:
             raise Net2VecError(f"{path}: a label plane must be an 8-bit RGB image (R + 256·G)")
         _check_size(path, "label plane", image, size, source)
         pixels = np.asarray(image).astype(np.int32)
@@ -151,7 +151,8 @@ def _check_size(
         )
 
 
-def _png_bit_depth(path: Path) -> int:
+def read_png_bit_depth(path: Path) -> int:
+    """How many bits a sample of a PNG file has, or an index if it has a palette."""
     # Pillow reads 16 bits as the upper 8, which would be other labels, and does not say so.
     with open(path, "rb") as file:
         file.seek(_PNG_BIT_DEPTH)
