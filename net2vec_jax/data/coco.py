@@ -35,7 +35,9 @@ from net2vec_jax.data.resized_files import (
 from net2vec_jax.errors import Net2VecError
 
 PREFIX = "coco:"
-_PART = re.compile(r"(?P<annotations>.+?\.json):(?P<images>.+?)(?::(?P<panoptic>[^:]+))?")
+_PART = re.compile(
+    r"(?P<annotations>.+?\.json):(?P<images>(?:[A-Za-z]:(?=[\\/]))?[^:]+)(?::(?P<panoptic>.+))?"
+)
 _MOST_LISTED = 10
 
 

@@ -135,7 +135,10 @@ def decode_regions(image: CocoImage) -> Iterator[tuple[int, np.ndarray]]:
             raise Net2VecError(f"annotation {identity} of {image.name}: {error}") from error
         encoded.setdefault(number, []).extend(regions)
     for number in sorted(encoded):
-        yield number, coco_mask.decode(coco_mask.merge(encoded[number])).astype(bool)
+        # Not by pycocotools' decode, which numpy 2 warns of.
+        counts = _decode_counts(coco_mask.merge(encoded[number])["counts"].decode(), height * width)
+        marked = np.arange(len(counts)) % 2 == 1
+        yield number, np.repeat(marked, counts).reshape(width, height).T
 
 
 def _read_json(path: Path) -> Any:
