@@ -7,8 +7,9 @@ opening them takes no time and processes share the memory. What is read equals w
 from __future__ import annotations
 
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -30,7 +31,7 @@ _PAIR_ARRAYS = {
 class PackedImages:
     """A `ConceptDataset` whose images are decoded already; the rest is the dataset's own."""
 
-    def __init__(self, dataset: ConceptDataset, images: np.ndarray) -> None:
+    def __init__(self, dataset: Any, images: np.ndarray) -> None:
         """Take the images of `dataset` from the array `images`, uint8 [N, H, W, 3]."""
         self.name = dataset.name
         self.catalog = dataset.catalog
@@ -39,6 +40,7 @@ class PackedImages:
         self.is_val = dataset.is_val
         self.segmentation_size = dataset.segmentation_size
         self.fingerprint = dataset.fingerprint
+        self.directory: Path | None = getattr(dataset, "directory", None)
         self._dataset, self._images = dataset, images
 
     def __len__(self) -> int:
@@ -52,6 +54,10 @@ class PackedImages:
     def labels(self, index: int) -> ImageLabels:
         """The concepts marked on the image at `index`, decoded."""
         return self._dataset.labels(index)
+
+    def source_files(self) -> Iterable[Path]:
+        """The files that the dataset is read from, the decoded images aside."""
+        return self._dataset.source_files()
 
 
 def load_packed_images(

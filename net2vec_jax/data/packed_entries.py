@@ -16,7 +16,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import PIL
@@ -46,8 +46,8 @@ def open_entry(
     """Read an entry of the dataset, which is written if it is not there.
 
     Args:
-      dataset: what the entry is derived from. If it has a `directory`, entries lie there; if it has
-        `source_files()`, their sizes and times of modification are part of the fingerprint.
+      dataset: what the entry is derived from. It must have `source_files()`, whose sizes and times
+        of modification are part of the fingerprint; if it has a `directory`, entries lie there.
       kind: what the entry is, together with the dataset's name, categories and sizes; of one kind
         the newest is kept.
       read: opens a finished entry; its OSError or ValueError means that the entry is damaged, and
@@ -57,6 +57,9 @@ def open_entry(
     Returns:
       What `read` gave, or None where no folder can hold the entry; the reason is printed.
     """
+    if not hasattr(dataset, "source_files"):
+        _report(dataset, ["it does not say which files it is read from, hence not if they change"])
+        return None
     kind = f"{kind}-{_digest(dataset.name, dataset.categories, dataset.segmentation_size)[:8]}"
     fingerprint = fingerprint_source(dataset)
     name = f"{kind}-{fingerprint[:32]}"
@@ -86,25 +89,20 @@ def open_entry(
             full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
             reason = "too little space is left" if full else str(error)
             reasons.append(f"{folder}: {reason}")
-    tqdm.write(
-        f"decoded data of {dataset.name} is not kept ({'; '.join(reasons)}); "
-        f"{CACHE_VARIABLE} chooses another folder",
-        file=sys.stderr,
-    )
+    _report(dataset, [*reasons, f"{CACHE_VARIABLE} chooses another folder"])
     return None
 
 
-def fingerprint_source(dataset: ConceptDataset) -> str:
+def fingerprint_source(dataset: Any) -> str:
     """Digest of the dataset's own fingerprint, and of its files' sizes and times of modification.
 
     The version of Pillow is in it, since decoders may differ in the last bit.
     """
     directory = getattr(dataset, "directory", None)
-    source_files = getattr(dataset, "source_files", None)
     digest = hashlib.sha256(
         repr((FORMAT, PIL.__version__, dataset.fingerprint, dataset.catalog)).encode()
     )
-    for path in source_files() if source_files else ():
+    for path in dataset.source_files():
         try:
             status = os.stat(path)
             state = (status.st_size, status.st_mtime_ns)
@@ -170,6 +168,10 @@ def _try_reading(path: Path, read: Callable[[Path], Entry]) -> Entry | None:
         return read(path)
     except (OSError, ValueError):
         return None
+
+
+def _report(dataset: ConceptDataset, reasons: list[str]) -> None:
+    tqdm.write(f"decoded data of {dataset.name} is not kept: {'; '.join(reasons)}", file=sys.stderr)
 
 
 def _choose_folders(dataset: ConceptDataset) -> list[Path]:

@@ -119,6 +119,10 @@ def test_images_are_decoded_once(directory: Path, monkeypatch: pytest.MonkeyPatc
     for name in ("name", "catalog", "categories", "image_names", "segmentation_size"):
         assert getattr(again, name) == getattr(dataset, name)
     assert again.fingerprint == dataset.fingerprint
+    assert_same_masks(load_concept_masks(again), collect_concept_masks(dataset))
+    monkeypatch.setattr(BrodenDataset, "labels", forbid)
+    assert_same_masks(load_concept_masks(dataset), load_concept_masks(again))
+    monkeypatch.undo()
     for one, other in zip(
         again.labels(1).planes["object"], dataset.labels(1).planes["object"], strict=True
     ):
@@ -205,9 +209,16 @@ def test_a_damaged_entry_is_made_again(directory: Path, damage: str) -> None:
     assert path.read_bytes() == whole
 
 
+class ListWithFiles(ListDataset):
+    """A dataset that is not in a directory of its own."""
+
+    def source_files(self) -> list[Path]:
+        return [Path(__file__)]
+
+
 def test_a_dataset_without_marks_or_directory(user_cache: Path) -> None:
     labels = [ImageLabels({"object": np.zeros((1, 3, 4), np.int32)}, {})] * 2
-    dataset = ListDataset(make_catalog(2), ("object",), labels, (3, 4))
+    dataset = ListWithFiles(make_catalog(2), ("object",), labels, (3, 4))
     for _ in range(2):
         assert_same_masks(load_concept_masks(dataset), collect_concept_masks(dataset))
         assert_same_images(load_packed_images(dataset), dataset)
@@ -252,7 +263,7 @@ def test_without_any_writable_folder_nothing_is_kept(
     assert not (directory / ".net2vec_jax").exists()
     assert not user_cache.exists()
     message = capsys.readouterr().err
-    assert "small is not kept" in message
+    assert "small is not kept: " in message
     assert "may not be written to" in message
     assert "NET2VEC_JAX_CACHE" in message
 
@@ -358,9 +369,20 @@ def test_a_killed_writer_leaves_nothing_that_is_read(directory: Path, tmp_path: 
     assert entries(directory / ".net2vec_jax") == ["images"]
 
 
+def test_a_dataset_whose_changes_would_go_unnoticed_is_not_kept(
+    user_cache: Path, capsys: pytest.CaptureFixture
+) -> None:
+    labels = [ImageLabels({"object": np.ones((1, 3, 4), np.int32)}, {})] * 2
+    dataset = ListDataset(make_catalog(2), ("object",), labels, (3, 4))
+    assert load_packed_images(dataset) is dataset
+    assert_same_masks(load_concept_masks(dataset), collect_concept_masks(dataset))
+    assert not user_cache.exists()
+    assert "does not say which files it is read from" in capsys.readouterr().err
+
+
 def test_images_of_several_sizes_are_refused(user_cache: Path) -> None:
     labels = [ImageLabels({"object": np.zeros((1, 3, 4), np.int32)}, {})] * 2
-    dataset = ListDataset(make_catalog(2), ("object",), labels, (3, 4))
+    dataset = ListWithFiles(make_catalog(2), ("object",), labels, (3, 4))
     images = [np.zeros((6, 8, 3), np.uint8), np.zeros((6, 9, 3), np.uint8)]
     dataset.image = lambda index: images[index]
     with pytest.raises(Net2VecError, match=r"image 1\.jpg has shape \(6, 9, 3\)"):
