@@ -5,12 +5,15 @@ import re
 import zlib
 from pathlib import Path
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 from PIL import Image
 
 from net2vec_jax.data.concepts import CATEGORIES
 from net2vec_jax.data.folder import FolderDataset
+from net2vec_jax.data.folder_tables import read_concept_table, read_image_labels, read_splits
 from net2vec_jax.data.masks import collect_concept_masks
 from net2vec_jax.data.packed import load_concept_masks, load_packed_images
 from net2vec_jax.errors import Net2VecError
@@ -374,3 +377,38 @@ def test_bad_masks(directory: Path, damage: str, message: str) -> None:
 def test_impossible_resolutions(directory: Path, resolution: int) -> None:
     with pytest.raises(Net2VecError, match=f"2 to 4096 pixels, not {resolution}"):
         FolderDataset(directory, resolution=resolution)
+
+
+ROWS = st.lists(
+    st.lists(
+        st.sampled_from(["1", "0", "cup", "object", "#ff0000", "a/1.jpg", "train", "", "1;cup"])
+        | st.text(max_size=6),
+        min_size=1, max_size=5,
+    ).map(",".join),
+    max_size=5,
+)  # fmt: skip
+
+
+@hypothesis.given(
+    header=st.sampled_from(["number,name,category,color", "number,name,category", "image,concepts",
+                            "image,split", "", "\ufeffimage,split"]),
+    rows=ROWS,
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+)  # fmt: skip
+@hypothesis.settings(max_examples=150)
+def test_any_table_is_read_or_refused(
+    header: str, rows: list[str], end: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "table.csv"
+    path.write_bytes(end.join([header, *rows]).encode("utf-8", "surrogatepass"))
+    (tmp_path_factory.getbasetemp() / "concepts.csv").write_text(CONCEPTS)
+    catalog = read_concept_table(tmp_path_factory.getbasetemp() / "concepts.csv").catalog
+    for read in (
+        read_concept_table,
+        lambda path: read_image_labels(path, catalog, NAMES),
+        lambda path: read_splits(path, NAMES),
+    ):
+        try:
+            read(path)
+        except Net2VecError as error:
+            assert str(path) in str(error)
