@@ -27,7 +27,7 @@ from net2vec_jax.locks import only_one_process
 from net2vec_jax.user_cache import CACHE_VARIABLE, cache_directory
 
 FORMAT = 1
-"""Of the entries, part of every fingerprint."""
+"""Of the entries, part of every fingerprint; to be raised when what is decoded changes."""
 FOLDER = ".net2vec_jax"
 """Where entries lie beside the data."""
 SPARE_BYTES = 1 << 28
@@ -35,6 +35,10 @@ SPARE_BYTES = 1 << 28
 _PARTIAL = ".partial"
 
 Entry = TypeVar("Entry")
+
+
+class _ChangedError(Exception):
+    """Files of the dataset changed while they were read."""
 
 
 def open_entry(
@@ -69,6 +73,12 @@ def open_entry(
         if found is not None:
             return found
     reasons = []
+
+    def write_unchanged(partial: Path) -> None:
+        write(partial)
+        if fingerprint_source(dataset) != fingerprint:
+            raise _ChangedError
+
     for folder in folders:
         try:
             if not _may_write(folder):
@@ -79,12 +89,14 @@ def open_entry(
                 found = _try_reading(folder / name, read)  # another process may have been faster
                 if found is not None:
                     return found
-                _write_entry(folder, kind, name, write)
-                if fingerprint_source(dataset) != fingerprint:
-                    shutil.rmtree(folder / name, ignore_errors=True)
-                    reasons.append(f"files of {dataset.name} changed while they were read")
-                    break
-                return read(folder / name)
+                _write_entry(folder, kind, name, write_unchanged)
+                found = _try_reading(folder / name, read)
+                if found is not None:
+                    return found
+                reasons.append(f"{folder} does not give back what was written")
+        except _ChangedError:
+            reasons.append("files changed while they were read")
+            break
         except (OSError, NotImplementedError) as error:
             full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
             reason = "too little space is left" if full else str(error)
