@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from experiments.decoded_data import decode_images
 from experiments.layer_flags import LayerFlags
 from net2vec_jax.activations.arrays import ExternalActivations
 from net2vec_jax.activations.collect import collect_activations, store_activations
@@ -61,7 +62,7 @@ def collect_layers(runs: Sequence[LayerRun]) -> None:
     first = runs[0]
     batches = collect_activations(
         first.probed.network,
-        first.dataset,
+        decode_images(first.dataset, cache=first.flags.cache_data),
         [run.layer for run in runs],
         preprocess=first.probed.preprocessing(first.flags.resolve_preprocessing()),
         batch_size=first.flags.images_per_batch,

@@ -25,7 +25,8 @@ class LayerFlags:
     """Flags that all probes of a layer share.
 
     Attributes:
-      dataset: a Broden directory, or "scenes" (built in).
+      dataset: a Broden directory, a folder of your own images and masks or
+        coco:ANNOTATIONS.json:IMAGES (docs/own_images.md), or "scenes" (built in).
       network: name in the zoo; or FILE.py:FUNCTION or package.module:FUNCTION, a function of your
         own without arguments that returns a LoadedNetwork (docs/own_models.md). This runs the
         code in that file. Required unless --activation-array is given.
@@ -56,6 +57,8 @@ class LayerFlags:
       activations: folder of the stored activations; by default inside the run directory.
       skip_bad_images: go on without the images that cannot be read, and list them in run.json; by
         default the run stops and lists them. Decodes every image once more.
+      cache_data: decode images and labels once and keep them beside the dataset (or in the user's
+        cache, if nothing may be written there) for all later runs.
     """
 
     dataset: str
@@ -76,6 +79,7 @@ class LayerFlags:
     images_per_batch: Annotated[int, tyro.conf.arg(name="images-per-batch")] = 32
     activations: Path | None = None
     skip_bad_images: Annotated[bool, tyro.conf.arg(name="skip-bad-images")] = False
+    cache_data: bool = True
 
     def check(self) -> None:
         """Refuse flags that do not go together.

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
+from experiments.decoded_data import decode_masks
 from experiments.layer_activations import collect_layers, collect_missing_layers, describe_origin
 from experiments.layer_flags import LayerFlags
 from experiments.network_choice import open_network
@@ -19,7 +20,7 @@ from net2vec_jax.activations.arrays import ExternalActivations
 from net2vec_jax.activations.store import ActivationStore
 from net2vec_jax.data.concepts import ConceptCatalog
 from net2vec_jax.data.dataset import ConceptDataset
-from net2vec_jax.data.masks import CategoryChoice, ConceptMasks, collect_concept_masks
+from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
 from net2vec_jax.devices import is_first_host
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.networks.zoo import LoadedNetwork
@@ -76,6 +77,7 @@ class LayerRun(Generic[AnyFlags]):
             "activation_array",
             "images_per_batch",
             "skip_bad_images",
+            "cache_data",
         ):
             del identity[name]
         self.run = RunDirectory(flags.out, identity)
@@ -116,7 +118,7 @@ class LayerRun(Generic[AnyFlags]):
         """Masks of the chosen concepts."""
         with self.run.stage("labels"):
             choice = self.category_choice()
-            masks = collect_concept_masks(self.dataset, category_choice=choice, progress=True)
+            masks = decode_masks(self.dataset, choice, cache=self.flags.cache_data)
         return masks.select(self.catalog)
 
     def subset_sizes(self) -> list[int]:

@@ -16,7 +16,10 @@ from experiments.measurement import count_cores
 from net2vec_jax.data.bad_images import ListsBadImages, leave_out_bad_images
 from net2vec_jax.data.broden import BrodenDataset
 from net2vec_jax.data.broden_writer import write_broden
+from net2vec_jax.data.coco import PREFIX, CocoDataset, parse_coco_name
 from net2vec_jax.data.dataset import ConceptDataset
+from net2vec_jax.data.folder import CONCEPTS_FILE, FolderDataset
+from net2vec_jax.data.resized_files import DEFAULT_RESOLUTION, split_resolution
 from net2vec_jax.data.scenes import SCENE_CONCEPTS, draw_scenes
 from net2vec_jax.devices import is_first_host, wait_for_hosts
 from net2vec_jax.errors import FULL_DISK, Net2VecError
@@ -78,11 +81,13 @@ def use_all_devices() -> None:
 
 def open_dataset(
     name: str, *, scenes_directory: Path, allow_missing: bool = False
-) -> BrodenDataset:
-    """Open a Broden directory, or the built-in `scenes`, which are drawn when first asked for.
+) -> ConceptDataset:
+    """Open a dataset by what --dataset calls it (docs/own_images.md).
 
     Args:
-      name: a Broden directory, or "scenes".
+      name: a Broden directory; a folder with images/, masks/ and concepts.csv, or
+        coco:ANNOTATIONS.json:IMAGES, both with @RESOLUTION behind it for another than 224; or
+        "scenes", the built-in ones, which are drawn when first asked for.
       scenes_directory: where scenes are drawn.
       allow_missing: open it though files of images are missing, see `BrodenDataset`.
 
@@ -91,10 +96,16 @@ def open_dataset(
     """
     if name == "scenes" and not Path(name).exists():
         return open_scenes(scenes_directory)
+    own, resolution = (name, DEFAULT_RESOLUTION) if Path(name).exists() else split_resolution(name)
+    if own.startswith(PREFIX):
+        return CocoDataset(parse_coco_name(own), resolution=resolution)
+    if (Path(own) / CONCEPTS_FILE).is_file() and not (Path(own) / "index.csv").exists():
+        return FolderDataset(own, resolution=resolution)
     if not Path(name).is_dir():
         raise Net2VecError(
             f"there is no dataset {name!r}: give a Broden directory (index.csv, label.csv, "
-            "images/) or 'scenes'"
+            "images/), a folder with images/, masks/ and concepts.csv, coco:FILE.json:IMAGES, or "
+            "'scenes'"
         )
     return BrodenDataset(name, allow_missing=allow_missing)
 

@@ -38,7 +38,8 @@ class StudyFlags:
     """Flags of a study.
 
     Attributes:
-      dataset: a Broden directory, or "scenes" (built in).
+      dataset: a Broden directory, a folder of your own images and masks or
+        coco:ANNOTATIONS.json:IMAGES (docs/own_images.md), or "scenes" (built in).
       layers: what is probed, each as NETWORK/LAYER: "efficientnet_lite0/block10". A network is a
         name in the zoo, or FILE.py:FUNCTION (docs/own_models.md), which runs the code in that file.
       out: directory of the study; an unfinished one is resumed.
@@ -58,6 +59,8 @@ class StudyFlags:
       images_per_batch: images per forward pass.
       skip_bad_images: go on without the images that cannot be read; by default the study stops and
         lists them.
+      cache_data: decode images and labels once and keep them beside the dataset (or in the user's
+        cache, if nothing may be written there) for all later runs.
     """
 
     dataset: str
@@ -77,6 +80,7 @@ class StudyFlags:
     bootstrap_samples: int = 1000
     images_per_batch: int = 32
     skip_bad_images: bool = False
+    cache_data: bool = True
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -192,6 +196,7 @@ def run_study(flags: StudyFlags) -> list[LayerResults]:
                 "bootstrap_samples": flags.bootstrap_samples,
                 "images_per_batch": flags.images_per_batch,
                 "skip_bad_images": flags.skip_bad_images,
+                "cache_data": flags.cache_data,
                 "activations": folder / "activations",
             }
             segmentation = SegmentationFlags(

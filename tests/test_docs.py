@@ -11,8 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.inspect_data import InspectionFlags
+from experiments.segmentation_flags import SegmentationFlags
 from net2vec_jax.data.broden_writer import write_broden
+from net2vec_jax.data.coco import CocoDataset, CocoPart
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
+from net2vec_jax.data.folder import FolderDataset
+from net2vec_jax.data.masks import collect_concept_masks
 
 OWN_MODELS = Path(__file__).resolve().parents[1] / "docs" / "own_models.md"
 BLOCK = re.compile(r"```(?:python\n# (\w+\.py))?\n(.*?)```", re.DOTALL)
@@ -58,6 +63,61 @@ def test_own_models(
         Path("runs", name) for name in ("nnx/conv1", "nnx/conv2", "linen", "function", "array")
     }
     assert "results are in runs/array" in capsys.readouterr().out
+
+
+OWN_IMAGES = OWN_MODELS.with_name("own_images.md")
+NAMED_BLOCK = re.compile(r"^```(\w*) ?(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+FLAGS = {"inspect_data": InspectionFlags, "segmentation": SegmentationFlags}
+
+
+def test_own_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = NAMED_BLOCK.findall(OWN_IMAGES.read_text(encoding="utf-8"))
+    assert [language for language, _, _ in blocks] == [
+        "", "python", "csv", "", "", "csv", "csv", "python", "python", ""
+    ]  # fmt: skip
+    for language, name, content in blocks:
+        if name:
+            Path(name).write_text(content, encoding="utf-8")
+            if language == "python":
+                exec(compile(content, name, "exec"), {})
+        elif content.startswith("python -m experiments."):
+            _, _, module, *arguments = shlex.split(content)
+            monkeypatch.setattr(sys, "argv", [module, *arguments])
+            script = importlib.import_module(module)
+            script.run_script(script.main, FLAGS[module.split(".")[1]], "")
+        else:  # the tree: what it names is there at the end
+            tree = re.findall(r"^    ([\w.]+)", content, re.MULTILINE)
+            assert len(tree) == 5
+    assert all(Path("my_folder", name).exists() for name in tree)
+    printed = capsys.readouterr().out
+    assert "mug 8 4\n" in printed and "bright-s 2 2\n" in printed
+    assert "results are in runs/mugs" in printed
+    assert sorted(path.as_posix() for path in Path().glob("inspected*/*.png")) == [
+        "inspected/contact_sheet_object.png", "inspected/contact_sheet_part.png",
+        "inspected_coco/contact_sheet_object.png",
+    ]  # fmt: skip
+    counts = Path("inspected_coco/concept_counts.csv").read_text().splitlines()
+    assert [row.split(",")[1] for row in counts[1:]] == ["mug", "handle", "table"]
+
+
+def test_coco_and_masks_of_the_example_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _, name, content in NAMED_BLOCK.findall(OWN_IMAGES.read_text(encoding="utf-8")):
+        if name.startswith("make") or name.endswith("concepts.csv"):
+            Path(name).write_text(content, encoding="utf-8")
+        if name.startswith("make"):
+            exec(compile(content, name, "exec"), {})
+    folder = collect_concept_masks(FolderDataset("my_folder"))
+    dataset = CocoDataset([CocoPart(Path("mugs.json"), Path("my_folder/images"))])
+    coco = collect_concept_masks(dataset)
+    np.testing.assert_array_equal(coco.packed, folder.packed)
+    np.testing.assert_array_equal(coco.pair_image, folder.pair_image)
+    np.testing.assert_array_equal(coco.is_val, folder.is_val)
 
 
 def test_every_script_and_file_that_the_pages_name_exists() -> None:

@@ -113,6 +113,11 @@ class BrodenDataset:
         whole = {c: row.whole_image[c] for c in self.categories if c in row.whole_image}
         return ImageLabels(planes, whole)
 
+    def source_files(self) -> Iterator[Path]:
+        """The tables, images and planes that all else is read from."""
+        yield from (self.directory / name for name in ("index.csv", "label.csv"))
+        yield from (self._path(name) for _, name in self._files())
+
     def _plane(self, row: BrodenRow, name: str) -> np.ndarray:
         path = self._path(name)
         source = f"index.csv line {row.line}"

@@ -38,8 +38,13 @@ class BrodenRow(NamedTuple):
     whole_image: dict[str, tuple[int, ...]]
 
 
-def _read_table(path: Path, required: Sequence[str]) -> tuple[list[str], list[tuple[int, dict]]]:
-    """Header and (line number, row) of a CSV file that must have the `required` columns."""
+def read_table(path: Path, required: Sequence[str]) -> tuple[list[str], list[tuple[int, dict]]]:
+    """Header and (line number, row) of a CSV file that must have the `required` columns.
+
+    Raises:
+      Net2VecError: the file is missing or no table, a column is missing or occurs twice, a row is
+        of another length than the header.
+    """
     if not path.is_file():
         raise Net2VecError(f"{path} is missing")
     try:
@@ -69,7 +74,12 @@ def _read_table(path: Path, required: Sequence[str]) -> tuple[list[str], list[tu
     return header, rows
 
 
-def _whole_number(text: str, where: str) -> int:
+def parse_whole_number(text: str, where: str) -> int:
+    """A number of decimal digits only.
+
+    Raises:
+      Net2VecError: it is none; the message begins with `where`.
+    """
     # int() alone would accept "1_000", " 7" and other scripts' digits.
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise Net2VecError(f"{where}: {text!r:.60} is not a whole number")
@@ -82,7 +92,7 @@ def read_index(path: Path) -> tuple[tuple[str, ...], list[BrodenRow]]:
     Raises:
       Net2VecError: a missing column, a malformed cell, a path that leads out of images/.
     """
-    header, table = _read_table(path, INDEX_COLUMNS)
+    header, table = read_table(path, INDEX_COLUMNS)
     categories = tuple(column for column in header if column not in INDEX_COLUMNS)
     for category in categories:
         # It becomes part of a file name, c_<category>.csv, and of cells, name(count).
@@ -93,7 +103,7 @@ def read_index(path: Path) -> tuple[tuple[str, ...], list[BrodenRow]]:
         where = f"{path} line {line}"
         if cells["split"] not in SPLITS:
             raise Net2VecError(f"{where}: split is {cells['split']!r}; it must be train or val")
-        sizes = tuple(_whole_number(cells[c], f"{where}, column {c}") for c in SIZE_COLUMNS)
+        sizes = tuple(parse_whole_number(cells[c], f"{where}, column {c}") for c in SIZE_COLUMNS)
         if min(sizes) < 1 or max(sizes) > LARGEST_SIDE:
             raise Net2VecError(
                 f"{where}: sizes must be positive and at most {LARGEST_SIDE} pixels, not {sizes}"
@@ -135,12 +145,12 @@ def read_catalog(path: Path, categories: Sequence[str]) -> ConceptCatalog:
     Raises:
       Net2VecError: a missing column, a malformed or repeated number, a malformed category cell.
     """
-    _, table = _read_table(path, LABEL_COLUMNS)
+    _, table = read_table(path, LABEL_COLUMNS)
     coverage = {c: _read_coverage(path.parent / f"c_{c}.csv") for c in categories}
     concepts: dict[int, Concept] = {}
     for line, row in table:
         where = f"{path} line {line}"
-        number = _whole_number(row["number"], where)
+        number = parse_whole_number(row["number"], where)
         if number == 0:
             continue  # the unlabelled background, which some tables list
         if number > LARGEST_NUMBER:
@@ -178,7 +188,7 @@ def check_categories(path: Path, columns: Sequence[str]) -> None:
     """
     if not path.is_file():
         return
-    listed = [row["name"] for _, row in _read_table(path, ("name",))[1]]
+    listed = [row["name"] for _, row in read_table(path, ("name",))[1]]
     for column in columns:
         if column not in listed:
             raise Net2VecError(
@@ -192,7 +202,7 @@ def _read_coverage(path: Path) -> dict[int, float]:
     """Concept number → coverage within a category; empty where the optional table is absent."""
     if not path.is_file():
         return {}
-    _, table = _read_table(path, ("number", "coverage"))
+    _, table = read_table(path, ("number", "coverage"))
     coverage = {}
     for line, row in table:
         where = f"{path} line {line}"
@@ -202,5 +212,5 @@ def _read_coverage(path: Path) -> dict[int, float]:
             raise Net2VecError(f"{where}: {error}") from error
         if not math.isfinite(value):
             raise Net2VecError(f"{where}: coverage {row['coverage']} is not finite")
-        coverage[_whole_number(row["number"], where)] = value
+        coverage[parse_whole_number(row["number"], where)] = value
     return coverage

@@ -57,6 +57,10 @@ class LabelledImage:
 class ConceptDataset(Protocol):
     """Random access to images and to the concepts marked on them.
 
+    Decoded images and masks are kept on disk (`net2vec_jax.data.packed`) of a dataset that also has
+    `source_files() -> Iterator[Path]`, all files it is read from; they lie in its `directory`, a
+    path, if it has one.
+
     Attributes:
       name: what the dataset is called in results.
       catalog: its concepts.

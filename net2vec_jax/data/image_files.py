@@ -46,21 +46,30 @@ def read_image(path: Path, size: tuple[int, int], *, source: str) -> np.ndarray:
       Net2VecError: the file is missing, no image, damaged, of another size, has transparent pixels,
         or is grey of more than 8 bits, whose range nobody knows.
     """
-    with _opened(path, IMAGE_FORMATS) as image:
+    with open_image_file(path, IMAGE_FORMATS) as image:
         _check_size(path, "image", image, size, source)
-        if image.mode.startswith("I") or image.mode == "F":
+        return np.asarray(convert_to_rgb(image, path))
+
+
+def convert_to_rgb(image: Image.Image, path: Path) -> Image.Image:
+    """The image in RGB, of 8 bits per channel; see `read_image`.
+
+    Raises:
+      Net2VecError: it has transparent pixels, or is grey of more than 8 bits.
+    """
+    if image.mode.startswith("I") or image.mode == "F":
+        raise Net2VecError(
+            f"{path}: a grey image of more than 8 bits ({image.mode}), whose range is not "
+            "known; convert it to 8 bits"
+        )
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema()[0] < 255:
             raise Net2VecError(
-                f"{path}: a grey image of more than 8 bits ({image.mode}), whose range is not "
-                "known; convert it to 8 bits"
+                f"{path}: the image has transparent pixels; lay it over a background and save "
+                "it without alpha channel"
             )
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            if image.getchannel("A").getextrema()[0] < 255:
-                raise Net2VecError(
-                    f"{path}: the image has transparent pixels; lay it over a background and save "
-                    "it without alpha channel"
-                )
-        return np.asarray(image.convert("RGB"))
+    return image.convert("RGB")
 
 
 def read_label_plane(path: Path, size: tuple[int, int], *, source: str) -> np.ndarray:
@@ -78,8 +87,8 @@ def read_label_plane(path: Path, size: tuple[int, int], *, source: str) -> np.nd
       Net2VecError: the file is missing, no image, damaged, of another size, or not an RGB image of
         8 bits.
     """
-    with _opened(path, PLANE_FORMATS) as image:
-        if image.mode != "RGB" or _png_bit_depth(path) != 8:
+    with open_image_file(path, PLANE_FORMATS) as image:
+        if image.mode != "RGB" or read_png_bit_depth(path) != 8:
             raise Net2VecError(f"{path}: a label plane must be an 8-bit RGB image (R + 256·G)")
         _check_size(path, "label plane", image, size, source)
         pixels = np.asarray(image).astype(np.int32)
@@ -107,8 +116,16 @@ def check_regular_file(path: Path, where: str = "") -> os.stat_result:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
-    """The image of a file, not yet decoded; what fails until the end becomes one message."""
+def open_image_file(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
+    """The image of a file, not yet decoded; what fails until the end becomes one message.
+
+    Args:
+      path: the file.
+      formats: those that it may have, by Pillow's names.
+
+    Raises:
+      Net2VecError: the file is missing, empty, no image of these formats, or damaged.
+    """
     if not check_regular_file(path).st_size:
         raise Net2VecError(f"{path} cannot be decoded as an image: the file is empty")
     try:
@@ -134,7 +151,8 @@ def _check_size(
         )
 
 
-def _png_bit_depth(path: Path) -> int:
+def read_png_bit_depth(path: Path) -> int:
+    """How many bits a sample of a PNG file has, or an index if it has a palette."""
     # Pillow reads 16 bits as the upper 8, which would be other labels, and does not say so.
     with open(path, "rb") as file:
         file.seek(_PNG_BIT_DEPTH)

@@ -8,7 +8,7 @@ Masks are packed down the columns: uint8 [P, ceil(Y / 8), X], bit s of byte (j, 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Literal
 
@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from net2vec_jax.data.concepts import ConceptCatalog
-from net2vec_jax.data.dataset import ConceptDataset, ImageLabels, map_in_order
+from net2vec_jax.data.dataset import ConceptDataset, map_in_order
 from net2vec_jax.data.python2 import dictionary_order
 from net2vec_jax.errors import Net2VecError
 
@@ -138,16 +138,19 @@ def collect_concept_masks(
         raise Net2VecError(f"category choice {category_choice!r} is none of those there are")
     position = {concept.number: place for place, concept in enumerate(dataset.catalog)}
     order = {c.number: dictionary_order(tuple(c.categories)) for c in dataset.catalog}
+    size = height, width = dataset.segmentation_size
 
     def pack(index: int) -> list[tuple[int, int, bool, np.ndarray]]:
         labels = dataset.labels(index)
+        marked = {category: _pack_planes(planes) for category, planes in labels.planes.items()}
+        numbers = {n for listed in (*marked.values(), *labels.whole_image.values()) for n in listed}
         found = []
-        for number in _marked_numbers(labels):
-            if number in position:
-                categories = _choose_categories(labels, number, order[number], category_choice)
-                mask, pixels, whole = _mask_of(labels, number, categories, dataset)
-                packed = np.packbits(mask, axis=-2, bitorder="little")
-                found.append((position[number], pixels, whole, packed))
+        for number in numbers & position.keys():
+            categories = _choose_categories(
+                marked, labels.whole_image, number, order[number], category_choice
+            )
+            mask = _combine(marked, labels.whole_image, number, categories, size)
+            found.append((position[number], *mask))
         return found
 
     pairs = []
@@ -158,7 +161,6 @@ def collect_concept_masks(
     for image, found in enumerate(bar):
         pairs.extend((place, image, *rest) for place, *rest in found)
     pairs.sort(key=lambda pair: pair[:2])
-    height, width = dataset.segmentation_size
     packed = np.empty((len(pairs), -(-height // 8), width), np.uint8)
     for row, pair in enumerate(pairs):
         packed[row] = pair[4]
@@ -176,50 +178,68 @@ def collect_concept_masks(
     )
 
 
-def _marked_numbers(labels: ImageLabels) -> list[int]:
-    """The concept numbers anywhere on the image, in any category (spec 1.9), ascending."""
-    numbers = {number for listed in labels.whole_image.values() for number in listed}
-    for planes in labels.planes.values():
-        numbers.update(np.flatnonzero(np.bincount(planes.ravel())).tolist())
-    return sorted(numbers - {0})
+def _pack_planes(planes: np.ndarray) -> dict[int, tuple[np.ndarray, int]]:
+    """Of every concept in the planes [D, Y, X] its packed mask and its pixels, summed over planes.
+
+    Packing goes along contiguous rows, hence of the transposed plane: that is what is fast.
+    """
+    marked: dict[int, tuple[np.ndarray, int]] = {}
+    for plane in planes:
+        counts = np.bincount(plane.ravel())
+        counts[0] = 0
+        numbers = np.flatnonzero(counts).astype(plane.dtype)
+        equal = np.ascontiguousarray(plane.T) == numbers[:, None, None]  # [n, X, Y]
+        bits = np.packbits(equal, axis=-1, bitorder="little").transpose(0, 2, 1)
+        for number, mask in zip(numbers.tolist(), bits, strict=True):
+            pixels = int(counts[number])
+            if number in marked:
+                mask, pixels = mask | marked[number][0], pixels + marked[number][1]
+            marked[number] = mask, pixels
+    return marked
 
 
 def _choose_categories(
-    labels: ImageLabels, number: int, ordered: Sequence[str], choice: CategoryChoice
+    marked: Mapping[str, Mapping[int, tuple[np.ndarray, int]]],
+    whole_image: Mapping[str, tuple[int, ...]],
+    number: int,
+    ordered: Sequence[str],
+    choice: CategoryChoice,
 ) -> tuple[str, ...]:
     if choice == "first_available":
-        with_data = [c for c in ordered if c in labels.planes or c in labels.whole_image]
+        with_data = [c for c in ordered if c in marked or c in whole_image]
         return tuple(with_data[:1])
     containing = [
-        category
-        for category in ordered
-        if number in labels.whole_image.get(category, ())
-        or (category in labels.planes and (labels.planes[category] == number).any())
+        c for c in ordered if number in whole_image.get(c, ()) or number in marked.get(c, ())
     ]
     return tuple(containing if choice == "union" else containing[:1])
 
 
-def _mask_of(
-    labels: ImageLabels, number: int, categories: Sequence[str], dataset: ConceptDataset
-) -> tuple[np.ndarray, int, bool]:
-    """Mask bool [Y, X], pixels as α counts them, and whether a whole-image label filled it.
+def _combine(
+    marked: Mapping[str, Mapping[int, tuple[np.ndarray, int]]],
+    whole_image: Mapping[str, tuple[int, ...]],
+    number: int,
+    categories: Sequence[str],
+    size: tuple[int, int],
+) -> tuple[int, bool, np.ndarray]:
+    """Pixels as α counts them, whether a whole-image label filled the mask, the packed mask.
 
     In one category, planes and numbers of a cell are layers: a number is a full layer (spec 1.6).
     Over several categories (union) a pixel counts once, so that α stays a coverage.
     """
-    mask = np.zeros(dataset.segmentation_size, bool)
+    height, width = size
+    mask = np.zeros((-(-height // 8), width), np.uint8)
     pixels, whole = 0, False
     for category in categories:
-        if category in labels.planes:
-            layers = labels.planes[category] == number
-            mask |= layers.any(axis=0)
-            pixels += int(layers.sum())
-            if number in labels.whole_image.get(category, ()):
-                whole = True
-                pixels += mask.size
-        else:  # only whole-image labels: every pixel, whichever they are (spec 5.3)
+        if category not in marked or number in whole_image.get(category, ()):
+            # Where a category has only whole-image labels: whichever they are (spec 5.3).
             whole = True
-            pixels += mask.size
+            pixels += height * width
+        if number in marked.get(category, ()):
+            layers, count = marked[category][number]
+            mask |= layers
+            pixels += count
     if whole:
-        mask[:] = True
-    return mask, pixels if len(categories) == 1 else int(mask.sum()), whole
+        mask = np.packbits(np.ones(size, bool), axis=-2, bitorder="little")
+    if len(categories) > 1:
+        pixels = int(np.bitwise_count(mask).sum())
+    return pixels, whole, mask

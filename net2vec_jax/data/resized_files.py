@@ -1,0 +1,178 @@
+"""Photographs and masks of any size, brought to one: images [S, S], masks [S // 2, S // 2].
+
+Broden's own builder did the same (reference spec 1.1, 1.11): the aspect ratio is not kept, images
+are reduced without aliasing, of masks the nearest pixel is taken. Also its split, by a hash of the
+name (spec 1.7).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from net2vec_jax.data.dataset import TRAIN, VAL
+from net2vec_jax.data.image_files import (
+    IMAGE_FORMATS,
+    PLANE_FORMATS,
+    convert_to_rgb,
+    open_image_file,
+    read_png_bit_depth,
+)
+from net2vec_jax.errors import Net2VecError
+
+DEFAULT_RESOLUTION = 224
+"""What most networks were trained on, in pixels."""
+LARGEST_RESOLUTION = 4096
+TRAIN_FRACTION = 0.7
+_ORIENTATION = 0x0112
+"""The EXIF tag; 5 to 8 are turned by a quarter."""
+
+
+def split_resolution(text: str) -> tuple[str, int]:
+    """From "NAME@384" the name and the resolution, from "NAME" the default one.
+
+    Raises:
+      Net2VecError: the resolution is out of range.
+    """
+    name, at, digits = text.rpartition("@")
+    if not at or not re.fullmatch("[0-9]+", digits):
+        return text, DEFAULT_RESOLUTION
+    return name, check_resolution(int(digits))
+
+
+def check_resolution(resolution: int) -> int:
+    """The resolution itself.
+
+    Raises:
+      Net2VecError: it is out of range.
+    """
+    if not 2 <= resolution <= LARGEST_RESOLUTION:
+        raise Net2VecError(
+            f"the resolution must be 2 to {LARGEST_RESOLUTION} pixels, not {resolution}"
+        )
+    return resolution
+
+
+def place_by_hash(name: str) -> float:
+    """A name's place in [0, 1): the first 8 bytes of its MD5, big-endian, over 2^64 (spec 1.7).
+
+    Images are ordered by it, and those up to 0.7 are for training.
+    """
+    digest = hashlib.md5(name.encode("utf-8", "surrogateescape"), usedforsecurity=False).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def split_by_hash(name: str) -> str:
+    """The split of an image, "train" or "val", from its name alone (spec 1.7)."""
+    return TRAIN if place_by_hash(name) <= TRAIN_FRACTION else VAL
+
+
+def read_resized_image(
+    path: Path,
+    resolution: int,
+    *,
+    shape: tuple[int, int] | None = None,
+    source: str = "",
+    prefer_stored: bool = False,
+) -> np.ndarray:
+    """Decode a photograph and resize it (bilinear, antialiased) to a square.
+
+    It is turned upright as its EXIF orientation says, if that goes with the shape of its labels;
+    if not, it is taken as stored. Of a JPEG much larger than needed a reduced version, of at least
+    twice the resolution, is decoded.
+
+    Args:
+      path: the file.
+      resolution: S.
+      shape: (H, W) of its labels, which the image must have too, or another size of the same
+        aspect ratio.
+      source: what gives that shape, for the message.
+      prefer_stored: take the pixels as stored if both ways go with the labels.
+
+    Returns:
+      uint8 [S, S, 3], RGB.
+
+    Raises:
+      Net2VecError: the file is missing, damaged, of a kind that cannot be shown in RGB (see
+        `convert_to_rgb`), or does not go with its labels.
+    """
+    with open_image_file(path, IMAGE_FORMATS) as image:
+        stored = (image.height, image.width)
+        turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+        upright = stored[::-1] if turned else stored
+        fits = [shape is None or _same_aspect(one, shape) for one in (upright, stored)]
+        if not any(fits):
+            raise Net2VecError(
+                f"{path}: the image is {upright[0]}×{upright[1]} pixels, but {source} is "
+                f"{shape[0]}×{shape[1]}, of another aspect ratio"
+            )
+        image.draft(image.mode, (2 * resolution, 2 * resolution))
+        if not fits[0] or (prefer_stored and fits[1]):
+            shown = image
+        else:
+            shown = ImageOps.exif_transpose(image)
+        resized = convert_to_rgb(shown, path).resize(
+            (resolution, resolution), Image.Resampling.BILINEAR
+        )
+        return np.asarray(resized)
+
+
+def read_mask_shape(path: Path) -> tuple[int, int]:
+    """(H, W) of a mask, from the head of its file.
+
+    Raises:
+      Net2VecError: the file is missing or no PNG.
+    """
+    with open_image_file(path, PLANE_FORMATS) as image:
+        return image.height, image.width
+
+
+def read_resized_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """Decode a mask and take the nearest pixel for each of [Y, X].
+
+    Args:
+      path: a PNG file: with a palette, whose indices are taken; grey of 1 to 16 bits; or RGB of 8.
+      size: (Y, X).
+
+    Returns:
+      int32 [Y, X] indices, or uint8 [Y, X, 3] colours.
+
+    Raises:
+      Net2VecError: the file is missing, damaged, or of another kind.
+    """
+    with open_image_file(path, PLANE_FORMATS) as image:
+        depth = read_png_bit_depth(path)
+        if image.mode not in ("1", "L", "P", "RGB", "I;16") or (image.mode == "RGB" and depth != 8):
+            raise Net2VecError(
+                f"{path}: a mask must be a PNG with a palette, grey, or RGB of 8 bits without "
+                f"alpha channel, not {image.mode} of {depth} bits"
+            )
+        pixels = resize_mask(np.asarray(image), size)
+        if image.mode == "RGB":
+            return pixels
+        if image.mode == "L" and depth < 8:  # which Pillow stretches to 0 … 255
+            pixels = pixels // (255 // (2**depth - 1))
+        return pixels.astype(np.int32)
+
+
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The nearest pixel of `mask` [H, W, …] for each of [Y, X, …]: nothing is ever mixed.
+
+    As Broden's builder did by `scipy.ndimage.zoom` of order 0 (spec 1.11), output i of m takes
+    input round(i·(n − 1) / (m − 1)): the corners are aligned.
+    """
+    rows, columns = (
+        np.floor(np.arange(m) * ((n - 1) / max(m - 1, 1)) + 0.5).astype(int)
+        for n, m in zip(mask.shape, size, strict=False)
+    )
+    return mask[np.ix_(rows, columns)]
+
+
+def _same_aspect(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether sizes are equal up to scale, and to a pixel of the smaller one by rounding."""
+    (h, w), (y, x) = one, other
+    return abs(h * x - w * y) <= max(h, w, y, x)
