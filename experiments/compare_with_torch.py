@@ -57,7 +57,7 @@ class ComparisonFlags:
     """Flags of the comparison.
 
     Attributes:
-      dataset: a Broden directory, or "scenes" (built in).
+      dataset: a Broden directory, "scenes" (built in), or tfds:NAME (docs/tfds.md).
       activations: float32 [N, h, w, K] in a .npy file; by default torch computes those of
         EfficientNet-Lite0.
       layer: of EfficientNet-Lite0, "block0" to "block15"; without --activations.

@@ -25,7 +25,7 @@ class LayerFlags:
     """Flags that all probes of a layer share.
 
     Attributes:
-      dataset: a Broden directory, or "scenes" (built in).
+      dataset: a Broden directory, "scenes" (built in), or tfds:NAME (docs/tfds.md).
       network: name in the zoo; or FILE.py:FUNCTION or package.module:FUNCTION, a function of your
         own without arguments that returns a LoadedNetwork (docs/own_models.md). This runs the
         code in that file. Required unless --activation-array is given.

@@ -14,7 +14,9 @@ from tqdm import tqdm
 
 from net2vec_jax.data.broden import BrodenDataset
 from net2vec_jax.data.broden_writer import write_broden
+from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.data.scenes import SCENE_CONCEPTS, draw_scenes
+from net2vec_jax.data.tfds import open_tfds
 from net2vec_jax.devices import is_first_host, wait_for_hosts
 from net2vec_jax.errors import Net2VecError
 
@@ -64,11 +66,11 @@ def use_all_devices() -> None:
         raise Net2VecError(f"the hosts did not come together: {error}") from error
 
 
-def open_dataset(name: str, *, scenes_directory: Path) -> BrodenDataset:
+def open_dataset(name: str, *, scenes_directory: Path) -> ConceptDataset:
     """Open a Broden directory, or the built-in `scenes`, which are drawn when first asked for.
 
     Args:
-      name: a Broden directory, or "scenes".
+      name: a Broden directory, "scenes", or "tfds:NAME" as `open_tfds` has it.
       scenes_directory: where scenes are drawn.
 
     Raises:
@@ -76,10 +78,12 @@ def open_dataset(name: str, *, scenes_directory: Path) -> BrodenDataset:
     """
     if name == "scenes" and not Path(name).exists():
         return open_scenes(scenes_directory)
+    if name.startswith("tfds:") and not Path(name).exists():
+        return open_tfds(name.removeprefix("tfds:"))
     if not Path(name).is_dir():
         raise Net2VecError(
             f"there is no dataset {name!r}: give a Broden directory (index.csv, label.csv, "
-            "images/) or 'scenes'"
+            "images/), 'scenes' or tfds:NAME"
         )
     return BrodenDataset(name)
 
