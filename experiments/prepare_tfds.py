@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import logging
+import re
 from pathlib import Path
 
 from experiments.script import run_script
@@ -69,8 +70,13 @@ def prepare_with_tensorflow(name: str, data_dir: Path) -> None:
     Raises:
       Net2VecError: an unknown dataset, TensorFlow is not installed, or TFDS's code fails.
     """
+    if re.split("[/:@]", name)[0] not in ADAPTERS:
+        raise Net2VecError(
+            f"there is no dataset {name!r}: give a Broden directory, 'scenes', or one of "
+            f"{', '.join(ADAPTERS)}"
+        )
     wanted = parse_tfds_name(name)
-    if wanted.dataset in ADAPTERS and importlib.util.find_spec("tensorflow") is not None:
+    if importlib.util.find_spec("tensorflow") is not None:
         import tensorflow_datasets as tfds
 
         full = "/".join(part for part in (wanted.dataset, wanted.config) if part)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf.message import DecodeError
+from google.protobuf import json_format, message
 
 from net2vec_jax.errors import Net2VecError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 READ_ERRORS = (
     *(OSError, RuntimeError, ValueError, LookupError, AttributeError, TypeError, AssertionError),
-    DecodeError,
+    *(message.Error, json_format.Error),
 )
 """What TFDS, array_record and protobuf raise on damaged files."""
 
