@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,10 +50,13 @@ class TfdsRecords:
 
         self.directory = Path(directory)
         try:
+            _refuse_foreign_code(self.directory)
             self.builder: tensorflow_datasets.core.DatasetBuilder = tfds.builder_from_directory(
                 self.directory
             )
             formats = {known.value for known in self.builder.info.available_file_formats()}
+        except Net2VecError:
+            raise
         except READ_ERRORS as error:
             raise Net2VecError(
                 f"{self.directory} holds no dataset that TFDS can open: {_first_line(error)}"
@@ -154,6 +157,33 @@ class TfdsRecords:
                     file.seek(max(size - EDGE_BYTES, 0))
                     digest.update(file.read())
         return digest.hexdigest()
+
+
+def _refuse_foreign_code(directory: Path) -> None:
+    """TFDS imports the module of whatever class the description names: only its own may be.
+
+    Raises:
+      Net2VecError: another one is named.
+      OSError, ValueError: a description cannot be read.
+    """
+
+    def walk(value: Any) -> Iterator[str]:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                if key in ("pythonClassName", "python_class_name", "type"):
+                    yield str(inner)
+                yield from walk(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                yield from walk(inner)
+
+    for name in ("dataset_info.json", "features.json"):
+        path = directory / name
+        for named in walk(json.loads(path.read_text(encoding="utf-8"))):
+            if "." in named and not named.startswith("tensorflow_datasets."):
+                raise Net2VecError(
+                    f"{path} asks for code that is not TFDS's, {named}; it is not loaded"
+                )
 
 
 def _for_images(feature: Any, decoder: type) -> Any:

@@ -148,6 +148,23 @@ def test_damaged_description_of_a_dataset(directory: Path, name: str, text: str 
         open_tfds("broden", data_dir=directory.parents[2])
 
 
+@pytest.mark.parametrize("key", ["pythonClassName", "python_class_name"])
+def test_code_that_a_dataset_names_is_not_loaded(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    (tmp_path / "hostile_module.py").write_text("raise SystemExit('it ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = directory / "features.json"
+    image = '"pythonClassName": "tensorflow_datasets.core.features.image_feature.Image"'
+    text = path.read_text()
+    assert image in text
+    path.write_text(text.replace(image, f'"{key}": "hostile_module.Image"', 1))
+    with pytest.raises(
+        Net2VecError, match=r"features\.json asks for code .* hostile_module\.Image"
+    ):
+        open_tfds("broden", data_dir=directory.parents[2])
+
+
 def test_reading_imports_no_tensorflow(directory: Path) -> None:
     program = f"""
 import sys
