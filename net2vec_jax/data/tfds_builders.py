@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -68,6 +69,9 @@ class _BrodenBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First version."}
+
+    def __init__(self, *, file_format: str | None = "array_record", **arguments: Any) -> None:
+        super().__init__(file_format=file_format, **arguments)
 
     def _info(self) -> tfds.core.DatasetInfo:
         """The features of a record: one row of index.csv with the files that it names."""
@@ -183,7 +187,7 @@ def prepare_broden(
         name, or the data cannot be written.
     """
     source = BrodenDataset(directory)
-    config = BrodenConfig(name=name or source.name, directory=Path(directory))
+    config = BrodenConfig(name=source.name if name is None else name, directory=Path(directory))
     prepared = _prepare(Broden, config, data_dir)
     if prepared.source_fingerprint != source.fingerprint:
         raise Net2VecError(
@@ -216,13 +220,15 @@ def _prepare(
 ) -> TfdsBrodenDataset:
     """Complete or not at all; of several processes one writes and the others wait."""
     data_dir = Path(data_dir).expanduser()
-    if Path(config.name).name != config.name:
-        raise Net2VecError(f"{config.name!r} cannot be the name of a config: it is a path")
+    if not re.fullmatch(r"\w[\w.-]*", config.name):
+        raise Net2VecError(
+            f"{config.name!r} cannot be a name in TFDS: use letters, digits, '_', '-' and '.'"
+        )
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(data_dir / f".{builder_class.name}-{config.name}.lock"):
             builder = builder_class(data_dir=data_dir, config=config)
-            builder.download_and_prepare(file_format="array_record")
+            builder.download_and_prepare()
     except Net2VecError:
         raise
     except READ_ERRORS as error:

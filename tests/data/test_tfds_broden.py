@@ -3,10 +3,14 @@
 import dataclasses
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from net2vec_jax.data import tfds_builders
 from net2vec_jax.data.broden import BrodenDataset
@@ -16,10 +20,11 @@ from net2vec_jax.data.masks import ConceptMasks, collect_concept_masks
 from net2vec_jax.data.scenes import SCENE_CONCEPTS, draw_scenes
 from net2vec_jax.data.tfds import open_tfds
 from net2vec_jax.data.tfds_broden import TfdsBrodenDataset
-from net2vec_jax.data.tfds_builders import prepare_broden, prepare_scenes
+from net2vec_jax.data.tfds_builders import Scenes, prepare_broden, prepare_scenes, scenes_config
 from net2vec_jax.errors import Net2VecError
 
 IMAGES = 20
+NAMES = {1: "dog, small", 2: "größer", 300: "tail", 65535: "last"}
 
 
 def assert_equal_labels(read: ImageLabels, expected: ImageLabels) -> None:
@@ -140,9 +145,6 @@ def make_examples() -> Iterator[LabelledImage]:
         yield LabelledImage(f"ä/{index}.jpg", split, image, ImageLabels(planes, whole))
 
 
-NAMES = {1: "dog, small", 2: "größer", 300: "tail", 65535: "last"}
-
-
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     write_broden(tmp_path / "source", make_examples(), NAMES)
@@ -162,6 +164,22 @@ def test_layers_numbers_and_order_survive(directory: Path, tmp_path: Path) -> No
             collect_concept_masks(read, category_choice=choice),
             collect_concept_masks(expected, category_choice=choice),
         )
+
+
+@given(
+    planes=arrays(np.int32, (2, 3, 5), elements=st.sampled_from(sorted(NAMES))),
+    numbers=st.lists(st.sampled_from(sorted(NAMES)), max_size=4),
+)
+@settings(max_examples=10)
+def test_any_labels_survive(
+    tmp_path_factory: pytest.TempPathFactory, planes: np.ndarray, numbers: list[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    labels = ImageLabels({"part": planes}, {"texture": tuple(numbers)} if numbers else {})
+    image = np.zeros((6, 10, 3), np.uint8)
+    write_broden(folder / "source", [LabelledImage("a.jpg", "train", image, labels)], NAMES)
+    read = prepare_broden(folder / "source", folder / "tfds")
+    assert_equal_labels(read.labels(0), labels)
 
 
 def test_one_split_only(tmp_path: Path) -> None:
@@ -191,6 +209,21 @@ def test_written_once(directory: Path, tmp_path: Path) -> None:
     assert [path.stat().st_mtime_ns for path in files] == times
 
 
+def test_several_at_once_write_one(directory: Path, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as executor:
+        done = executor.map(lambda _: prepare_broden(directory, tmp_path / "tfds"), range(4))
+    assert len({dataset.fingerprint for dataset in done}) == 1
+    assert [path.name for path in (tmp_path / "tfds/broden/source").iterdir()] == ["1.0.0"]
+
+
+def test_builder_needs_no_word_about_the_format(tmp_path: Path) -> None:
+    builder = Scenes(data_dir=tmp_path, config=scenes_config(2))
+    builder.download_and_prepare()
+    sources = builder.as_data_source()
+    shapes = [record["image"].shape for source in sources.values() for record in source]
+    assert shapes == [(224, 224, 3)] * 2
+
+
 def test_another_directory_of_that_name_is_refused(directory: Path, tmp_path: Path) -> None:
     data_dir = tmp_path / "tfds"
     first = prepare_broden(directory, data_dir)
@@ -216,7 +249,7 @@ def test_prepared_complete_or_not_at_all(
         return read_file(path)
 
     monkeypatch.setattr(tfds_builders, "_read_file", fail_late)
-    with pytest.raises(Net2VecError, match=r"ä/3\.jpg cannot be read"):
+    with pytest.raises(Net2VecError, match=r"^\S*ä/3\.jpg cannot be read: No such file"):
         prepare_broden(directory, tmp_path / "tfds")
     assert not list((tmp_path / "tfds").rglob("*array_record*"))
     with pytest.raises(Net2VecError, match=r"broden is not prepared"):
@@ -227,5 +260,7 @@ def test_data_directory_that_cannot_be_written(directory: Path, tmp_path: Path) 
     (tmp_path / "file").write_text("")
     with pytest.raises(Net2VecError, match=r"broden cannot be written to .*file/tfds"):
         prepare_broden(directory, tmp_path / "file" / "tfds")
-    with pytest.raises(Net2VecError, match=r"'\.\./x' cannot be the name"):
-        prepare_broden(directory, tmp_path / "tfds", name="../x")
+    for name in ("../x", "..", "my data", ""):
+        with pytest.raises(Net2VecError, match="cannot be a name in TFDS"):
+            prepare_broden(directory, tmp_path / "tfds", name=name)
+    assert not (tmp_path / "tfds").exists()
