@@ -125,6 +125,8 @@ def test_camvid_is_the_same_through_both_readers(
     read = prepare_broden(camvid.directory, tmp_path)
     assert_equal_tables(read, camvid)
     assert_equal_masks(collect_concept_masks(read), camvid_masks)
+    for index, name in enumerate(camvid.image_names):
+        assert read.encoded_image(index) == (camvid.directory / "images" / name).read_bytes()
     for index in range(0, len(camvid), 100):
         np.testing.assert_array_equal(read.image(index), camvid.image(index))
 
