@@ -26,7 +26,8 @@ class LayerFlags:
 
     Attributes:
       dataset: a Broden directory, a folder of your own images and masks or
-        coco:ANNOTATIONS.json:IMAGES (docs/own_images.md), or "scenes" (built in).
+        coco:ANNOTATIONS.json:IMAGES (docs/own_images.md), tfds:NAME (docs/tfds.md), or "scenes"
+        (built in).
       network: name in the zoo; or FILE.py:FUNCTION or package.module:FUNCTION, a function of your
         own without arguments that returns a LoadedNetwork (docs/own_models.md). This runs the
         code in that file. Required unless --activation-array is given.

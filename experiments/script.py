@@ -21,6 +21,7 @@ from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.data.folder import CONCEPTS_FILE, FolderDataset
 from net2vec_jax.data.resized_files import DEFAULT_RESOLUTION, split_resolution
 from net2vec_jax.data.scenes import SCENE_CONCEPTS, draw_scenes
+from net2vec_jax.data.tfds import open_tfds
 from net2vec_jax.devices import is_first_host, wait_for_hosts
 from net2vec_jax.errors import FULL_DISK, Net2VecError
 
@@ -82,12 +83,13 @@ def use_all_devices() -> None:
 def open_dataset(
     name: str, *, scenes_directory: Path, allow_missing: bool = False
 ) -> ConceptDataset:
-    """Open a dataset by what --dataset calls it (docs/own_images.md).
+    """Open a dataset by what --dataset calls it (docs/own_images.md, docs/tfds.md).
 
     Args:
       name: a Broden directory; a folder with images/, masks/ and concepts.csv, or
-        coco:ANNOTATIONS.json:IMAGES, both with @RESOLUTION behind it for another than 224; or
-        "scenes", the built-in ones, which are drawn when first asked for.
+        coco:ANNOTATIONS.json:IMAGES, both with @RESOLUTION behind it for another than 224;
+        "tfds:NAME" as `open_tfds` has it; or "scenes", the built-in ones, which are drawn when
+        first asked for.
       scenes_directory: where scenes are drawn.
       allow_missing: open it though files of images are missing, see `BrodenDataset`.
 
@@ -96,6 +98,8 @@ def open_dataset(
     """
     if name == "scenes" and not Path(name).exists():
         return open_scenes(scenes_directory)
+    if name.startswith("tfds:") and not Path(name).exists():
+        return open_tfds(name.removeprefix("tfds:"))
     own, resolution = (name, DEFAULT_RESOLUTION) if Path(name).exists() else split_resolution(name)
     if own.startswith(PREFIX):
         return CocoDataset(parse_coco_name(own), resolution=resolution)
@@ -104,8 +108,8 @@ def open_dataset(
     if not Path(name).is_dir():
         raise Net2VecError(
             f"there is no dataset {name!r}: give a Broden directory (index.csv, label.csv, "
-            "images/), a folder with images/, masks/ and concepts.csv, coco:FILE.json:IMAGES, or "
-            "'scenes'"
+            "images/), a folder with images/, masks/ and concepts.csv, coco:FILE.json:IMAGES, "
+            "tfds:NAME, or 'scenes'"
         )
     return BrodenDataset(name, allow_missing=allow_missing)
 

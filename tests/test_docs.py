@@ -20,6 +20,7 @@ from net2vec_jax.data.folder import FolderDataset
 from net2vec_jax.data.masks import collect_concept_masks
 
 OWN_MODELS = Path(__file__).resolve().parents[1] / "docs" / "own_models.md"
+TFDS = OWN_MODELS.with_name("tfds.md")
 BLOCK = re.compile(r"```(?:python\n# (\w+\.py))?\n(.*?)```", re.DOTALL)
 
 
@@ -118,6 +119,30 @@ def test_coco_and_masks_of_the_example_are_the_same(
     np.testing.assert_array_equal(coco.packed, folder.packed)
     np.testing.assert_array_equal(coco.pair_image, folder.pair_image)
     np.testing.assert_array_equal(coco.is_val, folder.is_val)
+
+
+def test_tfds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    write_dataset(tmp_path / "my_dataset")
+    # Blocks marked sh need TensorFlow.
+    blocks = re.findall(r"```(\w*)\n(.*?)```", TFDS.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = [(kind, text) for kind, text in blocks if kind != "sh"]
+    assert [kind for kind, _ in blocks] == ["", "python"]
+    for line in blocks[0][1].splitlines():
+        python, _, module, *arguments = shlex.split(line)
+        assert python == "python"
+        script = importlib.import_module(module)
+        monkeypatch.setattr(sys, "argv", [module, *arguments])
+        flags = script.main.__annotations__["flags"]
+        script.run_script(script.main, getattr(script, flags), "")
+    assert (tmp_path / "tfds/scenes/images_20/1.0.0/metadata.json").is_file()
+    assert len(list(Path("runs/tfds").rglob("segmentation.csv"))) == 1
+    capsys.readouterr()
+    exec(compile(blocks[1][1], str(TFDS), "exec"), {})
+    assert capsys.readouterr().out == "2 1.jpg (224, 224, 3)\n"
 
 
 def test_every_script_and_file_that_the_pages_name_exists() -> None:

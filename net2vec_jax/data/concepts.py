@@ -13,8 +13,8 @@ from net2vec_jax.errors import Net2VecError, unknown_name_error
 
 CATEGORIES = ("color", "object", "part", "material", "scene", "texture")
 """Broden's six categories in the order of its index.csv (spec 1.2)."""
-WHOLE_IMAGE_CATEGORIES = ("scene", "texture")
-"""Those that say something of an image as a whole."""
+WHOLE_IMAGE_CATEGORIES = ("scene", "texture", "breed")
+"""Those that say something of an image as a whole; breeds are not Broden's."""
 
 
 @dataclasses.dataclass(frozen=True)
