@@ -18,13 +18,12 @@ from experiments.benchmark_problem import (
     timed_outcome,
 )
 from experiments.benchmark_workers import Outcome
-from experiments.script import use_all_devices
+from experiments.script import open_dataset, use_all_devices
 from net2vec_jax.activations.binary import collect_binary_activations
 from net2vec_jax.activations.collect import collect_activations
 from net2vec_jax.activations.pooled import collect_pooled_activations
 from net2vec_jax.activations.quantiles import collect_thresholds
-from net2vec_jax.data.broden import BrodenDataset
-from net2vec_jax.data.dataset import map_in_order
+from net2vec_jax.data.dataset import ConceptDataset, map_in_order
 from net2vec_jax.data.masks import collect_concept_masks
 from net2vec_jax.metrics import choose_best_filters, iou, set_iou
 from net2vec_jax.networks.zoo import LoadedNetwork, load_network
@@ -78,7 +77,7 @@ class OurSide(Side):
         np.save(self.settings.folder / "activations.npy", outcome.result)
         return dataclasses.replace(outcome, result=None)
 
-    def _collect(self, dataset: BrodenDataset) -> np.ndarray:
+    def _collect(self, dataset: ConceptDataset) -> np.ndarray:
         preprocess = self._loaded.preprocessing(PREPROCESSING)
         batches = collect_activations(
             self._loaded.network, dataset, [self.settings.layer], preprocess=preprocess
@@ -162,7 +161,8 @@ class OurSide(Side):
         config = self.settings.segmentation()
 
         def run() -> None:
-            dataset = BrodenDataset(self.dataset.directory)
+            scenes = self.settings.folder / "scenes"
+            dataset = open_dataset(self.settings.dataset, scenes_directory=scenes)
             activations = self._collect(dataset)
             batches = np.array_split(activations, -(-len(activations) // IMAGES_AT_ONCE))
             thresholds = collect_thresholds(batches, activations[..., 0].size)

@@ -20,7 +20,7 @@ from experiments.benchmark_workers import Outcome
 from experiments.script import open_dataset
 from net2vec_jax.activations.binary import BinaryActivations, collect_binary_activations
 from net2vec_jax.activations.quantiles import collect_thresholds
-from net2vec_jax.data.broden import BrodenDataset
+from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.data.masks import ConceptMasks, collect_concept_masks
 from net2vec_jax.probes.classification import ClassificationConfig
 from net2vec_jax.probes.classification_groups import (
@@ -81,7 +81,7 @@ class Side:
     def __init__(self, settings: Settings) -> None:
         """Open the dataset; scenes are drawn if need be."""
         self.settings = settings
-        self.dataset: BrodenDataset = open_dataset(
+        self.dataset: ConceptDataset = open_dataset(
             settings.dataset, scenes_directory=settings.folder / "scenes"
         )
 

@@ -17,8 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from net2vec_jax.data.concepts import ConceptCatalog
-from net2vec_jax.data.dataset import ConceptDataset, ImageLabels, map_in_order
+from net2vec_jax.data.dataset import ConceptDataset, DatasetView, ImageLabels, map_in_order
 from net2vec_jax.errors import Net2VecError, join_messages
 
 
@@ -63,10 +62,10 @@ def find_bad_images(
     return [bad for bad in bar if bad is not None]
 
 
-class ImageSubset:
-    """Some images of a dataset, in its order, as a `ConceptDataset`.
+class ImageSubset(DatasetView):
+    """Some images of a dataset, in its order.
 
-    Attributes: those of `ConceptDataset`, and
+    Attributes: those of `DatasetView`, and
       left_out: name → why, of the images that are left out.
     """
 
@@ -74,14 +73,11 @@ class ImageSubset:
         self, dataset: ConceptDataset, kept: Sequence[int], left_out: Mapping[str, str]
     ) -> None:
         """View the images at the indices `kept` of `dataset`."""
-        self._dataset, self._kept = dataset, tuple(kept)
+        super().__init__(dataset)
+        self._kept = tuple(kept)
         self.left_out = dict(left_out)
-        self.name: str = dataset.name
-        self.catalog: ConceptCatalog = dataset.catalog
-        self.categories: tuple[str, ...] = dataset.categories
         self.image_names = tuple(dataset.image_names[index] for index in self._kept)
         self.is_val = np.asarray(dataset.is_val)[list(self._kept)]
-        self.segmentation_size: tuple[int, int] = dataset.segmentation_size
         kept_names = "\0".join((dataset.fingerprint, *self.image_names))
         self.fingerprint = hashlib.sha256(kept_names.encode()).hexdigest()
 
@@ -124,11 +120,8 @@ def leave_out_bad_images(
     return ImageSubset(dataset, kept, left_out)
 
 
-class ListsBadImages:
-    """A dataset whose first failure to read an image tells of all images that cannot be read.
-
-    Attributes: those of `ConceptDataset`.
-    """
+class ListsBadImages(DatasetView):
+    """A dataset whose first failure to read an image tells of all images that cannot be read."""
 
     def __init__(self, dataset: ConceptDataset, *, advice: str = "") -> None:
         """View all of `dataset`.
@@ -137,20 +130,10 @@ class ListsBadImages:
           dataset: N images with their labels.
           advice: what to do about bad images, the end of the message.
         """
-        self._dataset, self._advice = dataset, advice
+        super().__init__(dataset)
+        self._advice = advice
         self._lock = threading.Lock()
         self._message: str | None = None
-        self.name: str = dataset.name
-        self.catalog: ConceptCatalog = dataset.catalog
-        self.categories: tuple[str, ...] = dataset.categories
-        self.image_names: tuple[str, ...] = dataset.image_names
-        self.is_val: np.ndarray = dataset.is_val
-        self.segmentation_size: tuple[int, int] = dataset.segmentation_size
-        self.fingerprint: str = dataset.fingerprint
-
-    def __len__(self) -> int:
-        """The number of images N."""
-        return len(self._dataset)
 
     def image(self, index: int) -> np.ndarray:
         """uint8 [H, W, 3], RGB, of the image at `index`.

@@ -92,6 +92,40 @@ class ConceptDataset(Protocol):
         ...
 
 
+class DatasetView:
+    """A `ConceptDataset` that gives what another one gives; a subclass changes some of it.
+
+    Attributes: those of `ConceptDataset`; and, where the other one has them, `directory` and
+    `source_files`, by which decoded data is kept (`packed_entries`).
+    """
+
+    def __init__(self, dataset: ConceptDataset) -> None:
+        """View all of `dataset`."""
+        self._dataset = dataset
+        self.name: str = dataset.name
+        self.catalog: ConceptCatalog = dataset.catalog
+        self.categories: tuple[str, ...] = dataset.categories
+        self.image_names: tuple[str, ...] = dataset.image_names
+        self.is_val: np.ndarray = dataset.is_val
+        self.segmentation_size: tuple[int, int] = dataset.segmentation_size
+        self.fingerprint: str = dataset.fingerprint
+        for name in ("directory", "source_files"):
+            if hasattr(dataset, name):
+                setattr(self, name, getattr(dataset, name))
+
+    def __len__(self) -> int:
+        """The number of images N."""
+        return len(self._dataset)
+
+    def image(self, index: int) -> np.ndarray:
+        """uint8 [H, W, 3], RGB, of the image at `index`."""
+        return self._dataset.image(index)
+
+    def labels(self, index: int) -> ImageLabels:
+        """The concepts marked on the image at `index`."""
+        return self._dataset.labels(index)
+
+
 def map_in_order(
     function: Callable[[T], R], items: Sequence[T], *, workers: int | None = None
 ) -> Iterator[R]:

@@ -7,14 +7,13 @@ opening them takes no time and processes share the memory. What is read equals w
 from __future__ import annotations
 
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from net2vec_jax.data.dataset import ConceptDataset, ImageLabels, map_in_order
+from net2vec_jax.data.dataset import ConceptDataset, DatasetView, map_in_order
 from net2vec_jax.data.masks import CategoryChoice, ConceptMasks, collect_concept_masks
 from net2vec_jax.data.packed_entries import open_entry, write_array
 from net2vec_jax.errors import Net2VecError
@@ -28,36 +27,17 @@ _PAIR_ARRAYS = {
 }
 
 
-class PackedImages:
-    """A `ConceptDataset` whose images are decoded already; the rest is the dataset's own."""
+class PackedImages(DatasetView):
+    """A dataset whose images are decoded already; the rest is the dataset's own."""
 
-    def __init__(self, dataset: Any, images: np.ndarray) -> None:
+    def __init__(self, dataset: ConceptDataset, images: np.ndarray) -> None:
         """Take the images of `dataset` from the array `images`, uint8 [N, H, W, 3]."""
-        self.name = dataset.name
-        self.catalog = dataset.catalog
-        self.categories = dataset.categories
-        self.image_names = dataset.image_names
-        self.is_val = dataset.is_val
-        self.segmentation_size = dataset.segmentation_size
-        self.fingerprint = dataset.fingerprint
-        self.directory: Path | None = getattr(dataset, "directory", None)
-        self._dataset, self._images = dataset, images
-
-    def __len__(self) -> int:
-        """The number of images N."""
-        return len(self._images)
+        super().__init__(dataset)
+        self._images = images
 
     def image(self, index: int) -> np.ndarray:
         """uint8 [H, W, 3], RGB, not to be written to."""
         return self._images[index]
-
-    def labels(self, index: int) -> ImageLabels:
-        """The concepts marked on the image at `index`, decoded."""
-        return self._dataset.labels(index)
-
-    def source_files(self) -> Iterable[Path]:
-        """The files that the dataset is read from, the decoded images aside."""
-        return self._dataset.source_files()
 
 
 def load_packed_images(

@@ -7,7 +7,8 @@ masks become ⌊S/2⌋ × ⌊S/2⌋ (nearest), as in Broden (reference spec 1.1,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,10 @@ class AdaptedDataset:
     def __len__(self) -> int:
         """The number of images N."""
         return len(self._places)
+
+    def source_files(self) -> Iterator[Path]:
+        """The files that all else is read from."""
+        return self._records.source_files()
 
     def image(self, index: int) -> np.ndarray:
         """uint8 [S, S, 3], RGB.

@@ -8,7 +8,7 @@ whole-image label). metadata.json holds the catalog, the sizes and the order of 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,10 @@ class TfdsBrodenDataset:
     def __len__(self) -> int:
         """The number of images N."""
         return len(self.image_names)
+
+    def source_files(self) -> Iterator[Path]:
+        """The files that all else is read from."""
+        return self._records.source_files()
 
     def image(self, index: int) -> np.ndarray:
         """uint8 [H, W, 3], RGB; grey images are repeated over the channels (spec 2.1).

@@ -78,6 +78,10 @@ class TfdsRecords:
         """Number of records of each split there is."""
         return {name: info.num_examples for name, info in self.builder.info.splits.items()}
 
+    def source_files(self) -> Iterator[Path]:
+        """The files of the version: records, features and metadata."""
+        yield from sorted(path for path in self.directory.iterdir() if path.is_file())
+
     def open_split(self, split: str) -> int:
         """Make the records of `split` available; returns how many there are.
 
