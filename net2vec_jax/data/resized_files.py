@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from net2vec_jax.data.dataset import TRAIN, VAL
+from net2vec_jax.data.encoded_images import resize_mask
 from net2vec_jax.data.image_files import (
     IMAGE_FORMATS,
     PLANE_FORMATS,
@@ -157,19 +158,6 @@ def read_resized_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
         if image.mode == "L" and depth < 8:  # which Pillow stretches to 0 … 255
             pixels = pixels // (255 // (2**depth - 1))
         return pixels.astype(np.int32)
-
-
-def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The nearest pixel of `mask` [H, W, …] for each of [Y, X, …]: nothing is ever mixed.
-
-    As Broden's builder did by `scipy.ndimage.zoom` of order 0 (spec 1.11), output i of m takes
-    input round(i·(n − 1) / (m − 1)): the corners are aligned.
-    """
-    rows, columns = (
-        np.floor(np.arange(m) * ((n - 1) / max(m - 1, 1)) + 0.5).astype(int)
-        for n, m in zip(mask.shape, size, strict=False)
-    )
-    return mask[np.ix_(rows, columns)]
 
 
 def _same_aspect(one: tuple[int, int], other: tuple[int, int]) -> bool:
