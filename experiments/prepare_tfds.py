@@ -5,7 +5,7 @@
 What is written is then opened by every script with --dataset tfds:… as printed. A Broden directory
 and the scenes need no TensorFlow; NAME is one of TFDS's datasets of docs/tfds.md, whose own code
 downloads it and needs TensorFlow.
-Time: camvid_broden (1,402 images, 30 MB) takes about 6 seconds on two cores, 800 scenes a minute.
+Time: 1,402 photographs with two label planes each take 3 seconds on two cores, 800 scenes take 17.
 """
 
 from __future__ import annotations

@@ -20,6 +20,8 @@ from net2vec_jax.data.tfds_records import TfdsRecords
 from net2vec_jax.errors import Net2VecError, unknown_name_error
 
 OUR_NAMES = ("broden", "scenes")
+DEFAULT_CONFIGS = {"scenes": "images_800"}
+"""Of ours: which config is meant if there are several and none was said."""
 DEFAULT_RESOLUTION = 224
 """Of adapted datasets, in pixels: the size most networks were trained on."""
 LARGEST_RESOLUTION = 4096
@@ -85,7 +87,8 @@ def open_tfds(text: str, *, data_dir: str | Path | None = None) -> ConceptDatase
                 f"{text!r}: the images of {name.dataset} have the size they were prepared in; "
                 "leave @RESOLUTION out"
             )
-        return TfdsBrodenDataset(TfdsRecords(find_prepared(name, data_dir)))
+        default = DEFAULT_CONFIGS.get(name.dataset)
+        return TfdsBrodenDataset(TfdsRecords(find_prepared(name, data_dir, default_config=default)))
     adapter = ADAPTERS[name.dataset]
     records = TfdsRecords(find_prepared(name, data_dir, default_config=adapter.default_config))
     resolution = name.resolution or DEFAULT_RESOLUTION

@@ -60,6 +60,8 @@ class ScenesConfig(tfds.core.BuilderConfig):
 
 def scenes_config(images: int = DEFAULT_SCENES, seed: int = 0) -> ScenesConfig:
     """The config of so many scenes; two different ones never share a name."""
+    if (images, seed) == (DEFAULT_SCENES, 0):
+        return Scenes.BUILDER_CONFIGS[0]  # TFDS takes a config of a known name by identity only
     name = f"images_{images}" + (f"_seed_{seed}" if seed else "")
     return ScenesConfig(name=name, images=images, seed=seed)
 
@@ -150,7 +152,7 @@ class Broden(_BrodenBuilder):
 class Scenes(_BrodenBuilder):
     """Scenes and textures drawn by net2vec_jax, with exact masks in all six Broden categories."""
 
-    BUILDER_CONFIGS: ClassVar[list[ScenesConfig]] = [scenes_config()]
+    BUILDER_CONFIGS: ClassVar[list[ScenesConfig]] = [ScenesConfig(name=f"images_{DEFAULT_SCENES}")]
 
     def download_and_prepare(self, **arguments: Any) -> None:
         """Draw the scenes and write them, unless they are there; nothing is downloaded.

@@ -103,6 +103,24 @@ def test_scenes_builder_writes_what_the_directory_holds(
     assert_equal_masks(collect_concept_masks(drawn), collect_concept_masks(scenes))
 
 
+def test_default_scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def draw_few(count: int, *, seed: int) -> Iterator[LabelledImage]:
+        asked.append((count, seed))
+        return draw_scenes(2, seed=seed, workers=1)
+
+    monkeypatch.setattr(tfds_builders, "draw_scenes", draw_few)
+    drawn = prepare_scenes(tmp_path)
+    assert prepare_scenes(tmp_path).fingerprint == drawn.fingerprint
+    assert drawn.directory == tmp_path / "scenes/images_800/1.0.0"
+    assert asked == [(800, 0)]
+    other = prepare_scenes(tmp_path, seed=1)
+    assert other.directory.parent.name == "images_800_seed_1"
+    assert other.fingerprint != drawn.fingerprint
+    assert open_tfds("scenes", data_dir=tmp_path).fingerprint == drawn.fingerprint
+
+
 def test_fingerprint_follows_the_content(
     scenes: BrodenDataset, prepared: TfdsBrodenDataset, tmp_path: Path
 ) -> None:
