@@ -11,57 +11,65 @@ import io
 import numpy as np
 from PIL import Image
 
+from net2vec_jax.data.image_files import (
+    IMAGE_FORMATS,
+    PLANE_FORMATS,
+    PNG_BIT_DEPTH,
+    convert_to_rgb,
+    one_decoding_message,
+)
 from net2vec_jax.errors import Net2VecError
 
 
-def open_image(encoded: bytes, where: str) -> Image.Image:
+def open_image(
+    encoded: bytes,
+    where: str,
+    *,
+    size: tuple[int, int] | None = None,
+    formats: tuple[str, ...] = IMAGE_FORMATS,
+) -> Image.Image:
     """A decoded image.
 
     Args:
-      encoded: a JPEG or PNG file, or another that Pillow reads.
+      encoded: the contents of an image file.
       where: what messages call it.
+      size: (H, W) that it must have, looked at before a pixel is decoded.
+      formats: those that it may have, by Pillow's names.
 
     Raises:
-      Net2VecError: the bytes are no image, or a damaged one.
+      Net2VecError: the bytes are no image, a damaged one, or one of another size.
     """
-    try:
-        image = Image.open(io.BytesIO(encoded))
+    with one_decoding_message(where, formats):
+        image = Image.open(io.BytesIO(encoded), formats=formats)
+        if size is not None and (image.height, image.width) != tuple(size):
+            raise Net2VecError(
+                f"{where} is {image.height}×{image.width} pixels, but all of this dataset are "
+                f"{size[0]}×{size[1]}"
+            )
         image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise Net2VecError(f"{where} cannot be decoded as an image: {error}") from error
     return image
 
 
 def decode_image(encoded: bytes, where: str, *, size: tuple[int, int]) -> np.ndarray:
-    """uint8 [H, W, 3], RGB; grey images are repeated over the channels (spec 2.1).
+    """uint8 [H, W, 3], RGB, converted as `image_files.read_image` does.
 
     Raises:
-      Net2VecError: the bytes are no image, or not one of `size` (H, W).
+      Net2VecError: the bytes are no image, not one of `size` (H, W), or cannot be shown in RGB.
     """
-    image = np.asarray(open_image(encoded, where).convert("RGB"))
-    _check_size(image, size, where)
-    return image
+    return np.asarray(convert_to_rgb(open_image(encoded, where, size=size), where))
 
 
 def decode_label_plane(encoded: bytes, where: str, *, size: tuple[int, int]) -> np.ndarray:
     """int32 [Y, X]: R + 256·G of an 8-bit RGB image.
 
     Raises:
-      Net2VecError: the bytes are no such image, or not one of `size` (Y, X).
+      Net2VecError: the bytes are no such PNG image, or not one of `size` (Y, X).
     """
-    pixels = np.asarray(open_image(encoded, where)).astype(np.int32)
-    if pixels.ndim != 3 or pixels.shape[2] != 3:
+    image = open_image(encoded, where, size=size, formats=PLANE_FORMATS)
+    if image.mode != "RGB" or encoded[PNG_BIT_DEPTH] != 8:
         raise Net2VecError(f"{where}: a label plane must be an 8-bit RGB image (R + 256·G)")
-    _check_size(pixels, size, where)
+    pixels = np.asarray(image).astype(np.int32)
     return pixels[..., 0] + 256 * pixels[..., 1]
-
-
-def _check_size(pixels: np.ndarray, size: tuple[int, int], where: str) -> None:
-    if pixels.shape[:2] != tuple(size):
-        raise Net2VecError(
-            f"{where} is {pixels.shape[0]}×{pixels.shape[1]} pixels, but all of this dataset are "
-            f"{size[0]}×{size[1]}"
-        )
 
 
 def resize_image(image: Image.Image, size: tuple[int, int]) -> np.ndarray:

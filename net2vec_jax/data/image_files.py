@@ -23,7 +23,7 @@ IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
 """What is decoded, whatever a name ends in; some of Pillow's other readers run programs (EPS)."""
 PLANE_FORMATS = ("PNG",)
 """Label planes are exact, so no lossy format."""
-_PNG_BIT_DEPTH = 24
+PNG_BIT_DEPTH = 24
 """Offset of the byte of a PNG file that says how many bits a sample has."""
 
 
@@ -51,22 +51,22 @@ def read_image(path: Path, size: tuple[int, int], *, source: str) -> np.ndarray:
         return np.asarray(convert_to_rgb(image, path))
 
 
-def convert_to_rgb(image: Image.Image, path: Path) -> Image.Image:
-    """The image in RGB, of 8 bits per channel; see `read_image`.
+def convert_to_rgb(image: Image.Image, where: Path | str) -> Image.Image:
+    """The image in RGB, of 8 bits per channel; see `read_image`; `where` is for messages.
 
     Raises:
       Net2VecError: it has transparent pixels, or is grey of more than 8 bits.
     """
     if image.mode.startswith("I") or image.mode == "F":
         raise Net2VecError(
-            f"{path}: a grey image of more than 8 bits ({image.mode}), whose range is not "
+            f"{where}: a grey image of more than 8 bits ({image.mode}), whose range is not "
             "known; convert it to 8 bits"
         )
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema()[0] < 255:
             raise Net2VecError(
-                f"{path}: the image has transparent pixels; lay it over a background and save "
+                f"{where}: the image has transparent pixels; lay it over a background and save "
                 "it without alpha channel"
             )
     return image.convert("RGB")
@@ -128,17 +128,31 @@ def open_image_file(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Imag
     """
     if not check_regular_file(path).st_size:
         raise Net2VecError(f"{path} cannot be decoded as an image: the file is empty")
+    with one_decoding_message(path, formats), Image.open(path, formats=formats) as image:
+        yield image
+
+
+@contextlib.contextmanager
+def one_decoding_message(where: Path | str, formats: tuple[str, ...]) -> Iterator[None]:
+    """Whatever opening and decoding an image raises becomes one message.
+
+    Args:
+      where: what the message calls the image.
+      formats: those that it may have.
+
+    Raises:
+      Net2VecError: it is no image of these formats, or damaged.
+    """
     try:
-        with Image.open(path, formats=formats) as image:
-            yield image
+        yield
     except Net2VecError:
         raise
     except Image.UnidentifiedImageError as error:
         raise Net2VecError(
-            f"{path} cannot be decoded as an image: it is none of {', '.join(formats)}"
+            f"{where} cannot be decoded as an image: it is none of {', '.join(formats)}"
         ) from error
     except Exception as error:  # damaged files raise nearly any type, bombs a warning or an error
-        raise Net2VecError(f"{path} cannot be decoded as an image: {error}") from error
+        raise Net2VecError(f"{where} cannot be decoded as an image: {error}") from error
 
 
 def _check_size(
@@ -155,5 +169,5 @@ def read_png_bit_depth(path: Path) -> int:
     """How many bits a sample of a PNG file has, or an index if it has a palette."""
     # Pillow reads 16 bits as the upper 8, which would be other labels, and does not say so.
     with open(path, "rb") as file:
-        file.seek(_PNG_BIT_DEPTH)
+        file.seek(PNG_BIT_DEPTH)
         return file.read(1)[0]
