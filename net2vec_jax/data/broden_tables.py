@@ -55,10 +55,11 @@ def read_table(path: Path, required: Sequence[str]) -> tuple[list[str], list[tup
             if missing:
                 hint = "; separate the fields by commas" if ";" in "".join(header) else ""
                 raise Net2VecError(
-                    f"{path}: column {', '.join(missing)} is missing; the header has {header}{hint}"
+                    f"{path}: column {', '.join(missing)} is missing; the header has "
+                    f"{header!s:.1000}{hint}"
                 )
             if len(set(header)) != len(header):
-                raise Net2VecError(f"{path}: a column occurs twice in the header {header}")
+                raise Net2VecError(f"{path}: a column occurs twice in the header {header!s:.1000}")
             rows = []
             for row in reader:
                 if None in row or None in row.values():
@@ -102,7 +103,7 @@ def read_index(path: Path) -> tuple[tuple[str, ...], list[BrodenRow]]:
     for line, cells in table:
         where = f"{path} line {line}"
         if cells["split"] not in SPLITS:
-            raise Net2VecError(f"{where}: split is {cells['split']!r}; it must be train or val")
+            raise Net2VecError(f"{where}: split is {cells['split']!r:.60}; it must be train or val")
         sizes = tuple(parse_whole_number(cells[c], f"{where}, column {c}") for c in SIZE_COLUMNS)
         if min(sizes) < 1 or max(sizes) > LARGEST_SIDE:
             raise Net2VecError(
@@ -193,8 +194,8 @@ def check_categories(path: Path, columns: Sequence[str]) -> None:
         if column not in listed:
             raise Net2VecError(
                 f"{path.with_name('index.csv')}: column {column!r} is none that a Broden index has "
-                f"and no category of category.csv ({', '.join(listed)}); remove the column, or "
-                "list it there"
+                f"and no category of category.csv ({', '.join(listed):.1000}); remove the column, "
+                "or list it there"
             )
 
 
@@ -209,8 +210,8 @@ def _read_coverage(path: Path) -> dict[int, float]:
         try:
             value = float(row["coverage"])
         except ValueError as error:
-            raise Net2VecError(f"{where}: {error}") from error
+            raise Net2VecError(f"{where}: coverage {row['coverage']!r:.60} is no number") from error
         if not math.isfinite(value):
-            raise Net2VecError(f"{where}: coverage {row['coverage']} is not finite")
+            raise Net2VecError(f"{where}: coverage {row['coverage']:.60} is not finite")
         coverage[parse_whole_number(row["number"], where)] = value
     return coverage

@@ -97,10 +97,34 @@ def legacy_file(code: bytes) -> bytes:
     return body + NUMBERS.size.to_bytes(8, "little") + NUMBERS.tobytes()
 
 
+def rebuild(storage: bytes) -> bytes:
+    rest = embed(0) + embed((2, 3)) + embed((3, 1)) + embed(False)
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + rest + b"NtR"
+
+
+# What sets the state of something, whole: single pieces rarely come together.
+STATES = [
+    *(embed(state) for state in ({"first": "x"}, {"dtype": "f4"}, {"key": [1]}, {"a": 1})),
+    *(embed(state) for state in ((3, ">", None, None, None, -1, -1, 0), (None, {"a": 1}))),
+]
+CHANGES = [
+    *(rebuild(STORAGE + state + b"b") for state in STATES),
+    *(TENSOR + state + b"b" for state in STATES),
+    *(b"ctorch\n" + kind + b"Storage\n" + state + b"b" for state in STATES for kind in
+      (b"BFloat16", b"Float")),
+    *(b"K\x05" + b"2\x86" * times for times in (3, 10, 45)),
+]  # fmt: skip
+
+
 @st.composite
 def pickles(draw: st.DrawFn) -> bytes:
-    """Pieces one after the other, alone or inside a sound state dict."""
-    code = b"".join(draw(st.lists(st.sampled_from(PIECES), max_size=20)))
+    """Pieces one after the other, alone or inside a sound state dict, or one changed object."""
+    if draw(st.booleans()):
+        change = draw(st.sampled_from(CHANGES))
+        entry = draw(st.sampled_from([embed("a") + change, change + TENSOR]))
+        return b"\x80\x02}(" + entry + embed("b") + TENSOR + b"u."
+    pieces = st.one_of(st.sampled_from(PIECES), st.sampled_from(CHANGES))
+    code = b"".join(draw(st.lists(pieces, max_size=draw(st.sampled_from([1, 3, 20])))))
     match draw(st.sampled_from(["alone", "value", "key", "first"])):
         case "alone":
             return b"\x80\x02" + code + b"."
