@@ -4,6 +4,7 @@ Warnings are errors (pyproject.toml). Small random problems are built in `helper
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 SIMULATED_DEVICES = 1
@@ -35,6 +36,14 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("suite")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests keep in the user's cache is not kept there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NET2VEC_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

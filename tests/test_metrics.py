@@ -19,7 +19,8 @@ def draw_overlap(seed: int, pairs: int, groups: int) -> tuple[Overlap, np.ndarra
 def test_counts_of_known_masks() -> None:
     prediction = jnp.asarray([[[1, 1, 0], [0, 0, 0]], [[0, 0, 0], [0, 0, 0]]], bool)
     target = jnp.asarray([[[0, 1, 1], [0, 0, 1]], [[0, 0, 0], [0, 0, 0]]], bool)
-    overlap = count_overlap(prediction, target)
+    rows_first = (masks.transpose(1, 0, 2) for masks in (prediction, target))
+    overlap = count_overlap(*rows_first)
     assert overlap.intersection.tolist() == [1, 0]
     assert overlap.union.tolist() == [4, 0]
     np.testing.assert_allclose(iou(overlap.intersection, overlap.union), [0.25, 0])
