@@ -22,6 +22,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import jax
 import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -254,6 +255,8 @@ def main(flags: BenchmarkFlags) -> None:
             "PyTorch is not installed, and --scale small and camvid compare with it: pip install "
             "-r requirements-dev.txt"
         )
+    if jax.process_count() > 1:
+        raise Net2VecError("the benchmark is of one host; unset the variables of several hosts")
     flags.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         if flags.scale == "broden":

@@ -70,7 +70,12 @@ class BrodenSide:
 
 
 class TorchBrodenSide(BrodenSide):
-    """The same problem in PyTorch, concept by concept, tensors in memory; a few concepts."""
+    """The same problem in PyTorch on the CPU: a few concepts in turn, tensors in memory."""
+
+    def __init__(self, size: ProblemSize, seed: int) -> None:
+        """Draw the problem."""
+        jax.config.update("jax_platforms", "cpu")  # ours has the accelerator to itself
+        super().__init__(size, seed)
 
     def train_few(self, epochs: int, concepts: int) -> Outcome:
         """Concepts of middling numbers of images; the time to build the tensors is left out."""

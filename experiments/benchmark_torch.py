@@ -29,14 +29,13 @@ class TorchSide(Side):
     """PyTorch and numpy, as the original does it."""
 
     def __init__(self, settings: Settings) -> None:
-        """Open the dataset; torch takes as many threads as there are cores."""
+        """Open the dataset; torch runs on the CPU, in as many threads as there are cores."""
+        jax.config.update("jax_platforms", "cpu")  # ours has the accelerator to itself
         super().__init__(settings)
-
         torch.set_num_threads(count_cores())
 
     def describe(self) -> Outcome:
         """Versions, for the report."""
-
         return Outcome(
             0.0, 1.0, {"torch": torch.__version__, "torch threads": torch.get_num_threads()}
         )

@@ -34,6 +34,7 @@ from net2vec_jax.probes.head_shards import PAIRS_ON_ACCELERATORS, resolve_chunk_
 from net2vec_jax.probes.heads import make_full_heads
 from net2vec_jax.probes.interpolation import interpolation_matrix
 from net2vec_jax.probes.segmentation import SegmentationConfig, train_segmentation
+from net2vec_jax.probes.segmentation_model import Geometry
 from net2vec_jax.report.speed_figures import plot_prediction
 
 PARTS = ("pair", "entries", "rows", "pixels")
@@ -115,7 +116,8 @@ def predict_accelerator(size: ProblemSize, machine: Accelerator) -> dict[str, fl
 
     Bytes: bits are unpacked to float32 and read again, forward and backward; a pixel's score, its
     gradient and the loss are written and read once each. Operations: matrix products, and about 40
-    per pixel. Starting a chunk's programs is shared by its pairs.
+    per pixel. Starting a chunk's programs is shared by its pairs. All chunks are taken to be full,
+    which those of steps in which few concepts take part are not.
     """
     (height, width), (rows, columns) = size.grid, size.segmentation_size
     active, pixels = height * width * size.filters, rows * columns
@@ -155,7 +157,8 @@ def measure(size: ProblemSize, flags: CostFlags) -> tuple[dict[str, float], floa
     activations, masks = draw_problem(size, flags.seed)
     count = activations.active_entries.count
     # Lists are read in blocks, as many as the longest of a chunk has.
-    at_once = resolve_chunk_size(None, size.segmentation_size)
+    geometry = Geometry(size.grid, size.segmentation_size)
+    at_once = resolve_chunk_size(None, geometry, size.filters)
     chunk = [count[start : start + at_once].max() for start in range(0, len(count), at_once)]
     block = entries_per_block(count.sum(), len(count))
     entries = float(np.mean(-(-np.array(chunk) // block) * block))

@@ -39,6 +39,10 @@ def decode_images(dataset: ConceptDataset, *, cache: bool) -> ConceptDataset:
 
 def _first_host_first(load: Callable[[], T]) -> T:
     """What the first host loads and keeps, and then the others, which mostly find it on disk."""
-    loaded = load() if is_first_host() else None
-    wait_for_hosts("decoded data")
-    return load() if loaded is None else loaded
+    if not is_first_host():
+        wait_for_hosts("decoded data")
+        return load()
+    try:
+        return load()
+    finally:
+        wait_for_hosts("decoded data")  # also after an error, which the others then meet, too

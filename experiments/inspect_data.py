@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from rich.table import Table
 
 from experiments.decoded_data import decode_masks
 from experiments.run_directory import PARTIAL, SCENES_FOLDER
-from experiments.script import open_dataset, run_script
+from experiments.script import open_dataset, run_script, screen_dataset
 from net2vec_jax.data.concepts import Concept
 from net2vec_jax.data.dataset import TRAIN, VAL, ConceptDataset
 from net2vec_jax.data.masks import ConceptMasks
@@ -40,13 +41,16 @@ class InspectionFlags:
 
     Attributes:
       dataset: a Broden directory, a folder of your own images and masks or
-        coco:ANNOTATIONS.json:IMAGES (docs/own_images.md), or "scenes" (built in).
+        coco:ANNOTATIONS.json:IMAGES (docs/own_images.md), tfds:NAME (docs/tfds.md), or "scenes"
+        (built in).
       out: where the table and the contact sheets go.
       concepts: only these concepts, by name or number; all by default.
       images: how many images of each concept are drawn; 0 draws none.
       rows: how many concepts of a category are printed, those on most images; the file has all.
       cache_data: decode labels once and keep them beside the dataset (or in the user's cache, if
         nothing may be written there) for all later runs.
+      skip_bad_images: go on without the images that cannot be read, and list them; by default the
+        inspection stops and lists them.
     """
 
     dataset: str
@@ -55,6 +59,7 @@ class InspectionFlags:
     images: int = 4
     rows: int = 40
     cache_data: bool = True
+    skip_bad_images: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,7 +198,11 @@ def main(flags: InspectionFlags) -> None:
     """Print the tables, write the files, and say where they are."""
     if flags.images < 0 or flags.rows < 0:
         raise Net2VecError("--images and --rows must be at least 0")
-    dataset = open_dataset(flags.dataset, scenes_directory=flags.out / SCENES_FOLDER)
+    skip, scenes = flags.skip_bad_images, flags.out / SCENES_FOLDER
+    opened = open_dataset(flags.dataset, scenes_directory=scenes, allow_missing=skip)
+    dataset = screen_dataset(opened, skip_bad_images=skip)
+    for name, reason in getattr(dataset, "left_out", {}).items():
+        print(f"left out: {name}: {reason}", file=sys.stderr)
     catalog = dataset.catalog.select(flags.concepts) if flags.concepts else dataset.catalog
     try:
         flags.out.mkdir(parents=True, exist_ok=True)

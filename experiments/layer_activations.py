@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import jax
+
 from experiments.decoded_data import decode_images
 from experiments.layer_flags import LayerFlags
 from net2vec_jax.activations.arrays import ExternalActivations
@@ -13,6 +15,7 @@ from net2vec_jax.activations.collect import collect_activations, store_activatio
 from net2vec_jax.activations.store import CHUNK_IMAGES
 from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.devices import is_first_host, share_of_host
+from net2vec_jax.errors import Net2VecError
 from net2vec_jax.networks.zoo import LoadedNetwork
 
 if TYPE_CHECKING:
@@ -60,6 +63,12 @@ def collect_missing_layers(runs: Sequence[LayerRun]) -> None:
 def collect_layers(runs: Sequence[LayerRun]) -> None:
     """Collect the layers of runs that share dataset, network and preprocessing, in one pass."""
     first = runs[0]
+    files = -(-len(first.dataset) // CHUNK_IMAGES)
+    if files < jax.process_count():
+        raise Net2VecError(
+            f"{len(first.dataset)} images are too few for {jax.process_count()} hosts, each of "
+            f"which stores {CHUNK_IMAGES} at a time; use {files} or fewer"
+        )
     batches = collect_activations(
         first.probed.network,
         decode_images(first.dataset, cache=first.flags.cache_data),

@@ -81,8 +81,7 @@ class LayerRun(Generic[AnyFlags]):
         ):
             del identity[name]
         self.run = RunDirectory(flags.out, identity)
-        if getattr(dataset, "left_out", None):
-            self.run.record("skipped_images", dataset.left_out)
+        self.run.record("skipped_images", getattr(dataset, "left_out", {}))
 
     def resolved(self) -> dict[str, Any]:
         """Flags that a preset stands for, as they hold."""
@@ -197,7 +196,8 @@ def finish_layers(kind: type[AnyRun], flags: LayerFlags) -> Sequence[AnyRun]:
     skip = flags.skip_bad_images
     scenes = flags.out / SCENES_FOLDER
     opened = open_dataset(flags.dataset, scenes_directory=scenes, allow_missing=skip)
-    dataset = screen_dataset(opened, skip_bad_images=skip)
+    may_skip = flags.activation_array is None
+    dataset = screen_dataset(opened, skip_bad_images=skip, may_skip=may_skip)
     if flags.activation_array is not None:
         array = ExternalActivations(flags.activation_array, channels_first=flags.channels_first)
         runs = [kind(flags, dataset, array)]

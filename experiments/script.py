@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import jax
 import tyro
@@ -40,7 +40,7 @@ def run_script(main: Callable[[Config], None], config_type: type[Config], descri
         main(config)
     except Net2VecError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _end_with_error()
     except OSError as error:
         if error.errno not in FULL_DISK:
             raise
@@ -49,12 +49,21 @@ def run_script(main: Callable[[Config], None], config_type: type[Config], descri
             "same command again, which goes on from them",
             file=sys.stderr,
         )
-        sys.exit(2)
+        _end_with_error()
+
+
+def _end_with_error() -> NoReturn:
+    """Exit with status 2; at once on several hosts, since the others may wait for this one."""
+    if jax.process_count() > 1:
+        sys.stderr.flush()
+        os._exit(2)
+    sys.exit(2)
 
 
 def use_all_devices() -> None:
     """Let JAX see all devices: every core of a CPU, and those of other hosts if there are any.
 
+    JAX_NUM_CPU_DEVICES says otherwise how many devices a CPU is.
     Hosts are processes that run the same command on the same files. JAX_COORDINATOR_ADDRESS
     (HOST:PORT of the first one), JAX_NUM_PROCESSES and JAX_PROCESS_ID (0, 1, …) say that there are
     several; on a cluster that JAX knows (Cloud TPU, SLURM, Open MPI, Kubernetes)
@@ -63,7 +72,8 @@ def use_all_devices() -> None:
     Raises:
       Net2VecError: a variable is missing or no number, or the other hosts cannot be reached.
     """
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if not chosen and "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", count_cores())
     names = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     try:
@@ -114,15 +124,25 @@ def open_dataset(
     return BrodenDataset(name, allow_missing=allow_missing)
 
 
-def screen_dataset(dataset: ConceptDataset, *, skip_bad_images: bool) -> ConceptDataset:
+def screen_dataset(
+    dataset: ConceptDataset, *, skip_bad_images: bool, may_skip: bool = True
+) -> ConceptDataset:
     """The dataset as probes read it: without bad images, or such that a bad one lists them all.
+
+    Args:
+      dataset: all of it.
+      skip_bad_images: leave bad images out.
+      may_skip: whether the message about bad images says that they can be left out.
 
     Raises:
       Net2VecError: no image can be read.
     """
     if skip_bad_images:
         return leave_out_bad_images(dataset, progress=is_first_host())
-    return ListsBadImages(dataset, advice="mend or replace them, or pass --skip-bad-images")
+    advice = "mend or replace them"
+    return ListsBadImages(
+        dataset, advice=f"{advice}, or pass --skip-bad-images" if may_skip else advice
+    )
 
 
 def open_scenes(directory: Path, *, images: int = 800) -> BrodenDataset:

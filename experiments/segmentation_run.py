@@ -146,15 +146,14 @@ class SegmentationRun(LayerRun[SegmentationFlags]):
             save_tree(folder, tree)
 
     def _train_heads(self, heads: Heads, name: str) -> SegmentationResult:
-        with tqdm(total=self.flags.epochs, desc=name, unit="epoch", leave=False, delay=1) as bar:
-            return train_segmentation(
-                heads,
-                self.binary,
-                self.masks,
-                self.flags.training(),
-                key=jax.random.key(self.flags.seed),
-                on_epoch=lambda *_: bar.update(),
-            )
+        return train_segmentation(
+            heads,
+            self.binary,
+            self.masks,
+            self.flags.training(),
+            key=jax.random.key(self.flags.seed),
+            progress=name,
+        )
 
     def _evaluate(self) -> None:
         tree = load_tree(self.run / "embeddings")

@@ -27,6 +27,7 @@ from experiments.script import open_dataset, screen_dataset
 from experiments.segmentation_flags import SegmentationFlags
 from experiments.segmentation_run import SegmentationRun
 from net2vec_jax.data.dataset import ConceptDataset
+from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.networks.zoo import LoadedNetwork
 
@@ -39,7 +40,8 @@ class StudyFlags:
 
     Attributes:
       dataset: a Broden directory, a folder of your own images and masks or
-        coco:ANNOTATIONS.json:IMAGES (docs/own_images.md), or "scenes" (built in).
+        coco:ANNOTATIONS.json:IMAGES (docs/own_images.md), tfds:NAME (docs/tfds.md), or "scenes"
+        (built in).
       layers: what is probed, each as NETWORK/LAYER: "efficientnet_lite0/block10". A network is a
         name in the zoo, or FILE.py:FUNCTION (docs/own_models.md), which runs the code in that file.
       out: directory of the study; an unfinished one is resumed.
@@ -175,7 +177,7 @@ def run_study(flags: StudyFlags) -> list[LayerResults]:
     opened = open_dataset(flags.dataset, scenes_directory=scenes, allow_missing=skip)
     dataset = screen_dataset(opened, skip_bad_images=skip)
     results = []
-    masks = None
+    masks: dict[str, ConceptMasks] = {}
     for network, layers in chosen.items():
         loaded = open_network(network, weights=weights.get(network))
         layers = list(dict.fromkeys(map(loaded.network.resolve_layer, layers)))
@@ -220,12 +222,14 @@ def run_study(flags: StudyFlags) -> list[LayerResults]:
         collect_missing_layers([pair[0] for pair in pairs])
         for pair in pairs:
             for run in pair:
-                if masks is not None:
-                    run.masks = masks  # of the same concepts, and slow to decode
+                choice = run.category_choice()
+                if choice in masks:
+                    run.masks = masks[choice]  # of the same concepts, and slow to decode
                 if not run.run.has(run.table):
                     print(f"probing {loaded.name}, {run.layer}: {run.table.split('.')[0]} …")
                 run.finish()
-                masks = run.__dict__.get("masks", masks)
+                if "masks" in run.__dict__:
+                    masks[choice] = run.masks
             name = pair[0].layer if len(chosen) == 1 else f"{loaded.name}/{pair[0].layer}"
             results.append(LayerResults(name, *pair))
     return results

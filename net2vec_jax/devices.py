@@ -116,6 +116,8 @@ def place_copies(mesh: Mesh, tree: Tree) -> Tree:
 
     def place(values: np.ndarray) -> jax.Array:
         values = np.asarray(values)
+        if values.ndim:
+            values = pad_first_axis(values, len(values))  # aligned: all devices of a CPU share it
         placed = [jax.device_put(values, device) for device in mesh.local_mesh.devices.flat]
         return jax.make_array_from_single_device_arrays(
             values.shape, NamedSharding(mesh, COPIED), placed

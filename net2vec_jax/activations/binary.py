@@ -74,7 +74,11 @@ class BinaryActivations:
 
     @cached_property
     def active_entries(self) -> ActiveEntries:
-        """The active entries of every image, ordered by position and then filter."""
+        """The active entries of every image, ordered by position and then filter.
+
+        Raises:
+          Net2VecError: there are 2³¹ or more.
+        """
         grid = self.grid[0] * self.grid[1]
         dtype = np.uint16 if max(grid, self.filters) < 2**16 else np.uint32
         flat, width = self.packed.reshape(-1), self.packed.shape[2]  # [N · h·w · width]
@@ -89,6 +93,11 @@ class BinaryActivations:
             position.append((place // width % grid).astype(dtype))
             filter_.append((place % width * 8 + bit).astype(dtype))
         needed = LARGEST_BLOCK  # a block may begin with the last entry
+        if count.sum() + needed >= 2**31:
+            raise Net2VecError(
+                f"{count.sum():,} active entries are more than can be counted in 32 bits; use the "
+                "dense form, or a smaller quantile"
+            )
         padding = np.zeros(needed + -(count.sum() + needed) % ENTRY_ROUNDING, dtype)
         return ActiveEntries(
             np.concatenate([*position, padding]),

@@ -92,11 +92,16 @@ class ConceptDataset(Protocol):
         ...
 
 
+_SOMETIMES = ("directory", "source_files", "image_size", "left_out", "unlabelled_images")
+"""Attributes that some datasets have."""
+
+
 class DatasetView:
     """A `ConceptDataset` that gives what another one gives; a subclass changes some of it.
 
-    Attributes: those of `ConceptDataset`; and, where the other one has them, `directory` and
-    `source_files`, by which decoded data is kept (`packed_entries`).
+    Attributes: those of `ConceptDataset`; and, where the other one has them, `directory`,
+    `source_files` and `image_size`, by which decoded data is kept (`packed_entries`), `left_out`
+    and `unlabelled_images`.
     """
 
     def __init__(self, dataset: ConceptDataset) -> None:
@@ -109,7 +114,7 @@ class DatasetView:
         self.is_val: np.ndarray = dataset.is_val
         self.segmentation_size: tuple[int, int] = dataset.segmentation_size
         self.fingerprint: str = dataset.fingerprint
-        for name in ("directory", "source_files"):
+        for name in _SOMETIMES:
             if hasattr(dataset, name):
                 setattr(self, name, getattr(dataset, name))
 

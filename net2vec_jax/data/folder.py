@@ -28,6 +28,7 @@ from net2vec_jax.data.resized_files import (
     read_mask_shape,
     read_resized_image,
     read_resized_mask,
+    same_aspect,
     split_by_hash,
 )
 from net2vec_jax.errors import Net2VecError
@@ -123,12 +124,20 @@ class FolderDataset:
         """The concepts marked on the image at `index`.
 
         Raises:
-          Net2VecError: a mask is missing, damaged or of the wrong type, or holds a number or colour
-            that concepts.csv lacks.
+          Net2VecError: a mask is missing, damaged or of the wrong type, masks have other aspect
+            ratios, or one holds a number or colour that concepts.csv lacks.
         """
         name = self.image_names[index]
         layers: list[np.ndarray] = []
-        for path in self._masks.get(name, ()):
+        masks = self._masks.get(name, ())
+        shapes = [read_mask_shape(path) for path in masks] if len(masks) > 1 else []
+        for path, shape in zip(masks[1:], shapes[1:], strict=False):
+            if not same_aspect(shape, shapes[0]):
+                raise Net2VecError(
+                    f"{path} is {shape[0]}×{shape[1]} pixels, but {masks[0]} is "
+                    f"{shapes[0][0]}×{shapes[0][1]}, of another aspect ratio"
+                )
+        for path in masks:
             layer = self._read_mask(path)
             for other in layers:  # a pixel has a concept once, however many layers say so
                 layer = np.where(layer == other, 0, layer)

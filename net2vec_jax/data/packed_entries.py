@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import PIL
+import PIL.features
 from tqdm import tqdm
 
 from net2vec_jax.data.dataset import ConceptDataset
@@ -33,6 +34,7 @@ FOLDER = ".net2vec_jax"
 SPARE_BYTES = 1 << 28
 """What an entry leaves free on the disk."""
 _PARTIAL = ".partial"
+_DECODERS = (PIL.__version__, PIL.features.version("jpg"))
 
 Entry = TypeVar("Entry")
 
@@ -52,8 +54,8 @@ def open_entry(
     Args:
       dataset: what the entry is derived from. It must have `source_files()`, whose sizes and times
         of modification are part of the fingerprint; if it has a `directory`, entries lie there.
-      kind: what the entry is, together with the dataset's name, categories and sizes; of one kind
-        the newest is kept.
+      kind: what the entry is, together with the dataset's name, categories, sizes and images left
+        out; of one kind the newest is kept.
       read: opens a finished entry; its OSError or ValueError means that the entry is damaged, and
         it is written again.
       write: fills a new folder, by `write_array`; other errors than OSError are passed on.
@@ -64,7 +66,9 @@ def open_entry(
     if not hasattr(dataset, "source_files"):
         _report(dataset, ["it does not say which files it is read from, hence not if they change"])
         return None
-    kind = f"{kind}-{_digest(dataset.name, dataset.categories, dataset.segmentation_size)[:8]}"
+    sizes = (getattr(dataset, "image_size", None), dataset.segmentation_size)
+    left_out = sorted(getattr(dataset, "left_out", ()))
+    kind = f"{kind}-{_digest(dataset.name, dataset.categories, sizes, left_out)[:8]}"
     fingerprint = fingerprint_source(dataset)
     name = f"{kind}-{fingerprint[:32]}"
     folders = _choose_folders(dataset)
@@ -108,11 +112,11 @@ def open_entry(
 def fingerprint_source(dataset: Any) -> str:
     """Digest of the dataset's own fingerprint, and of its files' sizes and times of modification.
 
-    The version of Pillow is in it, since decoders may differ in the last bit.
+    The versions of Pillow and its JPEG library are in it: decoders may differ in the last bit.
     """
     directory = getattr(dataset, "directory", None)
     digest = hashlib.sha256(
-        repr((FORMAT, PIL.__version__, dataset.fingerprint, dataset.catalog)).encode()
+        repr((FORMAT, *_DECODERS, dataset.fingerprint, dataset.catalog)).encode()
     )
     for path in dataset.source_files():
         try:

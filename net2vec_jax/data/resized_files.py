@@ -105,7 +105,7 @@ def read_resized_image(
         stored = (image.height, image.width)
         turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
         upright = stored[::-1] if turned else stored
-        fits = [shape is None or _same_aspect(one, shape) for one in (upright, stored)]
+        fits = [shape is None or same_aspect(one, shape) for one in (upright, stored)]
         if not any(fits):
             raise Net2VecError(
                 f"{path}: the image is {upright[0]}×{upright[1]} pixels, but {source} is "
@@ -160,7 +160,7 @@ def read_resized_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
         return pixels.astype(np.int32)
 
 
-def _same_aspect(one: tuple[int, int], other: tuple[int, int]) -> bool:
+def same_aspect(one: tuple[int, int], other: tuple[int, int]) -> bool:
     """Whether sizes are equal up to scale, and to a pixel of the smaller one by rounding."""
     (h, w), (y, x) = one, other
     return abs(h * x - w * y) <= max(h, w, y, x)

@@ -27,23 +27,27 @@ from net2vec_jax.devices import (
 )
 from net2vec_jax.probes.heads import Heads
 from net2vec_jax.probes.score_maps import Form, arrange_activations
-from net2vec_jax.probes.segmentation_model import ProbeData
+from net2vec_jax.probes.segmentation_model import Geometry, ProbeData
 
 HEADS_AT_ONCE = 32
 """Heads are updated in blocks of so many; a device's heads are padded to whole blocks."""
 PIXELS_IN_CACHE = 200_000
 """On a CPU so many pixels are computed at a time: float32, they fit in a core's second cache."""
 PAIRS_ON_ACCELERATORS = 1024
-"""Elsewhere so many pairs that the time to start the device's programs does not count."""
+"""Elsewhere so many pairs that the time to start the device's programs does not count,"""
+BYTES_ON_ACCELERATORS = 2**30
+"""or fewer, so that their unpacked activations and pixels take no more than this."""
 
 
-def resolve_chunk_size(chunk_size: int | None, segmentation_size: tuple[int, int]) -> int:
-    """Pairs computed at a time: those asked for, or what suits the backend and the masks' size."""
+def resolve_chunk_size(chunk_size: int | None, geometry: Geometry, filters: int) -> int:
+    """Pairs computed at a time: those asked for, or what suits the backend and the sizes."""
     if chunk_size is not None:
         return chunk_size
-    if jax.default_backend() != "cpu":
-        return PAIRS_ON_ACCELERATORS
-    return max(1, round(PIXELS_IN_CACHE / (segmentation_size[0] * segmentation_size[1])))
+    pixels = geometry.segmentation_size[0] * geometry.segmentation_size[1]
+    if jax.default_backend() == "cpu":
+        return max(1, round(PIXELS_IN_CACHE / pixels))
+    bytes_per_pair = 4 * (geometry.positions * filters + 3 * pixels)
+    return int(np.clip(BYTES_ON_ACCELERATORS // bytes_per_pair, 1, PAIRS_ON_ACCELERATORS))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

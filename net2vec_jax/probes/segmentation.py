@@ -18,6 +18,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, Sharding
 from jaxtyping import Array, Float
+from tqdm import tqdm
 
 from net2vec_jax.activations.binary import BinaryActivations
 from net2vec_jax.data.masks import ConceptMasks
@@ -233,6 +234,7 @@ def train_segmentation(
     *,
     key: Array | None = None,
     on_epoch: Callable[[int, np.ndarray], None] | None = None,
+    progress: str = "",
 ) -> SegmentationResult:
     """Train all heads at once on the train images of their concepts, on all devices.
 
@@ -246,6 +248,7 @@ def train_segmentation(
       config: hyperparameters.
       key: PRNG key of the order of images; needed only with `config.shuffle`.
       on_epoch: called after each epoch with its number from 1 and the weights [H, K].
+      progress: name of a progress bar; none is shown by default.
 
     Returns:
       Weights after the last epoch, losses and α.
@@ -263,6 +266,7 @@ def train_segmentation(
     if not len(heads):
         raise Net2VecError("there is no head to train: no concept has train and val images")
     geometry = geometry_of(activations, masks)
+    chunk_size = resolve_chunk_size(config.chunk_size, geometry, activations.filters)
     train = ~masks.pair_is_val
     images, _ = masks.count_images()
     if images[heads.concept].min() < 1:
@@ -277,16 +281,22 @@ def train_segmentation(
     state = _initial_state(initial, update=config.update_rule(), sharding=initial.sharding)
     schedule = None
     losses = []
-    for epoch in range(config.epochs):
+    for epoch in tqdm(
+        range(config.epochs), progress, unit="epoch", disable=not progress, leave=False, delay=1
+    ):
         if config.shuffle:
-            schedule = _place_schedule(shards, masks, config, jax.random.fold_in(key, epoch))
+            schedule = _place_schedule(
+                shards, masks, config, chunk_size, jax.random.fold_in(key, epoch)
+            )
         elif schedule is None:
-            schedule = _place_schedule(shards, masks, config)
+            schedule = _place_schedule(shards, masks, config, chunk_size)
         state, loss = _train_epoch(
             state, schedule, mask, data, placed_weights,
             mesh=shards.mesh, geometry=geometry, update=config.update_rule(), block=shards.block,
         )  # fmt: skip
         losses.append(loss)
+        if progress:
+            jax.block_until_ready(loss)  # or the bar would run ahead of the devices
         if on_epoch is not None:
             on_epoch(epoch + 1, shards.bring(state.weights))
     # Fetched only now: without a callback, devices need not wait for each other between epochs.
@@ -304,12 +314,15 @@ def _initial_state(
 
 
 def _place_schedule(
-    shards: HeadShards, masks: ConceptMasks, config: SegmentationConfig, key: Array | None = None
+    shards: HeadShards,
+    masks: ConceptMasks,
+    config: SegmentationConfig,
+    chunk_size: int,
+    key: Array | None = None,
 ) -> Schedule:
     """An epoch's schedule of every device; in the order of the index, or one drawn with a key."""
     divisor = masks.segmentation_size[0] if config.legacy_single_image_scale else 1
     busiest = max(int(np.minimum(s.count, config.batch_size).sum()) for s in shards.shards)
-    chunk_size = resolve_chunk_size(config.chunk_size, masks.segmentation_size)
     schedules = [
         make_schedule(
             shard.count,

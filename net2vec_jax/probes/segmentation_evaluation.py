@@ -110,7 +110,7 @@ def evaluate_segmentation(
     if not len(heads):
         raise Net2VecError("there is no head to evaluate")
     geometry = geometry_of(activations, masks)
-    chunk_size = resolve_chunk_size(chunk_size, masks.segmentation_size)
+    chunk_size = resolve_chunk_size(chunk_size, geometry, activations.filters)
     shards = divide_heads(heads, masks, np.ones(len(masks.pair_image), bool), make_mesh())
     data = shards.place_data(activations, masks, form)
     placed_weights = shards.place(np.asarray(weights, np.float32))

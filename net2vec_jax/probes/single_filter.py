@@ -92,9 +92,11 @@ def probe_single_filters(
     mesh = make_mesh()
     blocks, images = _divide_images(activations, masks, group, mesh)
     counts = np.zeros((2, 2 * concepts, filters), np.int64)
-    calls = range(0, blocks[0].image.shape[0], BLOCKS_PER_CALL)
+    height, width = masks.segmentation_size
+    at_once = min(BLOCKS_PER_CALL, 2**30 // (height * width))  # so that counts fit in 32 bits
+    calls = range(0, blocks[0].image.shape[0], at_once)
     for start in tqdm(calls, "single filters", unit="call", disable=not progress, leave=False):
-        part = slice(start, start + BLOCKS_PER_CALL)
+        part = slice(start, start + at_once)
         call = _place(mesh, [jax.tree.map(lambda x, part=part: x[part], each) for each in blocks])
         counted = _count_blocks(
             call, images, mesh=mesh, geometry=geometry, groups=2 * concepts, filters=filters
@@ -110,7 +112,7 @@ def probe_single_filters(
 def _divide_images(
     activations: BinaryActivations, masks: ConceptMasks, group: np.ndarray, mesh: Mesh
 ) -> tuple[list[_FilterBlocks], _Images]:
-    """Each device's blocks of filters, equally many; and the images and masks, on the devices."""
+    """Each device's blocks of filters, padded to equally many; images and masks, on the devices."""
     images = len(activations)
     per_image = np.bincount(masks.pair_image, minlength=images)
     bounds = np.searchsorted(
@@ -184,7 +186,7 @@ def _count_blocks(
 ) -> tuple[Int[Array, "D groups K"], Int[Array, "D groups K"]]:
     """Pixels shared with, and pixels marked by, each filter on the images of each group.
 
-    Counts of one call stay far below 2³¹: it covers at most BLOCKS_PER_CALL images of a device.
+    Counts of one call stay below 2³¹: `probe_single_filters` takes few enough blocks at a time.
     """
 
     def on_device(blocks: _FilterBlocks, images: _Images) -> tuple[Array, Array]:

@@ -235,6 +235,14 @@ def test_masks_may_be_smaller_but_not_of_another_shape(directory: Path) -> None:
         dataset.image(dataset.image_names.index("a/1.jpg"))
 
 
+def test_further_masks_must_have_the_shape_of_the_first(directory: Path) -> None:
+    write_mask(directory / "masks_more/a/0.png", mask_of_cup(40, 30))
+    write_mask(directory / "masks/a/0.png", mask_of_cup(30, 40))
+    dataset = FolderDataset(directory)
+    with pytest.raises(Net2VecError, match=r"a/0\.png is \d+×\d+.*a/0\.png is .*aspect"):
+        dataset.labels(dataset.image_names.index("a/0.jpg"))
+
+
 def test_resolution_and_files_are_in_the_fingerprint(directory: Path) -> None:
     first = FolderDataset(directory).fingerprint
     assert FolderDataset(directory).fingerprint == first

@@ -16,6 +16,7 @@ import pytest
 from helpers import ListDataset, make_catalog
 
 from net2vec_jax.data import packed, packed_entries
+from net2vec_jax.data.bad_images import ImageSubset
 from net2vec_jax.data.broden import BrodenDataset
 from net2vec_jax.data.broden_writer import write_broden
 from net2vec_jax.data.dataset import ConceptDataset, ImageLabels, LabelledImage, map_in_order
@@ -180,6 +181,17 @@ def test_other_categories_have_entries_of_their_own(directory: Path) -> None:
         for dataset in (everything, objects):
             assert_same_masks(load_concept_masks(dataset), collect_concept_masks(dataset))
     assert entries(directory / ".net2vec_jax") == ["masks-union", "masks-union"]
+
+
+def test_images_left_out_and_other_sizes_have_entries_of_their_own(directory: Path) -> None:
+    everything = BrodenDataset(directory)
+    some = ImageSubset(everything, [0, 3], {"x/1.jpg": "bad", "x/2.jpg": "bad"})
+    larger = BrodenDataset(directory)
+    larger.image_size = (19, 10)
+    for _ in range(2):
+        for dataset in (everything, some, larger):
+            assert_same_masks(load_concept_masks(dataset), collect_concept_masks(dataset))
+    assert entries(directory / ".net2vec_jax") == ["masks-union"] * 3
 
 
 def test_a_moved_directory_keeps_its_cache(

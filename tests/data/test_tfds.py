@@ -165,6 +165,21 @@ def test_code_that_a_dataset_names_is_not_loaded(
         open_tfds("broden", data_dir=directory.parents[2])
 
 
+def test_code_named_in_a_description_within_a_description(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hostile_module.py").write_text("raise SystemExit('it ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    inner = json.dumps({"x": {"type": "hostile_module.Image", "content": {}}})
+    outer = {
+        "pythonClassName": "tensorflow_datasets.core.features.features_dict.FeaturesDict",
+        "jsonFeature": {"json": inner},
+    }
+    (directory / "features.json").write_text(json.dumps(outer))
+    with pytest.raises(Net2VecError, match=r"asks for code .* hostile_module\.Image"):
+        open_tfds("broden", data_dir=directory.parents[2])
+
+
 def test_reading_imports_no_tensorflow(directory: Path) -> None:
     program = f"""
 import sys

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import segmentation
+from experiments import inspect_data, layer_run, segmentation
+from experiments.inspect_data import InspectionFlags
 from experiments.run_directory import RunDirectory
 from experiments.script import run_script
 from experiments.segmentation_flags import SegmentationFlags
+from experiments.segmentation_run import SegmentationRun
 from net2vec_jax.data.broden_writer import write_broden
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 from net2vec_jax.errors import Net2VecError
@@ -76,6 +79,36 @@ def test_a_run_stops_with_all_bad_images_or_goes_on_without_them(
         call_script(monkeypatch, directory, "--out", str(out), "--skip-bad-images")
     assert "belongs to another run (dataset:" in capsys.readouterr().err
     assert (out / "segmentation.csv").read_bytes() == scores
+
+
+def test_mended_images_are_no_longer_listed_as_skipped(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ["--out", str(tmp_path / "out"), "--skip-bad-images"]
+    monkeypatch.setattr(SegmentationRun, "finish", lambda self: None)
+    monkeypatch.setattr(layer_run, "collect_missing_layers", lambda runs: None)
+    call_script(monkeypatch, directory, *flags)
+    run_file = tmp_path / "out" / "run.json"
+    assert set(json.loads(run_file.read_text())["skipped_images"]) == set(BAD)
+    for name in BAD:
+        good = (directory / "images/x/0.jpg").read_bytes()
+        (directory / "images" / name).write_bytes(good)
+    call_script(monkeypatch, directory, *flags)
+    assert json.loads(run_file.read_text())["skipped_images"] == {}
+
+
+def test_inspection_lists_or_leaves_out_bad_images(
+    directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for name in BAD:
+        (directory / "images" / name.replace(".jpg", "_object.png")).write_bytes(b"no image")
+    flags = InspectionFlags(dataset=str(directory), out=tmp_path / "out")
+    with pytest.raises(Net2VecError, match="2 of 12 images cannot be read"):
+        inspect_data.main(flags)
+    inspect_data.main(dataclasses.replace(flags, skip_bad_images=True))
+    printed = capsys.readouterr()
+    assert all(f"left out: {name}: " in printed.err for name in BAD)
+    assert "7 train and 3 val images" in printed.out
 
 
 def test_an_array_of_activations_has_no_images_to_skip(tmp_path: Path) -> None:

@@ -16,12 +16,14 @@ from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.metrics import set_iou
 from net2vec_jax.probes import segmentation, segmentation_evaluation
+from net2vec_jax.probes.head_shards import resolve_chunk_size
 from net2vec_jax.probes.heads import Heads, make_full_heads, make_subset_heads
 from net2vec_jax.probes.segmentation import (
     SegmentationConfig,
     train_segmentation,
 )
 from net2vec_jax.probes.segmentation_evaluation import evaluate_segmentation
+from net2vec_jax.probes.segmentation_model import Geometry
 from net2vec_jax.probes.single_filter import probe_single_filters
 
 # float32 sums in another order, over a few dozen steps; the largest weight is of order 1.
@@ -338,6 +340,24 @@ def test_two_problems_of_the_same_shapes_compile_once() -> None:
         heads = heads_of(masks)
         evaluate_segmentation(heads.initial_weights, heads, activations, masks, chunk_size=5)
     assert segmentation_evaluation._count_chunks._cache_size() == before + 1
+
+
+def test_chunks_follow_the_sizes_of_a_problem(monkeypatch) -> None:
+    small = Geometry((14, 14), (112, 112))
+    assert resolve_chunk_size(7, small, 100) == 7
+    assert resolve_chunk_size(None, small, 100) == 16
+    assert resolve_chunk_size(None, Geometry((14, 14), (192, 192)), 100) == 5
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert resolve_chunk_size(None, small, 256) == 1024
+    # 224 × 224 positions of 64 filters: 12.8 MB per pair in float32.
+    assert resolve_chunk_size(None, Geometry((224, 224), (112, 112)), 64) == 82
+
+
+def test_a_bar_changes_nothing() -> None:
+    activations, masks = make_random_problem(0)
+    plain = train_segmentation(heads_of(masks), activations, masks, CONFIG)
+    shown = train_segmentation(heads_of(masks), activations, masks, CONFIG, progress="embeddings")
+    np.testing.assert_array_equal(plain.weights, shown.weights)
 
 
 def test_no_head_is_refused() -> None:
