@@ -9,6 +9,7 @@ communicated at all.
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -22,6 +23,10 @@ AXIS = "devices"
 ALIGNMENT = 64
 """Bytes; JAX adopts arrays that begin at multiples of it."""
 DIVIDED, COPIED = PartitionSpec(AXIS), PartitionSpec()
+
+LONGEST_WAIT_SECONDS = 24 * 3600
+"""For a host that works alone; one that fails is missed within two minutes."""
+_BARRIERS = itertools.count()
 
 Tree = TypeVar("Tree")
 
@@ -132,6 +137,7 @@ def fetch(tree: Tree) -> Tree:
     def bring(values: jax.Array) -> np.ndarray:
         if values.is_fully_addressable or values.is_fully_replicated:
             return np.asarray(values)
+        wait_for_hosts("fetch")
         return np.asarray(multihost_utils.process_allgather(values, tiled=True))
 
     return jax.tree.map(bring, tree)
@@ -143,6 +149,15 @@ def is_first_host() -> bool:
 
 
 def wait_for_hosts(name: str) -> None:
-    """Return when all hosts have come here."""
+    """Return when all hosts have come here, however long one works alone before.
+
+    Not a collective operation of the devices: on CPUs those give up after 30 seconds.
+
+    Args:
+      name: for messages; all hosts come to the same places in the same order.
+    """
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
+        from orbax.checkpoint.multihost import get_barrier_sync_fn
+
+        key = f"net2vec_jax {next(_BARRIERS)}: {name}"
+        get_barrier_sync_fn()(key=key, timeout_ms=1000 * LONGEST_WAIT_SECONDS)

@@ -41,6 +41,13 @@ def start(out: Path, devices: int, **environment: str) -> subprocess.Popen:
     )
 
 
+def find_address() -> str:
+    """A free port of this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
 def finish(*processes: subprocess.Popen) -> None:
     printed = [process.communicate(timeout=300) for process in processes]
     for process, (_, errors) in zip(processes, printed, strict=True):
@@ -73,15 +80,44 @@ def test_eight_devices_give_what_one_gives(tmp_path, expected) -> None:
 
 
 def test_two_hosts_give_what_one_gives(tmp_path, expected) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = find_address()
     paths = [tmp_path / f"{host}.npz" for host in range(2)]
     hosts = [start(path, 2, COORDINATOR=address, HOST=str(host)) for host, path in enumerate(paths)]
     finish(*hosts)
     # Each host has its own 2 of the 4 devices, and all results.
     assert_same(paths[0], [2, 4, 0, 16], expected)
     assert_same(paths[1], [2, 4, 16, 40], expected)
+
+
+PATIENCE = """
+import sys, time, jax
+from net2vec_jax.devices import is_first_host, wait_for_hosts
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
+if is_first_host():
+    time.sleep(40)
+start = time.monotonic()
+wait_for_hosts("patience")
+wait_for_hosts("again")
+assert (time.monotonic() - start > 20) != is_first_host()
+"""
+
+
+def test_hosts_wait_longer_than_collective_operations_do() -> None:
+    # Those give up after 30 seconds on CPUs.
+    address = find_address()
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    finish(
+        *(
+            subprocess.Popen(
+                [sys.executable, "-c", PATIENCE, address, str(host)],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for host in range(2)
+        )
+    )
 
 
 @given(
