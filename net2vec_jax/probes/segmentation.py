@@ -2,30 +2,25 @@
 
 Weights are [H heads, K filters]; each head has its own optimizer state and takes part in the steps
 for which it still has a batch (`schedule`), so that training together equals training alone. Heads
-are divided over all devices (`head_shards`). The model and its loss are in `segmentation_model`.
+are divided over all devices (`head_shards`). An epoch is in `segmentation_steps`, the model and its
+loss in `segmentation_model`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from jax.sharding import Mesh, Sharding
-from jaxtyping import Array, Float
+from jaxtyping import Array
 from tqdm import tqdm
 
 from net2vec_jax.activations.binary import BinaryActivations
 from net2vec_jax.data.masks import ConceptMasks
-from net2vec_jax.devices import DIVIDED, make_mesh, place_parts
+from net2vec_jax.devices import make_mesh, place_parts
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.probes.head_shards import (
-    DATA_SPEC,
     HeadShards,
     divide_heads,
     resolve_chunk_size,
@@ -34,26 +29,11 @@ from net2vec_jax.probes.heads import Heads
 from net2vec_jax.probes.schedule import Schedule, make_schedule, pad_schedule
 from net2vec_jax.probes.score_maps import Form
 from net2vec_jax.probes.segmentation_model import (
-    ClassWeights,
-    Geometry,
     Loss,
-    ProbeData,
     class_weights_of,
     geometry_of,
-    loss_and_gradient,
 )
-
-
-class UpdateRule(NamedTuple):
-    """What a compiled step depends on; a run of more epochs or another order compiles nothing."""
-
-    loss: Loss
-    learning_rate: float
-    momentum: float
-
-    def make_optimizer(self) -> optax.GradientTransformation:
-        """The optimizer of one head."""
-        return optax.sgd(self.learning_rate, momentum=self.momentum)
+from net2vec_jax.probes.segmentation_steps import UpdateRule, initial_state, train_epoch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,116 +96,6 @@ class SegmentationResult:
     alpha: np.ndarray
 
 
-class _State(NamedTuple):
-    """What training changes; the first axis of every leaf is a device's heads, n."""
-
-    weights: Float[Array, "n K"]
-    optimizer: optax.OptState
-
-
-class _Carry(NamedTuple):
-    """What an epoch goes through: the gradients of a step, and losses summed over images."""
-
-    state: _State
-    gradient: Float[Array, "n K"]
-    loss: Float[Array, " n"]
-
-
-@partial(
-    jax.jit, static_argnames=("mesh", "geometry", "update", "block"), donate_argnames=("state",)
-)
-def _train_epoch(
-    state: _State,
-    schedule: Schedule,
-    filter_mask: Float[Array, "D n K"],
-    data: ProbeData,
-    class_weights: ClassWeights,
-    *,
-    mesh: Mesh,
-    geometry: Geometry,
-    update: UpdateRule,
-    block: int,
-) -> tuple[_State, Float[Array, "D n"]]:
-    """One epoch of every head, and its loss summed over the images; devices come first."""
-
-    def on_device(state: _State, schedule: Schedule, mask: Array, data: ProbeData, share: tuple):
-        state, schedule, mask, share = jax.tree.map(lambda x: x[0], (state, schedule, mask, share))
-        pairs = jax.tree.map(lambda x: x[0], data[1:])
-        results = _train_heads(
-            state, schedule, mask, ProbeData(data.activations, *pairs), share,
-            geometry=geometry, update=update, block=block,
-        )  # fmt: skip
-        return jax.tree.map(lambda x: x[None], results)
-
-    divided = jax.shard_map(
-        on_device,
-        mesh=mesh,
-        in_specs=(DIVIDED, DIVIDED, DIVIDED, DATA_SPEC, DIVIDED),
-        out_specs=DIVIDED,
-        check_vma=False,
-    )
-    return divided(state, schedule, filter_mask, data, class_weights)
-
-
-def _train_heads(
-    state: _State,
-    schedule: Schedule,
-    filter_mask: Float[Array, "n K"],
-    data: ProbeData,
-    class_weights: ClassWeights,
-    *,
-    geometry: Geometry,
-    update: UpdateRule,
-    block: int,
-) -> tuple[_State, Float[Array, " n"]]:
-    """One epoch of one device's heads, and its loss; those with many batches come first.
-
-    A step adds up the gradients of its chunks, then updates the heads that took part, in blocks.
-    """
-    optimizer = update.make_optimizer()
-
-    def add_chunk(index: Array, carry: _Carry) -> _Carry:
-        state, gradient, loss = carry
-        head, scale = schedule.head[index], schedule.scale[index]
-        value, gradient = loss_and_gradient(
-            state.weights, gradient, head, schedule.pair[index], scale, data, class_weights,
-            geometry=geometry, loss=update.loss,
-        )  # fmt: skip
-        return _Carry(state, gradient, loss.at[head].add(jnp.where(scale > 0, value, 0)))
-
-    def step(number: Array, carry: _Carry) -> _Carry:
-        first, last = schedule.first_chunk[number], schedule.first_chunk[number + 1]
-        carry = jax.lax.fori_loop(first, last, add_chunk, carry)
-        blocks = (jnp.sum(number < schedule.batches) + block - 1) // block
-
-        def update_block(place: Array, carry: _Carry) -> _Carry:
-            def take(leaf: Array) -> Array:
-                return jax.lax.dynamic_slice_in_dim(leaf, place * block, block)
-
-            def put(whole: Array, part: Array) -> Array:
-                return jax.lax.dynamic_update_slice_in_dim(whole, part, place * block, 0)
-
-            old = jax.tree.map(take, carry.state)
-            gradient = take(carry.gradient) * take(filter_mask)
-            updates, new = jax.vmap(optimizer.update)(gradient, old.optimizer, old.weights)
-            active = number < take(schedule.batches)
-
-            def keep_inactive(new: Array, old: Array) -> Array:
-                return jnp.where(active.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
-
-            updated = _State(optax.apply_updates(old.weights, updates), new)
-            return carry._replace(
-                state=jax.tree.map(put, carry.state, jax.tree.map(keep_inactive, updated, old)),
-                gradient=put(carry.gradient, jnp.zeros_like(gradient)),
-            )
-
-        return jax.lax.fori_loop(0, blocks, update_block, carry)
-
-    start = _Carry(state, jnp.zeros_like(state.weights), jnp.zeros(len(state.weights)))
-    state, _, loss = jax.lax.fori_loop(0, len(schedule.first_chunk) - 1, step, start)
-    return state, loss
-
-
 def train_segmentation(
     heads: Heads,
     activations: BinaryActivations,
@@ -278,7 +148,7 @@ def train_segmentation(
     placed_weights = jax.tree.map(shards.place, class_weights)
     mask = shards.place(heads.filter_mask.astype(np.float32))
     initial = shards.place((heads.initial_weights * heads.filter_mask).astype(np.float32))
-    state = _initial_state(initial, update=config.update_rule(), sharding=initial.sharding)
+    state = initial_state(initial, update=config.update_rule(), sharding=initial.sharding)
     schedule = None
     losses = []
     for epoch in tqdm(
@@ -290,7 +160,7 @@ def train_segmentation(
             )
         elif schedule is None:
             schedule = _place_schedule(shards, masks, config, chunk_size)
-        state, loss = _train_epoch(
+        state, loss = train_epoch(
             state, schedule, mask, data, placed_weights,
             mesh=shards.mesh, geometry=geometry, update=config.update_rule(), block=shards.block,
         )  # fmt: skip
@@ -303,14 +173,6 @@ def train_segmentation(
     sums = np.array([shards.bring(loss) for loss in losses]).reshape(config.epochs, len(heads))
     loss = (sums / images[heads.concept]).astype(np.float32)
     return SegmentationResult(shards.bring(state.weights), loss, alpha)
-
-
-@partial(jax.jit, static_argnames=("update", "sharding"))
-def _initial_state(
-    weights: Float[Array, "D n K"], *, update: UpdateRule, sharding: Sharding
-) -> _State:
-    optimizer = jax.vmap(jax.vmap(update.make_optimizer().init))(weights)
-    return jax.lax.with_sharding_constraint(_State(weights, optimizer), sharding)
 
 
 def _place_schedule(

@@ -15,7 +15,7 @@ from net2vec_jax.data.concepts import ConceptCatalog
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.metrics import set_iou
-from net2vec_jax.probes import segmentation, segmentation_evaluation
+from net2vec_jax.probes import segmentation, segmentation_evaluation, segmentation_steps
 from net2vec_jax.probes.head_shards import resolve_chunk_size
 from net2vec_jax.probes.heads import Heads, make_full_heads, make_subset_heads
 from net2vec_jax.probes.segmentation import (
@@ -327,13 +327,13 @@ def test_compilations_do_not_grow_with_concepts_batches_or_epochs() -> None:
 def test_two_problems_of_the_same_shapes_compile_once() -> None:
     config = dataclasses.replace(CONFIG, epochs=3, learning_rate=0.0123)
     sizes = {"images": 17, "concepts": 2, "density": 0.05}
-    before = segmentation._train_epoch._cache_size()
+    before = segmentation_steps.train_epoch._cache_size()
     for seed in range(2):
         activations, masks = make_random_problem(seed, **sizes)
         train_segmentation(heads_of(masks), activations, masks, config)
     longer = dataclasses.replace(config, epochs=5)  # nor does the number of epochs compile anew
     train_segmentation(heads_of(masks), activations, masks, longer)
-    assert segmentation._train_epoch._cache_size() == before + 1
+    assert segmentation_steps.train_epoch._cache_size() == before + 1
     before = segmentation_evaluation._count_chunks._cache_size()
     for seed in range(2):
         activations, masks = make_random_problem(seed, **sizes)
