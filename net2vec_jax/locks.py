@@ -1,8 +1,10 @@
-"""Let one process do what others would otherwise do at the same time."""
+"""Let one process do what others would otherwise do at the same time, and all of it or nothing."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 LOCK = ".lock"
+PARTIAL = ".partial"
 
 
 @contextlib.contextmanager
@@ -40,3 +43,27 @@ def only_one_process(path: Path, doing: str) -> Iterator[None]:
             with contextlib.suppress(OSError):  # Windows keeps a file that is open elsewhere
                 file.unlink()
         lock.release()
+
+
+@contextlib.contextmanager
+def complete_folder(directory: Path) -> Iterator[Path]:
+    """A path beside `directory` to write a folder to, which takes its place if all goes well.
+
+    What a process that was killed left there is removed first; after an error nothing is left.
+
+    Args:
+      directory: where the folder shall be; it is not there yet, or empty.
+
+    Raises:
+      OSError: the folder cannot be moved.
+    """
+    partial = directory.with_name(directory.name + PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        yield partial
+        if directory.exists():
+            directory.rmdir()
+        os.replace(partial, directory)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise

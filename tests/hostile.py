@@ -12,8 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
+from net2vec_jax.data.broden_writer import write_broden
+from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 from net2vec_jax.errors import Net2VecError
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "data.md"
@@ -27,6 +30,19 @@ class Row(NamedTuple):
     outcome: str
     message: str
     test: str
+
+
+def write_three_images(directory: Path, *, scene: bool = True) -> None:
+    """A Broden directory of sound images of 12 × 10 pixels: lines 2, 3 and 4 of index.csv."""
+    rng = np.random.default_rng(0)
+    examples = []
+    for index, split in enumerate(["train", "train", "val"]):
+        planes = {"object": rng.integers(0, 4, (1, 6, 5)).astype(np.int32)}
+        image = rng.integers(0, 256, (12, 10, 3)).astype(np.uint8)
+        labels = ImageLabels(planes, {"scene": (7,)} if scene else {})
+        examples.append(LabelledImage(f"x/{index}.jpg", split, image, labels))
+    names = {1: "dog", 2: "cat", 3: "cow"} | ({7: "street-s"} if scene else {})
+    write_broden(directory, examples, names)
 
 
 def read_rows() -> list[Row]:

@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -29,12 +28,11 @@ from net2vec_jax.data.broden_counts import (
 from net2vec_jax.data.zip_archive import ArchiveLimits, list_zip, unpack_zip
 from net2vec_jax.download import download_file
 from net2vec_jax.errors import Net2VecError, writing_error
-from net2vec_jax.locks import only_one_process
+from net2vec_jax.locks import complete_folder, only_one_process
 
 ARCHIVE_ADDRESS = "http://netdissect.csail.mit.edu/data/broden1_{resolution}.zip"
 """Where Broden was published; its publishers gave no checksum, hence the counts."""
 RECORD_FILE = "prepared.json"
-PARTIAL = ".partial"
 
 
 class CountsDifferError(Net2VecError):
@@ -110,9 +108,7 @@ def prepare_broden(
                 return PreparedBroden(directory, checks, None, was_there=True)
             if archive is None:
                 archive = _download(directory.parent, resolution, progress)
-            partial = directory.with_name(directory.name + PARTIAL)
-            shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
-            try:
+            with complete_folder(directory) as partial:
                 below = find_root(list_zip(archive, limits=limits), archive)
                 unpack_zip(archive, partial, below=below, limits=limits, progress=progress)
                 try:
@@ -124,10 +120,6 @@ def prepare_broden(
                 with open(archive, "rb") as file:
                     sha256 = hashlib.file_digest(file, "sha256").hexdigest()
                 _write_record(partial, checks, sha256)
-                os.replace(partial, directory)
-            except BaseException:
-                shutil.rmtree(partial, ignore_errors=True)
-                raise
     except OSError as error:
         raise writing_error(directory, error) from error
     return PreparedBroden(directory, checks, sha256, was_there=False)

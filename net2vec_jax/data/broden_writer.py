@@ -7,8 +7,6 @@ numbers in the same planes, bit for bit; images are stored as JPEG, as in Broden
 from __future__ import annotations
 
 import csv
-import os
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
@@ -20,7 +18,7 @@ from net2vec_jax.data.broden_tables import LARGEST_NUMBER, check_inside
 from net2vec_jax.data.concepts import CATEGORIES
 from net2vec_jax.data.dataset import LabelledImage
 from net2vec_jax.errors import Net2VecError, writing_error
-from net2vec_jax.locks import only_one_process
+from net2vec_jax.locks import complete_folder, only_one_process
 
 JPEG_QUALITY = 95
 
@@ -43,21 +41,13 @@ def write_broden(
         given. Nothing is left behind.
     """
     directory = Path(directory)
-    partial = directory.with_name(directory.name + ".partial")
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with only_one_process(directory, "written"):
             if directory.exists() and any(directory.iterdir()):
                 raise Net2VecError(f"{directory} has contents already; choose a new directory")
-            shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
-            try:
+            with complete_folder(directory) as partial:
                 _write_all(partial, examples, names)
-                if directory.exists():
-                    directory.rmdir()
-                os.replace(partial, directory)
-            except BaseException:
-                shutil.rmtree(partial, ignore_errors=True)
-                raise
     except OSError as error:
         raise writing_error(directory, error) from error
 

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile import unchanged, write_earlier_results
+from hostile import unchanged, write_earlier_results, write_three_images
 from PIL import Image
 
 from net2vec_jax.data.broden import BrodenDataset
-from net2vec_jax.data.broden_writer import write_broden
-from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 from net2vec_jax.data.masks import collect_concept_masks
 from net2vec_jax.errors import Net2VecError
 
@@ -30,15 +28,7 @@ def earlier_results(tmp_path: Path) -> Iterator[None]:
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """Three sound images: lines 2, 3 and 4 of index.csv."""
-    rng = np.random.default_rng(0)
-    examples = []
-    for index, split in enumerate(["train", "train", "val"]):
-        planes = {"object": rng.integers(0, 4, (1, 6, 5)).astype(np.int32)}
-        image = rng.integers(0, 256, (12, 10, 3)).astype(np.uint8)
-        labels = ImageLabels(planes, {"scene": (7,)})
-        examples.append(LabelledImage(f"x/{index}.jpg", split, image, labels))
-    names = {1: "dog", 2: "cat", 3: "cow", 7: "street-s"}
-    write_broden(tmp_path / "broden", examples, names)
+    write_three_images(tmp_path / "broden")
     return tmp_path / "broden"
 
 

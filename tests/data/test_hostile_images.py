@@ -10,12 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile import refuse, rows_of, unchanged, write_earlier_results
+from hostile import refuse, rows_of, unchanged, write_earlier_results, write_three_images
 from PIL import Image
 
 from net2vec_jax.data.broden import BrodenDataset
-from net2vec_jax.data.broden_writer import write_broden
-from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 
 HEIGHT, WIDTH = 12, 10
 RAMP = np.tile(np.arange(WIDTH, dtype=np.uint8) * 20, (HEIGHT, 1))
@@ -25,13 +23,7 @@ COLOURS = np.stack([RAMP, 255 - RAMP, RAMP[:, ::-1] // 2], axis=-1)
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """Three sound images beside earlier results; the tests damage the second, line 3."""
-    rng = np.random.default_rng(0)
-    examples = []
-    for index, split in enumerate(["train", "train", "val"]):
-        planes = {"object": rng.integers(0, 4, (1, 6, 5)).astype(np.int32)}
-        image = rng.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
-        examples.append(LabelledImage(f"x/{index}.jpg", split, image, ImageLabels(planes, {})))
-    write_broden(tmp_path / "broden", examples, {1: "dog", 2: "cat", 3: "cow"})
+    write_three_images(tmp_path / "broden", scene=False)
     write_earlier_results(tmp_path)
     return tmp_path / "broden"
 

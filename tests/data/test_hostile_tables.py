@@ -8,11 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile import refuse, rows_of, unchanged, write_earlier_results
+from hostile import refuse, rows_of, unchanged, write_earlier_results, write_three_images
 
 from net2vec_jax.data.broden import BrodenDataset
-from net2vec_jax.data.broden_writer import write_broden
-from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 
 SIZES = "12,10,6,5"
 LINE = f"x/1.jpg,train,{SIZES},x/1_object.png,7"
@@ -21,14 +19,7 @@ LINE = f"x/1.jpg,train,{SIZES},x/1_object.png,7"
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """Three sound images beside earlier results; the tests damage line 3 of index.csv."""
-    rng = np.random.default_rng(0)
-    examples = []
-    for index, split in enumerate(["train", "train", "val"]):
-        planes = {"object": rng.integers(0, 4, (1, 6, 5)).astype(np.int32)}
-        image = rng.integers(0, 256, (12, 10, 3)).astype(np.uint8)
-        labels = ImageLabels(planes, {"scene": (7,)})
-        examples.append(LabelledImage(f"x/{index}.jpg", split, image, labels))
-    write_broden(tmp_path / "broden", examples, {1: "dog", 2: "cat", 3: "cow", 7: "street-s"})
+    write_three_images(tmp_path / "broden")
     write_earlier_results(tmp_path)
     return tmp_path / "broden"
 
