@@ -19,8 +19,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from experiments.scores import read_scores
 from experiments.script import run_script
-from experiments.study import LayerResults, StudyFlags, read_scores, run_study, write_summary
+from experiments.study import LayerResults, StudyFlags, run_study, write_summary
 from net2vec_jax.analysis.filter_counts import FRACTIONS, FilterCounts, count_filters
 from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
 

@@ -15,6 +15,7 @@ from experiments.layer_activations import collect_layers, collect_missing_layers
 from experiments.layer_flags import LayerFlags
 from experiments.network_choice import open_network
 from experiments.run_directory import RUN_FILE, SCENES_FOLDER, RunDirectory
+from experiments.run_sources import describe_sources
 from experiments.script import open_dataset, screen_dataset
 from net2vec_jax.activations.arrays import ExternalActivations
 from net2vec_jax.activations.store import ActivationStore
@@ -82,6 +83,7 @@ class LayerRun(Generic[AnyFlags]):
             del identity[name]
         self.run = RunDirectory(flags.out, identity)
         self.run.record("skipped_images", getattr(dataset, "left_out", {}))
+        self.run.record("sources", describe_sources(flags, dataset))
 
     def resolved(self) -> dict[str, Any]:
         """Flags that a preset stands for, as they hold."""

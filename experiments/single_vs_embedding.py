@@ -23,9 +23,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from experiments.scores import read_scores
 from experiments.script import run_script
 from experiments.segmentation_run import SegmentationRun
-from experiments.study import LayerResults, StudyFlags, read_scores, run_study, write_summary
+from experiments.study import LayerResults, StudyFlags, run_study, write_summary
 from net2vec_jax.analysis.single_against_embedding import (
     ClassificationComparison,
     SegmentationComparison,

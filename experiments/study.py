@@ -20,7 +20,6 @@ from experiments.classification_flags import ClassificationFlags
 from experiments.classification_run import ClassificationRun
 from experiments.layer_activations import collect_missing_layers
 from experiments.layer_flags import Preprocessing, PresetName
-from experiments.layer_run import LayerRun
 from experiments.network_choice import open_network
 from experiments.run_directory import PARTIAL, SCENES_FOLDER
 from experiments.script import open_dataset, screen_dataset
@@ -103,46 +102,6 @@ class LayerResults:
     def filters(self) -> int:
         """K."""
         return len(self.segmentation.run.read_table("thresholds.csv"))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Scores:
-    """Scores of a layer's C concepts with F numbers of filters, ascending, and with all.
-
-    Attributes:
-      concepts: names.
-      categories: primary category of each.
-      sizes: int64 [F].
-      by_size: float64 [C, F].
-      full: float64 [C].
-    """
-
-    concepts: list[str]
-    categories: list[str]
-    sizes: np.ndarray
-    by_size: np.ndarray
-    full: np.ndarray
-
-
-def read_scores(run: LayerRun, column: str) -> Scores:
-    """Scores of a finished run.
-
-    Args:
-      run: of either probe.
-      column: of its table, "val_iou" or "val_accuracy".
-    """
-    rows = run.run.read_table(run.table)
-    values = {(row["concept"], row["filters"]): float(row[column]) for row in rows}
-    full = {row["concept"]: row["category"] for row in rows if row["filters"] == "all"}
-    sizes = sorted({int(row["filters"]) for row in rows if row["filters"] != "all"})
-    by_size = [[values[name, str(size)] for size in sizes] for name in full]
-    return Scores(
-        concepts=list(full),
-        categories=list(full.values()),
-        sizes=np.array(sizes, np.int64),
-        by_size=np.array(by_size, np.float64).reshape(len(full), len(sizes)),
-        full=np.array([values[name, "all"] for name in full]),
-    )
 
 
 def write_summary(out: Path, question: str, content: dict[str, Any]) -> Path:

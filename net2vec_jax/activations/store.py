@@ -160,5 +160,5 @@ class ActivationWriter:
 
 def _spec(directory: Path) -> dict:
     # The array lies in a folder of its own, so that nothing else is below it.
-    path = str(directory.absolute() / "values")
+    path = os.path.join(os.path.abspath(directory), "values")  # tensorstore takes no ".."
     return {"driver": "zarr3", "kvstore": {"driver": "file", "path": path}}

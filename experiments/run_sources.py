@@ -1,0 +1,180 @@
+"""What a run was made of, opened again: dataset, network, activations and masks.
+
+run.json notes under "sources" what the flags named. A report on a finished run opens it from there;
+what has moved since is given by hand. Fingerprints must agree with the run's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from experiments.decoded_data import decode_masks
+from experiments.finished_run import FinishedRun
+from experiments.layer_flags import LayerFlags
+from experiments.network_choice import open_network
+from experiments.run_directory import SCENES_FOLDER
+from experiments.script import open_dataset, screen_dataset
+from experiments.segmentation_flags import PRESETS
+from net2vec_jax.activations.arrays import ExternalActivations
+from net2vec_jax.activations.store import ActivationStore
+from net2vec_jax.data.concepts import ConceptCatalog
+from net2vec_jax.data.dataset import ConceptDataset
+from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
+from net2vec_jax.errors import Net2VecError
+from net2vec_jax.networks.zoo import LoadedNetwork
+
+
+def describe_sources(flags: LayerFlags, dataset: ConceptDataset) -> dict[str, Any]:
+    """What run.json notes: where dataset, network and activations are.
+
+    Args:
+      flags: of the run.
+      dataset: the images; drawn scenes are noted by their directory.
+    """
+    drawn = flags.dataset == "scenes" and not Path("scenes").exists()
+    name = str(getattr(dataset, "directory", "scenes")) if drawn else flags.dataset
+    activations = flags.activations or flags.out / "activations"
+    return {
+        "dataset": _describe_place(name, flags.out),
+        "network": _describe_place(flags.network, flags.out),
+        "weights": _describe_place(flags.weights, flags.out),
+        "activations": _describe_place(activations.absolute(), flags.out),
+        "activation_array": _describe_place(flags.activation_array, flags.out),
+        "channels_first": flags.channels_first,
+        "skip_bad_images": flags.skip_bad_images,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceFlags:
+    """Where a run's sources are now, if they are no longer where it found them.
+
+    Attributes:
+      dataset: as the run's --dataset; by default what the run was given.
+      network: as the run's --network; by default what the run was given.
+      weights: as the run's --weights; by default what the run was given.
+      activations: as the run's --activations; by default where the run stored them.
+      cache_data: keep decoded images and labels beside the dataset, as the run did.
+    """
+
+    dataset: str | None = None
+    network: str | None = None
+    weights: str | None = None
+    activations: Path | None = None
+    cache_data: bool = True
+
+
+class RunSources:
+    """The sources of a finished run, each opened when first asked for.
+
+    Attributes:
+      run: the run.
+    """
+
+    def __init__(self, run: FinishedRun, flags: SourceFlags | None = None) -> None:
+        """Of `run`, with `flags` for what has moved."""
+        self.run = run
+        self._flags = flags or SourceFlags()
+        self._noted: dict[str, Any] = run.record.get("sources", {})
+
+    @cached_property
+    def dataset(self) -> ConceptDataset:
+        """The dataset, with decoded images if they are kept.
+
+        Raises:
+          Net2VecError: it is not where it was, or has changed.
+        """
+        name = self._flags.dataset or self._find("dataset")
+        skip = bool(self._noted.get("skip_bad_images", False))
+        opened = open_dataset(
+            name, scenes_directory=self.run.path / SCENES_FOLDER, allow_missing=skip
+        )
+        dataset = screen_dataset(opened, skip_bad_images=skip)
+        if dataset.fingerprint != self.run.identity["dataset"]:
+            raise Net2VecError(
+                f"{name} is not the dataset of the run in {self.run.path}: it has another "
+                "fingerprint; give the run's with --dataset, or run the probe again"
+            )
+        return dataset
+
+    @cached_property
+    def network(self) -> LoadedNetwork:
+        """The network with the run's weights.
+
+        Raises:
+          Net2VecError: it cannot be loaded, has other weights, or the run had activations of an
+            array and no network.
+        """
+        if self.run.identity.get("array"):
+            raise Net2VecError(
+                f"the run in {self.run.path} has the activations of an array and no network"
+            )
+        name = self._flags.network or self._find("network")
+        weights = self._flags.weights or (self._noted.get("weights") and self._find("weights"))
+        loaded = open_network(name, weights=weights)
+        if loaded.fingerprint != self.run.identity["weights"]:
+            raise Net2VecError(
+                f"{name} has other weights than in the run in {self.run.path}; give the run's with "
+                "--weights"
+            )
+        return loaded
+
+    @cached_property
+    def activations(self) -> ActivationStore | ExternalActivations:
+        """The layer's stored activations.
+
+        Raises:
+          Net2VecError: they are not where they were, or of something else.
+        """
+        if self.run.identity.get("array"):
+            path = self._flags.activations or self._find("activation_array", "activations")
+            array = ExternalActivations(path, channels_first=self._noted["channels_first"])
+            if array.fingerprint != self.run.identity["array"]:
+                raise Net2VecError(f"{path} is not the array of the run in {self.run.path}")
+            return array
+        store = ActivationStore(
+            Path(self._flags.activations or self._find("activations")) / self.run.layer
+        )
+        names = ("network", "layer", "weights", "preprocessing", "dtype", "dataset")
+        store.check_origin({name: self.run.identity[name] for name in names})
+        return store
+
+    @cached_property
+    def masks(self) -> ConceptMasks:
+        """Masks of the run's C concepts, in their order, made as the run made them."""
+        choice: CategoryChoice = "union"
+        if self.run.probe == "segmentation":
+            choice = PRESETS[self.run.identity["preset"]].category_choice
+        numbers = set(self.run.numbers.tolist())
+        catalog = ConceptCatalog(
+            tuple(concept for concept in self.dataset.catalog if concept.number in numbers)
+        )
+        return decode_masks(self.dataset, choice, cache=self._flags.cache_data).select(catalog)
+
+    def _find(self, name: str, flag: str | None = None) -> str:
+        """Where a source was: seen from the run directory, then as it was called."""
+        noted = self._noted.get(name)
+        if not noted:
+            raise Net2VecError(
+                f"run.json of {self.run.path} does not say what its {name.replace('_', ' ')} was; "
+                f"give it with --{flag or name}"
+            )
+        if noted["from_here"]:
+            path = os.path.abspath(self.run.path / noted["from_here"])
+            if os.path.exists(path):
+                return path
+        return noted["name"]
+
+
+def _describe_place(name: str | Path | None, run: Path) -> dict[str, str | None] | None:
+    """A name as it was given, absolute if it is a path, which is noted from the run's place too."""
+    if name is None:
+        return None
+    path, base = Path(name).absolute(), run.absolute()
+    if not path.exists() and not Path(name).is_absolute():
+        return {"name": str(name), "from_here": None}
+    return {"name": str(path), "from_here": os.path.relpath(path, base)}

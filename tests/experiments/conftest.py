@@ -1,0 +1,37 @@
+"""Finished runs that the tests of scripts on finished runs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from experiments.script import open_scenes
+from experiments.study import StudyFlags, run_study
+
+
+@pytest.fixture(scope="session")
+def finished_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both probes on two layers of EfficientNet-Lite0, 80 scenes, 2 seeds, hardly trained.
+
+    Returns:
+      The folder with block4/ and block10/, each with the run directories segmentation/ and
+      classification/ (embeddings of 1, 5 and all filters). Tests only read it.
+    """
+    root = tmp_path_factory.mktemp("finished_study")
+    open_scenes(root / "data", images=80)
+    run_study(
+        StudyFlags(
+            dataset=str(root / "data"),
+            layers=("efficientnet_lite0/block4", "efficientnet_lite0/block10"),
+            out=root / "out",
+            filters=(1, 5),
+            seeds=2,
+            subset_seeds=1,
+            segmentation_epochs=2,
+            segmentation_batch_size=8,
+            classification_epochs=2,
+            bootstrap_samples=50,
+        )
+    )
+    return root / "out" / "efficientnet_lite0"

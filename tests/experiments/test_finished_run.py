@@ -1,0 +1,127 @@
+"""Finished runs are read back as they were written, and their sources opened again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.embedding_store import load_tree
+from experiments.finished_run import FinishedRun
+from experiments.run_sources import RunSources, SourceFlags
+from net2vec_jax.data.broden import BrodenDataset
+from net2vec_jax.errors import Net2VecError
+
+
+def test_a_segmentation_run_is_read_back(finished_study: Path) -> None:
+    run = FinishedRun(finished_study / "block10" / "segmentation")
+    with (run.path / "segmentation.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["filters"] == "all"]
+    assert run.concepts == tuple(row["concept"] for row in rows)
+    assert run.name == "efficientnet_lite0/block10"
+    np.testing.assert_array_equal(run.scores.full, [float(row["val_iou"]) for row in rows])
+    assert run.scores.sizes.tolist() == [1, 5]
+    tree = load_tree(run.path / "embeddings")
+    heads = tree["heads"]
+    assert run.weights.shape == (2, len(run), run.filters)
+    for seed in range(2):
+        for place, number in enumerate(run.numbers[:5]):
+            chosen = heads["is_full"] & (heads["seed"] == seed) & (heads["concept"] == number)
+            np.testing.assert_array_equal(run.weights[seed, place], tree["weights"][chosen][0])
+    few = run.subset_weights(5)
+    assert few.shape == (1, len(run), run.filters)
+    assert ((few != 0).sum(axis=-1) <= 5).all()
+    with pytest.raises(Net2VecError, match=r"no embeddings of 7 filters \(it has: 1, 5\)"):
+        run.subset_weights(7)
+
+
+def test_single_filters_are_those_of_the_concepts(finished_study: Path) -> None:
+    run = FinishedRun(finished_study / "block4" / "segmentation")
+    best = run.single_ious[0].argmax(axis=1)
+    for place, row in enumerate(run.read_table("single_filter.csv")):
+        assert row["concept"] == run.concepts[place]
+        assert int(row["best_filter"]) == best[place]
+        np.testing.assert_allclose(run.single_ious[1][place, best[place]], float(row["val_iou"]))
+
+
+def test_a_classification_run_is_read_back(finished_study: Path) -> None:
+    run = FinishedRun(finished_study / "block4" / "classification")
+    tree = load_tree(run.path / "embeddings")
+    heads = tree["heads"]
+    assert run.weights.shape == (2, len(run), run.filters)
+    group = int(np.flatnonzero((heads["concept"] == run.numbers[1]) & (heads["seed"] == 1))[0])
+    np.testing.assert_array_equal(run.weights[1, 1], tree["weights"][group, 0])
+    np.testing.assert_array_equal(run.subset_weights(5)[1, 1], tree["weights"][group, 2])
+    with pytest.raises(Net2VecError, match="no IoU of single filters"):
+        _ = run.single_ious
+
+
+def test_sources_are_opened_from_a_finished_run(finished_study: Path) -> None:
+    run = FinishedRun(finished_study / "block10" / "segmentation")
+    sources = RunSources(run)
+    assert isinstance(sources.network.name, str)
+    assert sources.activations.shape == (len(sources.dataset), 14, 14, run.filters)
+    assert tuple(concept.name for concept in sources.masks.catalog) == run.concepts
+    counts = np.stack(sources.masks.count_images())
+    np.testing.assert_array_equal(counts, [run.train_images, run.val_images])
+
+
+def test_a_moved_study_is_found_from_where_it_is(finished_study: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished_study.parents[1], tmp_path / "moved")
+    study = tmp_path / "moved" / "out" / "efficientnet_lite0"
+    sources = RunSources(FinishedRun(study / "block4" / "segmentation"))
+    assert sources.activations.directory.is_relative_to(tmp_path)
+    assert Path(sources._find("dataset")).is_relative_to(tmp_path)
+
+
+def test_what_is_not_the_runs_is_refused(finished_study: Path, tmp_path: Path) -> None:
+    run = FinishedRun(finished_study / "block4" / "segmentation")
+    data = tmp_path / "data"
+    shutil.copytree(finished_study.parents[1] / "data", data)
+    with (data / "label.csv").open("a", encoding="utf-8") as file:
+        file.write("\n")
+    assert BrodenDataset(data).fingerprint != run.identity["dataset"]
+    with pytest.raises(Net2VecError, match="is not the dataset of the run"):
+        _ = RunSources(run, SourceFlags(dataset=str(data))).dataset
+    with pytest.raises(Net2VecError, match="holds no complete activations"):
+        _ = RunSources(run, SourceFlags(activations=tmp_path)).activations
+
+
+def test_a_run_from_before_sources_were_noted_says_what_to_give(
+    finished_study: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(finished_study / "block4" / "segmentation", path)
+    record = json.loads((path / "run.json").read_text())
+    del record["sources"]
+    (path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(Net2VecError, match="give it with --dataset"):
+        _ = RunSources(FinishedRun(path)).dataset
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda path: shutil.rmtree(path), "no run directory: it does not exist"),
+        (lambda path: (path / "run.json").unlink(), "no run directory: it has no run.json"),
+        (lambda path: (path / "segmentation.csv").unlink(), "is unfinished"),
+        (lambda path: (path / "run.json").write_text("{"), "run.json is damaged"),
+        (lambda path: (path / "run.json").write_text("[]"), "run.json is damaged"),
+        (lambda path: (path / "concepts.csv").unlink(), "concepts.csv cannot be read"),
+    ],
+)
+def test_damaged_runs_are_refused(finished_study: Path, tmp_path: Path, change, complaint) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(finished_study / "block4" / "segmentation", path)
+    change(path)
+    with pytest.raises(Net2VecError, match=complaint):
+        FinishedRun(path)
+
+
+def test_a_folder_of_runs_names_them(finished_study: Path) -> None:
+    with pytest.raises(Net2VecError, match=r"it holds block10/classification, block10/segm"):
+        FinishedRun(finished_study)
