@@ -10,9 +10,7 @@ Time: seconds for thousands of images; half a minute more for every thousand con
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,7 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.decoded_data import decode_masks
-from experiments.run_directory import PARTIAL, SCENES_FOLDER
+from experiments.result_files import replacing, write_table
+from experiments.run_directory import SCENES_FOLDER
 from experiments.script import open_dataset, run_script, screen_dataset
 from net2vec_jax.data.concepts import Concept
 from net2vec_jax.data.dataset import TRAIN, VAL, ConceptDataset
@@ -116,16 +115,13 @@ def tabulate_category(category: str, counts: Sequence[ConceptCount], rows: int) 
 
 def write_counts(path: Path, counts: Sequence[ConceptCount]) -> None:
     """Write the CSV table of all concepts; it appears complete or not at all."""
-    partial = path.with_name(path.name + PARTIAL)
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        header = ["number", "name", "category", "train_images", "val_images", "coverage"]
-        writer.writerow(header)
-        for count in counts:
-            concept = count.concept
-            values = [count.train, count.val, f"{count.coverage:.6f}"]
-            writer.writerow([concept.number, concept.name, concept.primary_category, *values])
-    os.replace(partial, path)
+    header = ["number", "name", "category", "train_images", "val_images", "coverage"]
+    rows = [
+        [c.concept.number, c.concept.name, c.concept.primary_category, c.train, c.val]
+        + [f"{c.coverage:.6f}"]
+        for c in counts
+    ]
+    write_table(path, header, rows)
 
 
 def choose_pairs(masks: ConceptMasks, place: int, images: int) -> np.ndarray:
@@ -188,9 +184,8 @@ def draw_sheets(
             suffix = f"_{start // CONCEPTS_PER_SHEET + 1}" if len(places) > len(chosen) else ""
             name = "".join(c if c.isalnum() or c in "-+." else "_" for c in category)
             path = flags.out / f"contact_sheet_{name}{suffix}.png"
-            partial = path.with_name(path.name + PARTIAL)
-            figure.savefig(partial, dpi=150, format="png")
-            os.replace(partial, path)
+            with replacing(path) as partial:
+                figure.savefig(partial, dpi=150, format="png")
             yield path
 
 

@@ -23,12 +23,12 @@ import jax
 import numpy as np
 
 import net2vec_jax
+from experiments.result_files import write_table
 from net2vec_jax.devices import is_first_host, wait_for_hosts
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.locks import LOCK
+from net2vec_jax.locks import LOCK, PARTIAL
 
 RUN_FILE = "run.json"
-PARTIAL = ".partial"
 SCENES_FOLDER = "scenes"
 """Where a run draws the built-in dataset, before anything else."""
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
@@ -126,10 +126,7 @@ class RunDirectory:
         """Write a CSV table; floats with as many digits as their type holds."""
         with self._replacing(name) as partial:
             if partial is not None:
-                with partial.open("w", newline="", encoding="utf-8") as file:
-                    writer = csv.writer(file, lineterminator="\n")
-                    writer.writerow(header)
-                    writer.writerows([_cell(value) for value in row] for row in rows)
+                write_table(partial, header, rows)
 
     def read_table(self, name: str) -> list[dict[str, str]]:
         """The rows of a table that `write_table` wrote."""
@@ -198,9 +195,3 @@ def _versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     return versions
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, np.floating):
-        return np.format_float_positional(value, unique=True, trim="-")
-    return value

@@ -14,7 +14,6 @@ Expected: embeddings are better for nearly every object, and detect several time
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import jax
@@ -23,6 +22,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from experiments.result_files import write_table
 from experiments.scores import read_scores
 from experiments.script import run_script
 from experiments.segmentation_run import SegmentationRun
@@ -154,10 +154,7 @@ def main(flags: StudyFlags) -> None:
 def _write_tests(path: Path, rows: list[list]) -> None:
     header = ["layer", "concept", "category", "best_filter", "single_val_iou", "val_iou"]
     header += ["difference", "difference_low", "difference_high", "p_value", "q_value", "differs"]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+    write_table(path, header, rows)
 
 
 def tabulate(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,8 @@ from experiments.classification_run import ClassificationRun
 from experiments.layer_activations import collect_missing_layers
 from experiments.layer_flags import Preprocessing, PresetName
 from experiments.network_choice import open_network
-from experiments.run_directory import PARTIAL, SCENES_FOLDER
+from experiments.result_files import write_json
+from experiments.run_directory import SCENES_FOLDER
 from experiments.script import open_dataset, screen_dataset
 from experiments.segmentation_flags import SegmentationFlags
 from experiments.segmentation_run import SegmentationRun
@@ -117,10 +117,7 @@ def write_summary(out: Path, question: str, content: dict[str, Any]) -> Path:
     """
     path = out / SUMMARY
     answers = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    partial = path.with_name(SUMMARY + PARTIAL)
-    partial.write_text(json.dumps(answers | {question: content}, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
-    return path
+    return write_json(path, answers | {question: content})
 
 
 def run_study(flags: StudyFlags) -> list[LayerResults]:

@@ -1,0 +1,60 @@
+"""Result files that appear complete or not at all: written beside their place, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from net2vec_jax.locks import PARTIAL
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write a file to, which is moved to `path` when all went well."""
+    partial = path.with_name(path.name + PARTIAL)
+    yield partial
+    os.replace(partial, path)
+
+
+def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> Path:
+    """Write a CSV table: one header line, UTF-8, floats with as many digits as their type holds.
+
+    Args:
+      path: of the file; its folder is made.
+      header: names of the columns.
+      rows: of the table.
+
+    Returns:
+      The path.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows([_cell(value) for value in row] for row in rows)
+    return path
+
+
+def write_json(path: Path, content: Any) -> Path:
+    """Write JSON values, indented; the file's folder is made.
+
+    Returns:
+      The path.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, np.floating):
+        return np.format_float_positional(value, unique=True, trim="-")
+    return value
