@@ -116,11 +116,11 @@ def tabulate_category(category: str, counts: Sequence[ConceptCount], rows: int) 
 def write_counts(path: Path, counts: Sequence[ConceptCount]) -> None:
     """Write the CSV table of all concepts; it appears complete or not at all."""
     header = ["number", "name", "category", "train_images", "val_images", "coverage"]
-    rows = [
-        [c.concept.number, c.concept.name, c.concept.primary_category, c.train, c.val]
-        + [f"{c.coverage:.6f}"]
-        for c in counts
-    ]
+    rows = []
+    for count in counts:
+        concept = count.concept
+        values = [count.train, count.val, f"{count.coverage:.6f}"]
+        rows.append([concept.number, concept.name, concept.primary_category, *values])
     write_table(path, header, rows)
 
 
