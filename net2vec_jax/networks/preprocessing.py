@@ -33,6 +33,12 @@ class Preprocessing:
         deviation = jnp.array(self.deviation, jnp.float32)[None, None, None, :]
         return (images.astype(jnp.float32) - mean) / deviation
 
+    def invert(self, images: Float[Array, "N H W 3"]) -> Float[Array, "N H W 3"]:
+        """images · deviation + mean: network input as pixels 0 … 255, neither cut nor rounded."""
+        mean = jnp.array(self.mean, jnp.float32)[None, None, None, :]
+        deviation = jnp.array(self.deviation, jnp.float32)[None, None, None, :]
+        return images * deviation + mean
+
 
 # torchvision: (x/255 − (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
 IMAGENET = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))

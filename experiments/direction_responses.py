@@ -1,0 +1,128 @@
+"""Directions of a run's concepts in its layer, and how real images respond to them.
+
+A concept has two directions: its embedding, and its best single filter. T concepts, K filters,
+h × w places, N images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from experiments.finished_run import FinishedRun
+from experiments.run_sources import RunSources
+from net2vec_jax.data.masks import ConceptMasks
+from net2vec_jax.errors import Net2VecError
+
+DIRECTIONS = ("embedding", "filter")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ConceptDirections:
+    """Unit vectors of T concepts.
+
+    Attributes:
+      places: of the concepts among the run's C.
+      filters: int64 [T], each concept's best single filter.
+      unit: float32 [2, T, K]: embeddings, filters.
+    """
+
+    places: list[int]
+    filters: np.ndarray
+    unit: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RealResponses:
+    """How the dataset's N images respond to the directions of T concepts.
+
+    Attributes:
+      highest: float32 [2, T, N], each image's highest response over places.
+      mean: float32 [2, T, N], and its mean.
+      typical: int64 [T], of the concept's val images (train images, where there are none) the one
+        whose highest response to the embedding is the median.
+    """
+
+    highest: np.ndarray
+    mean: np.ndarray
+    typical: np.ndarray
+
+
+def find_directions(run: FinishedRun, places: Sequence[int]) -> ConceptDirections:
+    """Embeddings and best filters, as unit vectors.
+
+    An embedding is the mean of its repetitions' unit vectors. The best filter is that of the
+    highest set IoU on train; of a run of the classification probe, that of the largest |weight| of
+    the embedding, with its sign.
+
+    Raises:
+      Net2VecError: a concept's embedding is 0.
+    """
+    places = list(places)
+    weights = run.weights[:, places].astype(np.float64)
+    norms = np.linalg.norm(weights, axis=-1, keepdims=True)
+    mean = (weights / np.where(norms > 0, norms, 1)).mean(axis=0)
+    norm = np.linalg.norm(mean, axis=-1, keepdims=True)
+    if not norm.all():
+        names = [run.concepts[places[row]] for row in np.flatnonzero(norm[:, 0] == 0)]
+        raise Net2VecError(
+            f"the embedding of {', '.join(names)} is 0 in {run.path}, so it has no direction; "
+            "choose other --concepts"
+        )
+    embedding = mean / norm
+    rows = np.arange(len(places))
+    single = np.zeros_like(embedding)
+    if run.probe == "segmentation":
+        filters = run.single_ious[0][places].argmax(axis=1)
+        single[rows, filters] = 1
+    else:
+        filters = np.abs(embedding).argmax(axis=1)
+        single[rows, filters] = np.sign(embedding[rows, filters])
+    return ConceptDirections(places, filters, np.stack([embedding, single]).astype(np.float32))
+
+
+def measure_responses(
+    activations: np.ndarray, directions: Float[np.ndarray, "D K"]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Highest response over places, and mean response, of every image to every direction.
+
+    Args:
+      activations: [n, h, w, K] or [n, K].
+      directions: D of them.
+
+    Returns:
+      Two arrays float32 [D, n].
+    """
+    flat = activations.reshape(len(activations), -1, activations.shape[-1])
+    responses = np.einsum("npk,dk->dnp", flat, directions, optimize=True)
+    return responses.max(axis=2), responses.mean(axis=2)
+
+
+def measure_real_images(sources: RunSources, directions: ConceptDirections) -> RealResponses:
+    """Responses of the run's dataset, from its stored activations.
+
+    Raises:
+      Net2VecError: activations or dataset are not where they were.
+    """
+    masks = sources.masks
+    flat = directions.unit.reshape(-1, directions.unit.shape[-1])
+    parts = [measure_responses(batch, flat) for batch in sources.activations.batches()]
+    highest, mean = (
+        np.concatenate(arrays, axis=1).reshape(*directions.unit.shape[:2], -1)
+        for arrays in zip(*parts, strict=True)
+    )
+    typical = [
+        _choose_typical(masks, place, highest[0, row])
+        for row, place in enumerate(directions.places)
+    ]
+    return RealResponses(highest, mean, np.array(typical, np.int64))
+
+
+def _choose_typical(masks: ConceptMasks, place: int, response: np.ndarray) -> int:
+    shown = masks.pair_concept == place
+    val = shown & masks.pair_is_val
+    images = masks.pair_image[val if val.any() else shown]
+    return int(images[np.argsort(response[images], kind="stable")[len(images) // 2]])
