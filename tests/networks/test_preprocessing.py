@@ -42,6 +42,12 @@ def test_presets_are_static_arguments_of_jit(mode):
     np.testing.assert_allclose(found, preprocess(IMAGES, mode, CENTRED), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_inverting_gives_the_image_back(mode):
+    preset = find_preprocessing(mode, CENTRED)
+    np.testing.assert_allclose(preset.invert(preset(IMAGES)), IMAGES, rtol=0, atol=1e-4)
+
+
 def test_unknown_modes_are_refused():
     with pytest.raises(Net2VecError, match="unknown preprocessing 'imagnet'; did you mean"):
         preprocess(IMAGES, "imagnet")
