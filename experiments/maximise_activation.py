@@ -277,8 +277,8 @@ def draw_sheet(
             groups.append([Panel(dataset.image(int(typical)), caption)])
         note = f"filter {directions.filters[row]}"
         rows.append(SheetRow(run.concepts[place], run.categories[place], groups, note))
-    headings = ["embedding, and the real image that excites it most"]
-    headings += ["best single filter, and the real image that excites it most", "typical"]
+    headings = ["embedding; highest real image"]
+    headings += ["best single filter; highest real image", "typical"]
     if real is None:
         headings = ["embedding", "best single filter"]
     save_figure(plot_image_sheet(rows, headings), out / SHEET)

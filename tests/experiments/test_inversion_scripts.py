@@ -1,0 +1,215 @@
+"""Activation maximisation and feature inversion as scripts, on finished runs and on files."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import invert_features, maximise_activation
+from experiments.direction_responses import find_directions, measure_real_images
+from experiments.finished_run import FinishedRun
+from experiments.invert_features import InversionFlags, crop_centre
+from experiments.maximise_activation import MaximisationFlags, choose_concepts, name_image
+from experiments.run_sources import RunSources
+from net2vec_jax.errors import Net2VecError
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def flags(finished_study: Path, tmp_path_factory: pytest.TempPathFactory) -> MaximisationFlags:
+    flags = MaximisationFlags(
+        run=finished_study / "block4" / "segmentation",
+        concepts=("sky", "blue-c"),
+        steps=6,
+        seeds=2,
+        size=48,
+        out=tmp_path_factory.mktemp("maximised") / "out",
+    )
+    maximise_activation.main(flags)
+    return flags
+
+
+def test_every_image_has_its_row_and_exceeds_none_but_by_itself(flags: MaximisationFlags) -> None:
+    rows = read_rows(flags.out / "activations.csv")
+    assert [(row["concept"], row["direction"], row["seed"]) for row in rows] == [
+        (concept, direction, seed)
+        for concept in flags.concepts
+        for direction in ("embedding", "filter")
+        for seed in "01"
+    ]
+    for row in rows:
+        image = np.asarray(Image.open(flags.out / row["image"]))
+        assert image.shape == (48, 48, 3) and image.std() > 1
+        assert float(row["activation"]) >= float(row["activation_mean"])
+        assert float(row["activation_mean"]) > float(row["other_activation_mean"])
+        assert float(row["highest_real"]) >= float(row["percentile_99_real"])
+        assert (row["filter"] == "") == (row["direction"] == "embedding")
+    best = {row["concept"]: row["best_filter"] for row in FinishedRun(flags.run).read_table(
+        "single_filter.csv")}  # fmt: skip
+    assert all(row["filter"] in ("", best[row["concept"]]) for row in rows)
+    names = {path.name for path in flags.out.iterdir()}
+    assert {"maximised_activations.png", "maximised_activations.pdf"} <= names
+    assert len(names) == 8 + 3
+
+
+def test_an_image_does_not_depend_on_the_other_concepts(
+    flags: MaximisationFlags, tmp_path: Path
+) -> None:
+    alone = dataclasses.replace(flags, concepts=("blue-c",), out=tmp_path)
+    maximise_activation.main(alone)
+    for row in read_rows(tmp_path / "activations.csv"):
+        one, other = (np.asarray(Image.open(f / row["image"])) for f in (tmp_path, flags.out))
+        # A batch of another size rounds differently.
+        assert np.abs(one.astype(int) - other).max() <= 2
+
+
+def test_real_responses_are_those_of_the_stored_activations(finished_study: Path) -> None:
+    run = FinishedRun(finished_study / "block10" / "segmentation")
+    sources = RunSources(run)
+    directions = find_directions(run, [0, 3])
+    np.testing.assert_allclose(np.linalg.norm(directions.unit, axis=-1), 1, rtol=1e-5)
+    units = run.weights / np.linalg.norm(run.weights, axis=-1, keepdims=True)
+    expected = units.mean(axis=0)[3]
+    np.testing.assert_allclose(
+        directions.unit[0, 1], expected / np.linalg.norm(expected), rtol=1e-4, atol=1e-6
+    )
+    real = measure_real_images(sources, directions)
+    (activations, *_) = sources.activations.batches()
+    maps = activations[5] @ directions.unit[0, 1]
+    np.testing.assert_allclose(real.highest[0, 1, 5], maps.max(), rtol=1e-4)
+    np.testing.assert_allclose(real.mean[0, 1, 5], maps.mean(), rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(
+        real.highest[1, 0, :9], activations[:9, ..., directions.filters[0]].max(axis=(1, 2))
+    )
+    masks = sources.masks
+    for place, typical in zip(directions.places, real.typical, strict=True):
+        assert typical in masks.pair_image[masks.pair_concept == place]
+
+
+def test_a_filter_of_a_classification_run_has_its_weights_sign(finished_study: Path) -> None:
+    run = FinishedRun(finished_study / "block4" / "classification")
+    directions = find_directions(run, range(len(run)))
+    embedding, single = directions.unit
+    rows = np.arange(len(run))
+    assert (np.abs(embedding).argmax(axis=1) == directions.filters).all()
+    assert (single[rows, directions.filters] * embedding[rows, directions.filters] > 0).all()
+    assert np.abs(single).sum() == len(run)
+
+
+def test_by_default_concepts_are_the_best_of_all_categories(finished_study: Path) -> None:
+    run = FinishedRun(finished_study / "block4" / "segmentation")
+    chosen = choose_concepts(run, ())
+    categories = [run.categories[place] for place in chosen]
+    assert len(chosen) == 6 and len(set(categories)) == min(6, len(set(run.categories)))
+    for place in chosen:
+        same = [c == run.categories[place] for c in run.categories]
+        assert run.scores.full[place] == run.scores.full[same].max()
+
+
+def test_without_stored_activations_images_are_made_all_the_same(
+    flags: MaximisationFlags, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    few = dataclasses.replace(
+        flags, concepts=("sky",), seeds=1, out=tmp_path / "out", activations=tmp_path
+    )
+    maximise_activation.main(few)
+    assert "no comparison with real images" in capsys.readouterr().out
+    rows = read_rows(tmp_path / "out" / "activations.csv")
+    assert [row["highest_real"] for row in rows] == ["", ""]
+
+
+def test_file_names_stay_in_the_folder(finished_study: Path) -> None:
+    run = FinishedRun(finished_study / "block4" / "segmentation")
+    run.concepts = ("../../etc/x y", *run.concepts[1:])
+    name = name_image(run, 0, "embedding", 1)
+    assert "/" not in name and " " not in name and name.startswith("concept_")
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"concepts": ("skyy",)}, "unknown concept 'skyy'; did you mean 'sky'"),
+        ({"seeds": 0}, "--seeds must be at least 1"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"size": 1}, "too small"),
+        ({"run": Path("absent")}, "no run directory"),
+    ],
+)
+def test_bad_flags_of_maximisation_are_refused(
+    flags: MaximisationFlags, tmp_path: Path, changes, complaint
+) -> None:
+    with pytest.raises(Net2VecError, match=complaint):
+        maximise_activation.main(dataclasses.replace(flags, out=tmp_path / "out", **changes))
+    assert not (tmp_path / "out").exists()
+
+
+def test_features_of_a_file_are_inverted(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    rng = np.random.default_rng(0)
+    photo = Image.fromarray(rng.integers(0, 256, (6, 9, 3), dtype=np.uint8)).resize((90, 60))
+    photo.save(tmp_path / "a photo.png")
+    flags = InversionFlags(
+        network="efficientnet_lite0",
+        layer=("stem", "_blocks.1"),
+        images=(tmp_path / "a photo.png",),
+        steps=30,
+        size=32,
+        out=tmp_path / "out",
+    )
+    invert_features.main(flags)
+    rows = read_rows(flags.out / "errors.csv")
+    assert [row["layer"] for row in rows] == ["stem", "block1"]
+    assert all(float(row["relative_error"]) < 0.5 for row in rows)
+    assert np.asarray(Image.open(flags.out / rows[0]["file"])).shape == (32, 32, 3)
+    assert (flags.out / "inverted_features.pdf").is_file()
+    assert "Relative error" in capsys.readouterr().out
+
+
+def test_images_of_a_run_are_inverted(finished_study: Path, tmp_path: Path) -> None:
+    run = finished_study / "block4" / "segmentation"
+    invert_features.main(InversionFlags(run=run, steps=3, size=32, out=tmp_path))
+    rows = read_rows(tmp_path / "errors.csv")
+    assert len(rows) == 3 and {row["layer"] for row in rows} == {"block4"}
+    dataset = RunSources(FinishedRun(run)).dataset
+    assert all(dataset.is_val[dataset.image_names.index(row["image"])] for row in rows)
+
+
+def test_the_centre_of_the_resized_image_is_taken() -> None:
+    image = np.zeros((40, 100, 3), np.uint8)
+    image[:, 30:70] = 200
+    centre = crop_centre(Image.fromarray(image), 20)
+    assert centre.shape == (20, 20, 3)
+    assert (centre[:, 2:-2] == 200).all()
+
+
+def test_bad_input_of_inversion_is_refused(finished_study: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    good = InversionFlags(
+        network="efficientnet_lite0", layer=("stem",), images=(broken,), size=32,
+        out=tmp_path / "out",
+    )  # fmt: skip
+    shutil.copy(next((finished_study.parents[1] / "data" / "images").glob("**/*.*")), tmp_path)
+    image = next(path for path in tmp_path.iterdir() if path.is_file() and path != broken)
+    for changes, complaint in (
+        ({}, "broken.png cannot be decoded"),
+        ({"images": (tmp_path / "absent.png",)}, "absent.png is missing"),
+        ({"images": ()}, "--images is missing; give --run"),
+        ({"network": None}, "--network is missing"),
+        ({"network": "efficientnet"}, "unknown network 'efficientnet'"),
+        ({"size": 1}, "--size 1 is too small for efficientnet_lite0"),
+        ({"layer": ("block99",), "images": (image,)}, "unknown layer 'block99'"),
+        ({"run": finished_study}, "--network does not go with --run"),
+    ):
+        with pytest.raises(Net2VecError, match=complaint):
+            invert_features.main(dataclasses.replace(good, **changes))
+    assert not (tmp_path / "out").exists()
