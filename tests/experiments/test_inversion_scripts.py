@@ -30,9 +30,9 @@ def flags(finished_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Max
     flags = MaximisationFlags(
         run=finished_study / "block4" / "segmentation",
         concepts=("sky", "blue-c"),
-        steps=6,
-        seeds=2,
-        size=48,
+        steps=4,
+        seeds=1,
+        size=32,
         out=tmp_path_factory.mktemp("maximised") / "out",
     )
     maximise_activation.main(flags)
@@ -45,11 +45,11 @@ def test_every_image_has_its_row_and_exceeds_none_but_by_itself(flags: Maximisat
         (concept, direction, seed)
         for concept in flags.concepts
         for direction in ("embedding", "filter")
-        for seed in "01"
+        for seed in "0"
     ]
     for row in rows:
         image = np.asarray(Image.open(flags.out / row["image"]))
-        assert image.shape == (48, 48, 3) and image.std() > 1
+        assert image.shape == (32, 32, 3) and image.std() > 1
         assert float(row["activation"]) >= float(row["activation_mean"])
         assert float(row["activation_mean"]) > float(row["other_activation_mean"])
         assert float(row["highest_real"]) >= float(row["percentile_99_real"])
@@ -59,7 +59,7 @@ def test_every_image_has_its_row_and_exceeds_none_but_by_itself(flags: Maximisat
     assert all(row["filter"] in ("", best[row["concept"]]) for row in rows)
     names = {path.name for path in flags.out.iterdir()}
     assert {"maximised_activations.png", "maximised_activations.pdf"} <= names
-    assert len(names) == 8 + 3
+    assert len(names) == 4 + 3
 
 
 def test_an_image_does_not_depend_on_the_other_concepts(
