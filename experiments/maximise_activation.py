@@ -11,8 +11,8 @@ image, activations.csv, and a figure of all.
 activations.csv: an image's activation is its highest over the layer's places; *_mean columns are
 means over places. highest_real and percentile_99_real are over the dataset's images; `other` is the
 concept's other direction, on the same image.
-Time: two minutes for six concepts on 2 cores at 128 pixels; see docs/visualisation.md.
-Expected: images exceed every real one in their direction, and by more than in the other direction.
+Time: two to three minutes for six concepts with two seeds at 128 pixels, on 2 cores.
+Expected: images mostly exceed every real one in their direction, and not in the other one.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ def maximise_activations(
       preprocessing: of pixels 0 … 255 into the network's input.
       size: S, pixels along either side.
       config: how.
-      batch_size: so many images are optimised in one program; the last batch is filled up.
+      batch_size: at most so many images are optimised at once; the last batch is filled up.
       progress: called with the number of images finished after every batch.
 
     Raises:
@@ -139,7 +139,7 @@ def maximise_activations(
             f"directions have {directions.shape[1]} numbers; layer {layer} has {filters} filters"
         )
     count = len(directions)
-    batch_size = min(batch_size, count)
+    batch_size = -(-count // -(-count // batch_size))  # as few batches, as even as can be
     found = []
     for start in range(0, count, batch_size):
         chosen = np.minimum(np.arange(start, start + batch_size), count - 1)

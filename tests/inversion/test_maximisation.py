@@ -99,15 +99,15 @@ def test_a_target_alone_gives_the_image_it_gives_among_others(seed: int, place: 
 
 
 def test_batches_do_not_matter_and_the_last_is_filled_up() -> None:
-    directions = np.eye(4, FILTERS, dtype=np.float32)
+    directions = np.eye(3, FILTERS, dtype=np.float32)
     done: list[int] = []
     images = [
-        maximise(directions, keys_of(4), batch_size=size, progress=done.append).images
-        for size in (1, 3)
+        maximise(directions, keys_of(3), batch_size=size, progress=done.append).images
+        for size in (1, 2)
     ]
-    assert images[0].shape == (4, SIZE, SIZE, 3) and images[0].dtype == np.uint8
+    assert images[0].shape == (3, SIZE, SIZE, 3) and images[0].dtype == np.uint8
     assert np.abs(images[0].astype(int) - images[1]).max() <= 1
-    assert done == [1, 1, 1, 1, 3, 1]
+    assert done == [1, 1, 1, 2, 1]
 
 
 def test_the_same_key_gives_the_same_image_and_another_key_another() -> None:
