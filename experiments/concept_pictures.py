@@ -39,7 +39,7 @@ class ConceptPicture:
       percentile: of the embedding's individual IoU among the concept's images of the split,
         0 (lowest) … 100 (highest).
       embedding_iou: individual IoU of the embedding on this image, in [0, 1].
-      filter_iou: that of the best single filter, chosen on train.
+      filter_iou: that of a single filter, by default the concept's best, chosen on train.
       truth: bool [Y, X].
       embedding_mask: bool [Y, X], z > 0.
       filter_mask: bool [Y, X], upsample(1[A_k > T_k]) > 0.5.
@@ -72,7 +72,7 @@ class FilterPicture:
 
 
 def best_filters(run: FinishedRun) -> np.ndarray:
-    """Best single filter of each concept, chosen on train, int64 [C]."""
+    """Best single filter of each concept, chosen on train by set IoU, int64 [C]."""
     return choose_best_filters(run.single_ious)[0]
 
 
@@ -85,6 +85,7 @@ def collect_concept_pictures(
     highest: int | None = None,
     split: Split = "val",
     seed: int = 0,
+    filters: Sequence[int] | None = None,
 ) -> dict[int, list[ConceptPicture]]:
     """Pictures of concepts at percentiles of their individual IoU.
 
@@ -96,6 +97,7 @@ def collect_concept_pictures(
       highest: take so many images of highest IoU instead.
       split: of the images.
       seed: repetition of the embeddings.
+      filters: the single filter that is shown for each of the places; by default their best ones.
 
     Returns:
       By place, the pictures of a concept, that of the highest IoU first.
@@ -104,7 +106,7 @@ def collect_concept_pictures(
       Net2VecError: the run is not of the segmentation probe, has no such repetition or concept, or
         a source is not where it was.
     """
-    _check_segmentation(run)
+    check_segmentation(run)
     if not 0 <= seed < run.seeds:
         raise Net2VecError(f"{run.path} has {run.seeds} repetitions, counted from 0; not {seed}")
     places = [_check_place(place, len(run), "concepts", run) for place in places]
@@ -113,7 +115,9 @@ def collect_concept_pictures(
         _choose_images(counts, seed * len(run) + place, percentiles, highest, split)
         for place in places
     ]
-    concept = np.repeat(np.array(places, np.int64), [len(images) for images, *_ in chosen])
+    shown = best_filters(run)[places] if filters is None else np.asarray(filters, np.int64)
+    counted = [len(images) for images, *_ in chosen]
+    concept, filter_ = (np.repeat(np.array(v, np.int64), counted) for v in (places, shown))
     image = np.concatenate([np.zeros(0, np.int64), *(images for images, *_ in chosen)])
     percentile = np.concatenate([np.zeros(0), *(choice.percentile for _, choice, _ in chosen)])
     embedding_iou = np.concatenate([np.zeros(0), *(ious for *_, ious in chosen)])
@@ -124,7 +128,7 @@ def collect_concept_pictures(
     size = sources.masks.segmentation_size
     truth = _find_truth(sources, concept, image)
     embedding = predict_embeddings(run.weights[seed], concept, index, binary, size)
-    single = predict_filters(best_filters(run)[concept], index, binary, size)
+    single = predict_filters(filter_, index, binary, size)
     filter_iou = iou((single & truth).sum(axis=(1, 2)), (single | truth).sum(axis=(1, 2)))
     for entry, place in enumerate(concept.tolist()):
         pictures[place].append(
@@ -170,7 +174,7 @@ def collect_filter_pictures(
       Net2VecError: the run is not of the segmentation probe, has no such filter, or a source is not
         where it was.
     """
-    _check_segmentation(run)
+    check_segmentation(run)
     filters = [_check_place(filter_, run.filters, "filters", run) for filter_ in filters]
     if maxima is None:
         maxima = collect_maxima(sources)
@@ -204,7 +208,12 @@ def read_thresholds(run: FinishedRun) -> np.ndarray:
     return np.array([row["threshold"] for row in run.read_table("thresholds.csv")], np.float32)
 
 
-def _check_segmentation(run: FinishedRun) -> None:
+def check_segmentation(run: FinishedRun) -> None:
+    """Refuse a run that predicts no masks.
+
+    Raises:
+      Net2VecError: the run is not of the segmentation probe.
+    """
     if run.probe != "segmentation":
         raise Net2VecError(
             f"{run.path} is a run of the classification probe, which marks no pixels; give a run "

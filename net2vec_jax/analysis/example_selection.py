@@ -65,3 +65,62 @@ def choose_highest(scores: Float[np.ndarray, " n"], count: int) -> Choice:
 def _at_ranks(scores: np.ndarray, rank: np.ndarray) -> Choice:
     order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
     return Choice(order[rank], 100 * (1 - rank / max(len(scores) - 1, 1)))
+
+
+def choose_across(
+    scores: Float[np.ndarray, " C"], categories: Sequence[str], count: int
+) -> Int[np.ndarray, " m"]:
+    """Choose concepts of all categories: of each as many, in even steps of score from the best on.
+
+    Args:
+      scores: of the concepts.
+      categories: of the concepts.
+      count: how many concepts are chosen; a category that has fewer than its share leaves the rest
+        to the others.
+
+    Returns:
+      Places of the concepts: category by category, the best of each first.
+    """
+    places = {name: np.flatnonzero(np.array(categories) == name) for name in categories}
+    share = dict.fromkeys(places, 0)
+    left = min(count, len(categories))
+    while left:
+        for name in places:
+            if left and share[name] < len(places[name]):
+                share[name] += 1
+                left -= 1
+    chosen = [np.zeros(0, np.int64)]
+    for name, size in share.items():
+        steps = [100 * (1 - step / size) for step in range(size)]
+        within = places[name]
+        chosen.append(within[choose_at_percentiles(np.asarray(scores)[within], steps).place])
+    return np.concatenate(chosen)
+
+
+def choose_concepts_of_filter(
+    filter_: int,
+    best: Int[np.ndarray, " C"],
+    ious: Float[np.ndarray, " C"],
+    weights: Float[np.ndarray, "C K"],
+    count: int,
+) -> tuple[list[int], list[int]]:
+    """Which concepts a filter serves.
+
+    Args:
+      filter_: number of the filter.
+      best: best filter of each concept.
+      ious: IoU of each concept with its best filter.
+      weights: embeddings; compared between concepts after division by their length.
+      count: concepts of each kind at most.
+
+    Returns:
+      (places of concepts whose best filter it is, of highest IoU first; places of other concepts
+      in whose embeddings it has the largest positive weights, the largest first).
+    """
+    served = np.flatnonzero(best == filter_)
+    served = served[np.argsort(-ious[served], kind="stable")][:count].tolist()
+    length = np.linalg.norm(weights, axis=1)
+    weight = np.divide(weights[:, filter_], length, out=np.zeros_like(length), where=length > 0)
+    ordered = np.argsort(-weight, kind="stable").tolist()
+    weighed = [place for place in ordered if weight[place] > 0 and place not in served]
+    return served, weighed[:count]
