@@ -168,8 +168,10 @@ def find_top_filters(
     weights = _as_table(weights, "weights")
     if not np.isfinite(weights).all():
         concept = int(np.flatnonzero(~np.isfinite(weights).all(axis=1))[0])
-        raise Net2VecError(f"the embedding of concept number {concept} has weights that are no "
-                           "finite numbers; train it again with a smaller learning rate")  # fmt: skip
+        raise Net2VecError(
+            f"row {concept} of the embeddings has weights that are no finite numbers; train again "
+            "with a smaller learning rate"
+        )
     filters = weights.shape[1]
     if not 1 <= size <= filters:
         raise Net2VecError(f"of {filters} filters, the top {size} cannot be taken")
@@ -209,7 +211,7 @@ def count_overlap(
 
 
 def compare_filter_sets(membership: Bool[np.ndarray, "C K"]) -> Float[np.ndarray, "C C"]:
-    """Jaccard index |A ∩ B| / |A ∪ B| of every two concepts' filter sets; NaN where one is empty."""
+    """Jaccard index |A ∩ B| / |A ∪ B| of every two concepts' filters; NaN where one has none."""
     counts = np.asarray(membership, np.float64)  # BLAS knows no integers; these are exact
     both = counts @ counts.T
     sizes = counts.sum(axis=1)
