@@ -47,8 +47,9 @@ class ChanceOverlap:
       similarity: expected mean Jaccard index by categories, exact, float64 [G, G].
       shared: shared filters over all pairs of concepts, by categories, found / mean of the
         permutations, float64 [G, G]; NaN where chance gives none.
-      p_value: share of the permutations with at least as many shared filters, counting what was
-        found as one more, float64 [G, G]; NaN where there is no pair of concepts.
+      p_value: two-sided: twice the share of the permutations with at least as many shared filters,
+        or at most as many, counting what was found as one more, float64 [G, G]; NaN where there is
+        no pair of concepts.
       q_value: the same, adjusted to the false discovery rate over the pairs of categories.
       between: shared filters of all pairs of concepts of different categories, found / mean of the
         permutations, and its p-value.
@@ -226,10 +227,11 @@ def _draw_subsets(
 
 
 def _compare(found: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Found / mean of the samples (first axis), and the p-value of finding so much or more."""
+    """Found / mean of the samples (first axis), and the two-sided p-value."""
     mean = drawn.mean(axis=0)
     ratio = np.where(mean > 0, found / np.where(mean > 0, mean, 1), np.nan)
-    return ratio, (1 + (drawn >= found).sum(axis=0)) / (1 + len(drawn))
+    extreme = np.minimum((drawn >= found).sum(axis=0), (drawn <= found).sum(axis=0))
+    return ratio, np.minimum(2 * (1 + extreme) / (1 + len(drawn)), 1)
 
 
 def _describe(values: np.ndarray) -> np.ndarray:

@@ -197,7 +197,8 @@ def count_overlap(
     membership = _as_table(membership, "memberships").astype(bool)
     categories = order_categories(concept_categories)
     member = find_members(concept_categories, categories, len(membership))
-    by_category = member.astype(np.int64).reshape(-1, len(membership)) @ membership.astype(np.int64)
+    member = member.reshape(len(categories), len(membership)).astype(np.int64)
+    by_category = member @ membership.astype(np.int64)
     return FilterOverlap(
         membership=membership,
         concept_categories=tuple(concept_categories),

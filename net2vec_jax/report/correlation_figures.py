@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from net2vec_jax.analysis.category_means import find_members, order_categories
 from net2vec_jax.analysis.weight_correlations import Correlations, WeightSpread
@@ -94,7 +94,7 @@ def plot_probe_correlations(
                 _finish_histogram(axes)
                 axes.set_ylabel(kind)
         for axes, others in zip(grid[-1], kinds[::-1], strict=True):
-            axes.set_xlabel(f"r of segmentation and classification weights over {others}")
+            axes.set_xlabel(f"r of both probes' weights over {others}")
     return figure
 
 
@@ -129,8 +129,9 @@ def plot_weight_spread(layers: Mapping[str, WeightSpread]) -> Figure:
                     marker=marker, alpha=0.85, linewidths=0.3, edgecolors="white",
                 )  # fmt: skip
             known = np.isfinite(spread.rank_correlation)
-            axes.set_title(f"{name}: ρ = {spread.rank_correlation:.2f}" if known else name)
-            axes.set_xscale("log")
+            rank = _format_correlation(spread.rank_correlation)
+            axes.set_title(f"{name}: ρ = {rank}" if known else name)
+        _scale_images(panels[0], np.concatenate([x.train_images for x in layers.values()]))
         panels[0].set_ylim(bottom=0)
         figure.supxlabel("train images with the concept", fontsize=8)
         figure.supylabel("standard deviation of weights", fontsize=8)
@@ -173,8 +174,8 @@ def plot_weights_against_ious(
                 )  # fmt: skip
                 axes.axhline(0, color="#cccccc", linewidth=0.6, zorder=0)
                 axes.xaxis.set_major_locator(MaxNLocator(4))
-                r = correlations.r[concept]
-                axes.set_title(f"{name}, {names[concept]}: r = {r:.2f}")
+                r = _format_correlation(correlations.r[concept])
+                axes.set_title(f"{name}, {names[concept]}: r = {r}")
         figure.supxlabel("set IoU of the single filter", fontsize=8)
         figure.supylabel("weight in the embedding", fontsize=8)
     return figure
@@ -186,6 +187,21 @@ def _lay_out(layers: Mapping[str, object]) -> tuple[Figure, list[Axes]]:
         len(layers), columns=3, width=COLUMN_WIDTH if few else PAGE_WIDTH,
         height=1.9 if few else 1.5, share_x=True,
     )  # fmt: skip
+
+
+def _scale_images(axes: Axes, images: np.ndarray) -> None:
+    """Make the shared x axis of numbers of images logarithmic, with a handful of round ticks."""
+    images = np.maximum(images, 1) if len(images) else np.ones(1)
+    low, high = float(images.min()), float(images.max())
+    decades = np.log10(high / low)
+    digits = (1,) if decades > 3 else (1, 2, 5) if decades > 0.7 else (1, 1.5, 2, 3, 4, 5, 7)
+    ticks = [digit * 10**exponent for exponent in range(9) for digit in digits]
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    margin = max((high / low) ** 0.05, 1.05)
+    axes.set_xlim(low / margin, high * margin)
 
 
 def _choose_edges(values: Sequence[np.ndarray]) -> np.ndarray:
@@ -213,7 +229,13 @@ def _mark_median(axes: Axes, name: str, correlations: Correlations) -> None:
     known = int(np.isfinite(correlations.r).sum())
     if known:
         axes.axvline(correlations.median, color="#333333", linestyle=":", linewidth=1.0)
-    axes.set_title(f"{name}: {correlations.median:.2f} ({known})" if known else f"{name}: none")
+    median = _format_correlation(correlations.median)
+    axes.set_title(f"{name}: {median} ({known})" if known else f"{name}: none")
+
+
+def _format_correlation(value: float) -> str:
+    """Two decimals with a minus sign, and no negative zero."""
+    return f"{value:z.2f}".replace("-", "−")
 
 
 def _finish_histogram(axes: Axes) -> None:

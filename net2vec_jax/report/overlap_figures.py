@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -32,6 +33,7 @@ RATIO_LIMIT = 3
 """Colours of overlap / chance end at 2 to this power, and at its inverse."""
 _CHANCE_COLOR = "#333333"
 _RATE = 0.05
+_PALE = 0.3
 
 
 def plot_concepts_per_filter(layers: Mapping[str, Overlaps]) -> Figure:
@@ -90,8 +92,8 @@ def plot_category_overlap(layers: Mapping[str, Overlaps]) -> Figure:
 
     Returns:
       A figure of one column's width for a single layer, else of two columns'. Colours tell how
-      many filters are shared against chance; numbers are Jaccard indices, bold where more filters
-      are shared than by chance, with a false discovery rate of 5 %.
+      many filters are shared against chance, pale where that may be chance (false discovery rate
+      5 %); numbers are Jaccard indices, bold where it is not.
 
     Raises:
       Net2VecError: there is no layer.
@@ -114,21 +116,22 @@ def plot_category_overlap(layers: Mapping[str, Overlaps]) -> Figure:
             ratio, jaccard = np.full((2, len(categories), len(categories)), np.nan)
             bold = np.zeros(ratio.shape, bool)
             ratio[cells], jaccard[cells] = chance.shared, overlap.similarity
-            bold[cells] = (chance.q_value <= _RATE) & (chance.shared > 1)
+            bold[cells] = chance.q_value <= _RATE
             with np.errstate(divide="ignore"):
                 level = np.clip(np.log2(ratio), -RATIO_LIMIT, RATIO_LIMIT)
             image = axes.imshow(
-                level, cmap="PuOr_r", norm=TwoSlopeNorm(0, -RATIO_LIMIT, RATIO_LIMIT)
-            )
+                level, cmap="PuOr_r", norm=TwoSlopeNorm(0, -RATIO_LIMIT, RATIO_LIMIT),
+                alpha=np.where(bold, 1.0, _PALE),
+            )  # fmt: skip
             _write_cells(axes, jaccard, level, bold)
             axes.set_xticks(range(len(categories)), categories, rotation=45, ha="right")
             axes.set_yticks(range(len(categories)), categories)
             axes.tick_params(length=0, labelleft=place % (3 if size < 2 else 2) == 0)
-            axes.set_facecolor("#eeeeee")
             axes.spines[["left", "bottom"]].set_visible(False)
             axes.set_title(name)
+        scale = ScalarMappable(image.norm, image.cmap)  # the image's own colours may be pale
         bar = figure.colorbar(
-            image, ax=panels, label="shared filters / chance", shrink=0.8, aspect=25,
+            scale, ax=panels, label="shared filters / chance", shrink=0.8, aspect=25,
             ticks=range(-RATIO_LIMIT, RATIO_LIMIT + 1), extend="both",
         )  # fmt: skip
         bar.ax.yaxis.set_major_formatter(FuncFormatter(_format_power))
@@ -169,7 +172,7 @@ def plot_shared_filters(layers: Mapping[str, Mapping[int, Overlaps]]) -> Figure:
         left.set_ylim(bottom=0)
         right.set_ylim(bottom=0)
         left.set_ylabel("filters that serve\nseveral categories")
-        left.yaxis.set_major_formatter(PercentFormatter(1))
+        left.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         right.set_ylabel("filters shared between\ncategories / chance")
         handles, labels = left.get_legend_handles_labels()
         band = Line2D([], [], color="#999999", linewidth=5, alpha=0.5)
@@ -190,12 +193,17 @@ def _plot_distribution(axes: Axes, found: np.ndarray, chance: np.ndarray) -> Non
     place = np.arange(len(found))
     axes.bar(place, found, 0.7, color=EMBEDDING_STYLE[0], alpha=0.55, label="found")
     mean, low, high = chance
+    for x, (value, top) in enumerate(zip(found, np.maximum(found, high), strict=True)):
+        axes.annotate(
+            _format_percent(value), (x, top), xytext=(0, 2.5), textcoords="offset points",
+            ha="center", fontsize=5.5, color=_CHANCE_COLOR,
+        )  # fmt: skip
     distance = np.maximum([mean - low, high - mean], 0)  # a mean may lie outside its interval
     axes.errorbar(
         place, mean, yerr=distance, fmt="_", color=_CHANCE_COLOR, markersize=9, elinewidth=0.9,
         capsize=1.8, label="by chance, mean and 95 %",
     )  # fmt: skip
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.tick_params(axis="x", length=0)
 
 
@@ -208,15 +216,29 @@ def _label_distributions(figure: Figure, panels: list[Axes], label: str) -> None
 
 def _write_cells(axes: Axes, values: np.ndarray, level: np.ndarray, bold: np.ndarray) -> None:
     """Numbers in the cells of a heat map, white on dark ones."""
+    dark = bold & (np.abs(np.nan_to_num(level)) > 0.6 * RATIO_LIMIT)
     for row, column in np.argwhere(np.isfinite(values)):
         value = values[row, column]
         axes.text(
-            column, row, "0" if value == 0 else f"{value:.2f}".removeprefix("0"), ha="center",
-            va="center", fontsize=6.5, fontweight="bold" if bold[row, column] else "normal",
-            color="white" if abs(level[row, column]) > 0.7 * RATIO_LIMIT else "black",
+            column, row, _format_fraction(value), ha="center", va="center", fontsize=6.5,
+            fontweight="bold" if bold[row, column] else "normal",
+            color="white" if dark[row, column] else "black",
         )  # fmt: skip
 
 
 def _format_power(exponent: float, _: int) -> str:
     """2 to the power `exponent`, as a fraction below 1."""
     return f"{2**exponent:g}" if exponent >= 0 else f"1/{2**-exponent:g}"
+
+
+def _format_percent(fraction: float) -> str:
+    """Percent, with a decimal below 10."""
+    percent = 100 * fraction
+    return "0" if percent == 0 else f"{percent:.{0 if percent >= 10 else 1}f}".removesuffix(".0")
+
+
+def _format_fraction(value: float) -> str:
+    """Two digits of a number in [0, 1], without the 0 before the point."""
+    if value in (0, 1):
+        return f"{value:.0f}"
+    return f"{value:.2f}"[1:] if value >= 0.095 else f"{value:.2g}"[1:]
