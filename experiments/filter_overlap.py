@@ -83,6 +83,7 @@ def main(flags: OverlapFlags) -> None:
     runs = [FinishedRun(path) for path in flags.runs]
     if not runs:
         raise Net2VecError("--runs is empty; give finished runs of experiments.segmentation")
+    names = name_layers(runs)
     others = [FinishedRun(path) for path in flags.classification_runs]
     for other in others:
         if other.probe != "classification":
@@ -95,7 +96,7 @@ def main(flags: OverlapFlags) -> None:
             f"no run of --runs is on the same layer, with the same weights, as {', '.join(idle)}"
         )
     layers = {}
-    for name, run, other in zip(name_layers(runs), runs, matched, strict=True):
+    for name, run, other in zip(names, runs, matched, strict=True):
         both = choose_concepts(run, flags), other and choose_concepts(other, flags)
         layers[name] = analyse_layer(*both, flags)
     out = flags.out or runs[0].path / "filter_overlap"
