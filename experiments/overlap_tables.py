@@ -169,7 +169,8 @@ def _list_correlations(layer: LayerAnalysis) -> Iterator[list[Any]]:
         for row, category, r, p_value, q_value, discovered in zip(
             rows, categories, found.r, found.p_value, found.q_value, found.discovered, strict=True
         ):
-            yield [kind, row, category, r, p_value, q_value, int(discovered)]
+            numbers = map(float, (r, p_value, q_value))  # p-values as 1e-58, not in full
+            yield [kind, row, category, *numbers, int(discovered)]
 
 
 def _compare_spread(layer: LayerAnalysis, base: LayerAnalysis) -> dict[str, Any]:

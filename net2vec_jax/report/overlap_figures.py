@@ -208,7 +208,7 @@ def _plot_distribution(axes: Axes, found: np.ndarray, chance: np.ndarray) -> Non
 
 
 def _label_distributions(figure: Figure, panels: list[Axes], label: str) -> None:
-    panels[0].set_ylim(bottom=0)
+    panels[0].set_ylim(0, 1.08 * panels[0].get_ylim()[1])  # room for the numbers
     figure.supxlabel(label, fontsize=8)
     figure.supylabel("filters", fontsize=8)
     add_legend(figure, *panels[0].get_legend_handles_labels())
