@@ -234,7 +234,7 @@ def plot_unique_detectors(layers: Mapping[str, SegmentationComparison]) -> Figur
             ):
                 left = 0
                 for category, number in zip(present, numbers.tolist(), strict=True):
-                    color, hatch = _style_of_bar(category, categories)
+                    color, hatch = style_of_bar(category, categories)
                     axes.barh(
                         row + shift, number, 0.36, left, color=color, hatch=hatch,
                         edgecolor="white", linewidth=0.4,
@@ -253,7 +253,7 @@ def plot_unique_detectors(layers: Mapping[str, SegmentationComparison]) -> Figur
         axes.set_xlim(0, 1.12 * most)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set_xlabel("concepts detected")
-        styles = [_style_of_bar(category, categories) for category in categories]
+        styles = [style_of_bar(category, categories) for category in categories]
         handles = [
             Patch(facecolor=color, hatch=hatch, edgecolor="white", linewidth=0.4)
             for color, hatch in styles
@@ -262,7 +262,8 @@ def plot_unique_detectors(layers: Mapping[str, SegmentationComparison]) -> Figur
     return figure
 
 
-def _style_of_bar(category: str, categories: tuple[str, ...]) -> tuple[str, str]:
+def style_of_bar(category: str, categories: tuple[str, ...]) -> tuple[str, str]:
+    """Colour and hatch of a category's bars; `categories` are all that are drawn."""
     color = CATEGORY_STYLES.get(category, _OTHER_STYLE)[0]
     order = [*CATEGORY_STYLES, *categories]
     return color, CATEGORY_HATCHES[order.index(category) % len(CATEGORY_HATCHES)]
