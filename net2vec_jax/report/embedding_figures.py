@@ -1,0 +1,351 @@
+"""Figures of `analysis.concept_embeddings` and `analysis.embedding_maps`.
+
+Concepts have the colour and marker of their category, as everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from scipy.cluster import hierarchy
+
+from net2vec_jax.analysis.category_means import find_members, order_categories
+from net2vec_jax.analysis.concept_embeddings import (
+    ConceptClusters,
+    NearestCategories,
+    NeighbourStability,
+    UnitEmbeddings,
+)
+from net2vec_jax.errors import Net2VecError
+from net2vec_jax.report.figures import CATEGORY_STYLES
+from net2vec_jax.report.paper_style import (
+    COLUMN_WIDTH,
+    PAGE_WIDTH,
+    add_legend,
+    check_layers,
+    line_style,
+    paper_style,
+)
+from net2vec_jax.report.point_names import name_points
+
+_OTHER_STYLE = ("#555555", "v")
+MOST_NAMED = 150
+"""More concepts than this have no names beside a heat map."""
+
+
+def plot_embedding_map(
+    coordinates: np.ndarray,
+    names: Sequence[str],
+    categories: Sequence[str],
+    *,
+    labels: tuple[str, str] = ("", ""),
+    title: str = "",
+) -> Figure:
+    """Concepts on a two-dimensional map, with as many names as have room.
+
+    Args:
+      coordinates: float [C, 2]; concepts with NaN are not drawn.
+      names: of the C concepts.
+      categories: of the C concepts.
+      labels: of the axes; empty ones draw no ticks, since t-SNE's axes mean nothing.
+      title: of the figure.
+
+    Returns:
+      A figure of two columns' width.
+
+    Raises:
+      Net2VecError: no concept has coordinates, or numbers that do not fit.
+    """
+    placed = np.flatnonzero(np.isfinite(coordinates).all(axis=1))
+    if not len(placed):
+        raise Net2VecError("no concept has an embedding; there is nothing to draw")
+    present = order_categories([categories[place] for place in placed])
+    member = find_members(categories, present, len(coordinates))
+    with paper_style():
+        figure = Figure(figsize=(PAGE_WIDTH, 5.8), layout="constrained")
+        axes = figure.add_subplot()
+        for category, chosen in zip(present, member, strict=True):
+            color, marker = CATEGORY_STYLES.get(category, _OTHER_STYLE)
+            points = coordinates[np.intersect1d(placed, np.flatnonzero(chosen))]
+            axes.scatter(
+                *points.T, s=16, color=color, marker=marker, linewidths=0.3, edgecolors="white",
+                label=category, zorder=3,
+            )  # fmt: skip
+        axes.margins(0.06)
+        axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
+        if not any(labels):
+            axes.set(xticks=[], yticks=[])
+        add_legend(figure, *axes.get_legend_handles_labels())
+        colors = [_darken(categories[place]) for place in placed]
+        name_points(axes, coordinates[placed], [names[place] for place in placed], colors=colors)
+    return figure
+
+
+def plot_concept_tree(
+    clusters: ConceptClusters,
+    unit: UnitEmbeddings,
+    names: Sequence[str],
+    categories: Sequence[str],
+    *,
+    title: str = "",
+) -> Figure:
+    """The tree of a hierarchical clustering beside the cosines, concepts in the tree's order.
+
+    Args:
+      clusters: the tree, of average linkage or any other.
+      unit: the embeddings that were clustered.
+      names: of the C concepts; coloured by category, and left out above `MOST_NAMED`.
+      categories: of the C concepts.
+      title: of the figure.
+
+    Returns:
+      A figure of two columns' width, as high as the names need.
+
+    Raises:
+      Net2VecError: there are fewer than two concepts.
+    """
+    order = clusters.order
+    if len(order) < 2:
+        raise Net2VecError("a tree needs at least two concepts with embeddings")
+    named = len(order) <= MOST_NAMED
+    size = float(np.clip(420 / len(order), 4.2, 7))
+    with paper_style():
+        height = max(3.2, len(order) * size * 1.12 / 72) + 0.9 if named else PAGE_WIDTH - 1
+        figure = Figure(figsize=(PAGE_WIDTH, height), layout="constrained")
+        grid = figure.add_gridspec(
+            2, 2, width_ratios=(1, 3.2), height_ratios=(height - 0.9, 0.1), hspace=0.02
+        )
+        tree, heat, below = (figure.add_subplot(grid[place]) for place in ((0, 0), (0, 1), (1, 1)))
+        drawn = hierarchy.dendrogram(clusters.linkage, no_plot=True)
+        leaves, heights = np.array(drawn["icoord"]) / 10 - 0.5, np.array(drawn["dcoord"])
+        tree.add_collection(
+            LineCollection(np.stack([heights, leaves], axis=-1), colors="#444444", linewidths=0.7)
+        )
+        tree.set(
+            xlim=(1.02 * heights.max(), 0), ylim=(len(order) - 0.5, -0.5), yticks=[],
+            xlabel="distance",
+        )  # fmt: skip
+        tree.spines["left"].set_visible(False)
+        tree.xaxis.set_major_locator(MaxNLocator(4))
+        image = heat.imshow(
+            unit.cosines()[np.ix_(order, order)], cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto",
+            interpolation="nearest",
+        )  # fmt: skip
+        heat.set(xticks=[], yticks=[], title=title)
+        heat.spines[:].set_visible(False)
+        present = order_categories([categories[place] for place in order])
+        if named:
+            heat.yaxis.tick_right()
+            heat.set_yticks(range(len(order)), [names[place] for place in order], fontsize=size)
+            heat.tick_params(axis="y", length=0, pad=2)
+            for label, place in zip(heat.get_yticklabels(), order, strict=True):
+                label.set_color(_darken(categories[place]))
+        bar = figure.colorbar(image, cax=below, orientation="horizontal")
+        bar.set_label("cosine")
+        bar.outline.set_visible(False)
+        handles = [Line2D([], [], color=_darken(c), linewidth=4) for c in present]
+        add_legend(figure, handles, present)
+    return figure
+
+
+def plot_nearest_categories(layers: Mapping[str, NearestCategories]) -> Figure:
+    """Heat maps of the categories of the nearest concepts, a panel per layer.
+
+    Args:
+      layers: name of each layer → its table.
+
+    Returns:
+      A figure of one column's width for a single layer, else of two columns'; a cell has the mean
+      fraction and, small, what chance gives.
+
+    Raises:
+      Net2VecError: there is no layer.
+    """
+    check_layers(layers)
+    with paper_style():
+        few = len(layers) == 1
+        columns = min(2, len(layers))
+        rows = -(-len(layers) // columns)
+        figure = Figure(
+            figsize=(COLUMN_WIDTH if few else PAGE_WIDTH, 3.0 * rows), layout="constrained"
+        )
+        for place, (name, table) in enumerate(layers.items()):
+            axes = figure.add_subplot(rows, columns, place + 1)
+            count = len(table.categories)
+            image = axes.imshow(table.fraction, cmap="Blues", vmin=0, vmax=1)
+            for row in range(count):
+                for column in range(count):
+                    _write_cell(axes, row, column, table)
+            labels = [
+                f"{category} ({concepts})"
+                for category, concepts in zip(table.categories, table.concepts, strict=True)
+            ]
+            axes.set_yticks(range(count), labels)
+            axes.set_xticks(
+                range(count), table.categories, rotation=30, ha="right", rotation_mode="anchor"
+            )
+            axes.tick_params(length=0)
+            axes.spines[:].set_visible(False)
+            axes.set(title=name, xlabel=f"categories of the {table.neighbours} nearest concepts")
+        bar = figure.colorbar(image, ax=figure.axes, fraction=0.04)
+        bar.set_label("mean fraction (small: chance)")
+        bar.outline.set_visible(False)
+    return figure
+
+
+def plot_neighbour_stability(
+    stability: NeighbourStability, categories: Sequence[str], *, title: str = ""
+) -> Figure:
+    """Agreement of seeds on every concept, by category: neighbours, and the embedding itself.
+
+    Args:
+      stability: over at least two seeds.
+      categories: of the C concepts.
+      title: of the figure.
+
+    Returns:
+      A figure of two columns' width; short lines are means over a category's concepts.
+    """
+    present = order_categories(categories)
+    member = find_members(categories, present, len(stability.cosine))
+    with paper_style():
+        figure = Figure(figsize=(PAGE_WIDTH, 2.5), layout="constrained")
+        panels = figure.subplots(1, 2)
+        measured = (
+            (f"shared of the {stability.neighbours} nearest concepts", stability.overlap),
+            ("cosine between two seeds", stability.cosine),
+        )
+        for axes, (label, values) in zip(panels, measured, strict=True):
+            for place, (category, chosen) in enumerate(zip(present, member, strict=True)):
+                known = values[chosen & np.isfinite(values)]
+                color, marker = CATEGORY_STYLES.get(category, _OTHER_STYLE)
+                axes.scatter(
+                    place + _spread(known), known, s=11, color=color, marker=marker, alpha=0.75,
+                    linewidths=0.3, edgecolors="white", clip_on=False, zorder=3,
+                )  # fmt: skip
+                if len(known):
+                    axes.hlines(
+                        known.mean(), place - 0.38, place + 0.38, color="#222222", linewidth=1.2,
+                        zorder=4,
+                    )  # fmt: skip
+            counts = (member & np.isfinite(values)).sum(axis=1)
+            labels = [f"{name}\n{count}" for name, count in zip(present, counts, strict=True)]
+            axes.set_xticks(range(len(present)), labels)
+            axes.tick_params(axis="x", length=0)
+            axes.set_xlim(-0.6, len(present) - 0.4)
+            low = min(0.0, float(np.nanmin(values, initial=0.0)))
+            axes.set(ylim=(1.1 * low, 1.0), ylabel=label)
+        panels[0].axhline(
+            stability.chance_overlap, color="#777777", linestyle=":", linewidth=0.8, zorder=1
+        )
+        panels[0].annotate(
+            "chance", (1, stability.chance_overlap), xycoords=("axes fraction", "data"),
+            xytext=(0, 2), textcoords="offset points", ha="right", va="bottom", fontsize=7,
+            color="#555555",
+        )  # fmt: skip
+        if title:
+            figure.suptitle(title, fontsize=8)
+    return figure
+
+
+def plot_spectrum(layers: Mapping[str, np.ndarray]) -> Figure:
+    """Variance along the principal components of the raw weights, one line per layer.
+
+    Args:
+      layers: name of each layer → fractions of variance, float [components].
+
+    Returns:
+      A figure of one column's width; the legend gives the sum of the components shown.
+
+    Raises:
+      Net2VecError: there is no layer.
+    """
+    check_layers(layers)
+    with paper_style():
+        figure = Figure(figsize=(COLUMN_WIDTH, 2.4), layout="constrained")
+        axes = figure.add_subplot()
+        most = max(map(len, layers.values()))
+        for place, (name, explained) in enumerate(layers.items()):
+            axes.plot(
+                np.arange(1, len(explained) + 1), explained, clip_on=False, **line_style(place),
+                label=f"{name}, sum {explained.sum():.2f}",
+            )  # fmt: skip
+        axes.set(
+            xlabel="principal component", ylabel="fraction of variance", xlim=(0.7, most + 0.3)
+        )
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+        add_legend(figure, *axes.get_legend_handles_labels())
+    return figure
+
+
+def plot_filter_alphas(layers: Mapping[str, np.ndarray]) -> Figure:
+    """Histogram over filters of alpha, the fraction of positions without positive activation.
+
+    Args:
+      layers: name of each layer → alpha of its filters, float [K] in [0, 1] (spec 8.10).
+
+    Returns:
+      A figure of one column's width; the legend gives the median.
+
+    Raises:
+      Net2VecError: there is no layer.
+    """
+    check_layers(layers)
+    with paper_style():
+        figure = Figure(figsize=(COLUMN_WIDTH, 2.2), layout="constrained")
+        axes = figure.add_subplot()
+        edges = np.linspace(0, 1, 41)
+        for place, (name, alpha) in enumerate(layers.items()):
+            known = alpha[np.isfinite(alpha)]
+            if len(known):
+                style = line_style(place)
+                axes.stairs(
+                    np.histogram(known, edges)[0] / len(known), edges, color=style["color"],
+                    linestyle=style["linestyle"], linewidth=1.0,
+                    label=f"{name}, median {np.median(known):.2f}",
+                )  # fmt: skip
+        axes.set(
+            xlabel="positions where a filter is not positive", ylabel="fraction of filters",
+            xlim=(0, 1),
+        )  # fmt: skip
+        handles, labels = axes.get_legend_handles_labels()
+        if handles:
+            add_legend(figure, handles, labels)
+    return figure
+
+
+def _write_cell(axes: Axes, row: int, column: int, table: NearestCategories) -> None:
+    value = table.fraction[row, column]
+    if not np.isfinite(value):
+        return
+    color = "white" if value > 0.6 else "#222222"
+    axes.text(column, row - 0.12, f"{value:.2f}", ha="center", va="center", color=color)
+    axes.text(
+        column, row + 0.27, f"{table.chance[row, column]:.2f}", ha="center", va="center",
+        color=color, fontsize=5.5, alpha=0.8,
+    )  # fmt: skip
+
+
+def _spread(values: np.ndarray) -> np.ndarray:
+    """Sideways places within ±0.3, such that points of nearly one value stand side by side."""
+    bins = np.round(values * 40).astype(int)
+    places = np.zeros(len(values))
+    for found in np.unique(bins):
+        chosen = np.flatnonzero(bins == found)
+        width = min(0.3, 0.05 * (len(chosen) - 1))
+        places[chosen] = np.linspace(-width, width, len(chosen))
+    return places
+
+
+def _darken(category: str) -> str:
+    """The category's colour, dark enough to be read as text."""
+    color = CATEGORY_STYLES.get(category, _OTHER_STYLE)[0]
+    red, green, blue = (int(int(color[i : i + 2], 16) * 0.68) for i in (1, 3, 5))
+    return f"#{red:02x}{green:02x}{blue:02x}"
