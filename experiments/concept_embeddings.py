@@ -247,9 +247,8 @@ def tabulate(known: ConceptWeights, geometry: Geometry) -> Table:
 def draw_figures(folder: Path, title: str, known: ConceptWeights, geometry: Geometry) -> None:
     """All figures, as PNG and PDF."""
     # Imported here: a query needs no plotting library.
+    from net2vec_jax.report.concept_maps import plot_concept_tree, plot_embedding_map
     from net2vec_jax.report.embedding_figures import (
-        plot_concept_tree,
-        plot_embedding_map,
         plot_filter_alphas,
         plot_nearest_categories,
         plot_neighbour_stability,

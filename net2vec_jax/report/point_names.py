@@ -17,11 +17,13 @@ _ANGLES = np.deg2rad([0, 180, 90, 270, 45, 135, 315, 225, 22, 158, 338, 202, 67,
 _CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
 _DIRECTIONS = _CIRCLE / np.abs(_CIRCLE).max(axis=1, keepdims=True)
 """Tried in this order, on a rectangle: a name is as far from its point on all sides."""
-_LEADER = 8.0
+_LEADER = 6.5
 """A name further from its point than this many points of type has a line to it."""
 _LINE = {"arrowstyle": "-", "color": "#999999", "linewidth": 0.4, "shrinkA": 0, "shrinkB": 1}
-_DISTANCES = (4.0, 8.0, 13.0, 19.0, 26.0, 34.0)
+_DISTANCES = (5.0, 8.0, 13.0, 19.0, 26.0, 34.0)
 """Tried distances from the point, points of type."""
+_GAP = np.array([2.0, 0.0])
+"""Least distance of two names, points of type."""
 _MARKER = 2.5
 """Half the width of a marker, points of type."""
 
@@ -70,7 +72,7 @@ def name_points(
             va="center", fontsize=size, color=color, in_layout=False, zorder=4,
         )  # fmt: skip
         extent = label.get_window_extent()
-        half = np.array([extent.width, 0.8 * extent.height]) / scale / 2
+        half = np.array([extent.width, 0.8 * extent.height]) / scale / 2  # without the descent
         offset = _find_room(places[point], half, boxes, inside)
         if offset is None:
             label.remove()
@@ -83,7 +85,7 @@ def name_points(
                 in_layout=False, arrowprops=_LINE,
             )  # fmt: skip
         center = places[point] + offset
-        boxes = np.vstack([boxes, [*(center - half), *(center + half)]])
+        boxes = np.vstack([boxes, [*(center - half - _GAP), *(center + half + _GAP)]])
         named.append(point)
     return sorted(named)
 
