@@ -90,6 +90,20 @@ def make_representation(
     )
 
 
+def shorten_names(names: Sequence[str]) -> list[str]:
+    """Names without the parts between slashes that all names with slashes share."""
+    parts = [name.split("/") for name in names]
+    several = [part for part in parts if len(part) > 1]
+    if len(several) < 2 or len({len(part) for part in several}) > 1:
+        return list(names)
+    kept = [
+        place for place, values in enumerate(zip(*several, strict=True)) if len(set(values)) > 1
+    ]
+    if not kept:
+        return list(names)
+    return ["/".join(p[place] for place in kept) if len(p) > 1 else p[0] for p in parts]
+
+
 def find_common_concepts(representations: Sequence[Representation]) -> tuple[str, ...]:
     """Concepts that all have, in the first one's order.
 

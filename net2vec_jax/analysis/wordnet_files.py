@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ FILES = tuple(name for part in _PARTS for name in (f"index.{part}", f"data.{part
 """Files that a WordNet folder must have."""
 _LEXNAMES = 100
 """The format has two digits for a lexicographer's file."""
+_SYNSET_NAME = re.compile(r".+\.[nvars]\.0*[1-9]\d*")
 _DAMAGED = (AssertionError, AttributeError, LookupError, OSError, RuntimeError, StopIteration)
 
 
@@ -71,8 +73,10 @@ class WordNet:
         """
         with _explaining(self._directory):
             try:
+                if not _SYNSET_NAME.fullmatch(name):
+                    raise WordNetError("no such form")
                 return _describe(self._reader.synset(name))
-            except (WordNetError, ValueError) as error:
+            except WordNetError as error:
                 raise Net2VecError(
                     f"{self._directory} has no synset {name!r} ({error}); write it as "
                     "LEMMA.PART.NUMBER, for example white.n.02"
