@@ -36,6 +36,7 @@ from net2vec_jax.analysis.category_means import make_jsonable
 from net2vec_jax.analysis.network_similarity import (
     DistanceMeasure,
     find_common_concepts,
+    shorten_names,
 )
 from net2vec_jax.analysis.pair_comparison import PairComparison, compare_pair
 from net2vec_jax.errors import Net2VecError
@@ -182,11 +183,14 @@ def draw_figures(folder: Path, pairs: list[PairComparison]) -> None:
         plot_distances,
     )
 
+    names = list(dict.fromkeys(name for pair in pairs for name in (pair.first, pair.second)))
+    short = dict(zip(names, shorten_names(names), strict=True))
     save_figure(plot_distances(pairs), folder / "distances")
     save_figure(plot_associations(pairs), folder / "cka_and_rsa")
     save_figure(plot_category_distances(pairs), folder / "distances_by_category")
     for place, pair in enumerate(pairs):
-        ending = f"{place + 1}_{_write_slug(pair.first)}_{_write_slug(pair.second)}"
+        slugs = (_write_slug(short[name]) for name in (pair.first, pair.second))
+        ending = "_".join((str(place + 1), *slugs))
         save_figure(plot_changes(pair), folder / f"changed_concepts_{ending}")
         save_figure(plot_cluster_map(pair), folder / f"difference_{ending}")
 

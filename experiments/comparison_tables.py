@@ -75,24 +75,28 @@ def _list_rows_of_neighbours(pair: PairComparison) -> list[list]:
 
 
 def tabulate(pairs: Sequence[PairComparison]) -> Table:
-    """One row per pair; intervals are in similarity.csv."""
+    """One row per pair of the representations, numbered below; intervals are in similarity.csv."""
     names = list(dict.fromkeys(name for pair in pairs for name in (pair.first, pair.second)))
-    short = dict(zip(names, shorten_names(names), strict=True))
-    table = Table(title="Representations compared by their concepts", box=box.SIMPLE_HEAD)
-    for column in ("first", "second"):
-        table.add_column(column, overflow="fold")
-    columns = ("concepts", "distance", "CKA (p)", "RSA (p)", f"same {pairs[0].nearest} nearest")
-    for column in columns:
+    table = Table(
+        title="Representations compared by their concepts",
+        caption="\n".join(f"{place + 1}  {name}" for place, name in enumerate(names)),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    columns = ("pair", "concepts", "distance", "CKA", "p", "RSA", "p")
+    for column in (*columns, f"same of {pairs[0].nearest} nearest", "chance"):
         table.add_column(column, justify="right")
     for pair in pairs:
         table.add_row(
-            short[pair.first],
-            short[pair.second],
+            f"{names.index(pair.first) + 1} – {names.index(pair.second) + 1}",
             str(len(pair.concepts)),
             f"{pair.distance:.4g}",
-            f"{pair.cka.value:.2f} ({pair.cka.p_value:.1g})",
-            f"{pair.rank_correlation.value:.2f} ({pair.rank_correlation.p_value:.1g})",
-            f"{pair.overlap.mean():.0%}, chance {pair.chance_overlap:.0%}",
+            f"{pair.cka.value:.2f}",
+            f"{pair.cka.p_value:.1g}",
+            f"{pair.rank_correlation.value:.2f}",
+            f"{pair.rank_correlation.p_value:.1g}",
+            f"{pair.overlap.mean():.0%}",
+            f"{pair.chance_overlap:.0%}",
         )
     return table
 

@@ -91,17 +91,21 @@ def make_representation(
 
 
 def shorten_names(names: Sequence[str]) -> list[str]:
-    """Names without the parts between slashes that all names with slashes share."""
-    parts = [name.split("/") for name in names]
-    several = [part for part in parts if len(part) > 1]
-    if len(several) < 2 or len({len(part) for part in several}) > 1:
+    """Names without the parts between slashes that all names with slashes share.
+
+    What stands in brackets at the end of a name stays; so do names without slashes.
+    """
+    heads = [name.partition(" (")[0].split("/") for name in names]
+    several = [head for head in heads if len(head) > 1]
+    if len(several) < 2 or len({len(head) for head in several}) > 1:
         return list(names)
-    kept = [
-        place for place, values in enumerate(zip(*several, strict=True)) if len(set(values)) > 1
+    kept = [n for n, parts in enumerate(zip(*several, strict=True)) if len(set(parts)) > 1]
+    return [
+        "/".join(head[n] for n in kept or [-1]) + name[len("/".join(head)) :]
+        if len(head) > 1
+        else name
+        for name, head in zip(names, heads, strict=True)
     ]
-    if not kept:
-        return list(names)
-    return ["/".join(p[place] for place in kept) if len(p) > 1 else p[0] for p in parts]
 
 
 def find_common_concepts(representations: Sequence[Representation]) -> tuple[str, ...]:

@@ -29,6 +29,12 @@ def color_of_category(category: str) -> str:
     return CATEGORY_STYLES.get(category, (OTHER_COLOR, ""))[0]
 
 
+def join_names(first: str, second: str, most: int) -> str:
+    """Two names on one line, or on two if it had more than `most` letters."""
+    line = f"{first} – {second}"
+    return line if len(line) <= most else f"{first} –\n{second}"
+
+
 def plot_changes(pair: PairComparison, *, count: int = 12) -> Figure:
     """The concepts that two representations place most and least differently.
 
@@ -57,7 +63,7 @@ def plot_changes(pair: PairComparison, *, count: int = 12) -> Figure:
             axes.set_yticks(range(count), [pair.concepts[place] for place in chosen])
             axes.set_ylim(count - 0.5, -0.5)
             axes.tick_params(axis="y", length=0)
-            axes.set_title(f"{title}: {short[0]} – {short[1]}", loc="left")
+            axes.set_title(f"{title}: {join_names(*short, 36)}", loc="left")
         figure.supxlabel(f"{MEASURES[pair.measure]} of the concept", fontsize=8)
         add_legend(figure, [Patch(color=color_of_category(c)) for c in categories], categories)
     return figure
@@ -87,6 +93,7 @@ def plot_cluster_map(pair: PairComparison) -> Figure:
     letters = 0.045 * max(map(len, pair.concepts)) if named else 0.0
     with paper_style():
         figure = Figure(figsize=(side + letters + 1.7, side + letters + 1.0), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.02, wspace=0, hspace=0)
         grid = figure.add_gridspec(
             2, 3, width_ratios=(0.12, 0.02, 1), height_ratios=(0.02, 1), wspace=0.0, hspace=0.0
         )
@@ -117,7 +124,7 @@ def plot_cluster_map(pair: PairComparison) -> Figure:
         branches.set_axis_off()
         figure.colorbar(
             image, ax=axes, location="bottom", shrink=0.5, aspect=30, pad=0.02,
-            label=f"|difference of cosines|: {short[0]} – {short[1]}",
+            label=f"|difference of cosines|: {join_names(*short, int(14 * side) - 25)}",
         )  # fmt: skip
         add_legend(figure, [Patch(color=color_of_category(c)) for c in categories], categories)
     return figure

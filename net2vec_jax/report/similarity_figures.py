@@ -14,7 +14,7 @@ from net2vec_jax.analysis.category_means import order_categories
 from net2vec_jax.analysis.network_similarity import shorten_names
 from net2vec_jax.analysis.pair_comparison import PairComparison
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.report.change_figures import MEASURES, color_of_category
+from net2vec_jax.report.change_figures import MEASURES, color_of_category, join_names
 from net2vec_jax.report.paper_style import (
     COLUMN_WIDTH,
     PAGE_WIDTH,
@@ -89,7 +89,7 @@ def plot_category_distances(pairs: Sequence[PairComparison]) -> Figure:
 
     Returns:
       A figure of two columns' width, or one for a single pair; whiskers are standard errors, and
-      the number of concepts stands behind each category.
+      the number of concepts stands behind each bar.
 
     Raises:
       Net2VecError: there is no pair.
@@ -99,10 +99,11 @@ def plot_category_distances(pairs: Sequence[PairComparison]) -> Figure:
     categories = order_categories([c for pair in pairs for c in pair.categories])
     one = len(pairs) == 1
     longest = max(len(short[n]) for n in names)
+    width = COLUMN_WIDTH if one else PAGE_WIDTH
     columns = 1 if one else 2 if longest > 18 or len(pairs) in (2, 4) else 3
     with paper_style():
         figure, panels = lay_out_panels(
-            len(pairs), columns=columns, width=COLUMN_WIDTH if one else PAGE_WIDTH,
+            len(pairs), columns=columns, width=width,
             height=0.55 + 0.19 * len(categories),
         )  # fmt: skip
         for axes, pair in zip(panels, pairs, strict=True):
@@ -116,11 +117,14 @@ def plot_category_distances(pairs: Sequence[PairComparison]) -> Figure:
                     xerr=np.nan_to_num(means.error[row]),
                     error_kw={"elinewidth": 0.8, "capsize": 1.8, "ecolor": "#222222"},
                 )  # fmt: skip
+                end = means.mean[row] + np.nan_to_num(means.error[row])
                 axes.annotate(
-                    f"{means.count[row]}", (0, place), xytext=(2, 0), textcoords="offset points",
-                    va="center", fontsize=6, color="white", fontweight="bold",
+                    f"{means.count[row]}", (end, place), xytext=(4, 0),
+                    textcoords="offset points", va="center", fontsize=6, color="#555555",
                 )  # fmt: skip
-            axes.set_title(f"{short[pair.first]} – {short[pair.second]}", loc="left", fontsize=7)
+            axes.margins(x=0.12)
+            title = join_names(short[pair.first], short[pair.second], int(15 * width / columns))
+            axes.set_title(title, loc="left", fontsize=7)
             axes.locator_params(axis="x", nbins=4)
         panels[0].set_yticks(range(len(categories)), categories)
         panels[0].set_ylim(len(categories) - 0.5, -0.5)
@@ -157,7 +161,7 @@ def _lay_out_matrices(names: Sequence[str], count: int) -> tuple[Figure, list[Ax
     letters = _LETTER * max(map(len, shorten_names(names)))
     side = _CELL * len(names)
     figure = Figure(
-        figsize=(count * max(side, 1.5) + letters + 0.3 * count, side + letters * 0.75 + 0.6),
+        figsize=(count * max(side, 1.5) + letters + 0.3 * count, side + letters + 0.75),
         layout="constrained",
     )
     return figure, list(np.atleast_1d(figure.subplots(1, count)))
@@ -181,7 +185,9 @@ def _draw_matrix(
         if np.isnan(value):
             text = "–"
         else:
-            text = _write_number(value) if digits is None else f"{value:.{digits}f}"
+            text = (
+                _write_number(value) if digits is None else f"{value:.{digits}f}".replace("-", "−")
+            )
         if marked is not None and marked[row, column]:
             text += "*"
         dark = not np.isnan(value) and normalize(value) > 0.55
@@ -190,7 +196,7 @@ def _draw_matrix(
             color="white" if dark else "#222222",
         )  # fmt: skip
     short = shorten_names(names)
-    axes.set_xticks(range(len(names)), short, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_xticks(range(len(names)), short, rotation=90)
     axes.set_yticks(range(len(names)), short)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
