@@ -81,19 +81,24 @@ def embed_wordnet(
       concepts: names.
       wordnet: an open WordNet.
       synsets: concepts with the synset meant, such as {"crane": "crane.n.04"}, or None to leave
-        one out; they go before `SYNSETS`, and those before a name's first synset.
+        one out; they go before `SYNSETS`, and those, where this WordNet has them, before a name's
+        first synset.
 
     Raises:
       Net2VecError: a synset given does not exist, or the files are damaged.
     """
-    meant = {**SYNSETS, **(synsets or {})}
+    meant = synsets or {}
     found = {}
     for concept in concepts:
-        if concept not in meant:
+        name = meant.get(concept, SYNSETS.get(concept, ""))
+        synset = wordnet.find(name) if name else None
+        if synset is None and concept in meant and name:
+            raise Net2VecError(
+                f"WordNet has no synset {name!r}, which {concept!r} was said to be; write "
+                "LEMMA.PART.NUMBER, for example white.n.02"
+            )
+        if synset is None and name is not None:
             synset = wordnet.find_first(write_lemma(concept))
-        else:
-            name = meant[concept]
-            synset = None if name is None else wordnet.find(name)
         if synset is not None:
             found[concept] = synset
     columns = {

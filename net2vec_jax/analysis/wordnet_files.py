@@ -63,24 +63,23 @@ class WordNet:
             found = self._reader.synsets(lemma) if lemma else []
             return _describe(found[0]) if found else None
 
-    def find(self, name: str) -> Synset:
-        """The meaning called LEMMA.PART.NUMBER, such as "white.n.02".
+    def find(self, name: str) -> Synset | None:
+        """The meaning called LEMMA.PART.NUMBER, such as "white.n.02"; None if there is none.
 
         The part is n, v, a or r; "a" numbers all adjectives, whatever NLTK calls them.
 
         Raises:
-          Net2VecError: there is none, or the files are damaged.
+          Net2VecError: the files are damaged.
         """
+        if not _SYNSET_NAME.fullmatch(name):
+            return None
         with _explaining(self._directory):
             try:
-                if not _SYNSET_NAME.fullmatch(name):
-                    raise WordNetError("no such form")
                 return _describe(self._reader.synset(name))
             except WordNetError as error:
-                raise Net2VecError(
-                    f"{self._directory} has no synset {name!r} ({error}); write it as "
-                    "LEMMA.PART.NUMBER, for example white.n.02"
-                ) from error
+                if isinstance(error.__cause__, LookupError):  # of the lemma, or of its sense
+                    return None
+                raise
 
 
 @contextlib.contextmanager
@@ -94,37 +93,33 @@ def open_wordnet(directory: str | Path) -> Iterator[WordNet]:
     _check_files(directory)
     # NLTK reads only folders that are registered with it; this one is, as long as it is open.
     nltk.data.path.append(str(directory))
+    streams: list[Any] = []
     try:
         with _explaining(directory):
-            reader = _Reader(str(directory))
-        try:
-            yield WordNet(reader, directory)
-        finally:
-            reader.close()
+            reader = _Reader(str(directory), streams)
+        yield WordNet(reader, directory)
     finally:
         nltk.data.path.remove(str(directory))
+        for stream in streams:
+            stream.close()
 
 
 class _Reader(WordNetCorpusReader):
     """English only, with names for lexicographer's files where the folder has none."""
 
-    def __init__(self, root: str) -> None:
-        self._opened: list[Any] = []
+    def __init__(self, root: str, streams: list[Any]) -> None:
+        self._streams = streams  # all that was opened, even if this fails
         super().__init__(root, omw_reader=None)
 
     def open(self, file: str) -> Any:
         if file == "lexnames" and not Path(str(self.root), file).is_file():
             return io.StringIO("".join(f"{n:02d} file{n} 0\n" for n in range(_LEXNAMES)))
         stream = super().open(file)
-        self._opened.append(stream)
+        self._streams.append(stream)
         return stream
 
     def map_wn(self, version: str = "wordnet") -> None:
         """No map to the WordNet of other languages, which are not read."""
-
-    def close(self) -> None:
-        for stream in self._opened:
-            stream.close()
 
 
 def _describe(synset: Any) -> Synset:

@@ -66,6 +66,11 @@ def test_meanings_may_be_given(wordnet: WordNet) -> None:
             embed_wordnet(["dog"], wordnet, synsets={"dog": wrong})
 
 
+def test_a_meaning_of_the_specs_that_is_not_there_is_no_error(wordnet: WordNet) -> None:
+    assert wordnet.find(SYNSETS["orange-c"]) is None
+    assert embed_wordnet(["orange-c"], wordnet).missing == ("orange-c",)
+
+
 def test_assignments_are_read() -> None:
     assert parse_synsets(["a=b.n.01", "c="]) == {"a": "b.n.01", "c": None}
     for wrong in ("a", "=b.n.01"):

@@ -13,9 +13,9 @@ import pytest
 from wordnet_writer import write_wordnet
 
 from experiments import compare_networks
-from experiments.compare_networks import CompareFlags
+from experiments.compare_networks import CompareFlags, compare_all
 from experiments.finished_run import FinishedRun
-from experiments.representations import open_runs
+from experiments.representations import collect_representations, open_runs
 from net2vec_jax.errors import Net2VecError
 
 BLOCK4, BLOCK10 = (f"efficientnet_lite0/{layer}/segmentation" for layer in ("block4", "block10"))
@@ -126,24 +126,20 @@ def test_a_run_and_its_copy_are_the_same_representation(
 def test_pairwise_uses_what_two_have(runs: tuple[Path, ...], words: Path, tmp_path: Path) -> None:
     lexicon = write_wordnet(tmp_path / "wordnet")
     synsets = [f"{name}=entity.n.01" for name in FinishedRun(runs[0]).concepts[:7]]
-    flags = CompareFlags(
-        runs[:1],
-        wordnet=lexicon,
-        word_vectors=words,
-        synsets=tuple(synsets),
-        permutations=9,
-        distance="per_entry",
+    compared = collect_representations(
+        open_runs(runs[:1]), wordnet=lexicon, word_vectors=words, synsets=synsets
     )
-    counts = {}
-    for pairwise in (False, True):
-        out = tmp_path / str(pairwise)
-        compare_networks.main(dataclasses.replace(flags, pairwise=pairwise, out=out))
-        rows = read(out / "similarity.csv")
-        counts[pairwise] = [int(row["concepts"]) for row in rows]
-    assert len(set(counts[False])) == 1
-    assert counts[True][1] > counts[True][0] > counts[False][0]
-    entries = json.loads((out / "summary.json").read_text())["representations"][1]["entries"]
-    assert entries[FinishedRun(runs[0]).concepts[0]] == "entity.n.01"
+    flags = CompareFlags(runs[:1], permutations=9, distance="per_entry")
+    common, own = (
+        [
+            len(pair.concepts)
+            for pair in compare_all(dataclasses.replace(flags, pairwise=pairwise), compared)
+        ]
+        for pairwise in (False, True)
+    )
+    assert len(set(common)) == 1
+    assert own[1] > own[0] > common[0]
+    assert compared.entries["wordnet"][FinishedRun(runs[0]).concepts[0]] == "entity.n.01"
 
 
 def test_runs_of_one_name_are_told_apart(finished_study: Path, tmp_path: Path) -> None:
