@@ -163,8 +163,8 @@ def compare_activations(
     """CKA of the layers' responses to the images, for runs of one dataset whose responses are kept.
 
     Returns:
-      (first, second, images, debiased CKA, plain CKA) per pair of different layers; activations
-      are means over a layer's grid.
+      (first, second, images, debiased CKA, plain CKA) per pair of different layers, each called
+      by its first run; activations are means over a layer's grid.
 
     Raises:
       Net2VecError: activations are not where the runs left them.
@@ -173,13 +173,17 @@ def compare_activations(
     from net2vec_jax.activations.pooled import collect_pooled_activations
     from net2vec_jax.analysis.representational_similarity import linear_cka
 
+    layers: dict[tuple, str] = {}  # probes of the same layer have the same responses
+    for name, run in runs.items():
+        parts = ("dataset", "network", "layer", "weights", "preprocessing", "array")
+        layers.setdefault(tuple(str(run.identity.get(part)) for part in parts), name)
     pooled = {
-        name: collect_pooled_activations(RunSources(run).activations.batches())[0]
-        for name, run in runs.items()
+        name: collect_pooled_activations(RunSources(runs[name]).activations.batches())[0]
+        for name in layers.values()
     }
     rows = []
-    for first, second in itertools.combinations(runs, 2):
-        if runs[first].identity["dataset"] != runs[second].identity["dataset"]:
+    for (one, first), (other, second) in itertools.combinations(layers.items(), 2):
+        if one[0] != other[0]:
             continue
         pair = pooled[first], pooled[second]
         values = (linear_cka(*pair, debiased=debiased) for debiased in (True, False))
