@@ -1,6 +1,6 @@
 """What experiments.compare_networks compares: finished runs, WordNet and word vectors.
 
-A run's embedding of a concept is the mean over its seeds, divided by its length (spec 8.6).
+A run's embedding of a concept is the direction of the mean over its seeds (`average_seeds`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.finished_run import FinishedRun
+from net2vec_jax.analysis.concept_embeddings import average_seeds
 from net2vec_jax.analysis.lexical import LexicalEmbedding, embed_wordnet, embed_words, parse_synsets
 from net2vec_jax.analysis.network_similarity import (
     Representation,
@@ -106,8 +107,8 @@ def collect_representations(
     for name, run in runs.items():
         for concept, category in zip(run.concepts, run.categories, strict=True):
             categories.setdefault(concept, category)
-        weights = run.weights.astype(np.float64).mean(axis=0)
-        representations.append(make_representation(name, run.concepts, weights))
+        directions = average_seeds(run.weights).vectors
+        representations.append(make_representation(name, run.concepts, directions))
     unknown = sorted(set(meant) - set(categories))
     if unknown:
         raise Net2VecError(f"--synsets names {', '.join(unknown)}, which no run has")

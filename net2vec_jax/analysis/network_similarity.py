@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from net2vec_jax.analysis.category_means import CategoryMeans
+from net2vec_jax.analysis.concept_embeddings import normalise_embeddings
 from net2vec_jax.errors import Net2VecError
 
 DistanceMeasure = Literal["squared", "per_entry", "row_normalized"]
@@ -77,15 +78,13 @@ def make_representation(
     broken = [c for c, row in zip(concepts, weights, strict=True) if not np.isfinite(row).all()]
     if broken:
         raise Net2VecError(f"{name}: the embedding of {', '.join(broken[:10])} is not finite")
-    largest = np.abs(weights).max(axis=1, initial=0)  # so that no square overflows or vanishes
-    kept = largest > 0
-    scaled = weights[kept] / largest[kept, None]
-    vectors = scaled / np.linalg.norm(scaled, axis=1, keepdims=True)
-    zero = [concept for concept, keep in zip(concepts, kept, strict=True) if not keep]
+    unit = normalise_embeddings(weights)
+    named = list(zip(concepts, unit.is_valid, strict=True))
+    zero = [concept for concept, is_valid in named if not is_valid]
     return Representation(
         name,
-        tuple(concept for concept, keep in zip(concepts, kept, strict=True) if keep),
-        vectors,
+        tuple(concept for concept, is_valid in named if is_valid),
+        unit.vectors[unit.is_valid],
         (*missing, *zero),
     )
 

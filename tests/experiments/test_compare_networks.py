@@ -60,7 +60,8 @@ def test_distances_are_those_of_the_runs_embeddings(out: Path, runs: tuple[Path,
     opened = [FinishedRun(run) for run in runs]
     similarities = []
     for run in opened:
-        mean = run.weights.astype(np.float64).mean(axis=0)
+        weights = run.weights.astype(np.float64)
+        mean = (weights / np.linalg.norm(weights, axis=-1, keepdims=True)).mean(axis=0)
         chosen = mean[[run.concepts.index(row["concept"]) for row in rows]]
         unit = chosen / np.linalg.norm(chosen, axis=1, keepdims=True)
         similarities.append(unit @ unit.T)
