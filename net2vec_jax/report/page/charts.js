@@ -83,7 +83,7 @@ const intervalPlugin = {
   },
 };
 
-/** Names beside points, where there is room for them; options: {limit}. */
+/** Names beside points, where there is room for them; options: {limit, priority(concept)}. */
 const namePlugin = {
   id: 'names',
   afterDatasetsDraw(chart, _, options) {
@@ -94,14 +94,19 @@ const namePlugin = {
     ctx.font = `11px ${Chart.defaults.font.family}`;
     ctx.fillStyle = themeColor('text');
     ctx.textBaseline = 'middle';
-    for (const { element, concept } of listPoints(chart)) {
+    const priority = options.priority ?? (() => 0);
+    const points = listPoints(chart).sort((one, other) =>
+      priority(other.concept) - priority(one.concept));
+    for (const { element, concept } of points) {
       if (taken.length >= options.limit) break;
       const name = concept.name.length > 24 ? `${concept.name.slice(0, 23)}…` : concept.name;
       const width = ctx.measureText(name).width;
       const box = { left: element.x + 7, top: element.y - 7, right: element.x + 7 + width,
         bottom: element.y + 7 };
       const isFree = box.right < chartArea.right && taken.every((other) => box.right < other.left
-        || other.right < box.left || box.bottom < other.top || other.bottom < box.top);
+        || other.right < box.left || box.bottom < other.top || other.bottom < box.top)
+        && points.every(({ element: { x, y } }) => x < box.left || x > box.right + 4
+          || y < box.top - 1 || y > box.bottom + 1);
       if (!isFree) continue;
       taken.push(box);
       ctx.fillText(name, box.left, element.y);
@@ -124,7 +129,7 @@ function listPoints(chart) {
  * point to point and Enter opens.
  *
  * points: [{x, y, concept}]; options: {xTitle, yTitle, diagonal,
- * start, names, describe(concept)}.
+ * start, isScore, names, describe(concept), priority(concept), isMarked(concept)}.
  */
 function scatterFigure(label, height, points, options) {
   const box = chartFigure(`${label}. Arrow keys go from point to point, Enter opens.`, height, () =>
@@ -162,6 +167,14 @@ function describePoint(concept, point, options) {
     : [concept.name, `${formatScore(point.x)}, ${formatScore(point.y)}`];
 }
 
+/** Limits of an axis of scores: a little room around them, and no ticks below 0 or above 1. */
+function scoreLimits(values) {
+  const low = Math.min(...values);
+  const high = Math.max(...values, low + 0.01);
+  const room = 0.04 * (high - low);
+  return { min: low - room, max: high + room, ticks: { includeBounds: false } };
+}
+
 function configureScatter(points, options) {
   const edge = themeColor('surface');
   const datasets = report.categories.map((category, place) => {
@@ -173,8 +186,9 @@ function configureScatter(points, options) {
       backgroundColor: category.color,
       borderColor: isLine ? category.color : edge,
       pointBorderWidth: isLine ? 2 : 0.75,
-      radius: 5,
+      radius: ({ raw }) => (raw && options.isMarked?.(raw.concept) ? 9 : 5),
       hoverRadius: 8,
+      clip: 10,
     };
   }).filter(({ data }) => data.length);
   if (options.diagonal) {
@@ -186,15 +200,16 @@ function configureScatter(points, options) {
       data: [{ x: options.start ?? 0, y: options.start ?? 0 }, { x: end, y: end }],
     });
   }
-  const axis = (title) => ({ title: axisTitle(title), grace: '4%' });
+  const axis = (key, title) => ({ title: axisTitle(title), ...(options.isScore
+    ? scoreLimits(points.map((point) => point[key])) : { grace: '4%' }) });
   return {
     type: 'scatter',
     data: { datasets },
     options: {
-      scales: { x: axis(options.xTitle), y: axis(options.yTitle) },
+      scales: { x: axis('x', options.xTitle), y: axis('y', options.yTitle) },
       interaction: { mode: 'nearest', intersect: true },
       plugins: {
-        names: { limit: options.names ?? 0 },
+        names: { limit: options.names ?? 0, priority: options.priority },
         tooltip: {
           filter: (item) => !item.dataset.isLine,
           callbacks: {

@@ -24,21 +24,22 @@ function drawConcept(concept) {
         formatScore(concept.single), concept.best === null ? null
           : create('span', {}, 'filter ', filterLink(concept.best))],
       concept.gain === null ? null : ['gain', formatSigned(concept.gain), 'embedding less filter'],
-      ['images', String(concept.train + concept.val), `${concept.train} train, ${concept.val} val`],
+      ['images', (concept.train + concept.val).toLocaleString('en'),
+        `${concept.train} train, ${concept.val} val`],
     ]),
     create('div', { class: 'columns' },
-      curvePanel(concept), filterPanel(concept), neighbourPanel(concept)),
-  );
+      report.sizes.length > 1 ? curvePanel(concept) : null, filterPanel(concept),
+      neighbourPanel(concept)));
   const shown = conceptPictures(concept);
   if (shown) view.append(shown);
-}
-
-function curvePanel(concept) {
   if (report.sizes.length < 2) {
-    return panel('Few filters', create('p', { class: 'muted' },
+    view.append(create('p', { class: 'muted small' },
       'This run has embeddings over all filters only. The probe with, for example, ',
       create('code', {}, '--filters 1 2 5 10 20 40'), ' shows here how many a concept needs.'));
   }
+}
+
+function curvePanel(concept) {
   const criteria = concept.sufficient.map((filters, place) =>
     `${filters} reach ${Math.round(100 * report.fractions[place])} %`);
   const isLearnt = concept.final !== null && concept.final > report.chance;
@@ -80,7 +81,7 @@ function configureCurve(concept) {
     type: 'line',
     data: { datasets: [
       { label: 'embedding', data: series(concept.score), borderColor: color, backgroundColor: color,
-        borderWidth: 2, pointStyle: 'rect',
+        borderWidth: 2, pointStyle: 'rect', clip: 10,
         pointRadius: report.sizes.map((size) => (sufficient.has(size) ? 6 : 3.5)) },
       { ...band, data: series(concept.high), fill: '+1', backgroundColor: themeColor('band') },
       { ...band, data: series(concept.low) },
@@ -91,8 +92,8 @@ function configureCurve(concept) {
         x: { type: 'logarithmic', title: axisTitle('filters'), min: sizes[0], max: sizes[1],
           afterBuildTicks(axis) { axis.ticks = chooseTicks().map((value) => ({ value })); },
           ticks: { callback: (value) => String(value), autoSkip: false, maxRotation: 0 } },
-        y: { title: axisTitle(`${report.score} on val`), grace: '5%',
-          suggestedMin: report.chance || 0 },
+        y: { title: axisTitle(`${report.score} on val`),
+          ...(report.chance ? { suggestedMin: report.chance } : { min: 0 }) },
       },
       plugins: {
         legend: { labels: { filter: (item, data) => !data.datasets[item.datasetIndex].isBand } },

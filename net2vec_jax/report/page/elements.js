@@ -31,8 +31,8 @@ function formatInterval(low, high) {
 function formatWeight(value) {
   if (value === null) return '–';
   const size = Math.abs(value);
-  const text = size !== 0 && (size < 1e-3 || size >= 1e5)
-    ? value.toExponential(2) : String(Number(value.toPrecision(4)));
+  const text = size !== 0 && (size < 1e-3 || size >= 1e4)
+    ? value.toExponential(2) : value.toPrecision(4);
   return text.replaceAll('-', '−');
 }
 

@@ -3,6 +3,7 @@
 
 const ANSWERS = 12;
 const MOST_COMPLETIONS = 40;
+const marked = new Set(); // the words and answers of the present query
 
 function explorerHash(query) {
   return `#explorer=${encodeURIComponent(query)}`;
@@ -11,7 +12,9 @@ function explorerHash(query) {
 /** Build the explorer once; then show the answer to a query, which may be empty. */
 function drawExplorer(query) {
   const box = document.getElementById('explorer');
-  if (!box.firstElementChild) box.replaceChildren(queryPanel(), mapPanel());
+  if (!box.firstElementChild) {
+    box.replaceChildren(create('div', { class: 'split' }, queryPanel(), mapPanel()));
+  }
   const input = document.getElementById('query');
   if (input.value !== query) input.value = query;
   showAnswer(query);
@@ -78,12 +81,18 @@ function completeQuery(text) {
 
 function showAnswer(query) {
   const box = document.getElementById('answer');
+  marked.clear();
+  showMarks();
   if (!query) {
     box.replaceChildren();
     return;
   }
   try {
     const { terms, words, answers } = answerQuery(query, ANSWERS);
+    for (const concept of [...words, ...answers.map((answer) => answer.concept)]) {
+      marked.add(concept);
+    }
+    showMarks();
     const title = create('h3', {}, terms.length > 1 ? 'Nearest to ' : 'Neighbours of ',
       words.flatMap((concept, number) => {
         const { weight } = terms[number];
@@ -104,6 +113,12 @@ function showAnswer(query) {
   }
 }
 
+/** Draw the map again, with a query's words and answers marked. */
+function showMarks() {
+  const canvas = document.querySelector('#explorer canvas');
+  if (canvas) Chart.getChart(canvas)?.update();
+}
+
 function mapPanel() {
   const points = report.concepts.filter(({ position }) => position[0] !== null)
     .map((concept) => ({ x: concept.position[0], y: concept.position[1], concept }));
@@ -111,8 +126,11 @@ function mapPanel() {
   return panel('Map',
     scatterFigure('Map of the embeddings of all concepts, by category', 480, points, {
       xTitle: report.mapAxes[0], yTitle: report.mapAxes[1], names: 40, describe: describeScores,
+      isMarked: (concept) => marked.has(concept),
+      priority: (concept) => Number(marked.has(concept)),
     }),
     create('p', { class: 'muted small' },
       'Concepts whose embeddings are alike lie near each other, as far as two dimensions can show '
-      + 'it. Choose a point to open it; choose a category above to hide it.'));
+      + 'it; a query’s words and answers are larger. Choose a point to open it, a category above to '
+      + 'hide it.'));
 }

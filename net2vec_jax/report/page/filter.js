@@ -13,15 +13,14 @@ function drawFilters() {
       cell: (row) => filterLink(row.number) },
     ...(hasThreshold ? [{ key: 'threshold', title: 'Threshold', isNumber: true,
       value: (row) => row.threshold, cell: (row) => formatWeight(row.threshold) }] : []),
-    { key: 'best', title: `Is ${singleName} of`, isNumber: true, value: (row) => row.bestFor.length,
-      cell: (row) => String(row.bestFor.length) },
-    { key: 'concepts', title: 'Those', hint: 'concepts whose best it is',
-      value: (row) => report.concepts[row.bestFor[0]]?.name ?? null,
-      cell: (row) => names(row.bestFor) },
+    { key: 'best', title: `${singleTitle} of`, hint: 'sorts by the number of concepts',
+      startsHigh: true, value: (row) => row.bestFor.length,
+      cell: (row) => [create('span', { class: 'tally muted' }, String(row.bestFor.length)),
+        ...names(row.bestFor)] },
     { key: 'weight', title: 'Largest weight', isNumber: true,
       value: (row) => (row.weights.length ? Math.abs(row.weights[0][1]) : null),
       cell: (row) => formatWeight(row.weights[0]?.[1] ?? null) },
-    { key: 'of', title: 'For', value: (row) => report.concepts[row.weights[0]?.[0]]?.name ?? null,
+    { key: 'of', title: 'In the embedding of', value: (row) => report.concepts[row.weights[0]?.[0]]?.name ?? null,
       cell: (row) => (row.weights.length ? conceptLink(report.concepts[row.weights[0][0]]) : '–') },
   ];
   box.replaceChildren(sortableTable(columns, report.serving, {
@@ -51,7 +50,7 @@ function drawFilter(filter) {
         filter.bestFor.length === 1 ? 'concept' : 'concepts'],
     ]),
     create('div', { class: 'columns' },
-      panel(report.probe === 'segmentation' ? 'Best single filter of' : 'Top filter of',
+      panel(`${singleTitle} of`,
         filter.bestFor.length
           ? rankingList(filter.bestFor.map((place) => ({ concept: report.concepts[place],
             score: report.concepts[place].single })), `Concepts, ${report.score} on val`)

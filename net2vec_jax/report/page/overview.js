@@ -2,6 +2,7 @@
 /* The overview: means by category, one filter against several, the table of concepts. */
 
 const singleName = report.probe === 'segmentation' ? 'best single filter' : 'top filter alone';
+const singleTitle = report.probe === 'segmentation' ? 'Best single filter' : 'Top filter';
 
 function drawOverview() {
   const hasSingle = report.concepts.some(({ single }) => single !== null);
@@ -9,17 +10,23 @@ function drawOverview() {
     `Mean ${report.score} on val by category; the table below has the numbers`, 250,
     () => configureCategories(hasSingle)));
   document.getElementById('score-chart').replaceChildren(hasSingle
-    ? scatterFigure(`${report.score} of the embedding against the ${singleName}`, 340,
+    ? scatterFigure(`${report.score} of the embedding against the ${singleName}`, 470,
       report.concepts.filter(({ gain }) => gain !== null)
         .map((concept) => ({ x: concept.single, y: concept.final, concept })),
       { xTitle: `${singleName}, ${report.score} on val`, yTitle: `embedding, ${report.score} on val`,
-        diagonal: true, start: report.chance, names: 14, describe: describeScores })
-    : scatterFigure(`${report.score} of the embedding against the number of train images`, 340,
+        diagonal: true, start: report.chance, isScore: true, names: 24, describe: describeScores,
+        priority: ({ gain, category }) => (isWholeImage(category) ? -1 : gain) })
+    : scatterFigure(`${report.score} of the embedding against the number of train images`, 470,
       report.concepts.filter(({ final }) => final !== null)
         .map((concept) => ({ x: concept.train, y: concept.final, concept })),
-      { xTitle: 'train images', yTitle: `embedding, ${report.score} on val`, names: 14,
-        describe: describeScores }));
+      { xTitle: 'train images', yTitle: `embedding, ${report.score} on val`, names: 24,
+        describe: describeScores, priority: ({ final }) => final }));
   document.getElementById('concept-table').replaceChildren(conceptTable(hasSingle));
+}
+
+/** Whether a category's masks are whole images, so that IoU is no skill in segmentation. */
+function isWholeImage(category) {
+  return report.probe === 'segmentation' && report.categories[category].wholeImage;
 }
 
 function describeScores(concept) {
@@ -43,8 +50,7 @@ function configureCategories(hasSingle) {
   return {
     type: 'bar',
     data: {
-      labels: report.categories.map(({ name, wholeImage }) =>
-        (wholeImage && report.probe === 'segmentation' ? `${name} *` : name)),
+      labels: report.categories.map(({ name }, place) => (isWholeImage(place) ? `${name} *` : name)),
       datasets: [
         ...(hasSingle ? [dataset(singleName, 'single', 'single')] : []),
         dataset('embedding', 'embedding', 'embedding'),

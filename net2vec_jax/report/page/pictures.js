@@ -35,8 +35,8 @@ function conceptPictures(concept) {
     'aria-label': 'Colours of the heat map, from score 0 (dark) to 1 (bright)' });
   return panel('Images',
     create('p', { class: 'muted small' },
-      'Val images at percentiles of the embedding’s IoU with each one’s ground truth, best first. '
-      + 'What a mask leaves out is dark. A heat map shows the score σ(z) behind the embedding’s '
+      'Val images at percentiles of the embedding’s IoU on an image, best first; numbers are the IoU '
+      + 'of a mask with the ground truth. What a mask leaves out is dark. A heat map shows the score σ(z) behind the embedding’s '
       + 'mask, which is where it exceeds ½.'),
     create('div', { class: 'tools' }, button, create('span', { class: 'heat-legend small muted' },
       '0', scale, '1')),
@@ -46,7 +46,7 @@ function conceptPictures(concept) {
 function pictureRow(concept, picture) {
   const of = (source, what) => ({ source, alt: `${what} of ${concept.name}` });
   const embedding = pictureTile(picture.image, of(picture.embedding, 'Embedding’s mask'),
-    `Embedding, IoU ${formatScore(picture.embeddingScore, 2)}`, 'embedding');
+    `Embedding ${formatScore(picture.embeddingScore, 2)}`, 'embedding');
   embedding.firstElementChild.append(create('img', {
     class: 'overlay heat-overlay', src: `data:image/png;base64,${picture.heat}`, loading: 'lazy',
     decoding: 'async', alt: `Heat map of the score of ${concept.name}`,
@@ -59,7 +59,7 @@ function pictureRow(concept, picture) {
       pictureTile(picture.image, of(picture.truth, 'Ground truth'), 'Ground truth', 'truth'),
       embedding,
       pictureTile(picture.image, of(picture.filter, 'Best filter’s mask'),
-        `Filter ${concept.best}, IoU ${formatScore(picture.filterScore, 2)}`, 'filter')));
+        `Filter ${concept.best}: ${formatScore(picture.filterScore, 2)}`, 'filter')));
 }
 
 function formatPercentile(value) {
@@ -76,8 +76,9 @@ function filterPictures(filter) {
   if (!shown.length) return null;
   return panel('Typical images',
     create('p', { class: 'muted small' },
-      'Where its largest activations are. What lies below its threshold is dark.'),
+      'Images on which it fires, the strongest first, in even steps of rank. What lies below its '
+      + 'threshold is dark.'),
     create('div', { class: 'tiles' }, shown.map(({ image, maximum, mask }) => pictureTile(image,
       { source: mask, alt: `Mask of filter ${filter.number} on ${pictures().names[image]}` },
-      `Largest activation ${formatWeight(maximum)}`, 'filter'))));
+      `up to ${formatWeight(maximum)}`, 'filter'))));
 }

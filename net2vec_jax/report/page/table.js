@@ -2,7 +2,7 @@
 /* A table that can be sorted by its headers, searched, and filtered by category. */
 
 /**
- * columns: [{key, title, hint, isNumber, value(row), cell(row)}]; rows: [{category, …}].
+ * columns: [{key, title, hint, isNumber, startsHigh, value(row), cell(row)}]; rows: [{category, …}].
  * options: {label, noun, sortBy, descending, text(row), categories: bool}.
  */
 function sortableTable(columns, rows, options) {
@@ -22,7 +22,8 @@ function sortableTable(columns, rows, options) {
 
   const headers = columns.map((column) => {
     const button = create('button', { type: 'button', title: column.hint, click: () => {
-      state.isDescending = state.column === column ? !state.isDescending : Boolean(column.isNumber);
+      state.isDescending = state.column === column ? !state.isDescending
+        : Boolean(column.isNumber || column.startsHigh);
       state.column = column;
       show();
     } }, create('span', {}, column.title), create('span', { class: 'arrow', 'aria-hidden': 'true' }));
