@@ -2,10 +2,10 @@
 
   python -m experiments.report --run runs/quickstart/head
 
-Writes RUN/report.html, one file that needs no server and asks for nothing outside itself: open it in
-a browser, or send it to somebody. Pictures need the run's images and stored activations; if they
-have moved, name them with --sources.dataset and --sources.activations. Without them the page has all
-but the pictures.
+Writes RUN/report.html, one file that needs no server and asks for nothing outside itself: open it
+in a browser, or send it to somebody. Pictures need the run's images and stored activations; if they
+have moved, name them with --sources.dataset and --sources.activations. Without them the page has
+all but the pictures.
 Time: 118 concepts and 1,280 filters take about ten seconds on 2 CPU cores.
 Expected: about 10 MB for 100 concepts; runs of many concepts get fewer and smaller pictures each.
 """

@@ -78,9 +78,7 @@ def gather_content(
         single=single,
         weights=run.weights[0],
         thresholds=read_thresholds(run) if run.has("thresholds.csv") else None,
-        geometry=Geometry(
-            unit.vectors, unit.is_valid, components.coordinates, (axes[0], axes[1])
-        ),
+        geometry=Geometry(unit.vectors, unit.is_valid, components.coordinates, (axes[0], axes[1])),
         pictures=pictures,
         remarks=tuple(remarks),
     )

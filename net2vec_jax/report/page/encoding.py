@@ -1,7 +1,7 @@
 """Arrays and texts as they stand in the page: pictures as data, numbers as base64, JSON in HTML.
 
-Everything is ASCII. Masks of Y × X pixels become PNG files of a few hundred bytes that are laid over
-an image: what is outside darkens, what is inside is clear, with an outline.
+Everything is ASCII. Masks of Y × X pixels become PNG files of a few hundred bytes that are laid
+over an image: what is outside darkens, what is inside is clear, with an outline.
 """
 
 from __future__ import annotations

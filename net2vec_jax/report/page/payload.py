@@ -1,7 +1,7 @@
 """The page's content as JSON values, as its scripts read them.
 
-Scripts name a concept by its position 0 … C - 1; links name it by its label number, which stays what
-it is in another run. NaN becomes null.
+Scripts name a concept by its position 0 … C - 1; links name it by its label number, which stays
+what it is in another run. NaN becomes null.
 """
 
 from __future__ import annotations
@@ -51,8 +51,7 @@ def find_serving_filters(content: ReportContent) -> np.ndarray:
     """Filters that are some concept's best or among its top ones, most concepts first, int64."""
     served = np.zeros(content.weights.shape[1], np.int64)
     top = find_top_filters(content.weights)
-    embedded = np.abs(content.weights).max(axis=1, initial=0) > 0
-    np.add.at(served, top[embedded], 1)
+    np.add.at(served, top[np.take_along_axis(content.weights, top, axis=1) != 0], 1)
     if content.single is not None:
         np.add.at(served, content.single.best, 1)
     order = np.argsort(-served, kind="stable")
@@ -94,7 +93,6 @@ def describe_run(content: ReportContent) -> dict[str, Any]:
     top = find_top_filters(content.weights)
     concepts = []
     for number, name in enumerate(content.concepts):
-        shown = top[number] if np.any(content.weights[number]) else top[number, :0]
         concepts.append(
             {
                 "name": name,
@@ -108,7 +106,11 @@ def describe_run(content: ReportContent) -> dict[str, Any]:
                 "sufficient": [filters[number] for filters in curves.sufficient.values()],
                 "best": single and single.best[number],
                 "single": single and single.score[number],
-                "top": [[k, _shorten(content.weights[number, k])] for k in shown],
+                "top": [
+                    [k, _shorten(content.weights[number, k])]
+                    for k in top[number]
+                    if content.weights[number, k]
+                ],
                 "position": [_shorten(x) for x in content.geometry.positions[number]],
                 "embedded": bool(content.geometry.is_valid[number]),
             }

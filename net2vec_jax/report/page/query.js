@@ -51,8 +51,9 @@ function readName(text, start) {
     end = close + 1;
     name = text.slice(start + 1, close);
   } else {
-    const next = text.slice(start).search(/\+|(?<=\s)[-−]/);
-    end = next < 0 ? text.length : start + next;
+    const next = /\+|(?<=\s)[-−]/g;
+    next.lastIndex = start;
+    end = next.exec(text)?.index ?? text.length;
     name = text.slice(start, end);
   }
   name = name.trim().replace(/\s+/g, ' ');
@@ -86,7 +87,7 @@ function findConcepts(name) {
 /** The concept of a term, or an error that says which names are near. */
 function resolveTerm(text, term) {
   const found = findConcepts(term.name);
-  if (found.length === 1) return found[0];
+  if (found.length && found.every(({ name }) => name === found[0].name)) return found[0];
   const near = found.length ? found : suggestConcepts(term.name);
   const suggestions = near.map((concept) => ({
     label: concept.name,
