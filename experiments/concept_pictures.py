@@ -14,19 +14,27 @@ from typing import Literal
 import numpy as np
 
 from experiments.finished_run import FinishedRun
+from experiments.run_predictions import (
+    best_filters,
+    check_place,
+    check_seed,
+    check_segmentation,
+    collect_maxima,
+    find_truth,
+    individual_iou,
+    read_binary,
+    read_thresholds,
+)
 from experiments.run_sources import RunSources
-from net2vec_jax.activations.binary import BinaryActivations, collect_binary_activations
 from net2vec_jax.analysis.example_selection import (
     Choice,
     choose_at_percentiles,
     choose_highest,
 )
-from net2vec_jax.errors import Net2VecError
-from net2vec_jax.metrics import choose_best_filters, iou
+from net2vec_jax.metrics import iou
 from net2vec_jax.probes.predictions import predict_embeddings, predict_filters
 
 PERCENTILES = (95.0, 75.0, 50.0, 25.0, 5.0)
-IMAGES_PER_READ = 128
 Split = Literal["val", "train", "all"]
 
 
@@ -39,7 +47,7 @@ class ConceptPicture:
       percentile: of the embedding's individual IoU among the concept's images of the split,
         0 (lowest) … 100 (highest).
       embedding_iou: individual IoU of the embedding on this image, in [0, 1].
-      filter_iou: that of a single filter, by default the concept's best, chosen on train.
+      filter_iou: that of the best single filter, chosen on train.
       truth: bool [Y, X].
       embedding_mask: bool [Y, X], z > 0.
       filter_mask: bool [Y, X], upsample(1[A_k > T_k]) > 0.5.
@@ -71,9 +79,17 @@ class FilterPicture:
     mask: np.ndarray
 
 
-def best_filters(run: FinishedRun) -> np.ndarray:
-    """Best single filter of each concept, chosen on train by set IoU, int64 [C]."""
-    return choose_best_filters(run.single_ious)[0]
+@dataclasses.dataclass(frozen=True, eq=False)
+class ServedPicture(FilterPicture):
+    """A filter on an image of a concept.
+
+    Attributes:
+      iou: individual IoU of the filter with the concept, in [0, 1].
+      truth: bool [Y, X], the concept.
+    """
+
+    iou: float
+    truth: np.ndarray
 
 
 def collect_concept_pictures(
@@ -85,7 +101,6 @@ def collect_concept_pictures(
     highest: int | None = None,
     split: Split = "val",
     seed: int = 0,
-    filters: Sequence[int] | None = None,
 ) -> dict[int, list[ConceptPicture]]:
     """Pictures of concepts at percentiles of their individual IoU.
 
@@ -97,7 +112,6 @@ def collect_concept_pictures(
       highest: take so many images of highest IoU instead.
       split: of the images.
       seed: repetition of the embeddings.
-      filters: the single filter that is shown for each of the places; by default their best ones.
 
     Returns:
       By place, the pictures of a concept, that of the highest IoU first.
@@ -107,29 +121,26 @@ def collect_concept_pictures(
         a source is not where it was.
     """
     check_segmentation(run)
-    if not 0 <= seed < run.seeds:
-        raise Net2VecError(f"{run.path} has {run.seeds} repetitions, counted from 0; not {seed}")
-    places = [_check_place(place, len(run), "concepts", run) for place in places]
+    check_seed(run, seed)
+    places = [check_place(place, len(run), "concepts", run) for place in places]
     counts = run.read_arrays("segmentation_images.npz")
     chosen = [
         _choose_images(counts, seed * len(run) + place, percentiles, highest, split)
         for place in places
     ]
-    shown = best_filters(run)[places] if filters is None else np.asarray(filters, np.int64)
-    counted = [len(images) for images, *_ in chosen]
-    concept, filter_ = (np.repeat(np.array(v, np.int64), counted) for v in (places, shown))
+    concept = np.repeat(np.array(places, np.int64), [len(images) for images, *_ in chosen])
     image = np.concatenate([np.zeros(0, np.int64), *(images for images, *_ in chosen)])
     percentile = np.concatenate([np.zeros(0), *(choice.percentile for _, choice, _ in chosen)])
     embedding_iou = np.concatenate([np.zeros(0), *(ious for *_, ious in chosen)])
     pictures: dict[int, list[ConceptPicture]] = {place: [] for place in places}
     if not len(image):
         return pictures
-    binary, index = _read_binary(run, sources, image)
+    binary, index = read_binary(run, sources, image)
     size = sources.masks.segmentation_size
-    truth = _find_truth(sources, concept, image)
+    truth = find_truth(sources, concept, image)
     embedding = predict_embeddings(run.weights[seed], concept, index, binary, size)
-    single = predict_filters(filter_, index, binary, size)
-    filter_iou = iou((single & truth).sum(axis=(1, 2)), (single | truth).sum(axis=(1, 2)))
+    single = predict_filters(best_filters(run)[concept], index, binary, size)
+    filter_iou = individual_iou(single, truth)
     for entry, place in enumerate(concept.tolist()):
         pictures[place].append(
             ConceptPicture(
@@ -175,56 +186,76 @@ def collect_filter_pictures(
         where it was.
     """
     check_segmentation(run)
-    filters = [_check_place(filter_, run.filters, "filters", run) for filter_ in filters]
+    filters = [check_place(filter_, run.filters, "filters", run) for filter_ in filters]
     if maxima is None:
         maxima = collect_maxima(sources)
     thresholds = read_thresholds(run)
-    steps = [100 * (1 - step / count) for step in range(count)]
+    groups = [
+        (filter_, np.flatnonzero(maxima[:, filter_] > thresholds[filter_])) for filter_ in filters
+    ]
+    shown = _choose_by_maximum(groups, maxima, count)
+    masks = _mark_filters(run, sources, *shown)
     pictures: dict[int, list[FilterPicture]] = {filter_: [] for filter_ in filters}
-    numbers, images = [], []
-    for filter_ in pictures:
-        firing = np.flatnonzero(maxima[:, filter_] > thresholds[filter_])
-        chosen = choose_at_percentiles(maxima[firing, filter_], steps).place
-        numbers.append(np.full(len(chosen), filter_))
-        images.append(firing[chosen])
-    number = np.concatenate([np.zeros(0, np.int64), *numbers])
-    image = np.concatenate([np.zeros(0, np.int64), *images])
-    if len(image):
-        binary, index = _read_binary(run, sources, image)
-        masks = predict_filters(number, index, binary, sources.masks.segmentation_size)
-        for filter_, shown, mask in zip(number.tolist(), image.tolist(), masks, strict=True):
-            maximum = float(maxima[shown, filter_])
-            pictures[filter_].append(FilterPicture(shown, maximum, mask))
+    for filter_, image, mask in zip(*(values.tolist() for values in shown), masks, strict=True):
+        pictures[filter_].append(FilterPicture(image, float(maxima[image, filter_]), mask))
     return pictures
 
 
-def collect_maxima(sources: RunSources) -> np.ndarray:
-    """Largest activation of every filter on every image, float32 [N, K]; one pass over all."""
-    return np.concatenate([batch.max(axis=(1, 2)) for batch in sources.activations.batches()])
+def collect_served_pictures(
+    run: FinishedRun,
+    sources: RunSources,
+    served: Sequence[tuple[int, int]],
+    maxima: np.ndarray,
+    *,
+    count: int = 4,
+    split: Split = "val",
+) -> dict[tuple[int, int], list[ServedPicture]]:
+    """Pictures of filters on images of concepts, over the range of the filter's maximum on these.
 
+    Args:
+      run: of the segmentation probe.
+      sources: of the run.
+      served: filters and places of concepts among the run's C.
+      maxima: largest activations of all images, [N, K].
+      count: images of each, in even steps of rank from the strongest on.
+      split: of the images.
 
-def read_thresholds(run: FinishedRun) -> np.ndarray:
-    """T_k of every filter, float32 [K]."""
-    return np.array([row["threshold"] for row in run.read_table("thresholds.csv")], np.float32)
-
-
-def check_segmentation(run: FinishedRun) -> None:
-    """Refuse a run that predicts no masks.
+    Returns:
+      By filter and place, the pictures, that of the largest activation first.
 
     Raises:
-      Net2VecError: the run is not of the segmentation probe.
+      Net2VecError: the run is not of the segmentation probe, or a source is not where it was.
     """
-    if run.probe != "segmentation":
-        raise Net2VecError(
-            f"{run.path} is a run of the classification probe, which marks no pixels; give a run "
-            "of experiments.segmentation"
+    check_segmentation(run)
+    masks = sources.masks
+    in_split = (
+        np.ones(len(masks.is_val), bool) if split == "all" else masks.is_val == (split == "val")
+    )
+    first = np.searchsorted(masks.pair_concept, np.arange(len(run) + 1))
+    pictures: dict[tuple[int, int], list[ServedPicture]] = {pair: [] for pair in served}
+    groups, concepts = [], []
+    for filter_, place in pictures:
+        images = masks.pair_image[first[place] : first[place + 1]]
+        groups.append((filter_, images[in_split[images]]))
+        concepts.append(np.full(min(count, len(groups[-1][1])), place))
+    shown = _choose_by_maximum(groups, maxima, count)
+    concept = np.concatenate([np.zeros(0, np.int64), *concepts])
+    marked = _mark_filters(run, sources, *shown)
+    truth = find_truth(sources, concept, shown[1])
+    ious = individual_iou(marked, truth)
+    for entry, (filter_, image) in enumerate(
+        zip(*(values.tolist() for values in shown), strict=True)
+    ):
+        pictures[filter_, int(concept[entry])].append(
+            ServedPicture(
+                image,
+                float(maxima[image, filter_]),
+                marked[entry],
+                float(ious[entry]),
+                truth[entry],
+            )
         )
-
-
-def _check_place(place: int, count: int, what: str, run: FinishedRun) -> int:
-    if not 0 <= place < count:
-        raise Net2VecError(f"{run.path} has {count} {what}, counted from 0; there is none {place}")
-    return int(place)
+    return pictures
 
 
 def _choose_images(
@@ -251,20 +282,25 @@ def _choose_images(
     return images[choice.place], choice, ious[choice.place]
 
 
-def _read_binary(
-    run: FinishedRun, sources: RunSources, image: np.ndarray
-) -> tuple[BinaryActivations, np.ndarray]:
-    """Binary activations of the images, each once, and where each image is among them."""
-    unique, index = np.unique(image, return_inverse=True)
-    parts = [
-        unique[start : start + IMAGES_PER_READ] for start in range(0, len(unique), IMAGES_PER_READ)
-    ]
-    batches = (sources.activations.read(part) for part in parts)
-    return collect_binary_activations(batches, read_thresholds(run)), index
+def _choose_by_maximum(
+    groups: Sequence[tuple[int, np.ndarray]], maxima: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each filter's images some over the range of its maximum: (filters, images), int64 [n]."""
+    steps = [100 * (1 - step / count) for step in range(count)]
+    filters, images = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for filter_, candidates in groups:
+        chosen = choose_at_percentiles(maxima[candidates, filter_], steps).place
+        filters.append(np.full(len(chosen), filter_))
+        images.append(candidates[chosen])
+    return np.concatenate(filters), np.concatenate(images)
 
 
-def _find_truth(sources: RunSources, concept: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Ground truth of (concept, image) pairs, bool [n, Y, X]."""
-    masks, images = sources.masks, len(sources.masks.is_val)
-    known = masks.pair_concept.astype(np.int64) * images + masks.pair_image
-    return masks.unpack(np.searchsorted(known, concept * images + image))
+def _mark_filters(
+    run: FinishedRun, sources: RunSources, filter_: np.ndarray, image: np.ndarray
+) -> np.ndarray:
+    """Where filters fire on images, bool [n, Y, X]."""
+    size = sources.masks.segmentation_size
+    if not len(image):
+        return np.zeros((0, *size), bool)
+    binary, index = read_binary(run, sources, image)
+    return predict_filters(filter_, index, binary, size)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -25,26 +25,28 @@ from tqdm import tqdm
 from experiments.concept_pictures import (
     PERCENTILES,
     ConceptPicture,
+    FilterPicture,
+    ServedPicture,
     Split,
-    best_filters,
-    check_segmentation,
     collect_concept_pictures,
     collect_filter_pictures,
-    read_thresholds,
+    collect_served_pictures,
 )
 from experiments.finished_run import FinishedRun
+from experiments.recall import rank_images, write_recall
 from experiments.result_files import replacing, write_table
+from experiments.run_predictions import best_filters, check_segmentation, read_thresholds
 from experiments.run_sources import RunSources, SourceFlags
 from experiments.script import run_script
 from net2vec_jax.analysis.example_selection import choose_across, choose_concepts_of_filter
-from net2vec_jax.analysis.image_ranking import (
-    RecallComparison,
-    Reduction,
-    compare_recall,
-    score_images,
-)
-from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
+from net2vec_jax.analysis.image_ranking import Reduction
+from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.errors import Net2VecError, unknown_name_error
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from net2vec_jax.report.picture_sheets import FilterRow
 
 CHOSEN = 12
 """Concepts and filters that are drawn where none are named."""
@@ -166,112 +168,87 @@ def draw_filters(
     out: Path,
 ) -> None:
     """Write the sheets of filters and filter_pictures.csv."""
-    from net2vec_jax.report.picture_sheets import FilterRow, plot_filter_sheet
+    from net2vec_jax.report.picture_sheets import plot_filter_sheet
 
-    firing = collect_filter_pictures(run, sources, filters, count=FILTER_IMAGES, maxima=maxima)
     best, thresholds, dataset, table = best_filters(run), read_thresholds(run), sources.dataset, []
     single = run.single_ious[1][np.arange(len(run)), best]
     weights = run.weights[flags.repetition]
+    served = {
+        filter_: choose_concepts_of_filter(filter_, best, single, weights, SERVED)
+        for filter_ in filters
+    }
+    pairs = [(filter_, place) for filter_, places in served.items() for place in places]
+    firing = collect_filter_pictures(run, sources, filters, count=FILTER_IMAGES, maxima=maxima)
+    examples = collect_served_pictures(
+        run, sources, pairs, maxima, count=FILTER_IMAGES, split=flags.split
+    )
     for filter_, shown in tqdm(firing.items(), "filters", unit="sheet", leave=False, delay=1):
         if not shown:
             print(f"filter {filter_} is above its threshold on no image", flush=True)
             continue
         count = int((maxima[:, filter_] > thresholds[filter_]).sum())
-        rows = [
-            FilterRow(
-                "fires", f"on {count:,} of {len(maxima):,} images\nstrongest first", "",
-                [dataset.image(picture.image) for picture in shown],
-                [picture.mask for picture in shown], (),
-                [f"maximum {picture.maximum:.3g}" for picture in shown],
-            )
-        ]  # fmt: skip
+        note = f"on {count:,} images\nof {len(maxima):,},\nstrongest first"
+        captions = [f"maximum {picture.maximum:.3g}" for picture in shown]
+        rows = [_make_filter_row("fires", note, "", dataset, shown, captions)]
+        for place in served[filter_]:
+            pictures = examples[filter_, place]
+            rank = int((weights[place] > weights[place, filter_]).sum()) + 1
+            why = "its best filter" if best[place] == filter_ else f"weight {rank} of {run.filters}"
+            note = f"{why}\nset IoU {run.single_ious[1][place, filter_]:.2f}"
+            captions = [
+                f"maximum {picture.maximum:.3g}, IoU {picture.iou:.2f}" for picture in pictures
+            ]
+            name, category = run.concepts[place], run.categories[place]
+            if pictures:
+                rows.append(_make_filter_row(name, note, category, dataset, pictures, captions))
         table += [
             [filter_, dataset.image_names[picture.image], picture.image,
              np.float32(picture.maximum), thresholds[filter_]]
             for picture in shown
         ]  # fmt: skip
-        served, weighed = choose_concepts_of_filter(filter_, best, single, weights, SERVED)
-        places = [*served, *weighed]
-        concepts = collect_concept_pictures(
-            run, sources, places, percentiles=np.linspace(95, 25, FILTER_IMAGES).tolist(),
-            split=flags.split, seed=flags.repetition, filters=[filter_] * len(places),
-        )  # fmt: skip
-        for place, examples in concepts.items():
-            if not examples:
-                continue
-            rank = int((weights[place] > weights[place, filter_]).sum()) + 1
-            serves = "its best filter" if place in served else f"weight {rank} of {run.filters}"
-            rows.append(
-                FilterRow(
-                    run.concepts[place],
-                    f"{serves}\nset IoU {run.single_ious[1][place, filter_]:.2f}",
-                    run.categories[place],
-                    [dataset.image(picture.image) for picture in examples],
-                    [picture.filter_mask for picture in examples],
-                    [picture.truth for picture in examples],
-                    [f"IoU {picture.filter_iou:.2f}" for picture in examples],
-                )
-            )
-        note = f"{run.name}, coloured where it fires, outlined where the concept is"
-        _save(plot_filter_sheet(filter_, rows, note=note), out / f"filter_{filter_:04d}.png")
+        title = f"{run.name}, coloured where it fires, outlined where the concept is"
+        _save(plot_filter_sheet(filter_, rows, note=title), out / f"filter_{filter_:04d}.png")
     header = ["filter", "image", "index", "maximum", "threshold"]
     write_table(out / "filter_pictures.csv", header, table)
 
 
-def rank_images(
-    run: FinishedRun, sources: RunSources, flags: PictureFlags
-) -> tuple[np.ndarray, RecallComparison | None]:
-    """Maxima of all filters on all images, [N, K], and the recall that they and embeddings have.
+def _make_filter_row(
+    name: str,
+    note: str,
+    category: str,
+    dataset: ConceptDataset,
+    pictures: Sequence[FilterPicture],
+    captions: Sequence[str],
+) -> FilterRow:
+    from net2vec_jax.report.picture_sheets import FilterRow
 
-    Scenes and textures, whose embeddings only ever saw images of them, are not ranked (spec 8); no
-    comparison if there is nothing else.
-    """
-    weights, maxima, scores = run.weights[flags.repetition], [], []
-    thresholds = None if flags.raw else read_thresholds(run)
-    for batch in sources.activations.batches():
-        maxima.append(batch.max(axis=(1, 2)))
-        scores.append(
-            score_images(batch, weights, reduction=flags.reduction, thresholds=thresholds)
-        )
-    largest, masks = np.concatenate(maxima), sources.masks
-    positive = np.zeros((len(masks.is_val), len(run)), bool)
-    positive[masks.pair_image, masks.pair_concept] = True
-    kept = [c for c, name in enumerate(run.categories) if name not in WHOLE_IMAGE_CATEGORIES]
-    val = np.flatnonzero(masks.is_val)
-    if not positive[np.ix_(val, kept)].any(axis=0).any():
-        return largest, None
-    of_filters = largest[:, best_filters(run)]
-    chosen = [values[np.ix_(val, kept)] for values in (np.concatenate(scores), of_filters)]
-    return largest, compare_recall(*chosen, positive[np.ix_(val, kept)])
-
-
-def write_recall(comparison: RecallComparison, out: Path) -> None:
-    """Write the recall figure and recall.csv."""
-    from net2vec_jax.report.paper_style import save_figure
-    from net2vec_jax.report.ranking_figures import plot_recall
-
-    names = ("embedding", "single", "chance", "difference", "error")
-    columns = [getattr(comparison, name) for name in names]
-    rows = [[place + 1, *values] for place, values in enumerate(zip(*columns, strict=True))]
-    header = ["images", "embedding_recall", "filter_recall", "chance", "difference", "error"]
-    write_table(out / "recall.csv", header, rows)
-    save_figure(plot_recall(comparison), out / "recall")
+    return FilterRow(
+        name,
+        note,
+        category,
+        [dataset.image(picture.image) for picture in pictures],
+        [picture.mask for picture in pictures],
+        [picture.truth for picture in pictures if isinstance(picture, ServedPicture)],
+        captions,
+    )
 
 
 def main(flags: PictureFlags) -> None:
     """Choose, collect, draw, and say where everything is."""
+    if not flags.percentiles or (flags.highest is not None and flags.highest < 1):
+        raise Net2VecError("--percentiles needs a number and --highest one of at least 1")
     run = FinishedRun(flags.run)
     check_segmentation(run)
     sources, out = RunSources(run, flags), flags.out or flags.run / "pictures"
     places = choose_concepts(run, flags.concepts)
-    filters = list(dict.fromkeys(flags.filters or best_filters(run)[places].tolist()))
+    filters = flags.filters or tuple(dict.fromkeys(best_filters(run)[places].tolist()))[:CHOSEN]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        maxima, comparison = rank_images(run, sources, flags)
-        draw_concepts(run, sources, places, flags, out)
-        draw_filters(
-            run, sources, filters if flags.filters else filters[:CHOSEN], maxima, flags, out
+        maxima, comparison = rank_images(
+            run, sources, reduction=flags.reduction, raw=flags.raw, seed=flags.repetition
         )
+        draw_concepts(run, sources, places, flags, out)
+        draw_filters(run, sources, filters, maxima, flags, out)
         if comparison is not None:
             write_recall(comparison, out)
     except OSError as error:
@@ -279,7 +256,7 @@ def main(flags: PictureFlags) -> None:
     print(f"sheets of {len(places)} concepts and {len(filters)} filters are in {out}")
 
 
-def _save(figure, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     with replacing(path) as partial:
         figure.savefig(partial, dpi=150, format="png")
 

@@ -103,7 +103,7 @@ def choose_concepts_of_filter(
     ious: Float[np.ndarray, " C"],
     weights: Float[np.ndarray, "C K"],
     count: int,
-) -> tuple[list[int], list[int]]:
+) -> list[int]:
     """Which concepts a filter serves.
 
     Args:
@@ -114,8 +114,8 @@ def choose_concepts_of_filter(
       count: concepts of each kind at most.
 
     Returns:
-      (places of concepts whose best filter it is, of highest IoU first; places of other concepts
-      in whose embeddings it has the largest positive weights, the largest first).
+      Places of concepts whose best filter it is, of highest IoU first; then those of other concepts
+      in whose embeddings it has the largest positive weights, the largest first.
     """
     served = np.flatnonzero(best == filter_)
     served = served[np.argsort(-ious[served], kind="stable")][:count].tolist()
@@ -123,4 +123,4 @@ def choose_concepts_of_filter(
     weight = np.divide(weights[:, filter_], length, out=np.zeros_like(length), where=length > 0)
     ordered = np.argsort(-weight, kind="stable").tolist()
     weighed = [place for place in ordered if weight[place] > 0 and place not in served]
-    return served, weighed[:count]
+    return served + weighed[:count]

@@ -208,7 +208,7 @@ class _Sheet:
 
     def add_row_name(self, row: int, name: str, note: str, color: str) -> None:
         top = self._top + row * (_PANEL + _CAPTION + _GAP)
-        letters = int(_SIDE / _LETTER)
+        letters = int((_SIDE - 0.06) / _LETTER)
         self._text(
             _MARGIN, top + 0.02, _shorten(name, letters), fontsize=8, fontweight="bold",
             color=color,
@@ -222,7 +222,7 @@ class _Sheet:
         axes.imshow(image, interpolation="antialiased", aspect="auto")
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set(color="#bbbbbb", linewidth=0.5)
-        self._text(self._left(column), top + _PANEL + 0.03, caption, fontsize=7, color=_GREY)
+        self._text(self._left(column), top + _PANEL + 0.035, caption, fontsize=7, color=_GREY)
 
     def add_scale(self, limits: tuple[float, float], colors: str) -> None:
         with paper_style():
