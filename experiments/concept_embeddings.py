@@ -10,7 +10,8 @@ nearest concepts they share. With --query or --neighbours the answers are printe
 written. All concepts with embeddings take part; the paper's set S, whose tables the reference spec
 has in appendix A.5, leaves out scenes and textures in segmentation:
 --categories color object part material.
-Time: a second for a query; without one, half a minute for 1,200 concepts, most of it t-SNE.
+Time: a second for a query; without one, ten seconds for 118 concepts, a minute for 1,200, most of
+it t-SNE.
 Expected: materials beside the objects made of them, scenes beside scenes; "grass + blue - green"
 gives water, sea and sky on the quickstart's run.
 """

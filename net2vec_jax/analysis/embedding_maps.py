@@ -21,6 +21,9 @@ PERPLEXITY = 30.0
 LEAST_CONCEPTS = 4
 """t-SNE needs so many concepts."""
 
+MOST_EXACT = 2000
+"""Up to so many concepts exact gradients are no slower than approximate ones."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PrincipalComponents:
@@ -89,6 +92,7 @@ def map_neighbourhoods(
         perplexity=min(perplexity, (len(vectors) - 1) / 3),
         init=(start / (spread if spread > 0 else 1) * 1e-4).astype(np.float32),
         random_state=seed,
+        method="exact" if len(vectors) <= MOST_EXACT else "barnes_hut",
     )
     coordinates = np.full((len(unit), 2), np.nan)
     coordinates[unit.is_valid] = model.fit_transform(vectors.astype(np.float32))

@@ -23,7 +23,7 @@ from net2vec_jax.report.point_names import name_points
 
 _OTHER_STYLE = ("#555555", "v")
 MOST_NAMED = 150
-"""More concepts than this have no names beside a heat map."""
+"""More concepts than this have no names beside a heat map, and no lines to names on a map."""
 
 
 def plot_embedding_map(
@@ -70,7 +70,10 @@ def plot_embedding_map(
             axes.set(xticks=[], yticks=[])
         add_legend(figure, *axes.get_legend_handles_labels())
         colors = [_darken(categories[place]) for place in placed]
-        name_points(axes, coordinates[placed], [names[place] for place in placed], colors=colors)
+        name_points(
+            axes, coordinates[placed], [names[place] for place in placed], colors=colors,
+            leaders=len(placed) <= MOST_NAMED,
+        )  # fmt: skip
     return figure
 
 

@@ -98,12 +98,17 @@ def plot_neighbour_stability(
             ("cosine between two seeds", stability.cosine),
         )
         for axes, (label, values) in zip(panels, measured, strict=True):
-            for place, (category, chosen) in enumerate(zip(present, member, strict=True)):
-                known = values[chosen & np.isfinite(values)]
+            groups = [values[chosen & np.isfinite(values)] for chosen in member]
+            fullest = max(
+                np.unique(_bin(known), return_counts=True)[1].max(initial=1) for known in groups
+            )
+            step = min(0.1, 0.6 / max(fullest - 1, 1))
+            for place, (category, known) in enumerate(zip(present, groups, strict=True)):
                 color, marker = CATEGORY_STYLES.get(category, _OTHER_STYLE)
                 axes.scatter(
-                    place + _spread(known), known, s=11, color=color, marker=marker, alpha=0.75,
-                    linewidths=0.3, edgecolors="white", clip_on=False, zorder=3,
+                    place + _spread(known, step), known, s=11, color=color, marker=marker,
+                    alpha=0.75, linewidths=0.3 if step > 0.05 else 0, edgecolors="white",
+                    clip_on=False, zorder=3,
                 )  # fmt: skip
                 if len(known):
                     axes.hlines(
@@ -210,12 +215,16 @@ def _write_cell(axes: Axes, row: int, column: int, table: NearestCategories) -> 
         )  # fmt: skip
 
 
-def _spread(values: np.ndarray) -> np.ndarray:
-    """Sideways places within ±0.3, such that points of nearly one value stand side by side."""
-    bins = np.round(values * 40).astype(int)
+def _bin(values: np.ndarray) -> np.ndarray:
+    """Bins of values that are nearly the same on a figure, int64."""
+    return np.round(values * 40).astype(np.int64)
+
+
+def _spread(values: np.ndarray, step: float) -> np.ndarray:
+    """Sideways places, `step` apart for points of nearly one value: more points, wider rows."""
+    bins = _bin(values)
     places = np.zeros(len(values))
     for found in np.unique(bins):
         chosen = np.flatnonzero(bins == found)
-        width = min(0.3, 0.05 * (len(chosen) - 1))
-        places[chosen] = np.linspace(-width, width, len(chosen))
+        places[chosen] = step * (np.arange(len(chosen)) - (len(chosen) - 1) / 2)
     return places

@@ -17,7 +17,7 @@ _ANGLES = np.deg2rad([0, 180, 90, 270, 45, 135, 315, 225, 22, 158, 338, 202, 67,
 _CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
 _DIRECTIONS = _CIRCLE / np.abs(_CIRCLE).max(axis=1, keepdims=True)
 """Tried in this order, on a rectangle: a name is as far from its point on all sides."""
-_LEADER = 6.5
+_LEADER = 7.5
 """A name further from its point than this many points of type has a line to it."""
 _LINE = {"arrowstyle": "-", "color": "#999999", "linewidth": 0.4, "shrinkA": 0, "shrinkB": 1}
 _DISTANCES = (5.0, 8.0, 13.0, 19.0, 26.0, 34.0)
@@ -35,6 +35,7 @@ def name_points(
     *,
     colors: Sequence[str] | None = None,
     size: float = 6.0,
+    leaders: bool = True,
 ) -> list[int]:
     """Write names beside points; those with most room around them come first.
 
@@ -46,6 +47,7 @@ def name_points(
       names: of the points; an empty one is not written.
       colors: of the names; dark grey by default.
       size: of the type, points.
+      leaders: whether a name may stand further off, with a line to its point.
 
     Returns:
       Indices of the points that were named.
@@ -62,6 +64,7 @@ def name_points(
     places = axes.transData.transform(points) / scale  # points of type
     inside = np.array(axes.bbox.extents) / scale
     boxes = np.concatenate([places - _MARKER, places + _MARKER], axis=1)
+    distances = [distance for distance in _DISTANCES if leaders or distance < _LEADER]
     named = []
     for point in _sort_by_room(places):
         if not names[point]:
@@ -73,7 +76,7 @@ def name_points(
         )  # fmt: skip
         extent = label.get_window_extent()
         half = np.array([extent.width, 0.8 * extent.height]) / scale / 2  # without the descent
-        offset = _find_room(places[point], half, boxes, inside)
+        offset = _find_room(places[point], half, boxes, inside, distances)
         if offset is None:
             label.remove()
             continue
@@ -98,10 +101,14 @@ def _sort_by_room(places: np.ndarray) -> list[int]:
 
 
 def _find_room(
-    place: np.ndarray, half: np.ndarray, boxes: np.ndarray, inside: np.ndarray
+    place: np.ndarray,
+    half: np.ndarray,
+    boxes: np.ndarray,
+    inside: np.ndarray,
+    distances: Sequence[float],
 ) -> np.ndarray | None:
     """Offset of the middle of a name whose box is free; None if there is none nearby."""
-    for distance in _DISTANCES:
+    for distance in distances:
         offsets = _DIRECTIONS * (half + distance)
         low, high = place + offsets - half, place + offsets + half
         fits = ((low >= inside[:2]) & (high <= inside[2:])).all(axis=1)

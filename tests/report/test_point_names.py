@@ -54,6 +54,18 @@ def test_each_name_is_at_its_point() -> None:
         assert np.linalg.norm(middle - axes.transData.transform(point)) < 20
 
 
+def test_names_without_leaders_stand_at_their_points() -> None:
+    points = np.random.default_rng(0).normal(0, 0.05, (60, 2))
+    points[0] = 1.5
+    names = [f"concept {n}" for n in range(60)]
+    far, near = make_axes(points), make_axes(points)
+    assert len(name_points(near, points, names, leaders=False)) < len(
+        name_points(far, points, names)
+    )
+    assert any(not text.get_text() for text in far.texts)  # a line
+    assert all(text.get_text() for text in near.texts)
+
+
 def test_names_must_fit() -> None:
     points = np.zeros((2, 2))
     with pytest.raises(Net2VecError, match="1 names were given for 2 points"):
