@@ -132,7 +132,7 @@ def plot_concept_sheet(
             draw_scores(row.image, row.score, limits=limits, colors=colors),
         ]
         captions = (
-            "", f"{row.truth.mean():.0%} of the pixels", f"IoU {row.embedding_iou:.2f}",
+            "", f"{_percent(row.truth.mean())} of the pixels", f"IoU {row.embedding_iou:.2f}",
             f"IoU {row.filter_iou:.2f}", "",
         )  # fmt: skip
         for column, (drawing, caption) in enumerate(zip(drawings, captions, strict=True)):
@@ -179,6 +179,10 @@ def _ordinal(percentile: float) -> str:
     return f"{number}{'th' if number in (11, 12, 13) else ending} percentile"
 
 
+def _percent(fraction: float) -> str:
+    return f"{fraction:.1%}" if fraction < 0.1 else f"{fraction:.0%}"
+
+
 def _shorten(text: str, letters: int) -> str:
     """The text with its end, which tells image files apart, if it is too long."""
     return text if len(text) <= letters else "…" + text[-(letters - 1) :]
@@ -219,7 +223,7 @@ class _Sheet:
     def add_image(self, row: int, column: int, image: np.ndarray, caption: str) -> None:
         top = self._top + row * (_PANEL + _CAPTION + _GAP)
         axes = self._axes(self._left(column), top, _PANEL, _PANEL)
-        axes.imshow(image, interpolation="antialiased", aspect="auto")
+        axes.imshow(image, interpolation="antialiased")
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set(color="#bbbbbb", linewidth=0.5)
         self._text(self._left(column), top + _PANEL + 0.035, caption, fontsize=7, color=_GREY)
