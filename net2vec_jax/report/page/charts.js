@@ -83,7 +83,10 @@ const intervalPlugin = {
   },
 };
 
-/** Names beside points, where there is room for them; options: {limit, priority(concept)}. */
+/**
+ * Names beside points, where there is room for them; options: {limit, priority(concept),
+ * isMarked(concept)}. Names of marked points may lie over other points.
+ */
 const namePlugin = {
   id: 'names',
   afterDatasetsDraw(chart, _, options) {
@@ -93,6 +96,8 @@ const namePlugin = {
     ctx.save();
     ctx.font = `11px ${Chart.defaults.font.family}`;
     ctx.fillStyle = themeColor('text');
+    ctx.strokeStyle = themeColor('surface');
+    ctx.lineJoin = 'round';
     ctx.textBaseline = 'middle';
     const priority = options.priority ?? (() => 0);
     const points = listPoints(chart).sort((one, other) =>
@@ -103,12 +108,17 @@ const namePlugin = {
       const width = ctx.measureText(name).width;
       const box = { left: element.x + 7, top: element.y - 7, right: element.x + 7 + width,
         bottom: element.y + 7 };
+      const isMarked = options.isMarked?.(concept);
       const isFree = box.right < chartArea.right && taken.every((other) => box.right < other.left
         || other.right < box.left || box.bottom < other.top || other.bottom < box.top)
-        && points.every(({ element: { x, y } }) => x < box.left || x > box.right + 4
-          || y < box.top - 1 || y > box.bottom + 1);
+        && (isMarked || points.every(({ element: { x, y } }) => x < box.left || x > box.right + 4
+          || y < box.top - 1 || y > box.bottom + 1));
       if (!isFree) continue;
       taken.push(box);
+      if (isMarked) {
+        ctx.lineWidth = 3;
+        ctx.strokeText(name, box.left, element.y);
+      }
       ctx.fillText(name, box.left, element.y);
     }
     ctx.restore();
@@ -209,7 +219,8 @@ function configureScatter(points, options) {
       scales: { x: axis('x', options.xTitle), y: axis('y', options.yTitle) },
       interaction: { mode: 'nearest', intersect: true },
       plugins: {
-        names: { limit: options.names ?? 0, priority: options.priority },
+        names: { limit: options.names ?? 0, priority: options.priority,
+          isMarked: options.isMarked },
         tooltip: {
           filter: (item) => !item.dataset.isLine,
           callbacks: {

@@ -41,7 +41,7 @@ function drawConcept(concept) {
 
 function curvePanel(concept) {
   const criteria = concept.sufficient.map((filters, place) =>
-    `${filters} reach ${Math.round(100 * report.fractions[place])} %`);
+    `${filters === report.filters ? 'all ' : ''}${filters} reach ${Math.round(100 * report.fractions[place])} %`);
   const isLearnt = concept.final !== null && concept.final > report.chance;
   return panel('How many filters',
     chartFigure(`${report.score} against the number of filters; the table below has the numbers`,

@@ -94,7 +94,7 @@ def encode_heat(score: np.ndarray) -> str:
     level = np.clip(np.nan_to_num(np.asarray(picture)) * HEAT_LEVELS, 0, HEAT_LEVELS - 1)
     steps = np.linspace(0, 1, HEAT_LEVELS)
     colors = matplotlib.colormaps[_COLORMAP](steps)[:, :3] * 255
-    return _encode_palette(level, colors, 150 + 80 * steps)
+    return _encode_palette(level, colors, 105 + 85 * steps)
 
 
 def _encode_palette(places: np.ndarray, colors: np.ndarray, alpha: np.ndarray) -> str:

@@ -11,7 +11,7 @@ function drawFilters() {
   const columns = [
     { key: 'number', title: 'Filter', isNumber: false, value: (row) => row.number,
       cell: (row) => filterLink(row.number) },
-    ...(hasThreshold ? [{ key: 'threshold', title: 'Threshold', isNumber: true,
+    ...(hasThreshold ? [{ key: 'threshold', title: 'Threshold', isNumber: true, isMinor: true,
       value: (row) => row.threshold, cell: (row) => formatWeight(row.threshold) }] : []),
     { key: 'best', title: `${singleTitle} of`, hint: 'sorts by the number of concepts',
       startsHigh: true, value: (row) => row.bestFor.length,

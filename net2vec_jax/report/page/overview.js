@@ -47,19 +47,22 @@ function configureCategories(hasSingle) {
     maxBarThickness: 34,
     categoryPercentage: 0.7,
   });
+  const datasets = [
+    ...(hasSingle ? [dataset(singleName, 'single', 'single')] : []),
+    dataset('embedding', 'embedding', 'embedding'),
+  ];
+  const ends = datasets.flatMap(({ intervals }) => intervals.filter(Boolean).map(([, end]) => end));
   return {
     type: 'bar',
     data: {
       labels: report.categories.map(({ name }, place) => (isWholeImage(place) ? `${name} *` : name)),
-      datasets: [
-        ...(hasSingle ? [dataset(singleName, 'single', 'single')] : []),
-        dataset('embedding', 'embedding', 'embedding'),
-      ],
+      datasets,
     },
     options: {
       scales: {
         x: { grid: { display: false } },
-        y: { title: axisTitle(`mean ${report.score}`), beginAtZero: true },
+        y: { title: axisTitle(`mean ${report.score}`), beginAtZero: true,
+          suggestedMax: Math.max(...ends, 0) },
       },
       plugins: { tooltip: { callbacks: {
         label: ({ dataset: { label }, raw }) => `${label} ${formatScore(raw)}`,
@@ -70,17 +73,18 @@ function configureCategories(hasSingle) {
 }
 
 function conceptTable(hasSingle) {
-  const number = (key, title, hint) => ({ key, title, hint, isNumber: true,
+  const number = (key, title, hint) => ({ key, title, hint, isNumber: true, isMinor: true,
     value: (row) => row[key], cell: (row) => String(row[key]) });
   const hasBest = report.concepts.some(({ best }) => best !== null);
   const columns = [
     { key: 'name', title: 'Concept', value: (row) => row.name, cell: conceptLink },
-    { key: 'category', title: 'Category', value: (row) => report.categories[row.category].name,
+    { key: 'category', title: 'Category', isMinor: true,
+      value: (row) => report.categories[row.category].name,
       cell: (row) => categoryMark(row.category) },
     number('train', 'Train', 'train images with the concept'),
     number('val', 'Val', 'val images with the concept'),
-    ...(hasBest ? [{ key: 'best', title: 'Filter', isNumber: true, hint: singleName,
-      value: (row) => row.best, cell: (row) => filterLink(row.best) }] : []),
+    ...(hasBest ? [{ key: 'best', title: 'Filter', isNumber: true, isMinor: true,
+      hint: singleName, value: (row) => row.best, cell: (row) => filterLink(row.best) }] : []),
     ...(hasSingle ? [{ key: 'single', title: `Filter ${report.score}`, isNumber: true,
       hint: `${report.score} of the ${singleName} on val`, value: (row) => row.single,
       cell: (row) => formatScore(row.single) }] : []),

@@ -2,7 +2,8 @@
 /* A table that can be sorted by its headers, searched, and filtered by category. */
 
 /**
- * columns: [{key, title, hint, isNumber, startsHigh, value(row), cell(row)}]; rows: [{category, …}].
+ * columns: [{key, title, hint, isNumber, startsHigh, isMinor, value(row), cell(row)}], minor ones
+ * hidden on phones; rows: [{category, …}].
  * options: {label, noun, sortBy, descending, text(row), categories: bool}.
  */
 function sortableTable(columns, rows, options) {
@@ -27,7 +28,7 @@ function sortableTable(columns, rows, options) {
       state.column = column;
       show();
     } }, create('span', {}, column.title), create('span', { class: 'arrow', 'aria-hidden': 'true' }));
-    return create('th', { scope: 'col', class: column.isNumber ? 'number' : null }, button);
+    return create('th', { scope: 'col', class: classOf(column) }, button);
   });
 
   function show() {
@@ -43,8 +44,8 @@ function sortableTable(columns, rows, options) {
     shown.sort((one, other) => compareValues(value(one.row), value(other.row), state.isDescending));
     body.replaceChildren(...shown.map((entry) => {
       entry.element ??= create('tr', {}, columns.map((column, place) =>
-        create(place ? 'td' : 'th', { class: column.isNumber ? 'number' : null,
-          scope: place ? null : 'row' }, column.cell(entry.row))));
+        create(place ? 'td' : 'th', { class: classOf(column), scope: place ? null : 'row' },
+          column.cell(entry.row))));
       return entry.element;
     }));
     if (!shown.length) {
@@ -73,6 +74,10 @@ function sortableTable(columns, rows, options) {
         create('caption', { class: 'hidden-text' }, `${options.label}. Headers sort.`),
         create('thead', {}, create('tr', {}, headers)),
         body)));
+}
+
+function classOf({ isNumber, isMinor }) {
+  return [isNumber && 'number', isMinor && 'minor'].filter(Boolean).join(' ') || null;
 }
 
 /** Lower case without accents, spaces as one. */

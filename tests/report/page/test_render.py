@@ -101,6 +101,39 @@ def test_the_policy_names_every_script_and_style(source: str) -> None:
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
 
 
+def read_colors() -> dict[str, tuple[str, str]]:
+    found = re.findall(
+        r"--([\w-]+): light-dark\(#([0-9a-f]{6}), #([0-9a-f]{6})\)", read_source("style.css")
+    )
+    return {name: (light, dark) for name, light, dark in found}
+
+
+def measure_contrast(one: str, other: str) -> float:
+    """Contrast ratio of two colours as WCAG 2 defines it."""
+
+    def luminance(color: str) -> float:
+        channels = np.array([int(color[place : place + 2], 16) / 255 for place in (0, 2, 4)])
+        linear = np.where(
+            channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
+        )
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_texts_have_the_contrast_that_wcag_asks_for(scheme: int) -> None:
+    colors = {name: pair[scheme] for name, pair in read_colors().items()}
+    for text in ("text", "muted", "accent", "problem"):
+        for ground in ("ground", "surface", "raised"):
+            assert measure_contrast(colors[text], colors[ground]) >= 4.5, (text, ground)
+    assert measure_contrast(colors["text"], colors["note"]) >= 4.5
+    assert measure_contrast(colors["accent-text"], colors["accent"]) >= 4.5
+    for mark in ("embedding", "single"):
+        assert measure_contrast(colors[mark], colors["surface"]) >= 3, mark
+
+
 def test_names_from_data_are_text(source: str) -> None:
     page = Page(source)
     assert HOSTILE not in source and ENDING not in source
