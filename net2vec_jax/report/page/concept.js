@@ -14,7 +14,8 @@ function drawConcept(concept) {
       create('a', { href: '#overview' }, 'All concepts'),
       before ? create('a', { href: conceptHash(before), rel: 'prev' }, `← ${before.name}`) : null,
       after ? create('a', { href: conceptHash(after), rel: 'next' }, `${after.name} →`) : null),
-    create('p', { class: 'eyebrow' }, categoryMark(concept.category), ` · concept ${concept.number}`),
+    create('p', { class: 'eyebrow' }, categoryMark(concept.category),
+      ` · concept ${concept.number}`),
     create('h1', { tabindex: -1 }, concept.name),
     factStrip([
       [`embedding, ${report.score} on val`, formatScore(concept.final),
@@ -40,8 +41,10 @@ function drawConcept(concept) {
 }
 
 function curvePanel(concept) {
-  const criteria = concept.sufficient.map((filters, place) =>
-    `${filters === report.filters ? 'all ' : ''}${filters} reach ${Math.round(100 * report.fractions[place])} %`);
+  const criteria = concept.sufficient.map((filters, place) => {
+    const number = filters === report.filters ? `all ${filters}` : filters;
+    return `${number} reach ${Math.round(100 * report.fractions[place])} %`;
+  });
   const isLearnt = concept.final !== null && concept.final > report.chance;
   return panel('How many filters',
     chartFigure(`${report.score} against the number of filters; the table below has the numbers`,

@@ -75,7 +75,8 @@ function completeQuery(text) {
   const [before, start] = [last[1] ?? '', fold(last[2])];
   const matches = report.concepts.filter(({ embedded, name }) =>
     embedded && fold(name).includes(start));
-  matches.sort((one, other) => fold(other.name).startsWith(start) - fold(one.name).startsWith(start));
+  const begins = ({ name }) => fold(name).startsWith(start);
+  matches.sort((one, other) => begins(other) - begins(one));
   return matches.slice(0, MOST_COMPLETIONS).map(({ name }) => before + quoteName(name));
 }
 
@@ -131,6 +132,6 @@ function mapPanel() {
     }),
     create('p', { class: 'muted small' },
       'Concepts whose embeddings are alike lie near each other, as far as two dimensions can show '
-      + 'it; a query’s words and answers are larger. Choose a point to open it, a category above to '
-      + 'hide it.'));
+      + 'it; a query’s words and answers are larger. Choose a point to open it, a category above '
+      + 'to hide it.'));
 }

@@ -20,7 +20,8 @@ function drawFilters() {
     { key: 'weight', title: 'Largest weight', isNumber: true,
       value: (row) => (row.weights.length ? Math.abs(row.weights[0][1]) : null),
       cell: (row) => formatWeight(row.weights[0]?.[1] ?? null) },
-    { key: 'of', title: 'In the embedding of', value: (row) => report.concepts[row.weights[0]?.[0]]?.name ?? null,
+    { key: 'of', title: 'In the embedding of',
+      value: (row) => report.concepts[row.weights[0]?.[0]]?.name ?? null,
       cell: (row) => (row.weights.length ? conceptLink(report.concepts[row.weights[0][0]]) : '–') },
   ];
   box.replaceChildren(sortableTable(columns, report.serving, {

@@ -38,7 +38,8 @@ function showRoute() {
   const found = findRoute(hash);
   const message = document.getElementById('message');
   message.hidden = Boolean(found);
-  if (!found) message.textContent = `This report has no ${decodeText(hash.slice(1)).replace('-', ' ')}.`;
+  const asked = decodeText(hash.slice(1)).replace('-', ' ');
+  if (!found) message.textContent = `This report has no ${asked}.`;
   const { view, draw, title } = found ?? findRoute('#overview');
   const isSameView = shownHash !== null
     && (findRoute(shownHash)?.view ?? 'overview') === view && view === 'explorer';

@@ -13,8 +13,8 @@ function drawOverview() {
     ? scatterFigure(`${report.score} of the embedding against the ${singleName}`, 470,
       report.concepts.filter(({ gain }) => gain !== null)
         .map((concept) => ({ x: concept.single, y: concept.final, concept })),
-      { xTitle: `${singleName}, ${report.score} on val`, yTitle: `embedding, ${report.score} on val`,
-        diagonal: true, start: report.chance, isScore: true, names: 24, describe: describeScores,
+      { xTitle: `${singleName}, ${report.score} on val`,
+        yTitle: `embedding, ${report.score} on val`, diagonal: true, start: report.chance, isScore: true, names: 24, describe: describeScores,
         priority: ({ gain, category }) => (isWholeImage(category) ? -1 : gain) })
     : scatterFigure(`${report.score} of the embedding against the number of train images`, 470,
       report.concepts.filter(({ final }) => final !== null)
@@ -55,7 +55,8 @@ function configureCategories(hasSingle) {
   return {
     type: 'bar',
     data: {
-      labels: report.categories.map(({ name }, place) => (isWholeImage(place) ? `${name} *` : name)),
+      labels: report.categories.map(({ name }, place) =>
+        (isWholeImage(place) ? `${name} *` : name)),
       datasets,
     },
     options: {

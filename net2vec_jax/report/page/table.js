@@ -27,14 +27,16 @@ function sortableTable(columns, rows, options) {
         : Boolean(column.isNumber || column.startsHigh);
       state.column = column;
       show();
-    } }, create('span', {}, column.title), create('span', { class: 'arrow', 'aria-hidden': 'true' }));
+    } },
+    create('span', {}, column.title), create('span', { class: 'arrow', 'aria-hidden': 'true' }));
     return create('th', { scope: 'col', class: classOf(column) }, button);
   });
 
   function show() {
     headers.forEach((header, place) => {
       const isSorted = columns[place] === state.column;
-      if (isSorted) header.setAttribute('aria-sort', state.isDescending ? 'descending' : 'ascending');
+      const order = state.isDescending ? 'descending' : 'ascending';
+      if (isSorted) header.setAttribute('aria-sort', order);
       else header.removeAttribute('aria-sort');
     });
     const wanted = fold(search.value).split(' ').filter(Boolean);
@@ -69,7 +71,9 @@ function sortableTable(columns, rows, options) {
   show();
   return create('div', {},
     create('div', { class: 'tools' }, search, category, count),
-    create('div', { class: 'scroll tall', tabindex: 0, role: 'region', 'aria-label': options.label },
+    create('div', {
+      class: 'scroll tall', tabindex: 0, role: 'region', 'aria-label': options.label,
+    },
       create('table', { class: 'sortable' },
         create('caption', { class: 'hidden-text' }, `${options.label}. Headers sort.`),
         create('thead', {}, create('tr', {}, headers)),
