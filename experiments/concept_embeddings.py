@@ -20,10 +20,9 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-import tyro
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -60,8 +59,8 @@ FOLDERS = {
 STATISTICS = "activation_statistics.npz"
 
 
-@dataclasses.dataclass(frozen=True)
-class EmbeddingFlags:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EmbeddingFlags(SourceFlags):
     """What is asked of a run's embeddings.
 
     Attributes:
@@ -78,9 +77,14 @@ class EmbeddingFlags:
       clusters: the tree is cut into so many.
       perplexity: of t-SNE; lowered for few concepts.
       seed: of t-SNE.
-      sources: where the run's data are now, for activation probabilities.
       out: where tables and figures are written; by default RUN/concept_embeddings, or
         RUN/concept_embeddings_activation_probabilities.
+      dataset: as the run's --dataset, for activation probabilities; by default what the run had.
+      network: as the run's --network; not needed here.
+      weights: as the run's --weights; not needed here.
+      activations: as the run's --activations, for activation probabilities; by default where the
+        run stored them.
+      cache_data: keep decoded labels beside the dataset, as the run did.
     """
 
     run: Path
@@ -94,9 +98,6 @@ class EmbeddingFlags:
     clusters: int = 10
     perplexity: float = PERPLEXITY
     seed: int = 0
-    sources: Annotated[SourceFlags, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=SourceFlags
-    )
     out: Path | None = None
 
     def __post_init__(self) -> None:
@@ -144,7 +145,7 @@ def load_weights(run: FinishedRun, flags: EmbeddingFlags) -> ConceptWeights:
         raise Net2VecError(f"the run in {run.path} has no concepts with embeddings")
     statistics = None
     if flags.embeddings == "activation_probabilities":
-        statistics = measure_run_activations(RunSources(run, flags.sources), flags.split)
+        statistics = measure_run_activations(RunSources(run, flags), flags.split)
     weights = (run.weights if statistics is None else statistics.probability[None])[:, chosen]
     return ConceptWeights(
         tuple(run.concepts[place] for place in chosen),

@@ -23,7 +23,6 @@ from rich.table import Table
 
 from experiments.layer_activations import collect_missing_layers, fit_subset_sizes
 from experiments.network_choice import open_network
-from experiments.report import write_report
 from experiments.run_directory import SCENES_FOLDER
 from experiments.script import open_scenes, run_script
 from experiments.segmentation_flags import SegmentationFlags
@@ -175,6 +174,8 @@ def main(flags: QuickstartFlags) -> None:
     console.print(tabulate_categories(scores), tabulate_gains(scores))
     title = "EfficientNet-Lite0" if loaded.name == NETWORK else loaded.name
     figures = draw_figures(scores, flags.out, title)
+    from experiments.report import write_report  # here, since the probe needs no plotting library
+
     console.print("writing the reports …")
     reports = [write_report(run.run.path) for run in runs]
     console.print(f"results are in {flags.out}, the figure is {figures[0]}", soft_wrap=True)

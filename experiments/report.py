@@ -4,7 +4,7 @@
 
 Writes RUN/report.html, one file that needs no server and asks for nothing outside itself: open it
 in a browser, or send it to somebody. Pictures need the run's images and stored activations; if they
-have moved, name them with --sources.dataset and --sources.activations. Without them the page has
+have moved, name them with --dataset and --activations. Without them the page has
 all but the pictures.
 Time: 118 concepts and 1,280 filters take about ten seconds on 2 CPU cores.
 Expected: about 10 MB for 100 concepts; runs of many concepts get fewer and smaller pictures each.
@@ -50,8 +50,8 @@ class Detail:
     image_size: int
 
 
-@dataclasses.dataclass(frozen=True)
-class ReportFlags:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportFlags(SourceFlags):
     """Flags of the report.
 
     Attributes:
@@ -64,7 +64,11 @@ class ReportFlags:
         fewer for more than 200 concepts.
       image_size: longest side of an image, pixels; by default 176, smaller for more than 600
         concepts.
-      sources: where the run's images and activations are now, if they have moved.
+      dataset: as the run's --dataset; by default what the run was given.
+      network: as the run's --network; not needed here.
+      weights: as the run's --weights; not needed here.
+      activations: as the run's --activations; by default where the run stored them.
+      cache_data: keep decoded labels beside the dataset, as the run did.
     """
 
     run: Path
@@ -72,7 +76,6 @@ class ReportFlags:
     pictures_per_concept: int | None = None
     filters_shown: int | None = None
     image_size: int | None = None
-    sources: SourceFlags = dataclasses.field(default_factory=SourceFlags)
 
 
 def choose_detail(concepts: int) -> Detail:
@@ -172,7 +175,7 @@ def write_report(
         except Net2VecError as error:
             remarks.append(
                 f"There are no pictures: {error}. The run's images and activations can be named "
-                "with --sources.dataset and --sources.activations."
+                "with --dataset and --activations."
             )
     if run.seeds > 1:
         of_first = "weights" if pictures is None else "weights and masks"
@@ -200,7 +203,7 @@ def main(flags: ReportFlags) -> None:
         pictures_per_concept=flags.pictures_per_concept,
         filters_shown=flags.filters_shown,
         image_size=flags.image_size,
-        sources=flags.sources,
+        sources=flags,
     )
     print(f"the report is {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
 

@@ -31,7 +31,9 @@ def written(
     request: pytest.FixtureRequest, finished_study: Path, tmp_path_factory
 ) -> EmbeddingFlags:
     out = tmp_path_factory.mktemp(request.param)
-    flags = EmbeddingFlags(finished_study / "block10" / request.param, out=out, count=3, clusters=4)
+    flags = EmbeddingFlags(
+        run=finished_study / "block10" / request.param, out=out, count=3, clusters=4
+    )
     concept_embeddings.main(flags)
     return flags
 
@@ -120,9 +122,10 @@ def test_queries_are_answered_and_nothing_is_written(finished_study: Path, tmp_p
 
 
 def test_a_query_needs_neither_plots_nor_scikit_learn(finished_study: Path) -> None:
+    run = str(finished_study / "block4" / "segmentation")
     script = (
         "import sys; from experiments import concept_embeddings as script;"
-        f"script.main(script.EmbeddingFlags({str(finished_study / 'block4' / 'segmentation')!r},"
+        f"script.main(script.EmbeddingFlags(run={run!r},"
         " query=('sky',)));"
         "assert not {'matplotlib', 'sklearn'} & set(sys.modules), 'heavy'"
     )
@@ -130,7 +133,7 @@ def test_a_query_needs_neither_plots_nor_scikit_learn(finished_study: Path) -> N
 
 
 def test_one_bad_query_answers_none(finished_study: Path, capsys: pytest.CaptureFixture) -> None:
-    flags = EmbeddingFlags(finished_study / "block4" / "segmentation", query=("sky", "grasss"))
+    flags = EmbeddingFlags(run=finished_study / "block4" / "segmentation", query=("sky", "grasss"))
     with pytest.raises(Net2VecError, match="unknown concept 'grasss'; did you mean 'grass'"):
         concept_embeddings.main(flags)
     assert capsys.readouterr().out == ""
@@ -138,21 +141,21 @@ def test_one_bad_query_answers_none(finished_study: Path, capsys: pytest.Capture
 
 def test_categories_restrict_the_concepts(finished_study: Path, tmp_path: Path) -> None:
     flags = EmbeddingFlags(
-        finished_study / "block4" / "segmentation", categories=("color",), out=tmp_path
+        run=finished_study / "block4" / "segmentation", categories=("color",), out=tmp_path
     )
     concept_embeddings.main(flags)
     run = FinishedRun(flags.run)
     colors = [n for n, c in zip(run.concepts, run.categories, strict=True) if c == "color"]
     assert [row["concept"] for row in read(tmp_path / "map.csv")] == colors
     with pytest.raises(Net2VecError, match="unknown category 'colour'; did you mean 'color'"):
-        concept_embeddings.main(EmbeddingFlags(flags.run, categories=("colour",)))
+        concept_embeddings.main(EmbeddingFlags(run=flags.run, categories=("colour",)))
 
 
 def test_activation_probabilities_are_those_of_the_concepts_images(
     finished_study: Path, tmp_path: Path
 ) -> None:
     flags = EmbeddingFlags(
-        finished_study / "block10" / "classification",
+        run=finished_study / "block10" / "classification",
         embeddings="activation_probabilities",
         split="val",
         out=tmp_path,
@@ -185,4 +188,4 @@ def test_activation_probabilities_are_those_of_the_concepts_images(
 )
 def test_bad_flags_are_refused(flag: dict, complaint: str) -> None:
     with pytest.raises(Net2VecError, match=complaint):
-        EmbeddingFlags(Path("run"), **flag)
+        EmbeddingFlags(run=Path("run"), **flag)

@@ -109,7 +109,7 @@ def test_without_images_the_page_says_how_to_give_them(
     path = write_report(tmp_path / "run")
     assert path == tmp_path / "run" / "report.html"
     assert read_data(path, "picture-data") is None
-    assert "--sources.dataset" in path.read_text(encoding="utf-8")
+    assert "--dataset" in path.read_text(encoding="utf-8")
     original = RunSources(FinishedRun(finished_study / "block10" / "segmentation"))
     flags = SourceFlags(
         dataset=str(finished_study.parents[1] / "data"),
