@@ -17,6 +17,7 @@ from net2vec_jax.report.page.content import (
     ReportContent,
     SingleFilters,
 )
+from net2vec_jax.report.pictures import ConceptPicture, FilterPicture
 
 HOSTILE = "<script>alert(1)</script>&\"'"
 ENDING = "</script><img src=x onerror=alert(2)>"
@@ -36,25 +37,6 @@ WEIGHTS = np.array(
     np.float32,
 )
 """grass + blue-c - green-c is nearest to sky."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ConceptPicture:
-    image: int
-    percentile: float
-    embedding_iou: float
-    filter_iou: float
-    truth: np.ndarray
-    embedding_mask: np.ndarray
-    filter_mask: np.ndarray
-    score: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class FilterPicture:
-    image: int
-    maximum: float
-    mask: np.ndarray
 
 
 def make_pictures(concepts: int, *, images: int = 3) -> Pictures:

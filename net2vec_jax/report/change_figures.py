@@ -10,11 +10,9 @@ from matplotlib.patches import Patch
 from net2vec_jax.analysis.category_means import order_categories
 from net2vec_jax.analysis.network_similarity import DistanceMeasure, order_by_change, shorten_names
 from net2vec_jax.analysis.pair_comparison import PairComparison
-from net2vec_jax.report.figures import CATEGORY_STYLES
+from net2vec_jax.report.figures import style_category
 from net2vec_jax.report.paper_style import PAGE_WIDTH, add_legend, paper_style
 
-OTHER_COLOR = "#555555"
-"""Of categories that Broden does not have."""
 MEASURES: dict[DistanceMeasure, str] = {
     "squared": "squared distance",
     "per_entry": "squared distance per entry",
@@ -26,7 +24,7 @@ MOST_NAMES = 130
 
 def color_of_category(category: str) -> str:
     """The category's colour in all figures."""
-    return CATEGORY_STYLES.get(category, (OTHER_COLOR, ""))[0]
+    return style_category(category)[0]
 
 
 def join_names(first: str, second: str, most: int) -> str:

@@ -17,11 +17,10 @@ from scipy.cluster import hierarchy
 from net2vec_jax.analysis.category_means import find_members, order_categories
 from net2vec_jax.analysis.concept_embeddings import ConceptClusters, UnitEmbeddings
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.report.figures import CATEGORY_STYLES
+from net2vec_jax.report.figures import style_category
 from net2vec_jax.report.paper_style import PAGE_WIDTH, add_legend, paper_style
 from net2vec_jax.report.point_names import name_points
 
-_OTHER_STYLE = ("#555555", "v")
 MOST_NAMED = 150
 """More concepts than this have no names beside a heat map, and no lines to names on a map."""
 
@@ -58,7 +57,7 @@ def plot_embedding_map(
         figure = Figure(figsize=(PAGE_WIDTH, 5.8), layout="constrained")
         axes = figure.add_subplot()
         for category, chosen in zip(present, member, strict=True):
-            color, marker = CATEGORY_STYLES.get(category, _OTHER_STYLE)
+            color, marker = style_category(category)
             points = coordinates[np.intersect1d(placed, np.flatnonzero(chosen))]
             axes.scatter(
                 *points.T, s=16, color=color, marker=marker, linewidths=0.3, edgecolors="white",
@@ -146,6 +145,6 @@ def plot_concept_tree(
 
 def _darken(category: str) -> str:
     """The category's colour, dark enough to be read as text."""
-    color = CATEGORY_STYLES.get(category, _OTHER_STYLE)[0]
+    color = style_category(category)[0]
     red, green, blue = (int(int(color[i : i + 2], 16) * 0.68) for i in (1, 3, 5))
     return f"#{red:02x}{green:02x}{blue:02x}"

@@ -12,11 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from net2vec_jax.report.figures import CATEGORY_STYLES
+from net2vec_jax.report.figures import style_category
 from net2vec_jax.report.overlays import draw_mask
 
-OTHER_COLOR = "#555555"
-"""Of categories that Broden does not have."""
 _PANEL = 1.15
 """Side of an image, inches."""
 _SHORTEST_STRIP = 3.4
@@ -65,7 +63,7 @@ def plot_contact_sheet(concepts: Sequence[ConceptExamples], *, columns: int = 2)
     height = 2 * margin + rows * step
     figure = Figure(figsize=(width, height))
     for place, concept in enumerate(concepts):
-        color = CATEGORY_STYLES.get(concept.category, (OTHER_COLOR, ""))[0]
+        color = style_category(concept.category)[0]
         left = margin + place % columns * (strip + gap)
         top = height - margin - place // columns * step
         letters = int(strip / _LETTER) - len(concept.note)

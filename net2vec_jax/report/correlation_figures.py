@@ -14,7 +14,7 @@ from net2vec_jax.analysis.category_means import find_members, order_categories
 from net2vec_jax.analysis.weight_correlations import Correlations, WeightSpread
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.report.comparison_figures import style_of_bar
-from net2vec_jax.report.figures import CATEGORY_STYLES
+from net2vec_jax.report.figures import style_category
 from net2vec_jax.report.paper_style import (
     COLUMN_WIDTH,
     LINE_COLORS,
@@ -25,7 +25,6 @@ from net2vec_jax.report.paper_style import (
     paper_style,
 )
 
-_OTHER_STYLE = ("#555555", "v")
 _BIN_WIDTH = 0.1
 _RANKS = (0, 0.5, 1)
 """Greatest, median and least r, as fractions of the ranking."""
@@ -123,7 +122,7 @@ def plot_weight_spread(layers: Mapping[str, WeightSpread]) -> Figure:
         for axes, (name, spread) in zip(panels, layers.items(), strict=True):
             for category in present:
                 chosen = np.array([c == category for c in spread.categories], bool)
-                color, marker = CATEGORY_STYLES.get(category, _OTHER_STYLE)
+                color, marker = style_category(category)
                 handles[category] = axes.scatter(
                     spread.train_images[chosen], spread.deviation[chosen], s=13, color=color,
                     marker=marker, alpha=0.85, linewidths=0.3, edgecolors="white",

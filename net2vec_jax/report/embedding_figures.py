@@ -17,7 +17,7 @@ from net2vec_jax.analysis.concept_embeddings import (
     NearestCategories,
     NeighbourStability,
 )
-from net2vec_jax.report.figures import CATEGORY_STYLES
+from net2vec_jax.report.figures import style_category
 from net2vec_jax.report.paper_style import (
     COLUMN_WIDTH,
     PAGE_WIDTH,
@@ -26,8 +26,6 @@ from net2vec_jax.report.paper_style import (
     line_style,
     paper_style,
 )
-
-_OTHER_STYLE = ("#555555", "v")
 
 
 def plot_nearest_categories(layers: Mapping[str, NearestCategories]) -> Figure:
@@ -104,7 +102,7 @@ def plot_neighbour_stability(
             )
             step = min(0.1, 0.6 / max(fullest - 1, 1))
             for place, (category, known) in enumerate(zip(present, groups, strict=True)):
-                color, marker = CATEGORY_STYLES.get(category, _OTHER_STYLE)
+                color, marker = style_category(category)
                 axes.scatter(
                     place + _spread(known, step), known, s=11, color=color, marker=marker,
                     alpha=0.75, linewidths=0.3 if step > 0.05 else 0, edgecolors="white",

@@ -18,7 +18,7 @@ from net2vec_jax.analysis.single_against_embedding import (
     SegmentationComparison,
 )
 from net2vec_jax.report.comparison_figures import Comparison
-from net2vec_jax.report.figures import CATEGORY_STYLES
+from net2vec_jax.report.figures import style_category
 from net2vec_jax.report.paper_style import (
     COLUMN_WIDTH,
     EMBEDDING_STYLE,
@@ -33,7 +33,6 @@ from net2vec_jax.report.paper_style import (
 
 ALL = "all"
 """Name of the panel of all categories."""
-_OTHER_STYLE = ("#555555", "v")
 _BINS = 20
 
 
@@ -207,7 +206,7 @@ def plot_at_least_as_good(layers: Mapping[str, ClassificationComparison]) -> Fig
         overall = [x.at_least_as_good.overall_mean for x in layers.values()]
         axes.bar(np.arange(len(layers)), np.nan_to_num(overall), 0.75, color="#dddddd", label=ALL)
         for number, category in enumerate(categories):
-            color, marker = CATEGORY_STYLES.get(category, _OTHER_STYLE)
+            color, marker = style_category(category)
             shift = 0.6 * ((number + 0.5) / len(categories) - 0.5)
             fractions = [_choose_row(x.at_least_as_good, category)[0] for x in layers.values()]
             axes.plot(

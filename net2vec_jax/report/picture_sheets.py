@@ -16,8 +16,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from net2vec_jax.report.contact_sheet import OTHER_COLOR
-from net2vec_jax.report.figures import CATEGORY_STYLES
+from net2vec_jax.report.figures import style_category
 from net2vec_jax.report.overlays import (
     COLORS,
     darken_outside,
@@ -167,7 +166,7 @@ def _draw(image: np.ndarray, mask: np.ndarray, color: str, style: MaskStyle) -> 
 
 
 def _color(category: str) -> str:
-    return CATEGORY_STYLES.get(category, (OTHER_COLOR, ""))[0]
+    return style_category(category)[0]
 
 
 def _ordinal(percentile: float) -> str:

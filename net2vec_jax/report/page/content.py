@@ -7,49 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
 from net2vec_jax.errors import Net2VecError
-
-
-class ConceptPicture(Protocol):
-    """A concept on an image, as the probe sees it.
-
-    Attributes:
-      image: index of the image.
-      percentile: of its individual IoU among the concept's images, in [0, 100].
-      embedding_iou: individual IoU of the embedding's mask.
-      filter_iou: individual IoU of the best single filter's mask.
-      truth: bool [Y, X], where the concept is.
-      embedding_mask: bool [Y, X].
-      filter_mask: bool [Y, X].
-      score: float32 [Y, X] in [0, 1], of which the mask is what exceeds 0.5.
-    """
-
-    image: int
-    percentile: float
-    embedding_iou: float
-    filter_iou: float
-    truth: np.ndarray
-    embedding_mask: np.ndarray
-    filter_mask: np.ndarray
-    score: np.ndarray
-
-
-class FilterPicture(Protocol):
-    """An image to which a filter responds strongly.
-
-    Attributes:
-      image: index of the image.
-      maximum: the filter's largest activation on it.
-      mask: bool [Y, X], where the filter lies above its threshold.
-    """
-
-    image: int
-    maximum: float
-    mask: np.ndarray
+from net2vec_jax.report.pictures import ConceptPicture, FilterPicture
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
