@@ -79,12 +79,6 @@ class EmbeddingFlags(SourceFlags):
       seed: of t-SNE.
       out: where tables and figures are written; by default RUN/concept_embeddings, or
         RUN/concept_embeddings_activation_probabilities.
-      dataset: as the run's --dataset, for activation probabilities; by default what the run had.
-      network: as the run's --network; not needed here.
-      weights: as the run's --weights; not needed here.
-      activations: as the run's --activations, for activation probabilities; by default where the
-        run stored them.
-      cache_data: keep decoded labels beside the dataset, as the run did.
     """
 
     run: Path

@@ -79,11 +79,6 @@ class PictureFlags(SourceFlags):
       colors: matplotlib colormap of heat maps; the original's is jet.
       reduction: what of a concept's score map ranks images in the recall figure.
       raw: rank by Σ w_k A_k instead of the Σ w_k 1[A_k > T_k] that the embedding was trained on.
-      dataset: as the run's --dataset; by default what the run was given.
-      network: as the run's --network; not needed here.
-      weights: as the run's --weights; not needed here.
-      activations: as the run's --activations; by default where the run stored them.
-      cache_data: keep decoded labels beside the dataset, as the run did.
     """
 
     run: Path

@@ -64,11 +64,6 @@ class ReportFlags(SourceFlags):
         fewer for more than 200 concepts.
       image_size: longest side of an image, pixels; by default 176, smaller for more than 600
         concepts.
-      dataset: as the run's --dataset; by default what the run was given.
-      network: as the run's --network; not needed here.
-      weights: as the run's --weights; not needed here.
-      activations: as the run's --activations; by default where the run stored them.
-      cache_data: keep decoded labels beside the dataset, as the run did.
     """
 
     run: Path
