@@ -5,7 +5,8 @@
 
 Trains, for both probes, embeddings of all filters and of the F filters of largest weight, and
 counts with how many filters a concept reaches 80 and 90 % of its full score (reference spec 8.2).
-Figures lie in OUT/figures, their numbers in OUT/summary.json, the runs beside them.
+Figures lie in OUT/figures, their numbers in OUT/summary.json, the fits and counts of every concept
+in OUT/how_many_filters.csv, the runs beside them.
 Time: 1,402 images × 24 concepts, two layers, 9 subset sizes, 5 seeds take about 9 minutes on 2 CPU
 cores, nearly all of it for segmentation; --subset-seeds 5 takes five times as long.
 Expected: mean scores rise with the logarithm of the number of filters. A concept that 30 epochs of
@@ -14,19 +15,45 @@ the linear loss do not teach (its full score is near 0) is reached by few filter
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from experiments.result_files import write_table
 from experiments.scores import read_scores
 from experiments.script import run_script
 from experiments.study import LayerResults, StudyFlags, run_study, write_summary
-from net2vec_jax.analysis.filter_counts import FRACTIONS, FilterCounts, count_filters
+from net2vec_jax.analysis.filter_counts import (
+    ALL_FRACTIONS,
+    FRACTIONS,
+    FilterCounts,
+    count_filters,
+)
 from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
 
+CONCEPTS = "how_many_filters.csv"
 
-def count_layer(result: LayerResults) -> dict[str, FilterCounts]:
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CountedConcepts:
+    """What is counted of a layer's concepts.
+
+    Attributes:
+      counts: how many filters they need.
+      names: of the concepts.
+      categories: of the concepts.
+    """
+
+    counts: FilterCounts
+    names: tuple[str, ...]
+    categories: tuple[str, ...]
+
+
+def count_layer(result: LayerResults) -> dict[str, CountedConcepts]:
     """How many filters the concepts of a layer need, by probe.
 
     Segmentation leaves out scenes and textures, whose masks are whole images (spec 8).
@@ -44,18 +71,48 @@ def count_layer(result: LayerResults) -> dict[str, FilterCounts]:
             ],
             bool,
         )
-        counted[probe] = count_filters(
+        names, categories = (
+            tuple(value for value, keep in zip(values, kept, strict=True) if keep)
+            for values in (scores.concepts, scores.categories)
+        )
+        counts = count_filters(
             scores.by_size[kept],
             scores.sizes,
             scores.full[kept],
-            [c for c, keep in zip(scores.categories, kept, strict=True) if keep],
+            categories,
             filters=result.filters,
             chance=chance,
+            fractions=ALL_FRACTIONS,
         )
+        counted[probe] = CountedConcepts(counts, names, categories)
     return counted
 
 
-def tabulate(counted: dict[str, dict[str, FilterCounts]]) -> Table:
+def write_concepts(path: Path, counted: dict[str, dict[str, CountedConcepts]]) -> None:
+    """A row per layer, probe and concept: its logarithmic fit, and how many filters it needs."""
+    header = ["layer", "probe", "concept", "category", "full_score", "above_chance"]
+    header += ["slope_per_ln_filter", "intercept", "explained_variance"]
+    header += [f"filters_for_{fraction:.0%}" for fraction in ALL_FRACTIONS]
+    rows = [
+        [layer, probe, *row]
+        for layer, probes in counted.items()
+        for probe, concepts in probes.items()
+        for row in zip(
+            concepts.names,
+            concepts.categories,
+            concepts.counts.scores[:, -1],
+            concepts.counts.has_learnt.astype(int),
+            concepts.counts.fit.slope,
+            concepts.counts.fit.intercept,
+            concepts.counts.fit.explained,
+            *(concepts.counts.counts[fraction] for fraction in ALL_FRACTIONS),
+            strict=True,
+        )
+    ]
+    write_table(path, header, rows)
+
+
+def tabulate(counted: dict[str, dict[str, CountedConcepts]]) -> Table:
     """Median number of filters that a concept needs."""
     table = Table(title="Filters that a concept needs (median)", box=box.SIMPLE_HEAD)
     for column in ("layer", "probe", "concepts above chance"):
@@ -63,7 +120,8 @@ def tabulate(counted: dict[str, dict[str, FilterCounts]]) -> Table:
     for fraction in FRACTIONS:
         table.add_column(f"for {fraction:.0%} of the full score", justify="right")
     for layer, probes in counted.items():
-        for probe, counts in probes.items():
+        for probe, concepts in probes.items():
+            counts = concepts.counts
             learnt = counts.has_learnt
             medians = [
                 f"{np.median(counts.counts[fraction][learnt]):.0f} of {counts.sizes[-1]}"
@@ -80,34 +138,45 @@ def main(flags: StudyFlags) -> None:
     results = run_study(flags)
     counted = {result.name: count_layer(result) for result in results}
     summary = {
-        layer: {probe: counts.summary() for probe, counts in probes.items()}
+        layer: {probe: concepts.counts.summary() for probe, concepts in probes.items()}
         for layer, probes in counted.items()
     }
     written = write_summary(flags.out, "how_many_filters", summary)
+    write_concepts(flags.out / CONCEPTS, counted)
     draw_figures(flags, counted)
     Console().print(tabulate(counted))
-    print(f"figures are in {flags.out / 'figures'}, their numbers in {written}")
+    print(
+        f"figures are in {flags.out / 'figures'}, their numbers in {written}, "
+        f"those of every concept in {flags.out / CONCEPTS}"
+    )
 
 
-def draw_figures(flags: StudyFlags, counted: dict[str, dict[str, FilterCounts]]) -> None:
-    """Two figures per probe, as PNG and PDF."""
+def draw_figures(flags: StudyFlags, counted: dict[str, dict[str, CountedConcepts]]) -> None:
+    """Figures of both probes, and of each layer's concepts, as PNG and PDF."""
     # Imported here: the probes themselves need no plotting library.
     from net2vec_jax.report.filter_figures import (
+        plot_concept_curves,
         plot_score_against_filters,
         plot_sufficient_filters,
     )
     from net2vec_jax.report.paper_style import save_figure
 
     labels = {"segmentation": "set IoU on val", "classification": "accuracy on val"}
+    folder = flags.out / "figures"
     for probe, label in labels.items():
-        layers = {layer: probes[probe] for layer, probes in counted.items()}
-        folder = flags.out / "figures"
+        layers = {layer: probes[probe].counts for layer, probes in counted.items()}
         chance = 0.5 if probe == "classification" else None
         figure = plot_score_against_filters(layers, score=label, chance=chance)
         save_figure(figure, folder / f"{probe}_against_filters")
         if any(counts.has_learnt.any() for counts in layers.values()):
-            figure = plot_sufficient_filters(layers, fractions=FRACTIONS)
-            save_figure(figure, folder / f"{probe}_sufficient_filters")
+            for relative, ending in ((False, "filters"), (True, "fraction_of_filters")):
+                figure = plot_sufficient_filters(layers, fractions=FRACTIONS, relative=relative)
+                save_figure(figure, folder / f"{probe}_sufficient_{ending}")
+        for layer, counts in layers.items():
+            if counts.has_learnt.any():
+                names = counted[layer][probe].names
+                figure = plot_concept_curves(counts, names, score=label, chance=chance)
+                save_figure(figure, folder / f"{probe}_concepts_{layer.replace('/', '_')}")
 
 
 if __name__ == "__main__":

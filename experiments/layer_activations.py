@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import jax
+import numpy as np
 
 from experiments.decoded_data import decode_images
 from experiments.layer_flags import LayerFlags
@@ -85,3 +86,15 @@ def collect_layers(runs: Sequence[LayerRun]) -> None:
         len(first.dataset),
         {run.layer: run.origin for run in runs},
     )
+
+
+def fit_subset_sizes(
+    sizes: Sequence[int], loaded: LoadedNetwork, layer: str, dataset: ConceptDataset
+) -> tuple[int, ...]:
+    """The sizes below the layer's number of filters; all filters are probed anyhow."""
+    image = dataset.image(0)
+    shape = jax.ShapeDtypeStruct((1, *image.shape), np.float32)
+    found = jax.eval_shape(
+        lambda network, images: network.activations(images, (layer,)), loaded.network, shape
+    )
+    return tuple(size for size in sorted(set(sizes)) if size < found[layer].shape[-1])

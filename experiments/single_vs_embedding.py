@@ -190,7 +190,7 @@ def draw_figures(
     segmentation: dict[str, SegmentationComparison],
     classification: dict[str, ClassificationComparison],
 ) -> None:
-    """Six figures, as PNG and PDF."""
+    """Figures of both probes, as PNG and PDF."""
     # Imported here: the probes themselves need no plotting library.
     from net2vec_jax.report.comparison_figures import (
         plot_category_scores,
@@ -198,18 +198,32 @@ def draw_figures(
         plot_improvements,
         plot_unique_detectors,
     )
+    from net2vec_jax.report.layer_figures import (
+        plot_at_least_as_good,
+        plot_exception_images,
+        plot_mean_improvements,
+        plot_score_histograms,
+        plot_scores_by_layer,
+    )
     from net2vec_jax.report.paper_style import save_figure
 
     accuracy = "accuracy on val"
     figures = {
         "segmentation_by_category": plot_category_scores(segmentation),
         "segmentation_by_concept": plot_concept_scores(segmentation),
+        "segmentation_by_layer": plot_scores_by_layer(segmentation),
+        "segmentation_histograms": plot_score_histograms(segmentation),
         "segmentation_improvement": plot_improvements(segmentation),
+        "segmentation_mean_improvement": plot_mean_improvements(segmentation),
         "unique_detectors": plot_unique_detectors(segmentation),
         "classification_by_category": plot_category_scores(
             classification, score=accuracy, chance=0.5
         ),
         "classification_by_concept": plot_concept_scores(classification, score=accuracy),
+        "classification_by_layer": plot_scores_by_layer(classification, score=accuracy, chance=0.5),
+        "classification_histograms": plot_score_histograms(classification, score=accuracy),
+        "classification_at_least_as_good": plot_at_least_as_good(classification),
+        "classification_exceptions": plot_exception_images(classification),
     }
     for name, figure in figures.items():
         save_figure(figure, flags.out / "figures" / name)

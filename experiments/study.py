@@ -12,12 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
 from experiments.classification_flags import ClassificationFlags
 from experiments.classification_run import ClassificationRun
-from experiments.layer_activations import collect_missing_layers
+from experiments.layer_activations import collect_missing_layers, fit_subset_sizes
 from experiments.layer_flags import Preprocessing, PresetName
 from experiments.network_choice import open_network
 from experiments.result_files import write_json
@@ -25,10 +22,8 @@ from experiments.run_directory import SCENES_FOLDER
 from experiments.script import open_dataset, screen_dataset
 from experiments.segmentation_flags import SegmentationFlags
 from experiments.segmentation_run import SegmentationRun
-from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.networks.zoo import LoadedNetwork
 
 SUMMARY = "summary.json"
 
@@ -147,7 +142,7 @@ def run_study(flags: StudyFlags) -> list[LayerResults]:
                 "weights": weights.get(network),
                 "preset": flags.preset,
                 "preprocessing": flags.preprocessing,
-                "filters": _fitting(flags.filters, loaded, layer, dataset),
+                "filters": fit_subset_sizes(flags.filters, loaded, layer, dataset),
                 "seeds": flags.seeds,
                 "concepts": flags.concepts,
                 "seed": flags.seed,
@@ -219,15 +214,3 @@ def _parse_weights(weights: Sequence[str], networks: Sequence[str]) -> dict[str,
                 f"which has {', '.join(networks)}"
             )
     return parsed
-
-
-def _fitting(
-    sizes: Sequence[int], loaded: LoadedNetwork, layer: str, dataset: ConceptDataset
-) -> tuple[int, ...]:
-    """The sizes below the layer's number of filters; all filters are probed anyhow."""
-    image = dataset.image(0)
-    shape = jax.ShapeDtypeStruct((1, *image.shape), np.float32)
-    found = jax.eval_shape(
-        lambda network, images: network.activations(images, (layer,)), loaded.network, shape
-    )
-    return tuple(size for size in sorted(set(sizes)) if size < found[layer].shape[-1])

@@ -7,13 +7,14 @@ dataset's images. It is used where it lies and never wholly in memory.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import tensorstore
 
+from net2vec_jax.activations.store import check_indices
 from net2vec_jax.errors import Net2VecError
 
 BATCH_BYTES = 64 * 2**20
@@ -81,15 +82,20 @@ class ExternalActivations:
         """
         size = size or self._batch
         for start in range(0, len(self), size):
-            with np.errstate(over="ignore"):  # beyond float32: infinite, and refused below
-                batch = self._read_checked(start, start + size).astype(np.float32, copy=False)
-            wrong = np.flatnonzero(~np.isfinite(batch).all(axis=(1, 2, 3)))
-            if len(wrong):
-                raise Net2VecError(
-                    f"{self.path}: the activations of image {start + wrong[0]} (counted from 0) "
-                    "are not finite in float32"
-                )
-            yield batch.transpose(0, 2, 3, 1) if self._channels_first else batch
+            stop = min(start + size, len(self))
+            yield self._arrange(self._read_checked(slice(start, stop)), np.arange(start, stop))
+
+    def read(self, images: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The activations of these images only, in their order, float32 [n, h, w, K].
+
+        Args:
+          images: indices in 0 … N-1.
+
+        Raises:
+          Net2VecError: an image is not there, a value is not finite, or the files are damaged.
+        """
+        chosen = check_indices(images, len(self), str(self.path))
+        return self._arrange(self._read_checked(chosen), chosen)
 
     def check_images(self, images: int) -> None:
         """Refuse a dataset of another number of images.
@@ -106,11 +112,23 @@ class ExternalActivations:
     def check_origin(self, origin: Mapping[str, str]) -> None:
         """Nothing: nobody but the user knows what made the array."""
 
-    def _read_checked(self, start: int, stop: int) -> np.ndarray:
+    def _read_checked(self, images: slice | np.ndarray) -> np.ndarray:
         try:
-            return self._read(start, min(stop, len(self)))
+            return self._read(images)
         except (OSError, ValueError) as error:
             raise Net2VecError(f"{self.path} is damaged ({error})") from error
+
+    def _arrange(self, stored: np.ndarray, images: np.ndarray) -> np.ndarray:
+        """What was read of these images as float32 [n, h, w, K], if it is finite."""
+        with np.errstate(over="ignore"):  # beyond float32: infinite, and refused below
+            values = stored.astype(np.float32, copy=False)
+        wrong = np.flatnonzero(~np.isfinite(values).all(axis=(1, 2, 3)))
+        if len(wrong):
+            raise Net2VecError(
+                f"{self.path}: the activations of image {images[wrong[0]]} (counted from 0) are "
+                "not finite in float32"
+            )
+        return values.transpose(0, 2, 3, 1) if self._channels_first else values
 
     def _compute_fingerprint(self, dtype: np.dtype) -> str:
         if self.path.is_file():
@@ -118,7 +136,7 @@ class ExternalActivations:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         digest = hashlib.sha256(f"{self._stored_shape} {dtype}\n".encode())
         for start in range(0, len(self), self._batch):
-            batch = self._read_checked(start, start + self._batch)
+            batch = self._read_checked(slice(start, min(start + self._batch, len(self))))
             digest.update(batch.tobytes())  # in the order of the axes, whatever the chunks
         return digest.hexdigest()
 
@@ -129,18 +147,18 @@ def _dtype(array: np.ndarray | tensorstore.TensorStore) -> np.dtype:
 
 def _open(
     path: Path,
-) -> tuple[np.ndarray | tensorstore.TensorStore, Callable[[int, int], np.ndarray]]:
-    """The array, and what reads its entries from the first to before the second number."""
+) -> tuple[np.ndarray | tensorstore.TensorStore, Callable[[slice | np.ndarray], np.ndarray]]:
+    """The array, and what reads entries of it: those of a slice, or of indices."""
     if path.is_dir():
         store = _open_directory(path)
-        return store, lambda start, stop: store[start:stop].read().result()
+        return store, lambda images: store.oindex[images].read().result()
     if not path.exists():
         raise Net2VecError(f"there is no array {path}")
     try:
         mapped = np.lib.format.open_memmap(path, mode="r")  # refuses pickled objects
     except (OSError, ValueError, EOFError) as error:
         raise Net2VecError(f"{path} is no .npy file that can be read ({error})") from error
-    return mapped, lambda start, stop: np.asarray(mapped[start:stop])
+    return mapped, lambda images: np.asarray(mapped[images])
 
 
 def _open_directory(path: Path) -> tensorstore.TensorStore:

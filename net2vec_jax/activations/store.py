@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +76,23 @@ class ActivationStore:
                 raise Net2VecError(
                     f"{self.directory} is damaged ({error}); remove it and collect again"
                 ) from error
+
+    def read(self, images: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The activations of these images only, in their order, float32 [n, h, w, K] (or [n, K]).
+
+        Args:
+          images: indices in 0 … N-1; a file that holds several of them is read once.
+
+        Raises:
+          Net2VecError: an image is not there, or the files are damaged.
+        """
+        chosen = check_indices(images, len(self), str(self.directory))
+        try:
+            return self._array.oindex[chosen].read().result()
+        except (OSError, ValueError) as error:
+            raise Net2VecError(
+                f"{self.directory} is damaged ({error}); remove it and collect again"
+            ) from error
 
     def check_origin(self, origin: Mapping[str, str]) -> None:
         """Refuse a store that was made by something else.
@@ -156,6 +173,22 @@ class ActivationWriter:
             os.replace(self._partial, self._directory)
         wait_for_hosts(f"finish {self._directory.name}")
         return ActivationStore(self._directory)
+
+
+def check_indices(images: Sequence[int] | np.ndarray, count: int, name: str) -> np.ndarray:
+    """Indices of images as int64 [n].
+
+    Raises:
+      Net2VecError: one is not in 0 … count-1; `name` says of what.
+    """
+    chosen = np.asarray(images, np.int64).reshape(-1)
+    outside = chosen[(chosen < 0) | (chosen >= count)]
+    if len(outside):
+        raise Net2VecError(
+            f"{name} holds the activations of {count} images, counted from 0; there is no image "
+            f"{outside[0]}"
+        )
+    return chosen
 
 
 def _spec(directory: Path) -> dict:

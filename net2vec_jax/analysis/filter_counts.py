@@ -23,6 +23,8 @@ from net2vec_jax.errors import Net2VecError
 
 FRACTIONS = (0.8, 0.9)
 """Of the full score above chance, that a subset has to reach (spec 8.2)."""
+ALL_FRACTIONS = (0.5, 0.6, 0.7, *FRACTIONS)
+"""The same, with those that the reference counts for classification only."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,6 +71,7 @@ class FilterCounts:
       mean: mean score over the concepts that have one, at each size, float64 [F + 1].
       error: its standard error, float64 [F + 1].
       concepts: how many have one, int64 [F + 1].
+      scores: of each concept at each size, float64 [C, F + 1].
       fit: over all sizes.
       has_learnt: whether the concept's full score lies above chance, bool [C]; of the others, every
         subset reaches any fraction, or none.
@@ -80,6 +83,7 @@ class FilterCounts:
     mean: np.ndarray
     error: np.ndarray
     concepts: np.ndarray
+    scores: np.ndarray
     fit: LogarithmicFit
     has_learnt: np.ndarray
     counts: dict[float, np.ndarray]
@@ -91,6 +95,9 @@ class FilterCounts:
         sufficient = {
             fraction: {
                 "median_filters": np.median(counts[learnt]) if learnt.any() else None,
+                "concepts_by_filters": {
+                    size: (counts[learnt] == size).sum() for size in self.sizes.tolist()
+                },
                 "fraction_of_concepts": self.cumulative[fraction].overall,
                 "by_category": dict(
                     zip(
@@ -251,7 +258,7 @@ def count_filters(
         for fraction, count in counts.items()
     }
     fit = fit_logarithm(curve, axis)
-    return FilterCounts(axis, mean, error, number, fit, has_learnt, counts, cumulative)
+    return FilterCounts(axis, mean, error, number, curve, fit, has_learnt, counts, cumulative)
 
 
 def _check(

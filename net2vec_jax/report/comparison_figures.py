@@ -17,7 +17,7 @@ from net2vec_jax.analysis.single_against_embedding import (
     ClassificationComparison,
     SegmentationComparison,
 )
-from net2vec_jax.report.figures import CATEGORY_STYLES
+from net2vec_jax.report.figures import CATEGORY_STYLES, style_category
 from net2vec_jax.report.paper_style import (
     COLUMN_WIDTH,
     EMBEDDING_STYLE,
@@ -31,7 +31,6 @@ from net2vec_jax.report.paper_style import (
 
 Comparison = SegmentationComparison | ClassificationComparison
 CATEGORY_HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "++++")
-_OTHER_STYLE = ("#555555", "v")
 NORMAL_95 = 1.96
 MOST_ROWS = 4
 """More layers than these stand in two columns."""
@@ -154,7 +153,7 @@ def plot_concept_scores(
                 handles["equal"] = line
             for category in categories:
                 chosen = np.array([c == category for c in comparison.categories], bool)
-                color, marker = CATEGORY_STYLES.get(category, _OTHER_STYLE)
+                color, marker = style_category(category)
                 handles[category] = axes.scatter(
                     comparison.single[chosen], comparison.embedding[chosen], s=13, color=color,
                     marker=marker, alpha=0.85, linewidths=0.3, edgecolors="white", zorder=2,
@@ -234,7 +233,7 @@ def plot_unique_detectors(layers: Mapping[str, SegmentationComparison]) -> Figur
             ):
                 left = 0
                 for category, number in zip(present, numbers.tolist(), strict=True):
-                    color, hatch = _style_of_bar(category, categories)
+                    color, hatch = style_of_bar(category, categories)
                     axes.barh(
                         row + shift, number, 0.36, left, color=color, hatch=hatch,
                         edgecolor="white", linewidth=0.4,
@@ -253,7 +252,7 @@ def plot_unique_detectors(layers: Mapping[str, SegmentationComparison]) -> Figur
         axes.set_xlim(0, 1.12 * most)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set_xlabel("concepts detected")
-        styles = [_style_of_bar(category, categories) for category in categories]
+        styles = [style_of_bar(category, categories) for category in categories]
         handles = [
             Patch(facecolor=color, hatch=hatch, edgecolor="white", linewidth=0.4)
             for color, hatch in styles
@@ -262,7 +261,8 @@ def plot_unique_detectors(layers: Mapping[str, SegmentationComparison]) -> Figur
     return figure
 
 
-def _style_of_bar(category: str, categories: tuple[str, ...]) -> tuple[str, str]:
-    color = CATEGORY_STYLES.get(category, _OTHER_STYLE)[0]
+def style_of_bar(category: str, categories: tuple[str, ...]) -> tuple[str, str]:
+    """Colour and hatch of a category's bars; `categories` are all that are drawn."""
+    color = style_category(category)[0]
     order = [*CATEGORY_STYLES, *categories]
     return color, CATEGORY_HATCHES[order.index(category) % len(CATEGORY_HATCHES)]

@@ -10,21 +10,17 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from net2vec_jax.report.figures import CATEGORY_STYLES
+from net2vec_jax.report.figures import style_category
+from net2vec_jax.report.overlays import draw_mask
 
-OTHER_COLOR = "#555555"
-"""Of categories that Broden does not have."""
 _PANEL = 1.15
 """Side of an image, inches."""
 _SHORTEST_STRIP = 3.4
 """Of a concept with few images, for its name and note, inches."""
 _LETTER = 0.08
 """Width of a letter of these, inches."""
-_LINE = 0.012
-"""Width of outlines, as a fraction of the image's height."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,35 +44,6 @@ class ConceptExamples:
     captions: Sequence[str]
 
 
-def draw_mask(image: np.ndarray, mask: np.ndarray, color: str) -> np.ndarray:
-    """Draw a mask over an image.
-
-    Args:
-      image: uint8 [H, W, 3], RGB.
-      mask: bool [Y, X], of any size; the nearest of its pixels are taken.
-      color: of the outline, as matplotlib names it.
-
-    Returns:
-      uint8 [H, W, 3]: the image inside the mask, pale grey outside, with an outline around it, or
-      a frame where all is marked.
-    """
-    height, width = image.shape[:2]
-    rows, columns = (
-        (np.arange(n) * m // n) for n, m in zip((height, width), mask.shape, strict=True)
-    )
-    inside = mask[np.ix_(rows, columns)]
-    thickness = max(1, round(_LINE * height))
-    grey = image @ np.array([0.299, 0.587, 0.114]) * 0.45 + 0.55 * 255
-    drawn = np.where(inside[..., None], image, grey[..., None])
-    if inside.all():
-        outline = np.ones_like(inside)
-        outline[thickness:-thickness, thickness:-thickness] = False
-    else:
-        outline = _dilate(inside, thickness) & ~inside
-    drawn[outline] = np.array(to_rgb(color)) * 255
-    return np.round(drawn).astype(np.uint8)
-
-
 def plot_contact_sheet(concepts: Sequence[ConceptExamples], *, columns: int = 2) -> Figure:
     """One strip of images per concept, its name above them.
 
@@ -96,7 +63,7 @@ def plot_contact_sheet(concepts: Sequence[ConceptExamples], *, columns: int = 2)
     height = 2 * margin + rows * step
     figure = Figure(figsize=(width, height))
     for place, concept in enumerate(concepts):
-        color = CATEGORY_STYLES.get(concept.category, (OTHER_COLOR, ""))[0]
+        color = style_category(concept.category)[0]
         left = margin + place % columns * (strip + gap)
         top = height - margin - place // columns * step
         letters = int(strip / _LETTER) - len(concept.note)
@@ -122,15 +89,3 @@ def plot_contact_sheet(concepts: Sequence[ConceptExamples], *, columns: int = 2)
                 color="#555555",
             )  # fmt: skip
     return figure
-
-
-def _dilate(mask: np.ndarray, distance: int) -> np.ndarray:
-    """Marked within `distance` steps to the sides."""
-    for _ in range(distance):
-        grown = mask.copy()
-        grown[1:] |= mask[:-1]
-        grown[:-1] |= mask[1:]
-        grown[:, 1:] |= mask[:, :-1]
-        grown[:, :-1] |= mask[:, 1:]
-        mask = grown
-    return mask

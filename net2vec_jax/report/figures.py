@@ -24,6 +24,12 @@ CATEGORY_STYLES = {
 }
 """Category → (colour, marker)."""
 _OTHER_STYLE = ("#555555", "v")
+"""Of categories that Broden does not have."""
+
+
+def style_category(category: str) -> tuple[str, str]:
+    """Colour and marker of a category."""
+    return CATEGORY_STYLES.get(category, _OTHER_STYLE)
 
 
 def plot_single_against_embedding(
@@ -59,7 +65,7 @@ def plot_single_against_embedding(
     present += sorted(set(categories) - set(CATEGORIES))
     for category in present:
         chosen = np.array([c == category for c in categories])
-        color, marker = CATEGORY_STYLES.get(category, _OTHER_STYLE)
+        color, marker = style_category(category)
         axes.scatter(
             single[chosen], embedding[chosen], s=34, color=color, marker=marker, alpha=0.85,
             linewidths=0.4, edgecolors="white", label=f"{category} ({chosen.sum()})", zorder=2,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
 from net2vec_jax.analysis.category_means import order_categories
 from net2vec_jax.analysis.filter_counts import CumulativeFractions, FilterCounts
@@ -72,7 +73,10 @@ def plot_score_against_filters(
 
 
 def plot_sufficient_filters(
-    layers: Mapping[str, FilterCounts], *, fractions: Sequence[float] | None = None
+    layers: Mapping[str, FilterCounts],
+    *,
+    fractions: Sequence[float] | None = None,
+    relative: bool = False,
 ) -> Figure:
     """Fraction of concepts that reach a fraction of their full score, against the filters used.
 
@@ -81,6 +85,7 @@ def plot_sufficient_filters(
       fractions: of the full score above chance. None: those counted if there is one layer, else
         the greatest. If there are several, a line's dash tells the fraction, its colour and
         marker the layer.
+      relative: show the filters as a fraction of all that the layer has.
 
     Returns:
       A figure of two columns' width with a panel for all concepts and one per category, or of one
@@ -118,13 +123,17 @@ def plot_sufficient_filters(
                 row, concepts = _choose_row(curve, name)
                 if concepts:
                     style = line_style(place, dash=number if several else None)
-                    panel.plot(curve.sizes, row, clip_on=False, **style)
+                    x = curve.sizes / curve.sizes[-1] if relative else curve.sizes
+                    panel.plot(x, row, clip_on=False, **style)
                 most = max(most, concepts)
             panel.set_title(f"{name} ({most})")
             panel.set_ylim(0, 1)
             panel.yaxis.set_major_formatter(PercentFormatter(1))
-            scale_filters(panel, np.concatenate([counts.sizes for counts in layers.values()]))
-        figure.supxlabel("number of filters", fontsize=8)
+            if relative:
+                _scale_fractions(panel, min(1 / x.sizes[-1] for x in layers.values()))
+            else:
+                scale_filters(panel, np.concatenate([x.sizes for x in layers.values()]))
+        figure.supxlabel("fraction of filters" if relative else "number of filters", fontsize=8)
         reaching = "" if several else f" reaching {fractions[0]:.0%}"
         figure.supylabel(f"concepts{reaching}", fontsize=8)
         solid = {"linestyle": "-"} if several else {}
@@ -137,6 +146,78 @@ def plot_sufficient_filters(
                 labels.append(f"{fraction:.0%} of full score")
         add_legend(figure, handles, labels)
     return figure
+
+
+def plot_concept_curves(
+    counts: FilterCounts,
+    names: Sequence[str],
+    *,
+    shown: int = 12,
+    score: str = "set IoU on val",
+    chance: float | None = None,
+) -> Figure:
+    """Score against the number of filters and its logarithmic fit, a panel per concept (spec 8.2).
+
+    Args:
+      counts: of one layer.
+      names: of its concepts.
+      shown: how many concepts that were learnt are drawn, evenly spaced in the ranking by their
+        full score, from the best to the worst.
+      score: what is scored.
+      chance: score of a guess, drawn as a dotted line; None draws none.
+
+    Returns:
+      A figure of two columns' width.
+
+    Raises:
+      Net2VecError: no concept was learnt.
+    """
+    learnt = np.flatnonzero(counts.has_learnt)
+    if not len(learnt):
+        raise Net2VecError("no concept was learnt; there is nothing to draw")
+    ranked = learnt[np.argsort(-counts.scores[learnt, -1], kind="stable")]
+    places = np.linspace(0, len(ranked) - 1, min(shown, len(ranked))).round().astype(int)
+    with paper_style():
+        figure, panels = lay_out_panels(
+            len(places), columns=4, width=PAGE_WIDTH, height=1.25, share_x=True
+        )
+        for axes, concept in zip(panels, ranked[places], strict=True):
+            known = np.isfinite(counts.scores[concept])
+            axes.plot(
+                counts.sizes[known], counts.scores[concept, known], label="measured",
+                **line_style(0) | {"linestyle": "none"},
+            )  # fmt: skip
+            fit = counts.fit
+            line = fit.slope[concept] * np.log(counts.sizes) + fit.intercept[concept]
+            axes.plot(
+                counts.sizes, line, color=line_style(1)["color"],
+                label="a · ln(filters) + b",
+            )  # fmt: skip
+            explained = fit.explained[concept]
+            axes.set_title(
+                f"{names[concept]}: R² = {explained:.2f}"
+                if np.isfinite(explained)
+                else names[concept]
+            )
+            if chance is not None:
+                axes.axhline(chance, color="#777777", linestyle=":", linewidth=0.8, zorder=0)
+        for axes in panels:
+            scale_filters(axes, counts.sizes)
+        figure.supxlabel("number of filters", fontsize=8)
+        figure.supylabel(score, fontsize=8)
+        add_legend(figure, *panels[0].get_legend_handles_labels())
+    return figure
+
+
+def _scale_fractions(axes: Axes, least: float) -> None:
+    """Make the x axis logarithmic, from one filter of `least` of all, in percent."""
+    axes.set_xscale("log")
+    ticks = [10.0**power for power in range(int(np.ceil(np.log10(least))), 1)]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+    margin = max(least**-0.04, 1.05)
+    axes.set_xlim(least / margin, margin)
 
 
 def _choose_row(curve: CumulativeFractions, panel: str) -> tuple[np.ndarray, int]:

@@ -39,6 +39,10 @@ def test_values_are_read_as_they_are(driver: str, channels_first: bool, tmp_path
     assert array.values_per_filter == 11 * 3 * 2
     for size in (None, 1, 4, 100):
         np.testing.assert_array_equal(np.concatenate(list(array.batches(size))), VALUES)
+    for images in ([7, 0, 10, 7], range(3, 6), []):
+        np.testing.assert_array_equal(array.read(images), VALUES[np.asarray(images, int)])
+    with pytest.raises(Net2VecError, match="11 images, counted from 0; there is no image 11"):
+        array.read([0, 11])
 
 
 @pytest.mark.parametrize(
@@ -75,6 +79,9 @@ def test_values_that_are_not_finite_name_the_image(value: float, tmp_path: Path)
     array = ExternalActivations(write(tmp_path / "a.npy", values))
     with pytest.raises(Net2VecError, match=r"a\.npy: the activations of image 7 .* not finite"):
         list(array.batches(3))
+    with pytest.raises(Net2VecError, match=r"a\.npy: the activations of image 7 .* not finite"):
+        array.read([1, 7])
+    assert array.read([1, 8]).shape == (2, *VALUES.shape[1:])
 
 
 def test_another_number_of_images_is_refused(tmp_path: Path) -> None:

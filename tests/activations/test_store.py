@@ -32,6 +32,19 @@ def test_values_survive_bit_for_bit(tmp_path: Path, shape: tuple[int, ...]) -> N
         np.testing.assert_array_equal(np.concatenate(list(store.batches(size))), values)
 
 
+@pytest.mark.parametrize("shape", [(2 * CHUNK_IMAGES + 5, 3, 2, 4), (70, 5)])
+def test_chosen_images_are_read_in_their_order(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    store = write(tmp_path / "conv1", values)
+    for images in ([66, 3, 0, 69, 3], range(5, 9), [], np.array([shape[0] - 1], np.int32)):
+        read = store.read(images)
+        assert read.dtype == np.float32
+        np.testing.assert_array_equal(read, values[np.asarray(images, int)])
+    for wrong in (shape[0], -1):
+        with pytest.raises(Net2VecError, match=f"{shape[0]} images, .* no image {wrong}"):
+            store.read([0, wrong])
+
+
 def test_incomplete_store_does_not_appear(tmp_path: Path) -> None:
     writer = ActivationWriter(tmp_path / "conv1", (10, 2), ORIGIN)
     writer.write(np.zeros((4, 2), np.float32))
@@ -60,6 +73,8 @@ def test_damaged_values_name_the_store(tmp_path: Path) -> None:
             path.write_bytes(path.read_bytes()[:10])
     with pytest.raises(Net2VecError, match="conv1 is damaged"):
         list(store.batches())
+    with pytest.raises(Net2VecError, match="conv1 is damaged"):
+        store.read([3])
 
 
 def test_several_layers_are_stored_in_one_pass(tmp_path: Path) -> None:

@@ -120,6 +120,10 @@ def test_a_whole_layer() -> None:
     summary = json.loads(json.dumps(result.summary(), allow_nan=False))
     assert summary["concepts_not_above_chance"] == 2
     assert summary["sufficient"]["0.9"]["median_filters"] == 5
+    assert summary["sufficient"]["0.9"]["concepts_by_filters"] == {
+        "1": 1, "2": 0, "5": 2, "10": 0, "64": 1,
+    }  # fmt: skip
+    np.testing.assert_allclose(result.scores, np.column_stack([SCORES, FULL]))
     assert summary["sufficient"]["0.9"]["by_category"]["object"] == [0.5, 0.5, 1, 1, 1]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import filelock
 import pytest
 
 from experiments.script import open_scenes
@@ -18,7 +20,18 @@ def finished_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
       The folder with block4/ and block10/, each with the run directories segmentation/ and
       classification/ (embeddings of 1, 5 and all filters). Tests only read it.
     """
-    root = tmp_path_factory.mktemp("finished_study")
+    temporary = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        temporary = temporary.parent  # that of all workers: one makes the runs, the others wait
+    root = temporary / "finished_study"
+    with filelock.FileLock(temporary / "finished_study.lock"):
+        if not (root / "finished").exists():
+            _make_study(root)
+            (root / "finished").touch()
+    return root / "out" / "efficientnet_lite0"
+
+
+def _make_study(root: Path) -> None:
     open_scenes(root / "data", images=80)
     run_study(
         StudyFlags(
@@ -34,4 +47,3 @@ def finished_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
             bootstrap_samples=50,
         )
     )
-    return root / "out" / "efficientnet_lite0"

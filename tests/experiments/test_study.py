@@ -68,6 +68,29 @@ def test_runs_figures_and_summary_are_written(study: StudyFlags) -> None:
     figures = {path.name for path in (study.out / "figures").iterdir()}
     for probe in ("segmentation", "classification"):
         assert {f"{probe}_against_filters.png", f"{probe}_against_filters.pdf"} <= figures
+        for layer in ("block1", "block2"):
+            has_learnt = summary[layer][probe]["concepts_above_chance"] > 0
+            assert (f"{probe}_concepts_{layer}.png" in figures) == has_learnt
+
+
+def test_every_concept_has_its_fit_and_counts(study: StudyFlags) -> None:
+    with (study.out / "how_many_filters.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * (2 + 3)
+    summary = json.loads((study.out / "summary.json").read_text())["how_many_filters"]
+    for probe in ("segmentation", "classification"):
+        chosen = [row for row in rows if (row["layer"], row["probe"]) == ("block2", probe)]
+        assert np.mean([float(row["full_score"]) for row in chosen]) == pytest.approx(
+            summary["block2"][probe]["mean"][-1]
+        )
+        for fraction in (50, 90):
+            needed = [
+                row[f"filters_for_{fraction}%"] for row in chosen if row["above_chance"] == "1"
+            ]
+            counted = summary["block2"][probe]["sufficient"][str(fraction / 100)]
+            assert {
+                size: count for size, count in counted["concepts_by_filters"].items() if count
+            } == {size: needed.count(size) for size in needed}
 
 
 def test_single_filters_are_compared_on_the_same_runs(
@@ -97,6 +120,12 @@ def test_single_filters_are_compared_on_the_same_runs(
     assert summary["single_vs_embedding"]["block2"]["segmentation"]["concepts"] == 2
     figures = {path.name for path in (study.out / "figures").iterdir()}
     assert {"unique_detectors.pdf", "classification_by_category.png"} <= figures
+    for name in (
+        "segmentation_by_layer", "segmentation_histograms", "segmentation_mean_improvement",
+        "classification_by_layer", "classification_histograms", "classification_at_least_as_good",
+        "classification_exceptions",
+    ):  # fmt: skip
+        assert {f"{name}.png", f"{name}.pdf"} <= figures
 
 
 def test_layers_are_grouped_by_network() -> None:

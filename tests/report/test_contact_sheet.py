@@ -1,41 +1,8 @@
 """Contact sheets show each mask where it is."""
 
 import numpy as np
-from matplotlib.colors import to_rgb
 
-from net2vec_jax.report.contact_sheet import ConceptExamples, draw_mask, plot_contact_sheet
-from net2vec_jax.report.figures import CATEGORY_STYLES
-
-RNG = np.random.default_rng(0)
-BLUE = CATEGORY_STYLES["object"][0]
-
-
-def is_outline(drawn: np.ndarray, color: str = BLUE) -> np.ndarray:
-    return (np.abs(drawn - np.array(to_rgb(color)) * 255) < 1).all(axis=-1)
-
-
-def test_inside_is_kept_outside_is_grey_and_between_is_the_outline() -> None:
-    image = RNG.integers(0, 256, (40, 60, 3), dtype=np.uint8)
-    mask = np.zeros((20, 30), bool)
-    mask[5:15, 10:20] = True
-    drawn = draw_mask(image, mask, BLUE)
-    np.testing.assert_array_equal(drawn[10:30, 20:40], image[10:30, 20:40])
-    outline = is_outline(drawn)
-    assert outline[9, 20:40].all() and outline[30, 20:40].all()
-    assert outline[10:30, 19].all() and outline[10:30, 40].all()
-    assert outline.sum() == 2 * (20 + 20)
-    outside = ~outline
-    outside[10:30, 20:40] = False
-    assert (drawn[outside].max(axis=-1) == drawn[outside].min(axis=-1)).all()
-    assert drawn[outside].min() >= 140  # pale
-
-
-def test_a_mask_of_the_whole_image_is_a_frame() -> None:
-    image = RNG.integers(0, 256, (100, 100, 3), dtype=np.uint8)
-    drawn = draw_mask(image, np.ones((7, 7), bool), BLUE)
-    outline = is_outline(drawn)
-    np.testing.assert_array_equal(drawn[1:-1, 1:-1], image[1:-1, 1:-1])
-    assert outline[0].all() and outline[:, -1].all()
+from net2vec_jax.report.contact_sheet import ConceptExamples, plot_contact_sheet
 
 
 def make_examples(count: int, images: int, category: str = "part") -> list[ConceptExamples]:

@@ -6,6 +6,7 @@ import pytest
 from net2vec_jax.analysis.filter_counts import FilterCounts, count_filters
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.report.filter_figures import (
+    plot_concept_curves,
     plot_score_against_filters,
     plot_sufficient_filters,
 )
@@ -71,6 +72,30 @@ def test_a_single_category_has_a_single_panel() -> None:
     assert len(plot_sufficient_filters({"conv5": make_counts(3, ("part",))}).axes) == 1
 
 
+def test_filters_as_a_fraction_of_all() -> None:
+    counts = make_counts()
+    axes = plot_sufficient_filters({"conv5": counts}, relative=True).axes[0]
+    line = axes.get_lines()[0]
+    np.testing.assert_allclose(line.get_xdata(), np.array([1, 4, 16, 64]) / 64)
+    np.testing.assert_allclose(line.get_ydata(), counts.cumulative[0.9].overall)
+    low, high = axes.get_xlim()
+    assert low < 1 / 64 < 1 < high
+
+
+def test_curves_of_concepts_from_the_best_to_the_worst() -> None:
+    counts = make_counts()
+    names = [f"concept {place}" for place in range(12)]
+    figure = plot_concept_curves(counts, names, shown=3, chance=0.1)
+    order = np.argsort(-counts.scores[:, -1], kind="stable")
+    for axes, concept in zip(figure.axes, order[[0, 6, 11]], strict=True):
+        assert axes.get_title() == f"concept {concept}: R² = {counts.fit.explained[concept]:.2f}"
+        measured, fit, _ = axes.get_lines()
+        known = np.isfinite(counts.scores[concept])
+        np.testing.assert_allclose(measured.get_ydata(), counts.scores[concept, known])
+        slope = np.diff(fit.get_ydata()) / np.diff(np.log(fit.get_xdata()))
+        np.testing.assert_allclose(slope, counts.fit.slope[concept])
+
+
 def test_what_cannot_be_drawn_is_refused() -> None:
     for plot in (plot_score_against_filters, plot_sufficient_filters):
         with pytest.raises(Net2VecError, match="no layer"):
@@ -80,3 +105,5 @@ def test_what_cannot_be_drawn_is_refused() -> None:
     nothing = count_filters(np.zeros((2, 3)), SIZES, np.zeros(2), ["part"] * 2, filters=64)
     with pytest.raises(Net2VecError, match="no concept was learnt"):
         plot_sufficient_filters({"conv5": nothing})
+    with pytest.raises(Net2VecError, match="no concept was learnt"):
+        plot_concept_curves(nothing, ["a", "b"])

@@ -1,0 +1,208 @@
+"""What `experiments.filter_overlap` finds about a layer: memberships, chance, correlations.
+
+C concepts of a finished run, K filters; scenes and textures are left out unless asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.finished_run import FinishedRun
+from net2vec_jax.analysis.chance_overlap import ChanceOverlap, permute_filters
+from net2vec_jax.analysis.filter_overlap import (
+    FilterOverlap,
+    Ranking,
+    count_overlap,
+    find_best_filters,
+    find_top_filters,
+)
+from net2vec_jax.analysis.weight_correlations import (
+    Correlations,
+    WeightSpread,
+    correlate_probes,
+    correlate_weights_with_ious,
+    measure_spread,
+)
+from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
+from net2vec_jax.errors import Net2VecError
+
+Overlaps = tuple[FilterOverlap, ChanceOverlap]
+"""What was found, and what chance gives."""
+SINGLE = "single"
+"""Source of the memberships from best single filters."""
+SPLITS = ("train", "val")
+
+
+@dataclasses.dataclass(frozen=True)
+class OverlapFlags:
+    """Flags of filter_overlap.
+
+    Attributes:
+      runs: finished run directories of experiments.segmentation, one per layer.
+      classification_runs: those of experiments.classification on some of the same layers, to
+        compare the weights of both probes.
+      filters: take so many filters of each embedding, as far as a layer has more.
+      rankings: by "absolute" weight, as the paper does, or by "positive" weight, of the filters
+        whose presence speaks for the concept; or by each of both.
+      include_whole_images: count scenes and textures too, whose masks are whole images.
+      embedding_seed: take the embeddings of this seed, from 0; by default their means over seeds.
+      permutations: of the filters within each concept, for what chance gives.
+      seed: of the permutations.
+      out: folder of the results; by default filter_overlap in the first run's directory.
+    """
+
+    runs: tuple[Path, ...]
+    classification_runs: tuple[Path, ...] = ()
+    filters: tuple[int, ...] = (1, 3, 5, 10, 20)
+    rankings: tuple[Ranking, ...] = ("absolute",)
+    include_whole_images: bool = False
+    embedding_seed: int | None = None
+    permutations: int = 1000
+    seed: int = 0
+    out: Path | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LayerConcepts:
+    """The concepts of a run that are counted, C of them, of K filters.
+
+    Attributes:
+      run: it.
+      names: of the concepts.
+      categories: of the concepts.
+      train_images: int64 [C].
+      weights: embeddings, float32 [C, K].
+    """
+
+    run: FinishedRun
+    names: tuple[str, ...]
+    categories: tuple[str, ...]
+    train_images: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def single_ious(self) -> np.ndarray:
+        """Set IoU of every filter with every concept, [2, C, K]: train, val."""
+        return self.run.single_ious[:, [self.run.concepts.index(name) for name in self.names]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LayerAnalysis:
+    """What is found about a layer.
+
+    Attributes:
+      concepts: that are counted.
+      overlaps: source → what was found, and what chance gives.
+      by_size: number of filters of largest |weight| → the same.
+      weight_iou: split of the IoUs → their correlations with weights, per concept.
+      spread: of the weights.
+      probes: both probes' weights, per concept and per filter; None without classification.
+      common: names of the concepts that both probes have.
+    """
+
+    concepts: LayerConcepts
+    overlaps: dict[str, Overlaps]
+    by_size: dict[int, Overlaps]
+    weight_iou: dict[str, Correlations]
+    spread: WeightSpread
+    probes: tuple[Correlations, Correlations] | None
+    common: tuple[str, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """Numbers for a JSON file."""
+        found: dict[str, Any] = {
+            "run": str(self.concepts.run.path),
+            "overlap": {
+                source: {"found": overlap.summary(), "by_chance": chance.summary()}
+                for source, (overlap, chance) in self.overlaps.items()
+            },
+            "weight_iou_correlation": {
+                split: correlations.summary() for split, correlations in self.weight_iou.items()
+            },
+            "weight_spread": self.spread.summary(),
+        }
+        if self.probes:
+            by_concept, by_filter = (correlations.summary() for correlations in self.probes)
+            found["probe_correlation"] = {"by_concept": by_concept, "by_filter": by_filter}
+        return found
+
+
+def choose_concepts(run: FinishedRun, flags: OverlapFlags) -> LayerConcepts:
+    """The concepts of a run that are counted.
+
+    Raises:
+      Net2VecError: none is left, or the run has no such seed.
+    """
+    if flags.embedding_seed is not None and not 0 <= flags.embedding_seed < len(run.weights):
+        raise Net2VecError(
+            f"--embedding-seed {flags.embedding_seed}: {run.path} has the seeds 0 … "
+            f"{len(run.weights) - 1}"
+        )
+    kept = [
+        place
+        for place, category in enumerate(run.categories)
+        if flags.include_whole_images or category not in WHOLE_IMAGE_CATEGORIES
+    ]
+    if not kept:
+        raise Net2VecError(
+            f"all concepts of {run.path} are scenes or textures; count them with "
+            "--include-whole-images"
+        )
+    weights = (
+        run.weights.mean(axis=0)
+        if flags.embedding_seed is None
+        else run.weights[flags.embedding_seed]
+    )
+    return LayerConcepts(
+        run,
+        tuple(run.concepts[place] for place in kept),
+        tuple(run.categories[place] for place in kept),
+        run.train_images[kept],
+        weights[kept],
+    )
+
+
+def analyse_layer(
+    concepts: LayerConcepts, classification: LayerConcepts | None, flags: OverlapFlags
+) -> LayerAnalysis:
+    """Overlaps by every source, and correlations."""
+    ious = concepts.single_ious
+
+    def count(membership: np.ndarray) -> Overlaps:
+        overlap = count_overlap(membership, concepts.categories)
+        return overlap, permute_filters(overlap, seed=flags.seed, samples=flags.permutations)
+
+    overlaps = {SINGLE: count(find_best_filters(ious[0]))}
+    by_size = {}
+    for ranking in dict.fromkeys(flags.rankings):
+        for size in sorted(set(flags.filters)):
+            if size < concepts.weights.shape[1]:
+                source = f"top {size}" + (" positive" if ranking == "positive" else "")
+                overlaps[source] = count(find_top_filters(concepts.weights, size, ranking=ranking))
+                if ranking == "absolute":
+                    by_size[size] = overlaps[source]
+    probes, common = None, ()
+    if classification is not None:
+        common = tuple(name for name in concepts.names if name in set(classification.names))
+        probes = correlate_probes(
+            *(
+                layer.weights[[layer.names.index(name) for name in common]]
+                for layer in (concepts, classification)
+            )
+        )
+    return LayerAnalysis(
+        concepts=concepts,
+        overlaps=overlaps,
+        by_size=by_size,
+        weight_iou={
+            split: correlate_weights_with_ious(concepts.weights, iou)
+            for split, iou in zip(SPLITS, ious, strict=True)
+        },
+        spread=measure_spread(concepts.weights, concepts.categories, concepts.train_images),
+        probes=probes,
+        common=common,
+    )

@@ -1,0 +1,275 @@
+"""What do an embedding and its best filter mark? Pictures at percentiles of IoU, not only the best.
+
+  python -m experiments.pictures --run RUN [--concepts dog red-c] [--filters 12 40]
+
+For a finished run of experiments.segmentation, OUT (by default RUN/pictures) receives
+concept_NUMBER_NAME.png: val images at percentiles of the embedding's individual IoU, with ground
+truth, masks of embedding and best filter, and a heat map; filter_NUMBER.png: images over the range
+on which a filter fires, and the concepts that it serves; recall.png and .pdf: how many of a
+concept's images come first when its embedding or its best filter ranks all val images (reference
+spec 8.8). The numbers are in pictures.csv, filter_pictures.csv and recall.csv.
+Time: about half a second per sheet, and one pass over the stored activations.
+Expected: embeddings mark most of a concept and some of what is around it, best filters a small part
+of it and on many images nothing; at the 5th percentile both miss small and dark things.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from experiments.concept_pictures import (
+    PERCENTILES,
+    ConceptPicture,
+    FilterPicture,
+    ServedPicture,
+    Split,
+    collect_concept_pictures,
+    collect_filter_pictures,
+    collect_served_pictures,
+)
+from experiments.finished_run import FinishedRun
+from experiments.recall import rank_images, write_recall
+from experiments.result_files import replacing, write_table
+from experiments.run_predictions import (
+    best_filters,
+    check_place,
+    check_segmentation,
+    read_thresholds,
+)
+from experiments.run_sources import RunSources, SourceFlags
+from experiments.script import run_script
+from net2vec_jax.analysis.example_selection import choose_across, choose_concepts_of_filter
+from net2vec_jax.analysis.image_ranking import Reduction
+from net2vec_jax.data.dataset import ConceptDataset
+from net2vec_jax.errors import Net2VecError, unknown_name_error
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from net2vec_jax.report.picture_sheets import FilterRow
+
+CHOSEN = 12
+"""Concepts and filters that are drawn where none are named."""
+SERVED = 3
+"""Concepts of each kind on a filter's sheet."""
+FILTER_IMAGES = 5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PictureFlags(SourceFlags):
+    """Flags of the pictures.
+
+    Attributes:
+      run: directory of a finished run of experiments.segmentation.
+      out: where the sheets go; by default the folder pictures in the run directory.
+      concepts: by name or number. By default a dozen: of each category as many, in even steps of
+        val IoU from the best on.
+      filters: their numbers. By default the best filters of the concepts, a dozen at most.
+      percentiles: of individual IoU, 0 … 100.
+      highest: draw so many images of highest IoU instead.
+      split: of the images.
+      repetition: which of the run's repetitions (--seeds) is shown, counted from 0.
+      masks: how masks are drawn: outlined on pale grey, or dark outside, as the original did.
+      colors: matplotlib colormap of heat maps; the original's is jet.
+      reduction: what of a concept's score map ranks images in the recall figure.
+      raw: rank by Σ w_k A_k instead of the Σ w_k 1[A_k > T_k] that the embedding was trained on.
+    """
+
+    run: Path
+    out: Path | None = None
+    concepts: tuple[str, ...] = ()
+    filters: tuple[int, ...] = ()
+    percentiles: tuple[float, ...] = PERCENTILES
+    highest: int | None = None
+    split: Split = "val"
+    repetition: int = 0
+    masks: Literal["outline", "dark"] = "outline"
+    colors: Literal["viridis", "magma", "inferno", "cividis", "jet"] = "viridis"
+    reduction: Reduction = "max"
+    raw: bool = False
+
+
+def choose_concepts(run: FinishedRun, names: Sequence[str]) -> list[int]:
+    """Places of the concepts of these names or numbers, or of a dozen of all categories.
+
+    Raises:
+      Net2VecError: the run has no such concept; the nearest names are suggested.
+    """
+    if not names:
+        return choose_across(run.scores.full, run.categories, CHOSEN).tolist()
+    known = {str(number): place for place, number in enumerate(run.numbers.tolist())}
+    known |= {name: place for place, name in enumerate(run.concepts)}
+    for name in names:
+        if name not in known:
+            raise unknown_name_error("concept", name, run.concepts)
+    return list(dict.fromkeys(known[name] for name in names))
+
+
+def name_sheet(run: FinishedRun, place: int) -> str:
+    """File name of a concept's sheet, whatever is in its name; its number makes it unique."""
+    safe = "".join(c if c.isalnum() or c in "-+." else "_" for c in run.concepts[place][:40])
+    return f"concept_{run.numbers[place]:04d}_{safe}.png"
+
+
+def draw_concepts(
+    run: FinishedRun, sources: RunSources, places: Sequence[int], flags: PictureFlags, out: Path
+) -> dict[int, list[ConceptPicture]]:
+    """Write the sheets of concepts and pictures.csv, and return the pictures."""
+    from net2vec_jax.report.picture_sheets import ConceptRow, plot_concept_sheet
+
+    pictures = collect_concept_pictures(
+        run, sources, places, percentiles=flags.percentiles, highest=flags.highest,
+        split=flags.split, seed=flags.repetition,
+    )  # fmt: skip
+    best, dataset, table = best_filters(run), sources.dataset, []
+    for place, shown in tqdm(pictures.items(), "concepts", unit="sheet", leave=False, delay=1):
+        rows = []
+        for picture in shown:
+            name = dataset.image_names[picture.image]
+            rows.append(
+                ConceptRow(
+                    name, picture.percentile, dataset.image(picture.image), picture.truth,
+                    picture.embedding_mask, picture.filter_mask, picture.score,
+                    picture.embedding_iou, picture.filter_iou,
+                )
+            )  # fmt: skip
+            table.append(
+                [run.concepts[place], run.categories[place], name, picture.image,
+                 np.float64(picture.percentile), np.float64(picture.embedding_iou), best[place],
+                 np.float64(picture.filter_iou)]
+            )  # fmt: skip
+        if not rows:
+            print(f"{run.concepts[place]} is on no {flags.split} image", flush=True)
+            continue
+        single = run.single_ious[1][place, best[place]]
+        figure = plot_concept_sheet(
+            run.concepts[place], run.categories[place], int(best[place]), rows,
+            note=f"{run.categories[place]}, {run.name}, set IoU on val: embedding "
+            f"{run.scores.full[place]:.2f}, best filter {single:.2f}",
+            style=flags.masks, colors=flags.colors,
+        )  # fmt: skip
+        _save(figure, out / name_sheet(run, place))
+    header = ["concept", "category", "image", "index", "percentile", "embedding_iou"]
+    write_table(out / "pictures.csv", [*header, "best_filter", "filter_iou"], table)
+    return pictures
+
+
+def draw_filters(
+    run: FinishedRun,
+    sources: RunSources,
+    filters: Sequence[int],
+    maxima: np.ndarray,
+    flags: PictureFlags,
+    out: Path,
+) -> None:
+    """Write the sheets of filters and filter_pictures.csv."""
+    from net2vec_jax.report.picture_sheets import plot_filter_sheet
+
+    best, thresholds, dataset, table = best_filters(run), read_thresholds(run), sources.dataset, []
+    single = run.single_ious[1][np.arange(len(run)), best]
+    weights = run.weights[flags.repetition]
+    served = {
+        filter_: choose_concepts_of_filter(filter_, best, single, weights, SERVED)
+        for filter_ in filters
+    }
+    pairs = [(filter_, place) for filter_, places in served.items() for place in places]
+    firing = collect_filter_pictures(run, sources, filters, count=FILTER_IMAGES, maxima=maxima)
+    examples = collect_served_pictures(
+        run, sources, pairs, maxima, count=FILTER_IMAGES, split=flags.split
+    )
+    for filter_, shown in tqdm(firing.items(), "filters", unit="sheet", leave=False, delay=1):
+        if not shown:
+            print(f"filter {filter_} is above its threshold on no image", flush=True)
+            continue
+        count = int((maxima[:, filter_] > thresholds[filter_]).sum())
+        note = f"on {count:,} images\nof {len(maxima):,},\nstrongest first"
+        captions = [f"maximum {_format(picture.maximum)}" for picture in shown]
+        rows = [_make_filter_row("fires", note, "", dataset, shown, captions)]
+        for place in served[filter_]:
+            pictures = examples[filter_, place]
+            rank = int((weights[place] > weights[place, filter_]).sum()) + 1
+            why = "its best filter" if best[place] == filter_ else f"weight no. {rank:,}"
+            note = f"{why}\nset IoU {run.single_ious[1][place, filter_]:.2f}"
+            captions = [
+                f"maximum {_format(picture.maximum)}, IoU {picture.iou:.2f}" for picture in pictures
+            ]
+            name, category = run.concepts[place], run.categories[place]
+            if pictures:
+                rows.append(_make_filter_row(name, note, category, dataset, pictures, captions))
+        table += [
+            [filter_, dataset.image_names[picture.image], picture.image,
+             np.float32(picture.maximum), thresholds[filter_]]
+            for picture in shown
+        ]  # fmt: skip
+        title = f"{run.name}, coloured where it fires, outlined where the concept is"
+        _save(plot_filter_sheet(filter_, rows, note=title), out / f"filter_{filter_:04d}.png")
+    header = ["filter", "image", "index", "maximum", "threshold"]
+    write_table(out / "filter_pictures.csv", header, table)
+
+
+def _make_filter_row(
+    name: str,
+    note: str,
+    category: str,
+    dataset: ConceptDataset,
+    pictures: Sequence[FilterPicture],
+    captions: Sequence[str],
+) -> FilterRow:
+    from net2vec_jax.report.picture_sheets import FilterRow
+
+    return FilterRow(
+        name,
+        note,
+        category,
+        [dataset.image(picture.image) for picture in pictures],
+        [picture.mask for picture in pictures],
+        [picture.truth for picture in pictures if isinstance(picture, ServedPicture)],
+        captions,
+    )
+
+
+def main(flags: PictureFlags) -> None:
+    """Choose, collect, draw, and say where everything is."""
+    if not flags.percentiles or (flags.highest is not None and flags.highest < 1):
+        raise Net2VecError("--percentiles needs a number and --highest one of at least 1")
+    run = FinishedRun(flags.run)
+    check_segmentation(run)
+    sources, out = RunSources(run, flags), flags.out or flags.run / "pictures"
+    places = choose_concepts(run, flags.concepts)
+    filters = flags.filters or tuple(dict.fromkeys(best_filters(run)[places].tolist()))[:CHOSEN]
+    for filter_ in filters:
+        check_place(filter_, run.filters, "filters", run)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        maxima, comparison = rank_images(
+            run, sources, reduction=flags.reduction, raw=flags.raw, seed=flags.repetition
+        )
+        draw_concepts(run, sources, places, flags, out)
+        draw_filters(run, sources, filters, maxima, flags, out)
+        if comparison is not None:
+            write_recall(comparison, out)
+    except OSError as error:
+        raise Net2VecError(f"{out} cannot be written: {error}") from error
+    print(f"sheets of {len(places)} concepts and {len(filters)} filters are in {out}")
+
+
+def _format(maximum: float) -> str:
+    """An activation in few letters."""
+    if 1 <= abs(maximum) < 1000:
+        return f"{maximum:.3g}"
+    return f"{maximum:.2f}" if abs(maximum) < 1 else f"{maximum:.0f}"
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=150, format="png")
+
+
+if __name__ == "__main__":
+    run_script(main, PictureFlags, __doc__.split("\n")[0])

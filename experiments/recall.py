@@ -1,0 +1,81 @@
+"""How many of a concept's images come first, by its embedding or by its best filter (spec 8.8)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from experiments.finished_run import FinishedRun
+from experiments.result_files import write_table
+from experiments.run_predictions import (
+    best_filters,
+    check_seed,
+    check_segmentation,
+    read_thresholds,
+)
+from experiments.run_sources import RunSources
+from net2vec_jax.analysis.image_ranking import (
+    RecallComparison,
+    Reduction,
+    compare_recall,
+    score_images,
+)
+from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
+
+
+def rank_images(
+    run: FinishedRun,
+    sources: RunSources,
+    *,
+    reduction: Reduction = "max",
+    raw: bool = False,
+    seed: int = 0,
+) -> tuple[np.ndarray, RecallComparison | None]:
+    """Maxima of all filters on all images, [N, K], and the recall that they and embeddings have.
+
+    Scenes and textures, whose embeddings only ever saw images of them, are not ranked (spec 8); no
+    comparison if all others are on every val image or on none.
+
+    Args:
+      run: of the segmentation probe.
+      sources: of the run.
+      reduction: of the concepts' score maps.
+      raw: rank by Σ w_k A_k, not by Σ w_k 1[A_k > T_k].
+      seed: repetition of the embeddings.
+
+    Raises:
+      Net2VecError: the run has no such repetition, or a source is not where it was.
+    """
+    check_segmentation(run)
+    weights, maxima, scores = run.weights[check_seed(run, seed)], [], []
+    thresholds = None if raw else read_thresholds(run)
+    for batch in sources.activations.batches():
+        maxima.append(batch.max(axis=(1, 2)))
+        scores.append(score_images(batch, weights, reduction=reduction, thresholds=thresholds))
+    largest, masks = np.concatenate(maxima), sources.masks
+    positive = np.zeros((len(masks.is_val), len(run)), bool)
+    positive[masks.pair_image, masks.pair_concept] = True
+    val = np.flatnonzero(masks.is_val)
+    masked = [name not in WHOLE_IMAGE_CATEGORIES for name in run.categories]
+    shown = positive[val].sum(axis=0)
+    kept = np.flatnonzero(np.array(masked, bool) & (shown > 0) & (shown < len(val)))
+    if not len(kept):
+        return largest, None
+    chosen = np.ix_(val, kept)
+    by_filter = largest[:, best_filters(run)]
+    by_embedding = np.concatenate(scores)
+    return largest, compare_recall(by_embedding[chosen], by_filter[chosen], positive[chosen])
+
+
+def write_recall(comparison: RecallComparison, out: Path) -> None:
+    """Write the recall figure and recall.csv."""
+    from net2vec_jax.report.paper_style import save_figure
+    from net2vec_jax.report.ranking_figures import plot_recall
+
+    names = ("embedding", "single", "chance", "difference", "error")
+    columns = [getattr(comparison, name) for name in names]
+    rows = [[place + 1, *values] for place, values in enumerate(zip(*columns, strict=True))]
+    header = ["images", "embedding_recall", "filter_recall", "chance", "difference", "error"]
+    write_table(out / "recall.csv", header, rows)
+    save_figure(plot_recall(comparison), out / "recall")

@@ -1,0 +1,96 @@
+"""What reading a finished segmentation run's predictions on chosen images takes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from experiments.finished_run import FinishedRun
+from experiments.run_sources import RunSources
+from net2vec_jax.activations.binary import BinaryActivations, collect_binary_activations
+from net2vec_jax.errors import Net2VecError
+from net2vec_jax.metrics import choose_best_filters, iou
+
+IMAGES_PER_READ = 128
+
+
+def check_segmentation(run: FinishedRun) -> None:
+    """Refuse a run that predicts no masks.
+
+    Raises:
+      Net2VecError: the run is not of the segmentation probe.
+    """
+    if run.probe != "segmentation":
+        raise Net2VecError(
+            f"{run.path} is a run of the classification probe, which marks no pixels; give a run "
+            "of experiments.segmentation"
+        )
+
+
+def check_place(place: int, count: int, what: str, run: FinishedRun) -> int:
+    """The place of a concept or a filter, if the run has it.
+
+    Raises:
+      Net2VecError: it has not; `what` says of what.
+    """
+    if not 0 <= place < count:
+        raise Net2VecError(f"{run.path} has {count} {what}, counted from 0; there is none {place}")
+    return int(place)
+
+
+def check_seed(run: FinishedRun, seed: int) -> int:
+    """The number of a repetition of the embeddings, if the run has it.
+
+    Raises:
+      Net2VecError: it has not.
+    """
+    if not 0 <= seed < run.seeds:
+        raise Net2VecError(f"{run.path} has {run.seeds} repetitions, counted from 0; not {seed}")
+    return seed
+
+
+def best_filters(run: FinishedRun) -> np.ndarray:
+    """Best single filter of each concept, chosen on train by set IoU, int64 [C]."""
+    return choose_best_filters(run.single_ious)[0]
+
+
+def read_thresholds(run: FinishedRun) -> np.ndarray:
+    """T_k of every filter, float32 [K]."""
+    return np.array([row["threshold"] for row in run.read_table("thresholds.csv")], np.float32)
+
+
+def collect_maxima(sources: RunSources) -> np.ndarray:
+    """Largest activation of every filter on every image, float32 [N, K]; one pass over all."""
+    return np.concatenate([batch.max(axis=(1, 2)) for batch in sources.activations.batches()])
+
+
+def read_binary(
+    run: FinishedRun, sources: RunSources, image: np.ndarray
+) -> tuple[BinaryActivations, np.ndarray]:
+    """Binary activations of the images, each once, and where each image is among them.
+
+    Args:
+      run: of the segmentation probe.
+      sources: of the run.
+      image: indices, int [n], at least one.
+
+    Returns:
+      (those of the m different images, int64 [n] in 0 … m-1).
+    """
+    unique, index = np.unique(image, return_inverse=True)
+    parts = [
+        unique[start : start + IMAGES_PER_READ] for start in range(0, len(unique), IMAGES_PER_READ)
+    ]
+    batches = (sources.activations.read(part) for part in parts)
+    return collect_binary_activations(batches, read_thresholds(run)), index
+
+
+def find_truth(sources: RunSources, concept: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Ground truth of (concept, image) pairs, bool [n, Y, X]."""
+    masks, images = sources.masks, len(sources.masks.is_val)
+    known = masks.pair_concept.astype(np.int64) * images + masks.pair_image
+    return masks.unpack(np.searchsorted(known, concept * images + image))
+
+
+def individual_iou(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """IoU of each of n masks bool [n, Y, X] with its ground truth, float64 [n]."""
+    return iou((prediction & truth).sum(axis=(1, 2)), (prediction | truth).sum(axis=(1, 2)))

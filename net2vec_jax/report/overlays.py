@@ -1,0 +1,131 @@
+"""Masks and scores drawn over images (reference spec 8.8), as arrays uint8 [H, W, 3], RGB.
+
+Two drawings of a mask: darkened outside, as the original's, and outlined on pale grey, which stays
+readable where most of the image is marked or none of it. Scores are drawn as colours. Masks and
+scores are [Y, X], of any size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+DARK = 0.2
+"""Brightness that is left outside a mask (the original's a)."""
+ALPHA = 0.5
+"""Share of the colours in a heat map, the original's."""
+COLORS = "viridis"
+"""Colours of heat maps, perceptually uniform; the original's are "jet"."""
+_LINE = 0.012
+"""Width of outlines, as a fraction of the image's height."""
+
+
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask bool [Y, X] at `size` (H, W), each pixel the nearest of the mask's."""
+    rows, columns = ((np.arange(n) * m // n) for n, m in zip(size, mask.shape, strict=True))
+    return mask[np.ix_(rows, columns)]
+
+
+def darken_outside(image: np.ndarray, mask: np.ndarray, *, dark: float = DARK) -> np.ndarray:
+    """Draw a mask as the original does: image · (mask · (1 − a) + a).
+
+    Args:
+      image: uint8 [H, W, 3], RGB.
+      mask: bool [Y, X].
+      dark: a, brightness outside the mask, in [0, 1].
+    """
+    inside = resize_mask(mask, image.shape[:2])[..., None]
+    return np.round(image * (inside * (1 - dark) + dark)).astype(np.uint8)
+
+
+def draw_mask(image: np.ndarray, mask: np.ndarray, color: str) -> np.ndarray:
+    """Draw a mask with an outline.
+
+    Args:
+      image: uint8 [H, W, 3], RGB.
+      mask: bool [Y, X].
+      color: of the outline, as matplotlib names it.
+
+    Returns:
+      uint8 [H, W, 3]: the image inside the mask, pale grey outside, with an outline around it, or
+      a frame where all is marked.
+    """
+    inside = resize_mask(mask, image.shape[:2])
+    grey = image @ np.array([0.299, 0.587, 0.114]) * 0.45 + 0.55 * 255
+    drawn = np.where(inside[..., None], image, grey[..., None])
+    return draw_outline(np.round(drawn).astype(np.uint8), mask, color)
+
+
+def draw_outline(image: np.ndarray, mask: np.ndarray, color: str) -> np.ndarray:
+    """Draw the outline of a mask around it, or a frame where all is marked.
+
+    Args:
+      image: uint8 [H, W, 3], RGB.
+      mask: bool [Y, X].
+      color: as matplotlib names it.
+    """
+    inside = resize_mask(mask, image.shape[:2])
+    thickness = max(1, round(_LINE * image.shape[0]))
+    if inside.all():
+        outline = np.ones_like(inside)
+        outline[thickness:-thickness, thickness:-thickness] = False
+    else:
+        outline = _dilate(inside, thickness) & ~inside
+    drawn = image.copy()
+    drawn[outline] = np.round(np.array(to_rgb(color)) * 255).astype(np.uint8)
+    return drawn
+
+
+def draw_scores(
+    image: np.ndarray,
+    scores: np.ndarray,
+    *,
+    limits: tuple[float, float] = (0.0, 1.0),
+    alpha: float = ALPHA,
+    colors: str = COLORS,
+) -> np.ndarray:
+    """Draw scores as colours over an image: image · (1 − α) + colour · α.
+
+    Args:
+      image: uint8 [H, W, 3], RGB.
+      scores: float [Y, X], such as σ(z); interpolated between its pixels.
+      limits: scores of the first and the last colour; what is beyond has these.
+      alpha: α, share of the colours, in [0, 1].
+      colors: name of a matplotlib colormap; the original's is "jet".
+    """
+    low, high = limits
+    height, width = image.shape[:2]
+    resized = Image.fromarray(np.asarray(scores, np.float32)).resize(
+        (width, height), Image.Resampling.BILINEAR
+    )
+    place = (np.asarray(resized, np.float64) - low) / max(high - low, 1e-12)
+    shown = matplotlib.colormaps[colors](np.clip(place, 0, 1))[..., :3] * 255
+    return np.round(image * (1 - alpha) + shown * alpha).astype(np.uint8)
+
+
+def join_side_by_side(images: Sequence[np.ndarray], *, gap: int = 4) -> np.ndarray:
+    """Images of one height in a row, white between them.
+
+    Args:
+      images: each uint8 [H, W, 3], at least one.
+      gap: pixels between two.
+    """
+    between = np.full((images[0].shape[0], gap, 3), 255, np.uint8)
+    parts = [part for image in images for part in (between, image)]
+    return np.concatenate(parts[1:], axis=1)
+
+
+def _dilate(mask: np.ndarray, distance: int) -> np.ndarray:
+    """Marked within `distance` steps to the sides."""
+    for _ in range(distance):
+        grown = mask.copy()
+        grown[1:] |= mask[:-1]
+        grown[:-1] |= mask[1:]
+        grown[:, 1:] |= mask[:, :-1]
+        grown[:, :-1] |= mask[:, 1:]
+        mask = grown
+    return mask

@@ -1,0 +1,217 @@
+"""The page's content as JSON values, as its scripts read them.
+
+Scripts name a concept by its position 0 … C - 1; links name it by its label number, which stays
+what it is in another run. NaN becomes null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from net2vec_jax.analysis.category_means import (
+    average_categories,
+    make_jsonable,
+    order_categories,
+)
+from net2vec_jax.report.figures import CATEGORY_STYLES
+from net2vec_jax.report.page.content import Pictures, ReportContent
+from net2vec_jax.report.page.encoding import (
+    encode_floats,
+    encode_heat,
+    encode_image,
+    encode_mask,
+)
+
+TOP_FILTERS = 10
+"""Filters of largest weight that a concept's section shows."""
+FILTER_CONCEPTS = 10
+"""Concepts of largest weight, and of greatest IoU, that a filter's section shows."""
+LARGEST_FLOAT32 = 4_000_000
+"""Bytes of embeddings above which they are written with half the precision."""
+MASK_COLORS = {"truth": (255, 226, 64), "embedding": (64, 178, 255), "filter": (255, 128, 48)}
+"""Outlines: the ground truth, the embedding's mask, a filter's mask."""
+_OTHER_STYLES = (("#7A7A7A", "v"), ("#8C6BB1", "o"), ("#A6761D", "s"), ("#1B9E77", "^"))
+_POINT_STYLES = {
+    "o": "circle", "s": "rect", "^": "triangle", "D": "rectRot", "P": "cross", "X": "crossRot",
+    "v": "rectRounded",
+}  # fmt: skip
+"""matplotlib's markers as Chart.js calls them."""
+
+
+def find_top_filters(weights: np.ndarray, count: int = TOP_FILTERS) -> np.ndarray:
+    """The filters of largest |weight| of each concept, int64 [C, count], largest first."""
+    order = np.argsort(-np.abs(np.asarray(weights)), axis=1, kind="stable")
+    return order[:, :count]
+
+
+def find_serving_filters(content: ReportContent) -> np.ndarray:
+    """Filters that are some concept's best or among its top ones, most concepts first, int64."""
+    served = np.zeros(content.weights.shape[1], np.int64)
+    top = find_top_filters(content.weights)
+    np.add.at(served, top[np.take_along_axis(content.weights, top, axis=1) != 0], 1)
+    if content.single is not None:
+        np.add.at(served, content.single.best, 1)
+    order = np.argsort(-served, kind="stable")
+    return order[served[order] > 0]
+
+
+def describe_categories(content: ReportContent) -> list[dict[str, Any]]:
+    """Name, style and mean scores of each category that is present."""
+    present = order_categories(content.categories)
+    embedding = average_categories(content.curves.score[:, -1], content.categories)
+    single = content.single and average_categories(content.single.score, content.categories)
+    described = []
+    others = 0
+    for place, name in enumerate(present):
+        if name not in CATEGORY_STYLES:
+            others += 1
+        color, marker = CATEGORY_STYLES.get(name, _OTHER_STYLES[(others - 1) % len(_OTHER_STYLES)])
+        described.append(
+            {
+                "name": name,
+                "color": color,
+                "point": _POINT_STYLES[marker],
+                "wholeImage": name in content.whole_image,
+                "concepts": sum(category == name for category in content.categories),
+                "embedding": [embedding.mean[place], embedding.error[place]],
+                "single": [single.mean[place], single.error[place]] if single else None,
+            }
+        )
+    return make_jsonable(described)
+
+
+def describe_run(content: ReportContent) -> dict[str, Any]:
+    """What the page needs at once: all but pictures and embeddings."""
+    categories = describe_categories(content)
+    place = {category["name"]: number for number, category in enumerate(categories)}
+    kind = "float32" if content.weights.size * 4 <= LARGEST_FLOAT32 else "float16"
+    serving = find_serving_filters(content)
+    curves, single = content.curves, content.single
+    top = find_top_filters(content.weights)
+    concepts = []
+    for number, name in enumerate(content.concepts):
+        concepts.append(
+            {
+                "name": name,
+                "number": content.numbers[number],
+                "category": place[content.categories[number]],
+                "train": content.train_images[number],
+                "val": content.val_images[number],
+                "score": curves.score[number],
+                "low": curves.low[number],
+                "high": curves.high[number],
+                "sufficient": [filters[number] for filters in curves.sufficient.values()],
+                "best": single and single.best[number],
+                "single": single and single.score[number],
+                "top": [
+                    [k, _shorten(content.weights[number, k])]
+                    for k in top[number]
+                    if content.weights[number, k]
+                ],
+                "position": [_shorten(x) for x in content.geometry.positions[number]],
+                "embedded": bool(content.geometry.is_valid[number]),
+            }
+        )
+    return make_jsonable(
+        {
+            "probe": content.probe,
+            "network": content.network,
+            "layer": content.layer,
+            "score": content.score_name,
+            "chance": content.chance,
+            "filters": content.weights.shape[1],
+            "sizes": curves.sizes,
+            "fractions": list(curves.sufficient),
+            "mapAxes": content.geometry.axes,
+            "floats": kind,
+            "categories": categories,
+            "concepts": concepts,
+            "serving": [_describe_filter(content, k) for k in serving.tolist()],
+        }
+    )
+
+
+def encode_embeddings(content: ReportContent) -> str:
+    """Unit embeddings [C, K] as base64 in the precision that `describe_run` names."""
+    kind = "float32" if content.weights.size * 4 <= LARGEST_FLOAT32 else "float16"
+    return encode_floats(content.geometry.vectors, kind)
+
+
+def describe_pictures(pictures: Pictures, image_size: int) -> dict[str, Any]:
+    """Images, each once, and the masks over them.
+
+    Args:
+      pictures: what is shown.
+      image_size: longest side of an image, pixels.
+    """
+    place = {image: number for number, image in enumerate(sorted(pictures.images))}
+    concepts = {
+        concept: [
+            {
+                "image": place[picture.image],
+                "percentile": picture.percentile,
+                "embeddingScore": picture.embedding_iou,
+                "filterScore": picture.filter_iou,
+                "truth": encode_mask(picture.truth, MASK_COLORS["truth"]),
+                "embedding": encode_mask(picture.embedding_mask, MASK_COLORS["embedding"]),
+                "filter": encode_mask(picture.filter_mask, MASK_COLORS["filter"]),
+                "heat": encode_heat(picture.score),
+            }
+            for picture in shown
+        ]
+        for concept, shown in pictures.concepts.items()
+    }
+    filters = {
+        filter_: [
+            {
+                "image": place[picture.image],
+                "maximum": picture.maximum,
+                "mask": encode_mask(picture.mask, MASK_COLORS["filter"]),
+            }
+            for picture in shown
+        ]
+        for filter_, shown in pictures.filters.items()
+    }
+    return make_jsonable(
+        {
+            "names": [pictures.names[image] for image in place],
+            "images": [encode_image(pictures.images[image], image_size) for image in place],
+            "ratios": [
+                _shorten(pictures.images[image].shape[1] / pictures.images[image].shape[0])
+                for image in place
+            ],
+            "concepts": concepts,
+            "filters": filters,
+        }
+    )
+
+
+def _describe_filter(content: ReportContent, number: int) -> dict[str, Any]:
+    weights = content.weights[:, number]
+    largest = np.argsort(-np.abs(weights), kind="stable")[:FILTER_CONCEPTS]
+    single = content.single
+    best_for = np.flatnonzero(single.best == number) if single else []
+    described = {
+        "number": number,
+        "threshold": None if content.thresholds is None else _shorten(content.thresholds[number]),
+        "bestFor": _sort_by(best_for, single.score) if single else [],
+        "weights": [[c, _shorten(weights[c])] for c in largest if weights[c]],
+        "scores": [],
+    }
+    if single is not None and single.every is not None:
+        score = single.every[:, number]
+        chosen = np.argsort(-np.nan_to_num(score), kind="stable")[:FILTER_CONCEPTS]
+        described["scores"] = [[c, _shorten(score[c])] for c in chosen if score[c] > 0]
+    return described
+
+
+def _sort_by(places: Sequence[int] | np.ndarray, score: np.ndarray) -> list[int]:
+    return sorted((int(place) for place in places), key=lambda place: -score[place])
+
+
+def _shorten(value: Any) -> float:
+    """Six significant digits, which are more than a page shows."""
+    return float(f"{float(value):.6g}")

@@ -1,0 +1,155 @@
+'use strict';
+/*
+ * Vector arithmetic on concepts, as net2vec_jax.analysis.concept_queries does it: the mean of the
+ * signed unit embeddings, its dot product with all of them, without the query's own words. A minus
+ * has a space before it or begins the query; quotes enclose a name that contains a sign.
+ */
+
+const SUFFIXES = ['-c', '-s'];
+const CANCELLED = 1e-6; // of vectors that are written with single or half precision
+
+/** Something in a query that cannot be understood; suggestions are whole queries. */
+class QueryError extends Error {
+  constructor(message, suggestions = []) {
+    super(message);
+    this.suggestions = suggestions;
+  }
+}
+
+/** Terms of a query: [{weight, name, start, end}], start and end where the name stands. */
+function parseQuery(text) {
+  const terms = [];
+  const skipSpaces = (place) => text.length - text.slice(place).trimStart().length;
+  let place = skipSpaces(0);
+  while (place < text.length || !terms.length) {
+    const isSign = /[+\-−]/.test(text.charAt(place));
+    if (terms.length && !isSign) {
+      throw new QueryError(`“${text.slice(place)}” needs + or − before it.`);
+    }
+    const sign = isSign && text[place] !== '+' ? -1 : 1;
+    if (isSign) place = skipSpaces(place + 1);
+    const [factor] = /^(\d+\.?\d*|\.\d+)\s*[*×]/.exec(text.slice(place)) ?? [''];
+    const weight = factor ? Number.parseFloat(factor) : 1;
+    if (!(weight > 0 && weight < Infinity)) {
+      throw new QueryError(`The weight ${factor.slice(0, 20)} must be above 0.`);
+    }
+    if (factor) place = skipSpaces(place + factor.length);
+    const name = readName(text, place);
+    terms.push({ weight: sign * weight, ...name });
+    place = skipSpaces(name.end);
+  }
+  return terms;
+}
+
+function readName(text, start) {
+  const quote = text.charAt(start);
+  let end;
+  let name;
+  if (quote === '"' || quote === "'") {
+    const close = text.indexOf(quote, start + 1);
+    if (close < 0) throw new QueryError(`The quotes of ${text.slice(start)} do not end.`);
+    end = close + 1;
+    name = text.slice(start + 1, close);
+  } else {
+    const next = /\+|(?<=\s)[-−]/g;
+    next.lastIndex = start;
+    end = next.exec(text)?.index ?? text.length;
+    name = text.slice(start, end);
+  }
+  name = name.trim().replace(/\s+/g, ' ');
+  if (!name) {
+    const before = text.slice(0, start).trim();
+    throw new QueryError(before ? `A name is missing after “${before}”.`
+      : 'Write, for example, a concept’s name.');
+  }
+  return { name, start, end };
+}
+
+/** A concept's name as it can stand in a query. */
+function quoteName(name) {
+  const isPlain = !/\+|(^|\s)[-−]|^["']|^(\d+\.?\d*|\.\d+)\s*[*×]/.test(name);
+  if (isPlain) return name;
+  return name.includes('"') ? `'${name}'` : `"${name}"`;
+}
+
+/** Concepts that a name may mean: exact, then case alike, then without Broden's suffix. */
+function findConcepts(name) {
+  const wanted = name.toLowerCase();
+  const exact = report.concepts.filter((concept) => concept.name === name);
+  if (exact.length) return exact;
+  const alike = report.concepts.filter((concept) => concept.name.toLowerCase() === wanted);
+  if (alike.length) return alike;
+  return report.concepts.filter((concept) =>
+    SUFFIXES.some((suffix) => concept.name.endsWith(suffix))
+    && concept.name.slice(0, -2).toLowerCase() === wanted);
+}
+
+/** The concept of a term, or an error that says which names are near. */
+function resolveTerm(text, term) {
+  const found = findConcepts(term.name);
+  if (found.length && found.every(({ name }) => name === found[0].name)) return found[0];
+  const near = found.length ? found : suggestConcepts(term.name);
+  const suggestions = near.map((concept) => ({
+    label: concept.name,
+    query: text.slice(0, term.start) + quoteName(concept.name) + joint(text, term)
+      + text.slice(term.end),
+  }));
+  if (found.length) throw new QueryError(`“${term.name}” may be one of several.`, suggestions);
+  const advice = /\S[-−]/.test(term.name) ? ' Put a space before a minus.' : '';
+  throw new QueryError(`There is no concept “${term.name}”.${advice}`, suggestions);
+}
+
+function joint(text, term) {
+  return term.end < text.length && !/\s/.test(text.charAt(term.end)) ? ' ' : '';
+}
+
+/** Concepts whose names are near, at most six. */
+function suggestConcepts(name) {
+  const wanted = name.toLowerCase();
+  return report.concepts
+    .map((concept) => {
+      const other = concept.name.toLowerCase();
+      const isPart = other.includes(wanted) || wanted.includes(other);
+      return { concept, distance: editDistance(wanted, other) - (isPart ? 3 : 0) };
+    })
+    .filter(({ distance }) => distance <= Math.max(2, wanted.length / 2))
+    .sort((one, other) => one.distance - other.distance)
+    .slice(0, 6)
+    .map(({ concept }) => concept);
+}
+
+/** Levenshtein's distance. */
+function editDistance(one, other) {
+  let row = Array.from({ length: other.length + 1 }, (_, place) => place);
+  for (let i = 1; i <= one.length; i += 1) {
+    const next = [i];
+    for (let j = 1; j <= other.length; j += 1) {
+      next[j] = Math.min(next[j - 1] + 1, row[j] + 1,
+        row[j - 1] + (one[i - 1] === other[j - 1] ? 0 : 1));
+    }
+    row = next;
+  }
+  return row[other.length];
+}
+
+/** Answer a query: {words, answers: [{concept, score}]}, score a cosine, best first. */
+function answerQuery(text, count) {
+  const terms = parseQuery(text);
+  const words = terms.map((term) => resolveTerm(text, term));
+  for (const { embedded, name } of words) {
+    if (!embedded) throw new QueryError(`“${name}” has no embedding: all its weights are zero.`);
+  }
+  const total = terms.reduce((sum, { weight }) => sum + Math.abs(weight), 0);
+  const mean = new Float64Array(report.filters);
+  words.forEach((concept, number) => {
+    const vector = embeddingOf(concept.place);
+    const factor = terms[number].weight / total;
+    for (let k = 0; k < mean.length; k += 1) mean[k] += factor * vector[k];
+  });
+  const squares = mean.reduce((sum, value) => sum + value * value, 0);
+  if (Math.sqrt(squares) < CANCELLED) {
+    throw new QueryError('The terms cancel out; there is nothing to look for.');
+  }
+  const answers = rankConcepts(cosinesWith(mean), (concept) => words.includes(concept), count);
+  return { terms, words, answers };
+}
