@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ import numpy as np
 from experiments.embedding_store import load_tree
 from experiments.run_directory import RUN_FILE
 from experiments.scores import Scores, collect_scores
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.errors import Net2VecError, unknown_name_error
 
 Probe = Literal["segmentation", "classification"]
 VAL_SCORES: dict[Probe, str] = {"segmentation": "val_iou", "classification": "val_accuracy"}
@@ -109,6 +110,19 @@ class FinishedRun:
     def scores(self) -> Scores:
         """Val scores: set IoU or accuracy, with all filters and with fewer, means over seeds."""
         return collect_scores(self.rows, VAL_SCORES[self.probe])
+
+    def find_concepts(self, names: Sequence[str]) -> list[int]:
+        """Places of the concepts of these names or label numbers, each once.
+
+        Raises:
+          Net2VecError: the run has no such concept; the nearest names are suggested.
+        """
+        known = {str(number): place for place, number in enumerate(self.numbers.tolist())}
+        known |= {name: place for place, name in enumerate(self.concepts)}
+        for name in names:
+            if name not in known:
+                raise unknown_name_error("concept", name, self.concepts)
+        return list(dict.fromkeys(known[name] for name in names))
 
     def has(self, name: str) -> bool:
         """Whether the directory has a file or folder of this name."""

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.decoded_data import decode_masks
-from experiments.result_files import replacing, write_table
+from experiments.result_files import make_safe, replacing, write_table
 from experiments.run_directory import SCENES_FOLDER
 from experiments.script import open_dataset, run_script, screen_dataset
 from net2vec_jax.data.concepts import Concept
@@ -182,7 +182,7 @@ def draw_sheets(
                 [gather_examples(dataset, masks, counts[p], p, flags.images) for p in chosen]
             )
             suffix = f"_{start // CONCEPTS_PER_SHEET + 1}" if len(places) > len(chosen) else ""
-            name = "".join(c if c.isalnum() or c in "-+." else "_" for c in category)
+            name = make_safe(category)
             path = flags.out / f"contact_sheet_{name}{suffix}.png"
             with replacing(path) as partial:
                 figure.savefig(partial, dpi=150, format="png")

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from experiments.finished_run import FinishedRun
 from experiments.network_choice import open_network
-from experiments.result_files import replacing, write_table
+from experiments.result_files import make_safe, replacing, write_table
 from experiments.run_sources import RunSources
 from experiments.script import run_script
 from net2vec_jax.data.image_files import IMAGE_FORMATS, convert_to_rgb, open_image_file
@@ -197,7 +197,7 @@ def write_results(task: InversionTask, inverted: dict[str, InvertedImages]) -> N
     """A PNG per image and layer, and a row of the table."""
     rows = []
     for number, name in enumerate(task.names):
-        safe = "".join(c if c.isalnum() or c in "-+." else "_" for c in Path(name).stem[:40])
+        safe = make_safe(Path(name).stem)
         for layer, found in inverted.items():
             file = f"image_{number:02d}_{safe}_{layer}.png"
             with replacing(task.out / file) as partial:

@@ -35,11 +35,11 @@ from experiments.direction_responses import (
     measure_responses,
 )
 from experiments.finished_run import FinishedRun
-from experiments.result_files import replacing, write_table
+from experiments.result_files import make_safe, replacing, write_table
 from experiments.run_sources import RunSources, SourceFlags
 from experiments.script import run_script
 from net2vec_jax.data.dataset import ConceptDataset
-from net2vec_jax.errors import Net2VecError, unknown_name_error
+from net2vec_jax.errors import Net2VecError
 from net2vec_jax.inversion.maximisation import (
     Maximisation,
     MaximisedImages,
@@ -89,12 +89,7 @@ def choose_concepts(run: FinishedRun, names: Sequence[str]) -> list[int]:
       Net2VecError: the run has no such concept.
     """
     if names:
-        known = {str(number): place for place, number in enumerate(run.numbers.tolist())}
-        known |= {name: place for place, name in enumerate(run.concepts)}
-        for name in names:
-            if name not in known:
-                raise unknown_name_error("concept", name, run.concepts)
-        return list(dict.fromkeys(known[name] for name in names))
+        return run.find_concepts(names)
     ranked = np.argsort(-np.nan_to_num(run.scores.full), kind="stable").tolist()
     by_category: dict[str, list[int]] = {}
     for place in ranked:
@@ -118,7 +113,7 @@ def choose_size(loaded: LoadedNetwork, size: int | None) -> int:
 
 def name_image(run: FinishedRun, place: int, direction: str, seed: int) -> str:
     """File name of an image, whatever is in the concept's name; its number makes it unique."""
-    safe = "".join(c if c.isalnum() or c in "-+." else "_" for c in run.concepts[place][:40])
+    safe = make_safe(run.concepts[place])
     return f"concept_{run.numbers[place]:04d}_{safe}_{direction}_{seed}.png"
 
 

@@ -35,7 +35,7 @@ from experiments.concept_pictures import (
 )
 from experiments.finished_run import FinishedRun
 from experiments.recall import rank_images, write_recall
-from experiments.result_files import replacing, write_table
+from experiments.result_files import make_safe, replacing, write_table
 from experiments.run_predictions import (
     best_filters,
     check_place,
@@ -47,7 +47,7 @@ from experiments.script import run_script
 from net2vec_jax.analysis.example_selection import choose_across, choose_concepts_of_filter
 from net2vec_jax.analysis.image_ranking import Reduction
 from net2vec_jax.data.dataset import ConceptDataset
-from net2vec_jax.errors import Net2VecError, unknown_name_error
+from net2vec_jax.errors import Net2VecError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,18 +103,12 @@ def choose_concepts(run: FinishedRun, names: Sequence[str]) -> list[int]:
     """
     if not names:
         return choose_across(run.scores.full, run.categories, CHOSEN).tolist()
-    known = {str(number): place for place, number in enumerate(run.numbers.tolist())}
-    known |= {name: place for place, name in enumerate(run.concepts)}
-    for name in names:
-        if name not in known:
-            raise unknown_name_error("concept", name, run.concepts)
-    return list(dict.fromkeys(known[name] for name in names))
+    return run.find_concepts(names)
 
 
 def name_sheet(run: FinishedRun, place: int) -> str:
     """File name of a concept's sheet, whatever is in its name; its number makes it unique."""
-    safe = "".join(c if c.isalnum() or c in "-+." else "_" for c in run.concepts[place][:40])
-    return f"concept_{run.numbers[place]:04d}_{safe}.png"
+    return f"concept_{run.numbers[place]:04d}_{make_safe(run.concepts[place])}.png"
 
 
 def draw_concepts(

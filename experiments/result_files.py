@@ -54,6 +54,11 @@ def write_json(path: Path, content: Any) -> Path:
     return path
 
 
+def make_safe(name: str) -> str:
+    """A name from data as part of a file name, whatever is in it: at most 40 letters, no path."""
+    return "".join(c if c.isalnum() or c in "-+." else "_" for c in name[:40])
+
+
 def _cell(value: Any) -> Any:
     if isinstance(value, np.floating):
         return np.format_float_positional(value, unique=True, trim="-")

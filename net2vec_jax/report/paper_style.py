@@ -6,6 +6,7 @@ Okabe and Ito's, apart for colour-blind eyes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from net2vec_jax.errors import Net2VecError
+from net2vec_jax.locks import PARTIAL
 
 COLUMN_WIDTH = 3.4
 """Width of a single column, inches."""
@@ -59,18 +61,20 @@ def paper_style() -> Iterator[None]:
 
 
 def save_figure(figure: Figure, path_without_suffix: Path | str) -> tuple[Path, Path]:
-    """Write a figure as .png, 200 dots per inch, and as .pdf; folders are made.
+    """Write a figure as .png, 200 dots per inch, and as .pdf, each complete or not at all.
 
     Returns:
-      The two paths.
+      The two paths; their folder is made.
     """
     path = Path(path_without_suffix)
     path.parent.mkdir(parents=True, exist_ok=True)
-    png, pdf = (path.with_name(path.name + suffix) for suffix in (".png", ".pdf"))
-    with paper_style():
-        figure.savefig(png, dpi=200)
-        figure.savefig(pdf, metadata={"CreationDate": None})  # the same figure, the same file
-    return png, pdf
+    settings = {"png": {"dpi": 200}, "pdf": {"metadata": {"CreationDate": None}}}  # none of the day
+    for kind, extra in settings.items():
+        partial = path.with_name(f"{path.name}.{kind}{PARTIAL}")
+        with paper_style():
+            figure.savefig(partial, format=kind, **extra)
+        os.replace(partial, path.with_name(f"{path.name}.{kind}"))
+    return path.with_name(path.name + ".png"), path.with_name(path.name + ".pdf")
 
 
 def line_style(place: int, *, dash: int | None = None) -> dict[str, Any]:

@@ -125,3 +125,11 @@ def test_damaged_runs_are_refused(finished_study: Path, tmp_path: Path, change, 
 def test_a_folder_of_runs_names_them(finished_study: Path) -> None:
     with pytest.raises(Net2VecError, match=r"it holds block10/classification, block10/segm"):
         FinishedRun(finished_study)
+
+
+def test_concepts_are_found_by_name_and_number(finished_study: Path) -> None:
+    run = FinishedRun(finished_study / "block4" / "segmentation")
+    names = [run.concepts[3], str(run.numbers[1]), run.concepts[3]]
+    assert run.find_concepts(names) == [3, 1]
+    with pytest.raises(Net2VecError, match="unknown concept 'skyy'; did you mean 'sky'"):
+        run.find_concepts(["skyy"])
