@@ -1,0 +1,21 @@
+"""The quickstart ends with the reports that it has written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from experiments import quickstart
+
+
+def test_the_last_line_names_the_report(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "out"
+    quickstart.main(quickstart.QuickstartFlags(out=out, images=40, epochs=1, layers=("block1",)))
+    last = capsys.readouterr().out.splitlines()[-1]
+    named = re.fullmatch(r"open in a browser: (\S+)", last)
+    assert named is not None
+    assert Path(named[1]) == out / "block1" / "report.html"
+    page = Path(named[1]).read_text(encoding="utf-8")
+    assert "efficientnet_lite0" in page and "data:image/jpeg;base64," in page
