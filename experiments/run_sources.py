@@ -6,8 +6,10 @@ what has moved since is given by hand. Fingerprints must agree with the run's.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -102,9 +104,10 @@ class RunSources:
                 "directory with --dataset"
             )
         skip = bool(self._noted.get("skip_bad_images", False))
-        opened = open_dataset(
-            name, scenes_directory=self.run.path / SCENES_FOLDER, allow_missing=skip
-        )
+        with self._explaining("dataset"):
+            opened = open_dataset(
+                name, scenes_directory=self.run.path / SCENES_FOLDER, allow_missing=skip
+            )
         dataset = screen_dataset(opened, skip_bad_images=skip)
         if dataset.fingerprint != self.run.identity["dataset"]:
             raise Net2VecError(
@@ -135,7 +138,8 @@ class RunSources:
                 f"code is run only if you say so: --network {name}"
             )
         weights = self._flags.weights or (self._noted.get("weights") and self._find("weights"))
-        loaded = open_network(name, weights=weights)
+        with self._explaining("network", "--network and --weights"):
+            loaded = open_network(name, weights=weights)
         if loaded.fingerprint != self.run.identity["weights"]:
             raise Net2VecError(
                 f"{name} has other weights than in the run in {self.run.path}; give the run's with "
@@ -152,13 +156,14 @@ class RunSources:
         """
         if self.run.identity.get("array"):
             path = self._flags.activations or self._find("activation_array", "activations")
-            array = ExternalActivations(path, channels_first=self._noted["channels_first"])
+            with self._explaining("activations"):
+                array = ExternalActivations(path, channels_first=self._noted["channels_first"])
             if array.fingerprint != self.run.identity["array"]:
                 raise Net2VecError(f"{path} is not the array of the run in {self.run.path}")
             return array
-        store = ActivationStore(
-            Path(self._flags.activations or self._find("activations")) / self.run.layer
-        )
+        folder = Path(self._flags.activations or self._find("activations")) / self.run.layer
+        with self._explaining("activations"):
+            store = ActivationStore(folder)
         names = ("network", "layer", "weights", "preprocessing", "dtype", "dataset")
         store.check_origin({name: self.run.identity[name] for name in names})
         return store
@@ -174,6 +179,17 @@ class RunSources:
             tuple(concept for concept in self.dataset.catalog if concept.number in numbers)
         )
         return decode_masks(self.dataset, choice, cache=self._flags.cache_data).select(catalog)
+
+    @contextlib.contextmanager
+    def _explaining(self, what: str, flags: str | None = None) -> Iterator[None]:
+        """Say in errors that a source of the run is opened, and how to name it if it has moved."""
+        try:
+            yield
+        except Net2VecError as error:
+            raise Net2VecError(
+                f"the {what} of the run in {self.run.path} cannot be opened: {error}. If it has "
+                f"moved, name its place with {flags or '--' + what}"
+            ) from error
 
     def _find(self, name: str, flag: str | None = None) -> str:
         """Where a source was: seen from the run directory, then as it was called."""
