@@ -27,7 +27,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from experiments.measurement import describe_machine, timed
-from experiments.script import run_script
+from experiments.script import open_console, run_script
 from experiments.torch_networks import CAFFE_NETWORKS, build_torch_network, state_arrays
 from net2vec_jax.errors import Net2VecError, unknown_name_error
 from net2vec_jax.networks.network import Network
@@ -133,7 +133,7 @@ def main(flags: SpeedFlags) -> None:
     torch.set_num_threads(int(describe_machine()["cores"]))
     names = tqdm(flags.networks or tuple(NETWORKS), "networks", unit="network", leave=False)
     speeds = [measure(name, batch_size=flags.batch_size, rounds=flags.rounds) for name in names]
-    console = Console()
+    console = open_console()
     machine = describe_machine() | {"torch": torch.__version__}
     console.print(", ".join(f"{key} {value}" for key, value in machine.items()), highlight=False)
     console.print(f"medians of {flags.rounds} rounds, {flags.batch_size} images each, float32")
