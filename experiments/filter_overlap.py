@@ -85,6 +85,12 @@ def main(flags: OverlapFlags) -> None:
     runs = [FinishedRun(path) for path in flags.runs]
     if not runs:
         raise Net2VecError("--runs is empty; give finished runs of experiments.segmentation")
+    for run in runs:
+        if run.probe != "segmentation":
+            raise Net2VecError(
+                f"{run.path} is a run of the classification probe, which has no IoU of single "
+                "filters; it belongs to --classification-runs"
+            )
     names = name_layers(runs)
     others = [FinishedRun(path) for path in flags.classification_runs]
     for other in others:

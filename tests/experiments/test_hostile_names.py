@@ -81,7 +81,7 @@ def test_tables_and_figures_of_the_other_scripts(
         for layer, name in zip((FORMULA, FORMULA, CLOSED), CONCEPTS.values(), strict=True)
     ]
     counts = [
-        inspect_data.ConceptCount(Concept(number, name, {CATEGORY: 3}), 2, 1, 0.5)
+        inspect_data.ConceptCount(Concept(number, name, {CATEGORY: 3}, CATEGORY), 2, 1, 0.5)
         for number, name in enumerate(CONCEPTS.values(), 1)
     ]
     open_console(least_width=200).print(
