@@ -57,7 +57,7 @@ class InversionFlags(SourceFlags):
       weights: of the network, as experiments.segmentation takes them; with --run, where they have
         moved.
       dataset: only with --run, whose dataset has moved: as the run's --dataset.
-      activations: not needed.
+      activations: not used, since features are computed anew.
       preset: "robust" (Adam), or "reference", the original's gradient descent, whose learning rate
         was chosen for AlexNet.
       steps: of the optimisation; by default 200.

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from experiments.layer_activations import collect_missing_layers, fit_subset_sizes
 from experiments.network_choice import open_network
+from experiments.result_files import make_folder
 from experiments.run_directory import SCENES_FOLDER
 from experiments.script import open_console, open_scenes, run_script
 from experiments.segmentation_flags import SegmentationFlags
@@ -145,6 +146,7 @@ def tabulate_gains(scores: list[Score], count: int = 10) -> Table:
 def main(flags: QuickstartFlags) -> None:
     """Draw, port, probe, and show."""
     console = open_console()
+    make_folder(flags.out)
     dataset = open_scenes(flags.out / SCENES_FOLDER, images=flags.images)
     loaded = open_network(flags.network)
     layers = flags.layers or (LAYERS if loaded.name == NETWORK else loaded.probing_layers[-2:])
