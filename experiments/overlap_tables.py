@@ -13,7 +13,7 @@ from rich.table import Table
 from experiments.overlap_analysis import LayerAnalysis
 from experiments.result_files import write_json, write_table
 from net2vec_jax.analysis.category_means import make_jsonable
-from net2vec_jax.analysis.filter_overlap import ServedConcepts, list_concepts, list_filters
+from net2vec_jax.analysis.shared_filters import ServedConcepts, list_concepts, list_filters
 from net2vec_jax.analysis.weight_correlations import SIGNIFICANT, Correlations, compare_spreads
 
 FILTER_HEADER = ("layer", "source", "filter", "concepts", "categories", "category_names", "names")

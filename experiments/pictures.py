@@ -45,6 +45,7 @@ from experiments.run_predictions import (
 from experiments.run_sources import RunSources, SourceFlags
 from experiments.script import run_script
 from net2vec_jax.analysis.example_selection import choose_across, choose_concepts_of_filter
+from net2vec_jax.analysis.filter_overlap import find_best_filters
 from net2vec_jax.analysis.image_ranking import Reduction
 from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.errors import Net2VecError
@@ -165,11 +166,14 @@ def draw_filters(
     """Write the sheets of filters and filter_pictures.csv."""
     from net2vec_jax.report.picture_sheets import plot_filter_sheet
 
-    best, thresholds, dataset, table = best_filters(run), read_thresholds(run), sources.dataset, []
-    single = run.single_ious[1][np.arange(len(run)), best]
+    thresholds, dataset, table = read_thresholds(run), sources.dataset, []
+    train_iou, val_iou = run.single_ious
+    is_best = find_best_filters(train_iou)
     weights = run.weights[flags.repetition]
     served = {
-        filter_: choose_concepts_of_filter(filter_, best, single, weights, SERVED)
+        filter_: choose_concepts_of_filter(
+            filter_, is_best[:, filter_], val_iou[:, filter_], weights, SERVED
+        )
         for filter_ in filters
     }
     pairs = [(filter_, place) for filter_, places in served.items() for place in places]
@@ -188,8 +192,8 @@ def draw_filters(
         for place in served[filter_]:
             pictures = examples[filter_, place]
             rank = int((weights[place] > weights[place, filter_]).sum()) + 1
-            why = "its best filter" if best[place] == filter_ else f"weight no. {rank:,}"
-            note = f"{why}\nset IoU {run.single_ious[1][place, filter_]:.2f}"
+            why = "its best filter" if is_best[place, filter_] else f"weight no. {rank:,}"
+            note = f"{why}\nset IoU {val_iou[place, filter_]:.2f}"
             captions = [
                 f"maximum {_format(picture.maximum)}, IoU {picture.iou:.2f}" for picture in pictures
             ]

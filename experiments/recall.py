@@ -48,12 +48,19 @@ def rank_images(
       Net2VecError: the run has no such repetition, or a source is not where it was.
     """
     check_segmentation(run)
-    weights, maxima, scores = run.weights[check_seed(run, seed)], [], []
+    weights = run.weights[check_seed(run, seed)]
     thresholds = None if raw else read_thresholds(run)
-    for batch in sources.activations.batches():
-        maxima.append(batch.max(axis=(1, 2)))
-        scores.append(score_images(batch, weights, reduction=reduction, thresholds=thresholds))
-    largest, masks = np.concatenate(maxima), sources.masks
+    activations, masks = sources.activations, sources.masks
+    largest = np.empty((len(activations), weights.shape[1]), np.float32)
+    by_embedding = np.empty((len(activations), len(weights)), np.float32)
+    start = 0
+    for batch in activations.batches():
+        rows = slice(start, start + len(batch))
+        largest[rows] = batch.max(axis=(1, 2))
+        by_embedding[rows] = score_images(
+            batch, weights, reduction=reduction, thresholds=thresholds
+        )
+        start = rows.stop
     positive = np.zeros((len(masks.is_val), len(run)), bool)
     positive[masks.pair_image, masks.pair_concept] = True
     val = np.flatnonzero(masks.is_val)
@@ -64,7 +71,6 @@ def rank_images(
         return largest, None
     chosen = np.ix_(val, kept)
     by_filter = largest[:, best_filters(run)]
-    by_embedding = np.concatenate(scores)
     return largest, compare_recall(by_embedding[chosen], by_filter[chosen], positive[chosen])
 
 

@@ -170,7 +170,7 @@ def compare_activations(
     """
     from experiments.run_sources import RunSources
     from net2vec_jax.activations.pooled import collect_pooled_activations
-    from net2vec_jax.analysis.representational_similarity import linear_cka
+    from net2vec_jax.analysis.kernel_alignment import estimate_cka
 
     layers: dict[tuple, str] = {}  # probes of the same layer have the same responses
     pooled, gone = {}, {}
@@ -190,6 +190,5 @@ def compare_activations(
         if one[0] != other[0]:
             continue
         pair = pooled[first], pooled[second]
-        values = (linear_cka(*pair, debiased=debiased) for debiased in (True, False))
-        rows.append((first, second, len(pair[0]), *values))
+        rows.append((first, second, len(pair[0]), *estimate_cka(*pair)))
     return rows, gone

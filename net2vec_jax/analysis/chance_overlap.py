@@ -52,7 +52,7 @@ class ChanceOverlap:
         no pair of concepts.
       q_value: the same, adjusted to the false discovery rate over the pairs of categories.
       between: shared filters of all pairs of concepts of different categories, found / mean of the
-        permutations, and its p-value.
+        permutations, and its p-value; NaN where there is no pair.
       within: the same for pairs of one category.
     """
 
@@ -130,6 +130,8 @@ def permute_filters(overlap: FilterOverlap, *, seed: int, samples: int = 1000) -
     apart = ~np.eye(groups, dtype=bool)
     between, within = (
         tuple(map(float, _compare((found * chosen).sum(), (shared * chosen).sum(axis=(1, 2)))))
+        if has_pairs[chosen].any()
+        else (float("nan"), float("nan"))
         for chosen in (apart, ~apart)
     )
     return ChanceOverlap(
@@ -203,15 +205,25 @@ def expect_similarity(
       concept_categories: category of each concept.
       filters: K.
     """
-    from scipy.stats import hypergeom  # slow to import, and only needed here
+    from scipy.special import gammaln  # slow to import, and only needed here
 
     sizes, place = np.unique(np.asarray(filters_per_concept), return_inverse=True)
-    both = np.arange(sizes.max(initial=0) + 1)
-    first, second = sizes[:, None, None], sizes[None, :, None]
-    probability = hypergeom.pmf(both, filters, first, second)
-    jaccard = both / np.maximum(first + second - both, 1)
-    expected = (probability * jaccard).sum(axis=-1)
-    expected[(sizes[:, None] == 0) | (sizes == 0)] = np.nan
+    factorial = gammaln(np.arange(filters + 1) + 1.0)  # logarithms
+
+    def log_choose(total: np.ndarray | int, chosen: np.ndarray) -> np.ndarray:
+        return factorial[total] - factorial[chosen] - factorial[total - chosen]
+
+    expected = np.full((len(sizes), len(sizes)), np.nan)
+    for row, first in enumerate(sizes):
+        if not first:
+            continue
+        second, both = sizes[row:, None], np.arange(1, first + 1)  # second ≥ first
+        left = second - both
+        possible = left <= filters - first
+        chance = log_choose(first, both) - log_choose(filters, second)
+        chance = chance + log_choose(filters - first, np.where(possible, left, 0))
+        jaccard = np.where(possible, np.exp(chance) * both / (first + left), 0)
+        expected[row, row:] = expected[row:, row] = jaccard.sum(axis=-1)
     return average_pairs(expected[place[:, None], place], concept_categories)
 
 
@@ -220,9 +232,17 @@ def _draw_subsets(
 ) -> Int[np.ndarray, "size rows"]:
     """Sets of `size` filters, all equally likely, by Floyd's algorithm (Bentley 1987)."""
     drawn = np.empty((size, rows), np.int64)
-    for step, last in enumerate(range(filters - size, filters)):
-        pick = rng.integers(0, last + 1, rows)
-        drawn[step] = np.where((drawn[:step] == pick).any(axis=0), last, pick)
+    lasts = range(filters - size, filters)
+    for picks, last in zip(drawn, lasts, strict=True):
+        picks[:] = rng.integers(0, last + 1, rows)
+    part = max(1, _MOST_DRAWN // filters)
+    for start in range(0, rows, part):
+        chosen = drawn[:, start : start + part]
+        column = np.arange(chosen.shape[1])
+        is_taken = np.zeros((filters, len(column)), bool)
+        for picks, last in zip(chosen, lasts, strict=True):
+            picks[is_taken[picks, column]] = last
+            is_taken[picks, column] = True
     return drawn
 
 

@@ -9,6 +9,7 @@ C concepts, K filters, S seeds.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -282,14 +283,14 @@ def measure_stability(
     for seed in range(seeds):
         one = UnitEmbeddings(kept.vectors[seed], kept.is_valid[seed])
         np.put_along_axis(near[seed], find_nearest_concepts(one, count).concept, True, axis=1)
-    first, second = np.triu_indices(seeds, 1)
-    shared = (near[first] & near[second]).sum(axis=-1)  # [pairs, chosen]
-    cosine = np.clip((kept.vectors[first] * kept.vectors[second]).sum(axis=-1), -1, 1)
-    means = []
-    for values in (cosine, shared / count, shared / (2 * count - shared)):
-        mean = np.full(len(unit), np.nan)
-        mean[chosen] = values.mean(axis=0)
-        means.append(mean)
+    pairs = list(itertools.combinations(range(seeds), 2))
+    total = np.zeros((3, len(chosen)))
+    for first, second in pairs:
+        shared = (near[first] & near[second]).sum(axis=-1)
+        cosine = np.einsum("ck,ck->c", kept.vectors[first], kept.vectors[second])
+        total += np.clip(cosine, -1, 1), shared / count, shared / (2 * count - shared)
+    means = np.full((3, len(unit)), np.nan)
+    means[:, chosen] = total / len(pairs)
     sizes = np.arange(count + 1)
     probability = hypergeom.pmf(sizes, len(chosen) - 1, count, count)
     return NeighbourStability(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from net2vec_jax.errors import Net2VecError
 
@@ -99,7 +99,7 @@ def choose_across(
 
 def choose_concepts_of_filter(
     filter_: int,
-    best: Int[np.ndarray, " C"],
+    is_best: Bool[np.ndarray, " C"],
     ious: Float[np.ndarray, " C"],
     weights: Float[np.ndarray, "C K"],
     count: int,
@@ -108,8 +108,8 @@ def choose_concepts_of_filter(
 
     Args:
       filter_: number of the filter.
-      best: best filter of each concept.
-      ious: IoU of each concept with its best filter.
+      is_best: whether it is the best filter of each concept (`filter_overlap.find_best_filters`).
+      ious: IoU of each concept with the filter.
       weights: embeddings; compared between concepts after division by their length.
       count: concepts of each kind at most.
 
@@ -117,7 +117,7 @@ def choose_concepts_of_filter(
       Places of concepts whose best filter it is, of highest IoU first; then those of other concepts
       in whose embeddings it has the largest positive weights, the largest first.
     """
-    served = np.flatnonzero(best == filter_)
+    served = np.flatnonzero(is_best)
     served = served[np.argsort(-ious[served], kind="stable")][:count].tolist()
     length = np.linalg.norm(weights, axis=1)
     weight = np.divide(weights[:, filter_], length, out=np.zeros_like(length), where=length > 0)

@@ -2,14 +2,14 @@
 
 A filter serves a concept if it is the concept's best single filter, or one of the F filters of
 largest weight in its embedding. C concepts, K filters, G categories; memberships are bool [C, K].
-What independent choices would give is in `chance_overlap`.
+What independent choices would give is in `chance_overlap`; names are listed by `shared_filters`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -21,36 +21,6 @@ BIN_STARTS = (0, 1, 2, 6, 10, 15, 20)
 """Least number of concepts of each bin of the histogram; the last has no end (spec 8.3, B-19)."""
 BIN_NAMES = ("0", "1", "2–5", "6–9", "10–14", "15–19", "20+")
 Ranking = Literal["absolute", "positive"]
-
-
-class ServedConcepts(NamedTuple):
-    """What one filter serves.
-
-    Attributes:
-      filter: its number, from 0.
-      concepts: names, in the order of the concepts.
-      categories: of these concepts, in Broden's order.
-    """
-
-    filter: int
-    concepts: tuple[str, ...]
-    categories: tuple[str, ...]
-
-
-class SharingConcepts(NamedTuple):
-    """With whom one concept shares its filters.
-
-    Attributes:
-      filters: that serve it, ascending.
-      shared_filters: how many of these serve another concept too.
-      others: positions of the concepts that share some, most similar first, int64.
-      similarity: Jaccard index of the filter sets with each of `others`, float64.
-    """
-
-    filters: tuple[int, ...]
-    shared_filters: int
-    others: np.ndarray
-    similarity: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -260,44 +230,6 @@ def count_numbers(numbers: Int[np.ndarray, "*shape K"], most: int) -> np.ndarray
     numbers = np.asarray(numbers)
     fractions = [(numbers == value).mean(axis=-1) for value in range(most + 1)]
     return np.stack(fractions, axis=-1)
-
-
-def list_filters(overlap: FilterOverlap, names: Sequence[str]) -> list[ServedConcepts]:
-    """What every filter serves: those of most categories first, then of most concepts.
-
-    Args:
-      overlap: who serves whom.
-      names: of the concepts.
-    """
-    order = np.lexsort((-overlap.concepts_per_filter, -overlap.categories_per_filter))
-    return [
-        ServedConcepts(
-            int(number),
-            tuple(names[place] for place in np.flatnonzero(overlap.membership[:, number])),
-            tuple(
-                category
-                for category, count in zip(
-                    overlap.categories, overlap.by_category[:, number], strict=True
-                )
-                if count
-            ),
-        )
-        for number in order
-    ]
-
-
-def list_concepts(overlap: FilterOverlap) -> list[SharingConcepts]:
-    """With whom every concept shares its filters, in the order of the concepts."""
-    similarity = np.nan_to_num(compare_filter_sets(overlap.membership), nan=0.0)
-    np.fill_diagonal(similarity, 0)
-    listed = []
-    for filters, row in zip(overlap.membership, similarity, strict=True):
-        others = np.argsort(-row, kind="stable")[: int((row > 0).sum())]
-        shared = int((overlap.concepts_per_filter[filters] > 1).sum())
-        listed.append(
-            SharingConcepts(tuple(np.flatnonzero(filters).tolist()), shared, others, row[others])
-        )
-    return listed
 
 
 def _as_table(values: np.ndarray, what: str) -> np.ndarray:

@@ -9,6 +9,7 @@ K filters, C concepts.
 from __future__ import annotations
 
 import dataclasses
+import math
 from functools import partial
 from typing import Literal
 
@@ -20,6 +21,8 @@ from jaxtyping import Array, Bool, Float
 from net2vec_jax.errors import Net2VecError
 
 Reduction = Literal["max", "mean"]
+_MOST_SCORES = 2**23
+"""Entries of score maps that are made at a time: 32 MB."""
 
 
 def score_images(
@@ -58,14 +61,27 @@ def score_images(
 
 
 @partial(jax.jit, static_argnames="mean")
-def _reduce_scores(activations: Array, weights: Array, *, mean: bool) -> Array:
-    maps = jnp.einsum(
-        "nyxk,ck->nyxc",
-        activations.astype(jnp.float32),
-        weights,
-        precision=jax.lax.Precision.HIGHEST,
-    )
-    return maps.mean(axis=(1, 2)) if mean else maps.max(axis=(1, 2))
+def _reduce_scores(
+    activations: Float[Array, "n h w K"] | Bool[Array, "n h w K"],
+    weights: Float[Array, "C K"],
+    *,
+    mean: bool,
+) -> Float[Array, "n C"]:
+    """Score maps of a part of the images and concepts at a time, each reduced before the next."""
+
+    def reduce_image(image: Array) -> Array:
+        values = image.reshape(-1, image.shape[-1]).astype(jnp.float32)
+
+        def reduce_concept(row: Array) -> Array:
+            scores = jnp.matmul(values, row, precision=jax.lax.Precision.HIGHEST)
+            return scores.mean() if mean else scores.max()
+
+        return jax.lax.map(reduce_concept, weights, batch_size=concepts)
+
+    places = math.prod(activations.shape[1:3])
+    concepts = max(1, min(len(weights), _MOST_SCORES // max(places, 1)))
+    images = max(1, _MOST_SCORES // max(places * concepts, 1))
+    return jax.lax.map(reduce_image, activations, batch_size=images)
 
 
 def count_found(

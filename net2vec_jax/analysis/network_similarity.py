@@ -170,6 +170,8 @@ def list_category_rows(means: CategoryMeans) -> list[tuple[str, int, float, floa
     """(category, concepts, mean, standard deviation, standard error) per category, and of "all".
 
     The standard error is that of the category's own number of concepts (spec B-20); NaN below two.
+    The deviation is that of a sample, with n − 1 in the denominator; where the tables of the
+    paper's appendix have population deviations, those are smaller by √((n − 1) / n).
     """
     rows = zip(means.categories, means.count, means.mean, means.error, strict=True)
     overall = ("all", means.overall_count, means.overall_mean, means.overall_error)

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array
 
 from net2vec_jax.analysis.category_means import CategoryMeans, average_categories, make_jsonable
+from net2vec_jax.analysis.kernel_alignment import LEAST_ROWS, linear_cka
 from net2vec_jax.analysis.network_similarity import (
     DistanceMeasure,
     Representation,
@@ -25,11 +26,9 @@ from net2vec_jax.analysis.network_similarity import (
     total_distance,
 )
 from net2vec_jax.analysis.representational_similarity import (
-    LEAST_ROWS,
     Association,
     assess_cka,
     assess_rank_correlation,
-    linear_cka,
 )
 from net2vec_jax.errors import Net2VecError
 

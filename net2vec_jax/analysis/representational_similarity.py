@@ -1,9 +1,9 @@
 """Whether two representations are alike: CKA and rank correlation, with permutation tests.
 
-Both are correlations of two symmetric matrices [n, n] without their diagonals: linear CKA of the
-centred kernels X Xᵀ and Y Yᵀ (Kornblith et al. 2019), representational-similarity analysis of the
-ranks of two similarity matrices (Kriegeskorte et al. 2008). Hence one test and one interval: the
-rows are exchanged (Mantel 1967), or halved.
+Both are correlations of two symmetric matrices [n, n] without their diagonals: debiased linear CKA
+(`kernel_alignment`) of the centred kernels X Xᵀ and Y Yᵀ, representational-similarity analysis of
+the ranks of two similarity matrices (Kriegeskorte et al. 2008). Hence one test and one interval:
+the rows are exchanged (Mantel 1967), or halved.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from net2vec_jax.analysis.kernel_alignment import LEAST_ROWS, centre_pair, linear_cka
 from net2vec_jax.analysis.network_similarity import check_similarities
 from net2vec_jax.errors import Net2VecError
 
-LEAST_ROWS = 4
-"""Debiased CKA needs as many."""
 ROUNDING = 1e-5
 """Permuted values less than this below the observed one count as equal; they are float32."""
 
@@ -40,65 +39,6 @@ class Association:
     low: float
     high: float
     p_value: float
-
-
-def linear_cka(
-    first: Float[np.ndarray, "n K1"], second: Float[np.ndarray, "n K2"], *, debiased: bool = True
-) -> float:
-    """Linear centred kernel alignment of two layers' responses to the same n things.
-
-    HSIC(X, Y) / √(HSIC(X, X) HSIC(Y, Y)). The plain estimate ‖YᵀX‖²_F / (‖XᵀX‖_F ‖YᵀY‖_F) of
-    centred columns is far above 0 for unrelated X and Y unless n is much greater than K; the
-    debiased one (Song et al. 2012; Nguyen et al. 2021) is 0 on average, and may be negative.
-    No matrix [n, n] is made, so n may be large.
-
-    Args:
-      first: X, for example embeddings of n concepts, or pooled activations of n images.
-      second: Y.
-      debiased: which estimate.
-
-    Returns:
-      A number of at most 1; NaN where X or Y are constant.
-
-    Raises:
-      Net2VecError: not the same number of rows, or too few.
-    """
-    x, y = _centre(first, second)
-    if debiased:
-        cross, own_x, own_y = (_unbiased_hsic(*pair) for pair in ((x, y), (x, x), (y, y)))
-    else:
-        cross, own_x, own_y = (((a.T @ b) ** 2).sum() for a, b in ((x, y), (x, x), (y, y)))
-    scale = np.sqrt(max(own_x, 0.0)) * np.sqrt(max(own_y, 0.0))
-    return float(cross / scale) if scale > 0 else float("nan")
-
-
-def _centre(first: np.ndarray, second: np.ndarray) -> list[np.ndarray]:
-    """Both with columns of mean 0, scaled to a greatest entry of 1, which changes no CKA."""
-    pair = [np.asarray(values, np.float64) for values in (first, second)]
-    if any(values.ndim != 2 for values in pair) or len(pair[0]) != len(pair[1]):
-        raise Net2VecError(f"responses {pair[0].shape} and {pair[1].shape} must be [n, K] of one n")
-    if len(pair[0]) < LEAST_ROWS:
-        raise Net2VecError(f"CKA needs {LEAST_ROWS} rows or more; there are {len(pair[0])}")
-    scaled = []
-    for values in pair:
-        centred = values - values.mean(axis=0)
-        largest = np.abs(centred).max(initial=0)
-        rounding = 1e-12 * np.abs(values).max(initial=0)
-        scaled.append(centred / largest if largest > rounding else np.zeros_like(centred))
-    return scaled
-
-
-def _unbiased_hsic(x: np.ndarray, y: np.ndarray) -> float:
-    """n(n−3) times the estimate of Song et al. 2012, eq. 5, from features."""
-    n = len(x)
-    diagonals = [(values**2).sum(axis=1) for values in (x, y)]
-    rows = [
-        values @ values.sum(axis=0) - diagonal
-        for values, diagonal in zip((x, y), diagonals, strict=True)
-    ]
-    trace = ((x.T @ y) ** 2).sum() - diagonals[0] @ diagonals[1]
-    sums = rows[0].sum() * rows[1].sum() / ((n - 1) * (n - 2))
-    return float(trace + sums - 2 / (n - 2) * (rows[0] @ rows[1]))
 
 
 def correlate_ranks(first: Float[np.ndarray, "n n"], second: Float[np.ndarray, "n n"]) -> float:
@@ -139,7 +79,8 @@ def assess_cka(
       Net2VecError: not the same number of rows, or fewer than four.
     """
     value = linear_cka(first, second)
-    kernels = [_without_diagonal(values @ values.T) for values in _centre(first, second)]
+    centred = [part.rows(slice(None)) for part in centre_pair(first, second)]
+    kernels = [_without_diagonal(values @ values.T) for values in centred]
     halves_key, test_key = jax.random.split(key)
     with np.errstate(divide="ignore", invalid="ignore"):
         halves = _draw_halves(halves_key, len(kernels[0]), samples)

@@ -16,8 +16,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.networks.layers import Convolution, Linear, convolve, relu
+from net2vec_jax.networks.layers import Convolution, Linear, convolve
 from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.nonlinearities import relu
 from net2vec_jax.networks.pooling import max_pool, normalise_local_responses
 from net2vec_jax.weights.layouts import CONVOLUTION, LINEAR, linear_after_map, reverse_inputs
 from net2vec_jax.weights.rules import Rule, caffe_rules

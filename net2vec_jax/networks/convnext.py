@@ -17,8 +17,9 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-from net2vec_jax.networks.layers import Convolution, LayerNormalisation, Linear, gelu
+from net2vec_jax.networks.layers import Convolution, LayerNormalisation, Linear
 from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.nonlinearities import gelu
 from net2vec_jax.weights.layouts import CONVOLUTION, LINEAR, Layout
 from net2vec_jax.weights.rules import Rule, plain_rules, scale_rules
 

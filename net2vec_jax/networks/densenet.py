@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from net2vec_jax.networks.layers import Affine, Convolution, Linear, relu
+from net2vec_jax.networks.layers import Affine, Convolution, Linear
 from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.nonlinearities import relu
 from net2vec_jax.networks.pooling import average_pool, max_pool
 from net2vec_jax.weights.layouts import LINEAR
 from net2vec_jax.weights.rules import (

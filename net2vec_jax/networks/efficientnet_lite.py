@@ -15,8 +15,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from net2vec_jax.networks.inverted_bottleneck import BlockShape, InvertedBottleneck
-from net2vec_jax.networks.layers import Convolution, Linear, relu6
+from net2vec_jax.networks.layers import Convolution, Linear
 from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.nonlinearities import relu6
 from net2vec_jax.weights.layouts import LINEAR
 from net2vec_jax.weights.rules import Rule, folded_rules, plain_rules
 

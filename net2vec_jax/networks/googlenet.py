@@ -17,8 +17,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from net2vec_jax.networks.layers import Convolution, Linear, relu
+from net2vec_jax.networks.layers import Convolution, Linear
 from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.nonlinearities import relu
 from net2vec_jax.networks.pooling import max_pool, normalise_local_responses
 from net2vec_jax.weights.layouts import CONVOLUTION, LINEAR, reverse_inputs
 from net2vec_jax.weights.rules import Rule, caffe_rules, folded_rules, plain_rules

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from flax import nnx
 from jaxtyping import Array, Float
 
-from net2vec_jax.networks.layers import Convolution, Padding, relu6
+from net2vec_jax.networks.layers import Convolution, Padding
+from net2vec_jax.networks.nonlinearities import relu6
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,7 @@ in the type of its input and weights: float32, or bfloat16 where that was asked 
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import functools
-from collections.abc import Iterator
 from typing import Literal
 
 import jax
@@ -249,43 +246,3 @@ class LayerNormalisation(nnx.Module):
         scale = self.scale[...].reshape(*ranks, -1)
         bias = self.bias[...].reshape(*ranks, -1)
         return (centred * lax.rsqrt(variance + self.epsilon)).astype(values.dtype) * scale + bias
-
-
-_LEAK: contextvars.ContextVar[float | Array] = contextvars.ContextVar("leak", default=0.0)
-
-
-@contextlib.contextmanager
-def leaking_gradients(share: float | Array) -> Iterator[None]:
-    """What is traced inside lets `share` of a gradient past rectifiers, which then never block it.
-
-    Responses stay as they are. Where an image is optimised for a filter that it leaves silent,
-    there would be no gradient at all.
-    """
-    token = _LEAK.set(share)
-    try:
-        yield
-    finally:
-        _LEAK.reset(token)
-
-
-def _leak(rectified: Array, values: Array) -> Array:
-    """`rectified`, whose gradient is that plus a share of the one of `values`."""
-    share = _LEAK.get()
-    if isinstance(share, float) and not share:
-        return rectified
-    return rectified + share * (values - lax.stop_gradient(values))
-
-
-def relu(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """max(values, 0)."""
-    return _leak(jnp.maximum(values, 0.0), values)
-
-
-def relu6(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Values clipped to [0, 6]."""
-    return _leak(jnp.clip(values, 0.0, 6.0), values)
-
-
-def gelu(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """values · Φ(values), with the normal distribution's Φ itself, not an approximation."""
-    return jax.nn.gelu(values, approximate=False)

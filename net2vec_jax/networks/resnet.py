@@ -14,8 +14,9 @@ from typing import ClassVar
 from flax import nnx
 from jaxtyping import Array, Float
 
-from net2vec_jax.networks.layers import Convolution, Linear, relu
+from net2vec_jax.networks.layers import Convolution, Linear
 from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.nonlinearities import relu
 from net2vec_jax.networks.pooling import max_pool
 from net2vec_jax.weights.layouts import LINEAR
 from net2vec_jax.weights.rules import Rule, folded_rules, plain_rules

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from net2vec_jax.networks.layers import Convolution, relu
+from net2vec_jax.networks.layers import Convolution
 from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.nonlinearities import relu
 from net2vec_jax.networks.pooling import max_pool
 from net2vec_jax.weights.layouts import CONVOLUTION
 from net2vec_jax.weights.rules import Rule, plain_rules

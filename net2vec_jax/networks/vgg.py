@@ -15,8 +15,9 @@ from typing import ClassVar
 from flax import nnx
 from jaxtyping import Array, Float
 
-from net2vec_jax.networks.layers import Convolution, Linear, relu
+from net2vec_jax.networks.layers import Convolution, Linear
 from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.nonlinearities import relu
 from net2vec_jax.networks.pooling import adaptive_average_pool, max_pool
 from net2vec_jax.weights.layouts import CONVOLUTION, LINEAR, linear_after_map, reverse_inputs
 from net2vec_jax.weights.rules import Rule, caffe_rules, folded_rules, plain_rules

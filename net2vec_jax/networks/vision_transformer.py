@@ -15,8 +15,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.networks.layers import PRECISION, Convolution, LayerNormalisation, Linear, gelu
+from net2vec_jax.networks.layers import PRECISION, Convolution, LayerNormalisation, Linear
 from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.nonlinearities import gelu
 from net2vec_jax.weights.layouts import CONVOLUTION, LINEAR, SAME
 from net2vec_jax.weights.rules import Rule, plain_rules, scale_rules
 

@@ -2,11 +2,14 @@
 
 import itertools
 import json
+import time
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import hypergeom
 
 from net2vec_jax.analysis.chance_overlap import draw_counts, expect_similarity, permute_filters
 from net2vec_jax.analysis.filter_overlap import count_overlap
@@ -97,6 +100,49 @@ def test_expected_similarity_by_enumeration() -> None:
     )
     across = (mean(1, 2) + mean(2, 2)) / 2
     np.testing.assert_allclose(expected, [[mean(1, 2), across], [across, np.nan]])
+
+
+@given(seed=st.integers(0, 10**6))
+def test_expected_similarity_is_the_sum_over_the_hypergeometric_distribution(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    filters = int(rng.integers(1, 40))
+    sizes = rng.integers(0, filters + 1, 6)
+    both = np.arange(filters + 1)
+    first, second = sizes[:, None, None], sizes[None, :, None]
+    jaccard = both / np.maximum(first + second - both, 1)
+    expected = (hypergeom.pmf(both, filters, first, second) * jaccard).sum(axis=-1)
+    expected[(sizes == 0) | (sizes[:, None] == 0) | np.eye(6, dtype=bool)] = np.nan
+    categories = [str(place) for place in range(6)]  # each concept by itself
+    found = expect_similarity(sizes, categories, filters=filters)
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-13)
+
+
+def test_expected_similarity_of_many_different_sizes_takes_little_time_and_memory() -> None:
+    sizes = np.random.default_rng(0).integers(400, 601, 400)
+    tracemalloc.start()
+    start = time.process_time()
+    expect_similarity(sizes, ["part"] * 400, filters=1024)
+    taken, peak = time.process_time() - start, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken < 5  # 0.5 s; a table of all pairs and counts takes a minute
+    assert peak < 50e6  # and 200 MB per array
+
+
+def test_the_p_value_is_twice_the_smaller_tail() -> None:
+    # Two concepts of one filter of ten share it in one of ten cases.
+    membership = np.zeros((2, 10), bool)
+    membership[:, 4] = True
+    chance = permute_filters(count_overlap(membership, ["color", "part"]), seed=0, samples=4000)
+    # A share of one tenth has a standard error of 0.0047, and the p-value twice that.
+    np.testing.assert_allclose(chance.p_value[0, 1], 0.2, atol=0.04)
+    np.testing.assert_allclose(chance.between[1], 0.2, atol=0.04)
+    assert np.isnan(chance.within).all()
+
+
+def test_without_a_pair_of_categories_there_is_no_p_value() -> None:
+    chance = permute_filters(count_overlap(np.eye(3, dtype=bool), ["part"] * 3), seed=0, samples=9)
+    assert np.isnan(chance.between).all()
+    assert np.isfinite(chance.within).all()
 
 
 def test_planted_sharing_is_told_from_chance() -> None:

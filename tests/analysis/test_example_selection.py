@@ -11,6 +11,7 @@ from net2vec_jax.analysis.example_selection import (
     choose_concepts_of_filter,
     choose_highest,
 )
+from net2vec_jax.analysis.filter_overlap import find_best_filters
 from net2vec_jax.errors import Net2VecError
 
 SCORES = st.lists(st.integers(0, 5), min_size=1, max_size=40).map(lambda x: np.array(x, float))
@@ -74,15 +75,24 @@ def test_concepts_are_chosen_from_all_categories() -> None:
 
 
 def test_a_filter_serves_its_planted_concepts() -> None:
-    best = np.array([2, 0, 2, 1, 1])
+    best = np.array([2, 0, 2, 1, 1])  # filters of the concepts
     ious = np.array([0.1, 0.9, 0.3, 0.2, 0.2])
     weights = np.zeros((5, 3))
     weights[:, 2] = [5, 10, 0.1, -3, 0]
     weights[:, 0] = [0, 100, 0, 0.1, 0]
     weights[3, 1] = 1
-    assert choose_concepts_of_filter(2, best, ious, weights, 3) == [2, 0, 1]
-    assert choose_concepts_of_filter(2, best, ious, weights, 1) == [2, 0]
-    assert choose_concepts_of_filter(1, best, ious, weights, 3) == [3, 4]
+    assert choose_concepts_of_filter(2, best == 2, ious, weights, 3) == [2, 0, 1]
+    assert choose_concepts_of_filter(2, best == 2, ious, weights, 1) == [2, 0]
+    assert choose_concepts_of_filter(1, best == 1, ious, weights, 3) == [3, 4]
     # by its share of the embedding, not by its size: 5 of 5 comes before 10 of √(10² + 100²)
-    no_best = np.full(5, -1)
-    assert choose_concepts_of_filter(2, no_best, ious, weights, 2) == [0, 2]
+    assert choose_concepts_of_filter(2, np.zeros(5, bool), ious, weights, 2) == [0, 2]
+
+
+def test_a_concept_that_no_filter_overlaps_is_served_by_none() -> None:
+    train_iou = np.zeros((3, 4))
+    train_iou[1, 0] = 0.3
+    is_best = find_best_filters(train_iou)
+    weights = np.zeros((3, 4))
+    for filter_, served in ((0, [1]), (1, []), (3, [])):
+        found = choose_concepts_of_filter(filter_, is_best[:, filter_], np.ones(3), weights, 3)
+        assert found == served

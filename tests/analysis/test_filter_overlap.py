@@ -16,9 +16,8 @@ from net2vec_jax.analysis.filter_overlap import (
     count_shared,
     find_best_filters,
     find_top_filters,
-    list_concepts,
-    list_filters,
 )
+from net2vec_jax.analysis.shared_filters import list_concepts, list_filters
 from net2vec_jax.errors import Net2VecError
 
 NAMES = ("red", "car", "bus", "wheel")

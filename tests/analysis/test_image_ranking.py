@@ -1,11 +1,17 @@
 """Planted rankings have known recall, and scores of images are those of their score maps."""
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from net2vec_jax.analysis.image_ranking import compare_recall, count_found, score_images
+from net2vec_jax.analysis.image_ranking import (
+    _reduce_scores,
+    compare_recall,
+    count_found,
+    score_images,
+)
 from net2vec_jax.errors import Net2VecError
 
 RNG = np.random.default_rng(0)
@@ -33,6 +39,26 @@ def test_scores_are_reductions_of_the_score_map(reduction: str, thresholded: boo
             ]  # fmt: skip
             expected = max(values) if reduction == "max" else np.mean(values)
             np.testing.assert_allclose(scores[image, concept], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_parts_of_images_and_concepts_are_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("net2vec_jax.analysis.image_ranking._MOST_SCORES", 48)
+    for images, side, concepts in ((7, 2, 5), (5, 5, 3), (3, 9, 2)):
+        activations = RNG.normal(size=(images, side, side, 6)).astype(np.float32)
+        weights = RNG.normal(size=(concepts, 6)).astype(np.float32)
+        expected = np.einsum("nyxk,ck->nyxc", activations, weights).max(axis=(1, 2))
+        np.testing.assert_allclose(
+            score_images(activations, weights), expected, rtol=1e-4, atol=1e-5
+        )
+
+
+def test_score_maps_of_large_layers_are_never_there_at_once() -> None:
+    shapes = (
+        jax.ShapeDtypeStruct((256, 112, 112, 8), np.float32),
+        jax.ShapeDtypeStruct((1197, 8), np.float32),
+    )
+    compiled = _reduce_scores.lower(*shapes, mean=False).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 300e6  # all maps: 15 GB
 
 
 def test_unit_norm_divides_by_the_length() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import tracemalloc
+
 import jax
 import numpy as np
 import pytest
@@ -9,13 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
+from net2vec_jax.analysis.kernel_alignment import estimate_cka, linear_cka
 from net2vec_jax.analysis.network_similarity import make_representation
 from net2vec_jax.analysis.pair_comparison import compare_pair
 from net2vec_jax.analysis.representational_similarity import (
+    _correlate,
+    _double_centre,
+    _without_diagonal,
     assess_cka,
     assess_rank_correlation,
     correlate_ranks,
-    linear_cka,
 )
 from net2vec_jax.errors import Net2VecError
 
@@ -118,6 +124,60 @@ def test_p_values_of_unrelated_representations_are_valid() -> None:
             allowed = 200 * level + 4 * np.sqrt(200 * level * (1 - level))
             assert (p_value <= level).sum() <= allowed
         assert abs(p_value.mean() - 0.5) < 4 * np.sqrt(1 / 12 / 200)
+
+
+def enumerate_cka(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Debiased CKA with the rows of y in every order."""
+    orders = itertools.permutations(range(len(x)))
+    return np.array([linear_cka(x, y[list(order)]) for order in orders])
+
+
+def test_permuted_statistics_are_cka_of_permuted_rows() -> None:
+    x, y = draw(0, 5), draw(1, 5)
+    kernels = [_without_diagonal(gram(rows - rows.mean(axis=0))) for rows in (x, y)]
+    first, second = (_double_centre(kernel) for kernel in kernels)
+    found = [
+        _correlate(first, second[np.ix_(order, order)])
+        for order in itertools.permutations(range(5))
+    ]
+    np.testing.assert_allclose(found, enumerate_cka(x, y), atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_p_value_of_cka_is_that_of_all_orders(seed: int) -> None:
+    x = draw(seed, 5, 3)
+    y = x @ draw(seed + 10, 3, 3) + 0.5 * draw(seed + 20, 5, 3)
+    exact = np.mean(enumerate_cka(x, y) >= linear_cka(x, y) - 1e-9)
+    found = assess_cka(x, y, key=jax.random.key(seed), permutations=4000, samples=2).p_value
+    np.testing.assert_allclose(found, exact, atol=4 * np.sqrt(exact * (1 - exact) / 4000) + 1e-3)
+
+
+def test_equal_rows_tie_with_what_was_observed() -> None:
+    x = draw(0, 2)[[0, 0, 1, 1, 1]]  # 2! 3! of the 5! orders change nothing
+    np.testing.assert_allclose(np.mean(enumerate_cka(x, x) >= 1 - 1e-9), 0.1)
+    settings = {"key": jax.random.key(0), "permutations": 4000, "samples": 2}
+    for found in (
+        assess_cka(x, x, **settings),
+        assess_rank_correlation(gram(x), gram(x), **settings),
+    ):
+        np.testing.assert_allclose(found.p_value, 0.1, atol=0.02)
+
+
+def test_both_estimates_come_at_once_whatever_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = draw(0, 50, 6).astype(np.float32), 1e3 + draw(1, 50, 9)
+    whole = estimate_cka(x, y)
+    assert whole == (linear_cka(x, y), linear_cka(x, y, debiased=False))
+    monkeypatch.setattr("net2vec_jax.analysis.kernel_alignment._ROWS", 7)
+    np.testing.assert_allclose(estimate_cka(x, y), whole, rtol=1e-10)
+
+
+def test_cka_of_many_rows_makes_no_copy_of_them() -> None:
+    x, y = (np.random.default_rng(n).random((40_000, 40), np.float32) for n in range(2))
+    tracemalloc.start()
+    estimate_cka(x, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < (x.nbytes + y.nbytes) / 2
 
 
 def test_related_representations_are_found() -> None:

@@ -97,6 +97,18 @@ def test_real_responses_are_those_of_the_stored_activations(finished_study: Path
         assert typical in masks.pair_image[masks.pair_concept == place]
 
 
+def test_the_best_filter_is_that_of_train(finished_study: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(finished_study / "block4" / "segmentation", tmp_path / "run")
+    with np.load(path / "single_filter.npz") as file:
+        arrays = dict(file)
+    arrays["train_iou"][:, 3] = 0.9
+    arrays["val_iou"][:, 5] = 0.95
+    np.savez(path / "single_filter.npz", **arrays)
+    directions = find_directions(FinishedRun(path), [0, 2])
+    assert directions.filters.tolist() == [3, 3]
+    np.testing.assert_array_equal(directions.unit[1].argmax(axis=1), 3)
+
+
 def test_a_filter_of_a_classification_run_has_its_weights_sign(finished_study: Path) -> None:
     run = FinishedRun(finished_study / "block4" / "classification")
     directions = find_directions(run, range(len(run)))

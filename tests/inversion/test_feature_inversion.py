@@ -46,6 +46,19 @@ def keys_of(count: int, seed: int = 0) -> jax.Array:
     return jax.random.split(jax.random.key(seed), count)
 
 
+def test_the_reference_settings_are_the_originals() -> None:
+    assert (
+        Inversion(
+            Descent(
+                "sgd", learning_rate=100.0, steps=200, decay=0.1, decay_every=100, momentum=0.9
+            ),
+            Regularisers(alpha=6.0, alpha_weight=1e-5, beta=2.0, variation_weight=1e-5),
+            deviation=1e-3,
+        )
+        == REFERENCE
+    )  # spec 8.9
+
+
 WEAK = Regularisers(alpha_weight=1e-8, variation_weight=1e-8)
 
 

@@ -24,7 +24,7 @@ from net2vec_jax.inversion.maximisation import (
 )
 from net2vec_jax.inversion.objectives import Regularisers, direction_response
 from net2vec_jax.networks.adapters import FunctionNetwork
-from net2vec_jax.networks.layers import leaking_gradients, relu, relu6
+from net2vec_jax.networks.nonlinearities import relu
 from net2vec_jax.networks.preprocessing import CENTRED, IMAGENET
 from net2vec_jax.networks.zoo import LoadedNetwork, load_network
 
@@ -158,17 +158,6 @@ def test_filters_that_noise_leaves_silent_are_found_all_the_same() -> None:
     strict = dataclasses.replace(config, leak=0.0)
     found = maximise_activations(network, "on", direction, keys_of(1), config=strict, **options)
     assert found.activations.max() == 0
-
-
-def test_leaking_changes_gradients_and_no_response() -> None:
-    values = jnp.array([-2.0, 3.0, 8.0])
-    for function, inside in ((relu, [0.0, 1.0, 1.0]), (relu6, [0.0, 1.0, 0.0])):
-        plain = function(values)
-        with leaking_gradients(0.25):
-            np.testing.assert_array_equal(function(values), plain)
-            gradient = jax.grad(lambda x, f=function: f(x).sum())(values)
-        np.testing.assert_allclose(gradient, np.array(inside) + 0.25)
-        np.testing.assert_array_equal(jax.grad(lambda x, f=function: f(x).sum())(values), inside)
 
 
 def test_painted_pixels_can_be_shown_and_brightness_is_grey() -> None:

@@ -6,14 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from net2vec_jax.networks.layers import (
-    Convolution,
-    Linear,
-    convolve,
-    relu,
-    relu6,
-    sum_shifted,
-)
+from net2vec_jax.networks.layers import Convolution, Linear, convolve, sum_shifted
 from net2vec_jax.networks.pooling import adaptive_average_pool, max_pool
 
 
@@ -102,9 +95,3 @@ def test_adaptive_average_pool_takes_means_of_its_windows(shape):
 def test_adaptive_average_pool_changes_nothing_at_its_own_size():
     images = jnp.array(_random(0, 2, 6, 6, 3))
     np.testing.assert_array_equal(adaptive_average_pool(images, 6, 6), images)
-
-
-def test_rectifiers_clip():
-    values = jnp.array([-1.0, 0.0, 5.0, 7.0])
-    np.testing.assert_array_equal(relu(values), [0, 0, 5, 7])
-    np.testing.assert_array_equal(relu6(values), [0, 0, 5, 6])
