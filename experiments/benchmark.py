@@ -25,14 +25,14 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
 from tqdm import tqdm
 
 from experiments.benchmark_problem import Settings
 from experiments.benchmark_workers import Outcome, Worker
 from experiments.broden_size import BRODEN_IMAGES, ProblemSize
 from experiments.measurement import Measurement, describe_machine, print_measurements
-from experiments.script import open_scenes, run_script
+from experiments.result_files import make_folder
+from experiments.script import open_console, open_scenes, run_script
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.report.speed_figures import plot_scaling, plot_stages
 
@@ -257,14 +257,14 @@ def main(flags: BenchmarkFlags) -> None:
         )
     if jax.process_count() > 1:
         raise Net2VecError("the benchmark is of one host; unset the variables of several hosts")
-    flags.out.mkdir(parents=True, exist_ok=True)
+    make_folder(flags.out)
     with tempfile.TemporaryDirectory() as folder:
         if flags.scale == "broden":
             report = measure_broden(flags, rounds)
         else:
             report = compare_stages(flags, make_settings(flags, Path(folder)), rounds)
     machine = describe_machine()
-    console = Console(width=max(Console().width, 120))
+    console = open_console(least_width=120)
     print_measurements(console, report.measured)
     console.print(", ".join(f"{name} {value}" for name, value in machine.items()), highlight=False)
     for name, value in report.sizes.items():

@@ -19,7 +19,6 @@ import re
 from pathlib import Path
 
 import jax
-from rich.console import Console
 from tqdm import tqdm
 
 from experiments.comparison_tables import tabulate, tabulate_neighbours, write_tables
@@ -30,8 +29,8 @@ from experiments.representations import (
     measure_seed_distance,
     open_runs,
 )
-from experiments.result_files import write_json
-from experiments.script import run_script
+from experiments.result_files import make_folder, write_json
+from experiments.script import open_console, run_script
 from net2vec_jax.analysis.category_means import make_jsonable
 from net2vec_jax.analysis.network_similarity import (
     DistanceMeasure,
@@ -62,8 +61,8 @@ class CompareFlags:
       synsets: CONCEPT=SYNSET, such as crane=crane.n.04, where WordNet's first meaning of a name is
         not the one meant; CONCEPT= leaves it out.
       average_words: take the mean of its words for a name of several that has no vector.
-      activations: compare the layers' activations on the images too, by CKA; they must be where
-        the runs left them.
+      activations: compare the layers' activations on the images too, by CKA; runs whose
+        activations are no longer where they left them are named and passed over.
       seed: of the permutations.
     """
 
@@ -130,9 +129,10 @@ def main(flags: CompareFlags) -> None:
     unknown = [name for name in flags.concepts if name not in compared.categories]
     if unknown:
         raise Net2VecError(f"no run has a concept called {', '.join(unknown)}")
+    make_folder(out)
     pairs = compare_all(flags, compared)
-    activations = compare_activations(runs) if flags.activations else []
     write_tables(out, pairs)
+    activations, gone = compare_activations(runs) if flags.activations else ([], {})
     summary = {
         "representations": [
             {
@@ -161,11 +161,13 @@ def main(flags: CompareFlags) -> None:
     }
     write_json(out / "summary.json", make_jsonable(summary))
     draw_figures(out / "figures", pairs)
-    console = Console()
+    console = open_console()
     console.print(tabulate(pairs))
     console.print(tabulate_neighbours(pairs[0], flags.concepts))
     for first, second, images, value, _ in activations:
         console.print(f"activations on {images} images, {first} – {second}: CKA {value:.3f}")
+    for name, reason in gone.items():
+        print(f"no comparison with the activations of {name}: {reason}")
     for representation in compared.representations:
         if representation.missing:
             print(f"{representation.name} lacks {_shorten_list(representation.missing)}")

@@ -25,7 +25,6 @@ from typing import Any, Literal
 import numpy as np
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from experiments.embedding_tables import (
@@ -38,9 +37,9 @@ from experiments.embedding_tables import (
     write_tables,
 )
 from experiments.finished_run import FinishedRun
-from experiments.result_files import write_json
+from experiments.result_files import make_folder, write_json
 from experiments.run_sources import RunSources, SourceFlags
-from experiments.script import run_script
+from experiments.script import open_console, run_script
 from net2vec_jax.analysis.activation_statistics import ActivationStatistics
 from net2vec_jax.analysis.concept_embeddings import (
     Linkage,
@@ -100,6 +99,8 @@ class EmbeddingFlags(SourceFlags):
                 raise Net2VecError(f"--{name} is {getattr(self, name)}; it must be at least 1")
         if not self.perplexity > 0:
             raise Net2VecError(f"--perplexity is {self.perplexity}; it must be above 0")
+        if not 0 <= self.seed < 2**32:
+            raise Net2VecError(f"--seed is {self.seed}; it must be 0 … {2**32 - 1}")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -170,14 +171,14 @@ def answer(known: ConceptWeights, flags: EmbeddingFlags, console: Console) -> No
 def _tabulate(
     known: ConceptWeights, title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]
 ) -> Table:
-    table = Table(title=escape(title), box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("concept")
     table.add_column("category")
     for column in columns:
         table.add_column(column, justify="right")
     for place, *values in rows:
         name, category = known.concepts[place], known.categories[place]
-        table.add_row(escape(name), escape(category), *(f"{value:.3f}" for value in values))
+        table.add_row(name, category, *(f"{value:.3f}" for value in values))
     return table
 
 
@@ -185,11 +186,11 @@ def main(flags: EmbeddingFlags) -> None:
     """Answer, or measure, write and draw everything."""
     run = FinishedRun(flags.run)
     known = load_weights(run, flags)
-    console = Console()
+    console = open_console()
     if flags.query or flags.neighbours:
         answer(known, flags, console)
         return
-    out = flags.out or run.path / FOLDERS[flags.embeddings]
+    out = make_folder(flags.out or run.path / FOLDERS[flags.embeddings])
     geometry = measure_geometry(
         known.weights, known.unit, known.categories, linkage=flags.linkage,
         perplexity=flags.perplexity, seed=flags.seed,
@@ -236,7 +237,7 @@ def tabulate(known: ConceptWeights, geometry: Geometry) -> Table:
             chosen = np.array(known.categories, object) == category
             shared = stability.overlap[chosen & np.isfinite(stability.overlap)]
             cells.append(f"{shared.mean():.2f}" if len(shared) else "")
-        table.add_row(*map(escape, cells))
+        table.add_row(*cells)
     return table
 
 

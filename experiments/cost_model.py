@@ -21,13 +21,13 @@ import jax
 import numpy as np
 import scipy.optimize
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
 from experiments.broden_size import ProblemSize, draw_problem
 from experiments.measurement import describe_machine
-from experiments.script import run_script
+from experiments.result_files import make_folder
+from experiments.script import open_console, run_script
 from net2vec_jax.activations.binary import entries_per_block
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.probes.head_shards import PAIRS_ON_ACCELERATORS, resolve_chunk_size
@@ -176,6 +176,7 @@ def main(flags: CostFlags) -> None:
     """Measure, predict, print, write the figure."""
     if flags.images < 100 or flags.epochs < 1:
         raise Net2VecError("--images must be at least 100 and --epochs at least 1")
+    make_folder(flags.out)
     base = ProblemSize(flags.images, 112, 0.005, 0.2, (14, 14), (112, 112))
     vary = dataclasses.replace
     fitted = [
@@ -222,13 +223,12 @@ def main(flags: CostFlags) -> None:
             *(f"{shares[part]:.0f}" for part in PARTS),
             f"{1e6 * on_paper['total']:.2f}",
         )
-    console = Console(width=max(Console().width, 120))
+    console = open_console(least_width=120)
     console.print(table)
     unit = ", ".join(f"{part} {1e9 * cost:.3g}" for part, cost in costs.items())
     console.print(f"nanoseconds on all devices together: {unit}", highlight=False)
     machine = describe_machine()
     console.print(", ".join(f"{name} {value}" for name, value in machine.items()), highlight=False)
-    flags.out.mkdir(parents=True, exist_ok=True)
     content = {"machine": machine, "costs_seconds": costs, "problems": rows}
     text = json.dumps(content, indent=2)
     (flags.out / "cost_model.json").write_text(text + "\n", encoding="utf-8")

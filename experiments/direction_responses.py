@@ -14,8 +14,10 @@ from jaxtyping import Float
 
 from experiments.finished_run import FinishedRun
 from experiments.run_sources import RunSources
+from net2vec_jax.analysis.concept_embeddings import average_seeds
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.errors import Net2VecError
+from net2vec_jax.metrics import choose_best_filters
 
 DIRECTIONS = ("embedding", "filter")
 
@@ -62,21 +64,18 @@ def find_directions(run: FinishedRun, places: Sequence[int]) -> ConceptDirection
       Net2VecError: a concept's embedding is 0.
     """
     places = list(places)
-    weights = run.weights[:, places].astype(np.float64)
-    norms = np.linalg.norm(weights, axis=-1, keepdims=True)
-    mean = (weights / np.where(norms > 0, norms, 1)).mean(axis=0)
-    norm = np.linalg.norm(mean, axis=-1, keepdims=True)
-    if not norm.all():
-        names = [run.concepts[places[row]] for row in np.flatnonzero(norm[:, 0] == 0)]
+    average = average_seeds(run.weights[:, places])
+    if not average.is_valid.all():
+        names = [run.concepts[places[row]] for row in np.flatnonzero(~average.is_valid)]
         raise Net2VecError(
             f"the embedding of {', '.join(names)} is 0 in {run.path}, so it has no direction; "
             "choose other --concepts"
         )
-    embedding = mean / norm
+    embedding = average.vectors
     rows = np.arange(len(places))
     single = np.zeros_like(embedding)
     if run.probe == "segmentation":
-        filters = run.single_ious[0][places].argmax(axis=1)
+        filters, _, _ = choose_best_filters(run.single_ious[:, places])
         single[rows, filters] = 1
     else:
         filters = np.abs(embedding).argmax(axis=1)

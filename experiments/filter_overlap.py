@@ -23,7 +23,6 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from experiments.finished_run import FinishedRun
 from experiments.overlap_analysis import (
@@ -34,7 +33,8 @@ from experiments.overlap_analysis import (
     choose_concepts,
 )
 from experiments.overlap_tables import tabulate_correlations, tabulate_overlap, write_results
-from experiments.script import run_script
+from experiments.result_files import make_folder
+from experiments.script import open_console, run_script
 from net2vec_jax.errors import Net2VecError
 
 
@@ -80,9 +80,17 @@ def main(flags: OverlapFlags) -> None:
     """Count, correlate, draw, and say where everything is."""
     if any(size < 1 for size in flags.filters):
         raise Net2VecError(f"--filters {min(flags.filters)}: take at least 1 filter")
+    if flags.permutations < 1:
+        raise Net2VecError(f"--permutations must be at least 1, not {flags.permutations}")
     runs = [FinishedRun(path) for path in flags.runs]
     if not runs:
         raise Net2VecError("--runs is empty; give finished runs of experiments.segmentation")
+    for run in runs:
+        if run.probe != "segmentation":
+            raise Net2VecError(
+                f"{run.path} is a run of the classification probe, which has no IoU of single "
+                "filters; it belongs to --classification-runs"
+            )
     names = name_layers(runs)
     others = [FinishedRun(path) for path in flags.classification_runs]
     for other in others:
@@ -95,15 +103,16 @@ def main(flags: OverlapFlags) -> None:
         raise Net2VecError(
             f"no run of --runs is on the same layer, with the same weights, as {', '.join(idle)}"
         )
-    layers = {}
-    for name, run, other in zip(names, runs, matched, strict=True):
-        both = choose_concepts(run, flags), other and choose_concepts(other, flags)
-        layers[name] = analyse_layer(*both, flags)
-    out = flags.out or runs[0].path / "filter_overlap"
+    chosen = {
+        name: (choose_concepts(run, flags), other and choose_concepts(other, flags))
+        for name, run, other in zip(names, runs, matched, strict=True)
+    }
+    out = make_folder(flags.out or runs[0].path / "filter_overlap")
+    layers = {name: analyse_layer(*both, flags) for name, both in chosen.items()}
     write_results(out, layers)
     draw_figures(out / "figures", layers)
     for table in (tabulate_overlap(layers), tabulate_correlations(layers)):
-        Console().print(table)
+        open_console().print(table)
     print(f"tables and summary.json are in {out}, figures in {out / 'figures'}")
 
 

@@ -6,9 +6,12 @@ activations) is opened again by `experiments.run_sources`.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
-from collections.abc import Sequence
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +26,18 @@ from net2vec_jax.errors import Net2VecError, unknown_name_error
 Probe = Literal["segmentation", "classification"]
 VAL_SCORES: dict[Probe, str] = {"segmentation": "val_iou", "classification": "val_accuracy"}
 """Column of the val score in a probe's table."""
+_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    csv.Error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading damaged files raises."""
 
 
 class FinishedRun:
@@ -34,6 +49,7 @@ class FinishedRun:
       probe: "segmentation" or "classification".
       network: name of the network.
       layer: name of the layer.
+      seeds: repetitions of the embeddings over all filters.
       concepts: names of the C concepts that have embeddings.
       categories: primary category of each.
       numbers: label number of each, int32 [C].
@@ -53,6 +69,7 @@ class FinishedRun:
             self.record: dict[str, Any] = json.loads(run_file.read_text(encoding="utf-8"))
             self.network: str = self.record["identity"]["network"]
             self.layer: str = self.record["identity"]["layer"]
+            self.seeds: int = int(self.record["identity"]["seeds"])
         except OSError as error:
             raise Net2VecError(f"{self.path} is no run directory: {_suggest(self.path)}") from error
         except (ValueError, KeyError, TypeError) as error:
@@ -64,14 +81,25 @@ class FinishedRun:
                 "classification.csv); give the command that began it once more"
             )
         self.probe: Probe = finished[0]
-        full = [row for row in self.rows if row["filters"] == "all"]
-        self.concepts: tuple[str, ...] = tuple(row["concept"] for row in full)
-        self.categories: tuple[str, ...] = tuple(row["category"] for row in full)
-        known = {row["name"]: row for row in self.read_table("concepts.csv")}
-        counts = [
-            [int(known[name][column]) for column in ("number", "train_images", "val_images")]
-            for name in self.concepts
-        ]
+        with self._reading(f"{self.probe}.csv"):
+            full = [row for row in self.rows if row["filters"] == "all"]
+            self.concepts: tuple[str, ...] = tuple(row["concept"] for row in full)
+            self.categories: tuple[str, ...] = tuple(row["category"] for row in full)
+            if not full:
+                raise ValueError("it has no row of all filters")
+        twice = sorted({name for name in self.concepts if self.concepts.count(name) > 1})
+        if twice:
+            raise Net2VecError(
+                f"the dataset of the run in {self.path} has several concepts called "
+                f"{', '.join(twice[:10])}, which tables cannot tell apart; give them different "
+                "names in its table of concepts and run the probe again"
+            )
+        with self._reading("concepts.csv"):
+            known = {row["name"]: row for row in self.read_table("concepts.csv")}
+            counts = [
+                [int(known[name][column]) for column in ("number", "train_images", "val_images")]
+                for name in self.concepts
+            ]
         columns = np.array(counts, np.int64).reshape(-1, 3).T
         self.numbers: np.ndarray = columns[0].astype(np.int32)
         self.train_images: np.ndarray = columns[1]
@@ -101,15 +129,11 @@ class FinishedRun:
         """K."""
         return self._tree["weights"].shape[-1]
 
-    @property
-    def seeds(self) -> int:
-        """Repetitions of the embeddings over all filters."""
-        return int(self.identity["seeds"])
-
     @cached_property
     def scores(self) -> Scores:
         """Val scores: set IoU or accuracy, with all filters and with fewer, means over seeds."""
-        return collect_scores(self.rows, VAL_SCORES[self.probe])
+        with self._reading(f"{self.probe}.csv"):
+            return collect_scores(self.rows, VAL_SCORES[self.probe])
 
     def find_concepts(self, names: Sequence[str]) -> list[int]:
         """Places of the concepts of these names or label numbers, each once.
@@ -134,11 +158,20 @@ class FinishedRun:
         Raises:
           Net2VecError: it is missing or unreadable.
         """
-        try:
-            with (self.path / name).open(encoding="utf-8", newline="") as file:
-                return list(csv.DictReader(file))
-        except (OSError, UnicodeDecodeError) as error:
-            raise Net2VecError(f"{self.path / name} cannot be read ({error}); run again") from error
+        with (
+            self._reading(name),
+            (self.path / name).open(encoding="utf-8", newline="") as file,
+        ):
+            return list(csv.DictReader(file))
+
+    def read_column(self, name: str, column: str) -> list[str]:
+        """A column of a CSV table of the run.
+
+        Raises:
+          Net2VecError: the table is missing or unreadable, or has no such column.
+        """
+        with self._reading(name):
+            return [row[column] for row in self.read_table(name)]
 
     def read_arrays(self, name: str) -> dict[str, np.ndarray]:
         """Arrays of a .npz file of the run.
@@ -146,11 +179,12 @@ class FinishedRun:
         Raises:
           Net2VecError: it is missing or damaged.
         """
-        try:
-            with np.load(self.path / name, allow_pickle=False) as file:
-                return dict(file)
-        except (OSError, ValueError, EOFError) as error:
-            raise Net2VecError(f"{self.path / name} cannot be read ({error}); run again") from error
+        with (
+            self._reading(name),
+            (self.path / name).open("rb") as opened,  # which numpy leaves open if it is damaged
+            np.load(opened, allow_pickle=False) as arrays,
+        ):
+            return dict(arrays)
 
     @cached_property
     def weights(self) -> np.ndarray:
@@ -184,31 +218,49 @@ class FinishedRun:
                 "filters; give a run of experiments.segmentation"
             )
         arrays = self.read_arrays("single_filter.npz")
-        place = {number: place for place, number in enumerate(arrays["concept"].tolist())}
-        chosen = [place[number] for number in self.numbers.tolist()]
-        return np.stack([arrays["train_iou"][chosen], arrays["val_iou"][chosen]])
+        with self._reading("single_filter.npz"):
+            place = {number: place for place, number in enumerate(arrays["concept"].tolist())}
+            chosen = [place[number] for number in self.numbers.tolist()]
+            return np.stack([arrays["train_iou"][chosen], arrays["val_iou"][chosen]])
 
     @cached_property
     def _tree(self) -> dict[str, Any]:
         return load_tree(self.path / "embeddings")
 
+    @contextlib.contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        """Turn what a missing or damaged file of the run raises into one message that names it."""
+        try:
+            yield
+        except Net2VecError:
+            raise
+        except _DAMAGE as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise Net2VecError(
+                f"{self.path / name} is missing or damaged ({reason}); remove it and give the "
+                "command that began the run once more"
+            ) from error
+
     def _select_weights(self, size: int | None) -> np.ndarray:
         """Weights of a number of filters (None: all), by seed and concept."""
-        table, weights = self._tree["heads"], self._tree["weights"]
-        chosen = (
-            table["is_full"] if size is None else ~table["is_full"] & (table["filters"] == size)
-        )
-        if self.probe == "classification":  # [groups, heads, K]
-            weights = weights[:, np.flatnonzero(chosen)[0]]
-            concept, seed = table["concept"], table["seed"]
-        else:
-            weights, concept, seed = (
-                values[chosen] for values in (weights, table["concept"], table["seed"])
+        with self._reading("embeddings"):
+            table, weights = self._tree["heads"], self._tree["weights"]
+            chosen = (
+                table["is_full"] if size is None else ~table["is_full"] & (table["filters"] == size)
             )
-        place = {number: place for place, number in enumerate(self.numbers.tolist())}
-        sorted_weights = np.zeros((int(seed.max()) + 1, len(self), weights.shape[-1]), np.float32)
-        sorted_weights[seed, [place[number] for number in concept.tolist()]] = weights
-        return sorted_weights
+            if self.probe == "classification":  # [groups, heads, K]
+                weights = weights[:, np.flatnonzero(chosen)[0]]
+                concept, seed = table["concept"], table["seed"]
+            else:
+                weights, concept, seed = (
+                    values[chosen] for values in (weights, table["concept"], table["seed"])
+                )
+            place = {number: place for place, number in enumerate(self.numbers.tolist())}
+            sorted_weights = np.zeros(
+                (int(seed.max()) + 1, len(self), weights.shape[-1]), np.float32
+            )
+            sorted_weights[seed, [place[number] for number in concept.tolist()]] = weights
+            return sorted_weights
 
 
 def _suggest(path: Path) -> str:

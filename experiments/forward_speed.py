@@ -13,7 +13,6 @@ Needs torchvision and efficientnet-lite-pytorch beside the requirements.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +26,8 @@ from rich.table import Table
 from tqdm import tqdm
 
 from experiments.measurement import describe_machine, timed
-from experiments.script import run_script
+from experiments.result_files import make_folder, write_json
+from experiments.script import open_console, run_script
 from experiments.torch_networks import CAFFE_NETWORKS, build_torch_network, state_arrays
 from net2vec_jax.errors import Net2VecError, unknown_name_error
 from net2vec_jax.networks.network import Network
@@ -130,17 +130,19 @@ def main(flags: SpeedFlags) -> None:
             raise unknown_name_error("network", name, NETWORKS)
     if min(flags.batch_size, flags.rounds) < 1:
         raise Net2VecError("--batch-size and --rounds must be at least 1")
+    if flags.out is not None:
+        make_folder(flags.out.parent)
     torch.set_num_threads(int(describe_machine()["cores"]))
     names = tqdm(flags.networks or tuple(NETWORKS), "networks", unit="network", leave=False)
     speeds = [measure(name, batch_size=flags.batch_size, rounds=flags.rounds) for name in names]
-    console = Console()
+    console = open_console()
     machine = describe_machine() | {"torch": torch.__version__}
     console.print(", ".join(f"{key} {value}" for key, value in machine.items()), highlight=False)
     console.print(f"medians of {flags.rounds} rounds, {flags.batch_size} images each, float32")
     print_speeds(console, speeds)
     if flags.out is not None:
         rows = [dataclasses.asdict(speed) | {"ratio": speed.ratio()} for speed in speeds]
-        flags.out.write_text(json.dumps({"machine": machine, "networks": rows}, indent=2) + "\n")
+        write_json(flags.out, {"machine": machine, "networks": rows})
 
 
 if __name__ == "__main__":

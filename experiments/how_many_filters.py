@@ -20,12 +20,11 @@ from pathlib import Path
 
 import numpy as np
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from experiments.result_files import write_table
 from experiments.scores import read_scores
-from experiments.script import run_script
+from experiments.script import open_console, run_script
 from experiments.study import LayerResults, StudyFlags, run_study, write_summary
 from net2vec_jax.analysis.filter_counts import (
     ALL_FRACTIONS,
@@ -144,7 +143,7 @@ def main(flags: StudyFlags) -> None:
     written = write_summary(flags.out, "how_many_filters", summary)
     write_concepts(flags.out / CONCEPTS, counted)
     draw_figures(flags, counted)
-    Console().print(tabulate(counted))
+    open_console().print(tabulate(counted))
     print(
         f"figures are in {flags.out / 'figures'}, their numbers in {written}, "
         f"those of every concept in {flags.out / CONCEPTS}"

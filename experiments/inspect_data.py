@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.decoded_data import decode_masks
-from experiments.result_files import make_safe, replacing, write_table
+from experiments.result_files import make_folder, make_safe, replacing, write_table
 from experiments.run_directory import SCENES_FOLDER
-from experiments.script import open_dataset, run_script, screen_dataset
+from experiments.script import open_console, open_dataset, run_script, screen_dataset
 from net2vec_jax.data.concepts import Concept
 from net2vec_jax.data.dataset import TRAIN, VAL, ConceptDataset
 from net2vec_jax.data.masks import ConceptMasks
@@ -199,12 +199,12 @@ def main(flags: InspectionFlags) -> None:
     for name, reason in getattr(dataset, "left_out", {}).items():
         print(f"left out: {name}: {reason}", file=sys.stderr)
     catalog = dataset.catalog.select(flags.concepts) if flags.concepts else dataset.catalog
+    make_folder(flags.out)
     try:
-        flags.out.mkdir(parents=True, exist_ok=True)
         masks = decode_masks(dataset, "union", cache=flags.cache_data).select(catalog)
         counts = count_concepts(masks)
         write_counts(flags.out / COUNTS_FILE, counts)
-        console = Console()
+        console = open_console()
         _describe(console, dataset)
         for category in dataset.categories:
             some = [count for count in counts if count.concept.primary_category == category]

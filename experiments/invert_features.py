@@ -5,9 +5,10 @@
   python -m experiments.invert_features --run RUN
 
 Images are resized, so that the shorter side is the network's input size, and cropped to the
-centre. With --run, network and layer are the run's, and images of its dataset are inverted. Prints
-the relative error ‖Φ(x) - Φ0‖² / ‖Φ0‖² of every image and layer. OUT gets a PNG of each,
-errors.csv, and a figure of all beside the originals.
+centre. With --run, network and layer are the run's, and images of its dataset are inverted; name
+with --dataset, --network and --weights what has moved since. Prints the relative error
+‖Φ(x) - Φ0‖² / ‖Φ0‖² of every image and layer. OUT gets a PNG of each, errors.csv, and a figure of
+all beside the originals.
 Time: about a minute per layer for two images of 224 pixels on 2 cores.
 Expected: shallow layers give the image back; of deep ones, parts and texture in other places.
 """
@@ -23,18 +24,18 @@ import jax
 import numpy as np
 from PIL import Image
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
 from experiments.finished_run import FinishedRun
 from experiments.network_choice import open_network
-from experiments.result_files import make_safe, replacing, write_table
-from experiments.run_sources import RunSources
-from experiments.script import run_script
+from experiments.result_files import make_folder, make_safe, replacing, write_table
+from experiments.run_sources import RunSources, SourceFlags
+from experiments.script import open_console, run_script
 from net2vec_jax.data.image_files import IMAGE_FORMATS, convert_to_rgb, open_image_file
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.inversion.feature_inversion import PRESETS, InvertedImages, invert_features
+from net2vec_jax.inversion.response_shape import find_response_shape
 from net2vec_jax.networks.preprocessing import Preprocessing
 from net2vec_jax.networks.zoo import LoadedNetwork
 
@@ -44,15 +45,19 @@ SHEET = "inverted_features"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InversionFlags:
+class InversionFlags(SourceFlags):
     """Flags of this script.
 
     Attributes:
-      network: as experiments.segmentation takes it; required unless --run is given.
+      network: as experiments.segmentation takes it; required unless --run is given, where it is
+        for a network that has moved.
       layer: one or several layers; required unless --run is given, whose layer is the default.
       images: image files; of a --run, by default three of its val images.
       run: a finished run directory, whose network, layer and dataset are taken.
-      weights: of the network, as experiments.segmentation takes them.
+      weights: of the network, as experiments.segmentation takes them; with --run, where they have
+        moved.
+      dataset: only with --run, whose dataset has moved: as the run's --dataset.
+      activations: not used, since features are computed anew.
       preset: "robust" (Adam), or "reference", the original's gradient descent, whose learning rate
         was chosen for AlexNet.
       steps: of the optimisation; by default 200.
@@ -61,11 +66,9 @@ class InversionFlags:
       out: where results go; by default RUN/inverted_features; required without --run.
     """
 
-    network: str | None = None
     layer: tuple[str, ...] = ()
     images: tuple[Path, ...] = ()
     run: Path | None = None
-    weights: str | None = None
     preset: Literal["robust", "reference"] = "robust"
     steps: int | None = None
     seed: int = 0
@@ -125,6 +128,8 @@ def prepare(flags: InversionFlags) -> InversionTask:
     if missing:
         raise Net2VecError(f"--{missing[0]} is missing; give --run, or all of --network, --layer, "
                            "--images and --out")  # fmt: skip
+    if flags.dataset is not None:
+        raise Net2VecError("--dataset goes with --run only; without it, give --images")
     loaded = open_network(flags.network, weights=flags.weights)
     size = _check_size(loaded, flags.size)
     return InversionTask(
@@ -134,11 +139,8 @@ def prepare(flags: InversionFlags) -> InversionTask:
 
 
 def _prepare_run(flags: InversionFlags, path: Path) -> InversionTask:
-    for name in ("network", "weights"):
-        if getattr(flags, name) is not None:
-            raise Net2VecError(f"--{name} does not go with --run, which has one of its own")
     run = FinishedRun(path)
-    sources = RunSources(run)
+    sources = RunSources(run, flags)
     loaded = sources.network
     size = _check_size(loaded, flags.size)
     if flags.images:
@@ -169,10 +171,11 @@ def main(flags: InversionFlags) -> None:
     task = prepare(flags)
     config = PRESETS[flags.preset]
     if flags.steps is not None:
-        every = max(1, round(config.descent.decay_every * flags.steps / config.descent.steps))
-        descent = dataclasses.replace(config.descent, steps=flags.steps, decay_every=every)
-        config = dataclasses.replace(config, descent=descent)
+        config = dataclasses.replace(config, descent=config.descent.with_steps(flags.steps))
     layers = tuple(dict.fromkeys(map(task.loaded.network.resolve_layer, task.layers)))
+    for layer in layers:
+        find_response_shape(task.loaded.network, layer, task.preprocessing, task.images.shape[1])
+    make_folder(task.out)
     keys = jax.random.split(jax.random.key(flags.seed), len(task.images))
     inverted = {
         layer: invert_features(
@@ -181,10 +184,9 @@ def main(flags: InversionFlags) -> None:
         )
         for layer in tqdm(layers, "layers", unit="layer", leave=False, delay=1)
     }  # fmt: skip
-    task.out.mkdir(parents=True, exist_ok=True)
     write_results(task, inverted)
     draw_sheet(task, inverted)
-    Console().print(tabulate(task.names, inverted))
+    open_console().print(tabulate(task.names, inverted))
     diverged = [
         layer for layer, found in inverted.items() if not np.isfinite(found.relative_errors).all()
     ]
@@ -193,13 +195,22 @@ def main(flags: InversionFlags) -> None:
     print(f"images, {TABLE} and {SHEET}.png are in {task.out}")
 
 
+def name_layers(layers: Sequence[str]) -> dict[str, str]:
+    """What file names call each layer; numbered, if they would call several the same."""
+    safe = {layer: make_safe(layer) for layer in layers}
+    if len({name.casefold() for name in safe.values()}) == len(layers):
+        return safe
+    return {layer: f"{number}_{safe[layer]}" for number, layer in enumerate(layers)}
+
+
 def write_results(task: InversionTask, inverted: dict[str, InvertedImages]) -> None:
     """A PNG per image and layer, and a row of the table."""
     rows = []
+    called = name_layers(list(inverted))
     for number, name in enumerate(task.names):
         safe = make_safe(Path(name).stem)
         for layer, found in inverted.items():
-            file = f"image_{number:02d}_{safe}_{layer}.png"
+            file = f"image_{number:02d}_{safe}_{called[layer]}.png"
             with replacing(task.out / file) as partial:
                 Image.fromarray(found.images[number]).save(partial, format="PNG")
             rows.append([name, layer, found.relative_errors[number], file])

@@ -35,7 +35,7 @@ from experiments.direction_responses import (
     measure_responses,
 )
 from experiments.finished_run import FinishedRun
-from experiments.result_files import make_safe, replacing, write_table
+from experiments.result_files import make_folder, make_safe, replacing, write_table
 from experiments.run_sources import RunSources, SourceFlags
 from experiments.script import run_script
 from net2vec_jax.data.dataset import ConceptDataset
@@ -46,6 +46,7 @@ from net2vec_jax.inversion.maximisation import (
     maximise_activations,
 )
 from net2vec_jax.inversion.objectives import Pooling
+from net2vec_jax.inversion.response_shape import find_response_shape
 from net2vec_jax.networks.zoo import LoadedNetwork
 
 DEFAULT_CONCEPTS = 6
@@ -126,11 +127,14 @@ def main(flags: MaximisationFlags) -> None:
     sources = RunSources(run, flags)
     loaded = sources.network
     directions = find_directions(run, places)
+    config = Maximisation(pooling=flags.objective)
+    config = dataclasses.replace(config, descent=config.descent.with_steps(flags.steps))
     size = choose_size(loaded, flags.size)
-    images = optimise_images(flags, run, loaded, directions, size)
+    preprocessing = loaded.preprocessing(run.identity["preprocessing"])
+    find_response_shape(loaded.network, run.layer, preprocessing, size)  # refuses what is too small
+    out = make_folder(flags.out or run.path / "maximised_activations")
+    images = optimise_images(flags, run, loaded, directions, size, config)
     real = _try_real_images(sources, directions)
-    out = flags.out or run.path / "maximised_activations"
-    out.mkdir(parents=True, exist_ok=True)
     write_results(out, run, directions, images, real, flags.seed)
     draw_sheet(out, run, directions, images, real, sources.dataset if real else None)
     print(f"images, {TABLE} and {SHEET}.png are in {out}")
@@ -142,12 +146,9 @@ def optimise_images(
     loaded: LoadedNetwork,
     directions: ConceptDirections,
     size: int,
+    config: Maximisation,
 ) -> MaximisedImages:
     """T = 2 · concepts · seeds images: embeddings' before filters', seed by seed."""
-    config = Maximisation(pooling=flags.objective)
-    decay_every = max(1, round(flags.steps * config.descent.decay_every / config.descent.steps))
-    descent = dataclasses.replace(config.descent, steps=flags.steps, decay_every=decay_every)
-    config = dataclasses.replace(config, descent=descent)
     # By the concept's number: an image does not depend on which other concepts are asked for. An
     # embedding and its filter start from the same noise.
     keys = jax.numpy.stack(

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
-from experiments.script import run_script
+from experiments.script import open_console, run_script
 from net2vec_jax.data.broden_archive import CountsDifferError, prepare_broden
 from net2vec_jax.data.broden_counts import BRODEN, CountCheck, ExpectedCounts
 
@@ -57,7 +56,7 @@ def tabulate_checks(checks: Sequence[CountCheck]) -> Table:
 
 def main(flags: PrepareFlags, expected: ExpectedCounts = BRODEN) -> None:
     """Prepare, show the counts, and say how to use it."""
-    console = Console()
+    console = open_console()
     try:
         prepared = prepare_broden(
             flags.data_dir,

@@ -18,16 +18,18 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from experiments.layer_activations import collect_missing_layers, fit_subset_sizes
 from experiments.network_choice import open_network
+from experiments.result_files import make_folder
 from experiments.run_directory import SCENES_FOLDER
-from experiments.script import open_scenes, run_script
+from experiments.script import open_console, open_scenes, run_script
 from experiments.segmentation_flags import SegmentationFlags
 from experiments.segmentation_run import SegmentationRun
 from net2vec_jax.data.concepts import CATEGORIES, WHOLE_IMAGE_CATEGORIES
+from net2vec_jax.locks import replacing
 
 NETWORK = "efficientnet_lite0"
 LAYERS = ("block10", "head")
@@ -143,7 +145,8 @@ def tabulate_gains(scores: list[Score], count: int = 10) -> Table:
 
 def main(flags: QuickstartFlags) -> None:
     """Draw, port, probe, and show."""
-    console = Console()
+    console = open_console()
+    make_folder(flags.out)
     dataset = open_scenes(flags.out / SCENES_FOLDER, images=flags.images)
     loaded = open_network(flags.network)
     layers = flags.layers or (LAYERS if loaded.name == NETWORK else loaded.probing_layers[-2:])
@@ -179,8 +182,8 @@ def main(flags: QuickstartFlags) -> None:
     console.print("writing the reports …")
     reports = [write_report(run.run.path) for run in runs]
     console.print(f"results are in {flags.out}, the figure is {figures[0]}", soft_wrap=True)
-    named = " and ".join(f"[link={path.absolute().as_uri()}]{path}[/link]" for path in reports)
-    console.print(f"open in a browser: {named}", soft_wrap=True)
+    links = [Text(str(path), f"link {path.absolute().as_uri()}") for path in reports]
+    console.print(Text("open in a browser: ") + Text(" and ").join(links), soft_wrap=True)
 
 
 def draw_figures(scores: list[Score], out: Path, network: str) -> list[Path]:
@@ -201,7 +204,8 @@ def draw_figures(scores: list[Score], out: Path, network: str) -> list[Path]:
     )
     paths = [out / f"single_against_embedding.{kind}" for kind in ("png", "pdf")]
     for path in paths:
-        figure.savefig(path, dpi=150)
+        with replacing(path) as partial:
+            figure.savefig(partial, dpi=150, format=path.suffix[1:])
     return paths
 
 

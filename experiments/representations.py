@@ -160,32 +160,35 @@ def measure_seed_distance(run: FinishedRun) -> float | None:
 
 def compare_activations(
     runs: dict[str, FinishedRun],
-) -> list[tuple[str, str, int, float, float]]:
+) -> tuple[list[tuple[str, str, int, float, float]], dict[str, str]]:
     """CKA of the layers' responses to the images, for runs of one dataset whose responses are kept.
 
     Returns:
       (first, second, images, debiased CKA, plain CKA) per pair of different layers, each called
-      by its first run; activations are means over a layer's grid.
-
-    Raises:
-      Net2VecError: activations are not where the runs left them.
+      by the first run whose activations are there, and means over a layer's grid; and why, by the
+      name of a run, the activations of a layer cannot be opened.
     """
     from experiments.run_sources import RunSources
     from net2vec_jax.activations.pooled import collect_pooled_activations
     from net2vec_jax.analysis.kernel_alignment import estimate_cka
 
     layers: dict[tuple, str] = {}  # probes of the same layer have the same responses
+    pooled, gone = {}, {}
     for name, run in runs.items():
         parts = ("dataset", "network", "layer", "weights", "preprocessing", "array")
-        layers.setdefault(tuple(str(run.identity.get(part)) for part in parts), name)
-    pooled = {
-        name: collect_pooled_activations(RunSources(runs[name]).activations.batches())[0]
-        for name in layers.values()
-    }
+        layer = tuple(str(run.identity.get(part)) for part in parts)
+        if layer in layers:
+            continue
+        try:
+            pooled[name] = collect_pooled_activations(RunSources(run).activations.batches())[0]
+        except Net2VecError as error:
+            gone[name] = str(error)
+        else:
+            layers[layer] = name
     rows = []
     for (one, first), (other, second) in itertools.combinations(layers.items(), 2):
         if one[0] != other[0]:
             continue
         pair = pooled[first], pooled[second]
         rows.append((first, second, len(pair[0]), *estimate_cka(*pair)))
-    return rows
+    return rows, gone

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
-import os
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from net2vec_jax.locks import PARTIAL
+from net2vec_jax.errors import writing_error
+from net2vec_jax.locks import replacing
 
 
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write a file to, which is moved to `path` when all went well."""
-    partial = path.with_name(path.name + PARTIAL)
-    yield partial
-    os.replace(partial, path)
+def make_folder(path: Path) -> Path:
+    """Make the folder of results if need be: before computing, so that nothing computed is lost.
+
+    Returns:
+      The path.
+
+    Raises:
+      Net2VecError: it is a file, or nothing can be written there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):  # whether it may be written, and not only be there
+            pass
+    except OSError as error:
+        raise writing_error(path, error) from error
+    return path
 
 
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> Path:

@@ -26,7 +26,7 @@ import net2vec_jax
 from experiments.result_files import write_table
 from net2vec_jax.devices import is_first_host, wait_for_hosts
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.locks import LOCK, PARTIAL
+from net2vec_jax.locks import LOCK, PARTIAL, replacing
 
 RUN_FILE = "run.json"
 SCENES_FOLDER = "scenes"
@@ -160,9 +160,8 @@ class RunDirectory:
     def _replacing(self, name: str) -> Iterator[Path | None]:
         """A file that is moved to the place of `name`; None on hosts that do not write."""
         if is_first_host():
-            partial = self.path / (name + PARTIAL)
-            yield partial
-            os.replace(partial, self.path / name)
+            with replacing(self.path / name) as partial:
+                yield partial
         else:
             yield None
         wait_for_hosts(f"file {name}")

@@ -55,7 +55,7 @@ def best_filters(run: FinishedRun) -> np.ndarray:
 
 def read_thresholds(run: FinishedRun) -> np.ndarray:
     """T_k of every filter, float32 [K]."""
-    return np.array([row["threshold"] for row in run.read_table("thresholds.csv")], np.float32)
+    return np.array(run.read_column("thresholds.csv", "threshold"), np.float32)
 
 
 def collect_maxima(sources: RunSources) -> np.ndarray:

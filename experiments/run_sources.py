@@ -6,8 +6,10 @@ what has moved since is given by hand. Fingerprints must agree with the run's.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,12 @@ from experiments.script import open_dataset, screen_dataset
 from experiments.segmentation_flags import PRESETS
 from net2vec_jax.activations.arrays import ExternalActivations
 from net2vec_jax.activations.store import ActivationStore
+from net2vec_jax.data.coco import PREFIX as COCO
 from net2vec_jax.data.concepts import ConceptCatalog
 from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.networks.zoo import LoadedNetwork
+from net2vec_jax.networks.zoo import NETWORKS, LoadedNetwork
 
 
 def describe_sources(flags: LayerFlags, dataset: ConceptDataset) -> dict[str, Any]:
@@ -38,12 +41,18 @@ def describe_sources(flags: LayerFlags, dataset: ConceptDataset) -> dict[str, An
     drawn = flags.dataset == "scenes" and not Path("scenes").exists()
     name = str(getattr(dataset, "directory", "scenes")) if drawn else flags.dataset
     activations = flags.activations or flags.out / "activations"
+    published = flags.network in NETWORKS and flags.weights in {
+        source.name for source in NETWORKS[flags.network].sources
+    }
+    weights = None if flags.weights is None or published else Path(flags.weights)
     return {
-        "dataset": _describe_place(name, flags.out),
-        "network": _describe_place(flags.network, flags.out),
-        "weights": _describe_place(flags.weights, flags.out),
-        "activations": _describe_place(activations.absolute(), flags.out),
-        "activation_array": _describe_place(flags.activation_array, flags.out),
+        "dataset": _note_dataset(name, flags.out),
+        "network": _note(_name_absolutely(flags.network)) if flags.network else None,
+        "weights": _note_path(weights, flags.out) if weights else _note(flags.weights),
+        "activations": _note_path(activations, flags.out),
+        "activation_array": _note_path(flags.activation_array, flags.out)
+        if flags.activation_array
+        else None,
         "channels_first": flags.channels_first,
         "skip_bad_images": flags.skip_bad_images,
     }
@@ -89,10 +98,16 @@ class RunSources:
           Net2VecError: it is not where it was, or has changed.
         """
         name = self._flags.dataset or self._find("dataset")
+        if name == "scenes" and not self._flags.dataset and not Path(name).exists():
+            raise Net2VecError(
+                f"run.json of {self.run.path} does not say where the scenes are; give their "
+                "directory with --dataset"
+            )
         skip = bool(self._noted.get("skip_bad_images", False))
-        opened = open_dataset(
-            name, scenes_directory=self.run.path / SCENES_FOLDER, allow_missing=skip
-        )
+        with self._explaining("dataset"):
+            opened = open_dataset(
+                name, scenes_directory=self.run.path / SCENES_FOLDER, allow_missing=skip
+            )
         dataset = screen_dataset(opened, skip_bad_images=skip)
         if dataset.fingerprint != self.run.identity["dataset"]:
             raise Net2VecError(
@@ -105,17 +120,26 @@ class RunSources:
     def network(self) -> LoadedNetwork:
         """The network with the run's weights.
 
+        A function that returns a network is called only if the flags name it: what a run
+        directory says may come from anybody.
+
         Raises:
-          Net2VecError: it cannot be loaded, has other weights, or the run had activations of an
-            array and no network.
+          Net2VecError: it cannot be loaded, has other weights, is a function that only the run
+            names, or the run had activations of an array and no network.
         """
         if self.run.identity.get("array"):
             raise Net2VecError(
                 f"the run in {self.run.path} has the activations of an array and no network"
             )
         name = self._flags.network or self._find("network")
+        if ":" in name and not self._flags.network:
+            raise Net2VecError(
+                f"the network of the run in {self.run.path} came from the function {name}; its "
+                f"code is run only if you say so: --network {name}"
+            )
         weights = self._flags.weights or (self._noted.get("weights") and self._find("weights"))
-        loaded = open_network(name, weights=weights)
+        with self._explaining("network", "--network and --weights"):
+            loaded = open_network(name, weights=weights)
         if loaded.fingerprint != self.run.identity["weights"]:
             raise Net2VecError(
                 f"{name} has other weights than in the run in {self.run.path}; give the run's with "
@@ -132,13 +156,14 @@ class RunSources:
         """
         if self.run.identity.get("array"):
             path = self._flags.activations or self._find("activation_array", "activations")
-            array = ExternalActivations(path, channels_first=self._noted["channels_first"])
+            with self._explaining("activations"):
+                array = ExternalActivations(path, channels_first=self._noted["channels_first"])
             if array.fingerprint != self.run.identity["array"]:
                 raise Net2VecError(f"{path} is not the array of the run in {self.run.path}")
             return array
-        store = ActivationStore(
-            Path(self._flags.activations or self._find("activations")) / self.run.layer
-        )
+        folder = Path(self._flags.activations or self._find("activations")) / self.run.layer
+        with self._explaining("activations"):
+            store = ActivationStore(folder)
         names = ("network", "layer", "weights", "preprocessing", "dtype", "dataset")
         store.check_origin({name: self.run.identity[name] for name in names})
         return store
@@ -155,6 +180,17 @@ class RunSources:
         )
         return decode_masks(self.dataset, choice, cache=self._flags.cache_data).select(catalog)
 
+    @contextlib.contextmanager
+    def _explaining(self, what: str, flags: str | None = None) -> Iterator[None]:
+        """Say in errors that a source of the run is opened, and how to name it if it has moved."""
+        try:
+            yield
+        except Net2VecError as error:
+            raise Net2VecError(
+                f"the {what} of the run in {self.run.path} cannot be opened: {error}. If it has "
+                f"moved, name its place with {flags or '--' + what}"
+            ) from error
+
     def _find(self, name: str, flag: str | None = None) -> str:
         """Where a source was: seen from the run directory, then as it was called."""
         noted = self._noted.get(name)
@@ -170,11 +206,32 @@ class RunSources:
         return noted["name"]
 
 
-def _describe_place(name: str | Path | None, run: Path) -> dict[str, str | None] | None:
-    """A name as it was given, absolute if it is a path, which is noted from the run's place too."""
-    if name is None:
-        return None
-    path, base = Path(name).absolute(), run.absolute()
-    if not path.exists() and not Path(name).is_absolute():
-        return {"name": str(name), "from_here": None}
-    return {"name": str(path), "from_here": os.path.relpath(path, base)}
+def _note(name: str | None) -> dict[str, str | None] | None:
+    """A source that is found by its name alone."""
+    return None if name is None else {"name": name, "from_here": None}
+
+
+def _note_path(path: Path, run: Path) -> dict[str, str | None]:
+    """A source that is a path: where it is, and where that is as seen from the run's directory."""
+    absolute = os.path.abspath(path.expanduser())
+    return {"name": absolute, "from_here": os.path.relpath(absolute, os.path.abspath(run))}
+
+
+def _note_dataset(name: str, run: Path) -> dict[str, str | None] | None:
+    """A dataset as `open_dataset` takes it, so that it is found from any working directory."""
+    if Path(name).exists():
+        return _note_path(Path(name), run)
+    if name.startswith(COCO):
+        parts = [
+            ":".join(os.path.abspath(os.path.expanduser(path)) for path in part.split(":"))
+            for part in name.removeprefix(COCO).split(",")
+        ]
+        return _note(COCO + ",".join(parts))
+    own, at, resolution = name.rpartition("@")
+    return _note(f"{os.path.abspath(own)}@{resolution}" if at and Path(own).exists() else name)
+
+
+def _name_absolutely(network: str) -> str:
+    """A network's name, in which FILE.py of FILE.py:FUNCTION is an absolute path."""
+    origin, colon, function = network.rpartition(":")
+    return f"{os.path.abspath(origin)}:{function}" if colon and origin.endswith(".py") else network

@@ -10,6 +10,7 @@ from typing import NoReturn, TypeVar
 
 import jax
 import tyro
+from rich.console import Console
 from tqdm import tqdm
 
 from experiments.measurement import count_cores
@@ -50,6 +51,17 @@ def run_script(main: Callable[[Config], None], config_type: type[Config], descri
             file=sys.stderr,
         )
         _end_with_error()
+
+
+def open_console(*, least_width: int = 0) -> Console:
+    """A console that prints names from data, paths and layers as they are, never as markup.
+
+    Args:
+      least_width: columns, where fewer would not hold a table.
+    """
+    console = Console(markup=False, emoji=False)
+    console.width = max(console.width, least_width)
+    return console
 
 
 def _end_with_error() -> NoReturn:

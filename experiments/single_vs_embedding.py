@@ -19,12 +19,11 @@ from pathlib import Path
 import jax
 import numpy as np
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from experiments.result_files import write_table
 from experiments.scores import read_scores
-from experiments.script import run_script
+from experiments.script import open_console, run_script
 from experiments.segmentation_run import SegmentationRun
 from experiments.study import LayerResults, StudyFlags, run_study, write_summary
 from net2vec_jax.analysis.single_against_embedding import (
@@ -144,7 +143,7 @@ def main(flags: StudyFlags) -> None:
     written = write_summary(flags.out, "single_vs_embedding", summary)
     _write_tests(flags.out / TESTS, rows)
     draw_figures(flags, segmentation, classification)
-    Console().print(tabulate(segmentation, classification, rows))
+    open_console().print(tabulate(segmentation, classification, rows))
     print(
         f"figures are in {flags.out / 'figures'}, their numbers in {written}, "
         f"the tests in {flags.out / TESTS}"

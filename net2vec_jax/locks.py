@@ -46,6 +46,25 @@ def only_one_process(path: Path, doing: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write a file to, which takes its place if all goes well.
+
+    After an error nothing is left of it, and what was at `path` is still there.
+
+    Raises:
+      OSError: the file cannot be moved.
+    """
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        yield partial
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # it was not begun, or its folder is gone
+            partial.unlink()
+        raise
+
+
+@contextlib.contextmanager
 def complete_folder(directory: Path) -> Iterator[Path]:
     """A path beside `directory` to write a folder to, which takes its place if all goes well.
 

@@ -38,4 +38,5 @@ def test_commands_are_accepted(page: str, script: str, arguments: tuple[str, ...
 
 def test_there_are_commands() -> None:
     pages = {page for page, _, _ in find_commands()}
-    assert {"README.md", "own_images.md", "performance.md", "tfds.md"} <= pages
+    assert {"README.md", "own_images.md", "performance.md", "tfds.md", "tutorial.md"} <= pages
+    assert "visualisation.md" in pages

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from net2vec_jax.locks import only_one_process
+from net2vec_jax.locks import only_one_process, replacing
 
 
 def test_the_second_waits_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -57,3 +57,16 @@ def test_an_error_inside_frees_the_lock(tmp_path: Path) -> None:
             only_one_process(tmp_path / "data", "prepared"),
         ):
             raise RuntimeError("inside")
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    with replacing(path) as partial:
+        partial.write_text("before")
+    with pytest.raises(RuntimeError, match="inside"), replacing(path) as partial:
+        partial.write_text("half")
+        raise RuntimeError("inside")
+    with pytest.raises(RuntimeError, match="early"), replacing(path):
+        raise RuntimeError("early")
+    assert [found.name for found in tmp_path.iterdir()] == ["file.csv"]
+    assert path.read_text() == "before"

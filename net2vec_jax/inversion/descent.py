@@ -8,7 +8,7 @@ start and key alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import jax
@@ -50,6 +50,15 @@ class Descent:
                 raise Net2VecError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not 0 < self.learning_rate < float("inf"):
             raise Net2VecError(f"the learning rate must be above 0, not {self.learning_rate}")
+
+    def with_steps(self, steps: int) -> Descent:
+        """So many steps, the learning rate's decay spread over them as it was.
+
+        Raises:
+          Net2VecError: fewer than one step.
+        """
+        every = max(1, round(self.decay_every * steps / self.steps))
+        return replace(self, steps=steps, decay_every=every)
 
     def transformation(self) -> optax.GradientTransformation:
         """The optimiser."""

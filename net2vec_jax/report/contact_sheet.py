@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from net2vec_jax.report.figures import style_category
 from net2vec_jax.report.overlays import draw_mask
+from net2vec_jax.report.paper_style import plain_text
 
 _PANEL = 1.15
 """Side of an image, inches."""
@@ -44,6 +45,7 @@ class ConceptExamples:
     captions: Sequence[str]
 
 
+@plain_text()
 def plot_contact_sheet(concepts: Sequence[ConceptExamples], *, columns: int = 2) -> Figure:
     """One strip of images per concept, its name above them.
 

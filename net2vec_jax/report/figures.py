@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from net2vec_jax.data.concepts import CATEGORIES
+from net2vec_jax.report.paper_style import plain_text
 
 CATEGORY_STYLES = {
     "color": ("#E69F00", "o"),
@@ -32,6 +33,7 @@ def style_category(category: str) -> tuple[str, str]:
     return CATEGORY_STYLES.get(category, _OTHER_STYLE)
 
 
+@plain_text()
 def plot_single_against_embedding(
     single: np.ndarray,
     embedding: np.ndarray,

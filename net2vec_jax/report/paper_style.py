@@ -6,7 +6,6 @@ Okabe and Ito's, apart for colour-blind eyes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +16,10 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatter, NullLocator
 
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.locks import PARTIAL
+from net2vec_jax.locks import replacing
 
 COLUMN_WIDTH = 3.4
 """Width of a single column, inches."""
@@ -50,6 +49,7 @@ _SETTINGS = {
     "lines.markersize": 3.5,
     "hatch.linewidth": 0.5,
     "pdf.fonttype": 42,  # letters stay letters, to be searched and edited
+    "text.parse_math": False,  # names from data may hold dollar signs
 }
 
 
@@ -57,6 +57,13 @@ _SETTINGS = {
 def paper_style() -> Iterator[None]:
     """Settings of figures made and saved inside."""
     with matplotlib.rc_context(_SETTINGS):
+        yield
+
+
+@contextmanager
+def plain_text() -> Iterator[None]:
+    """Texts made inside are shown letter by letter: a $ in a name from data begins no formula."""
+    with matplotlib.rc_context({"text.parse_math": False}):
         yield
 
 
@@ -70,10 +77,8 @@ def save_figure(figure: Figure, path_without_suffix: Path | str) -> tuple[Path, 
     path.parent.mkdir(parents=True, exist_ok=True)
     settings = {"png": {"dpi": 200}, "pdf": {"metadata": {"CreationDate": None}}}  # none of the day
     for kind, extra in settings.items():
-        partial = path.with_name(f"{path.name}.{kind}{PARTIAL}")
-        with paper_style():
+        with replacing(path.with_name(f"{path.name}.{kind}")) as partial, paper_style():
             figure.savefig(partial, format=kind, **extra)
-        os.replace(partial, path.with_name(f"{path.name}.{kind}"))
     return path.with_name(path.name + ".png"), path.with_name(path.name + ".pdf")
 
 
@@ -102,6 +107,14 @@ def add_legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str])
     entry = 0.45 + 0.062 * max(map(len, labels))  # inches: the sample, and letters of 7 points
     columns = max(1, min(len(labels), int(figure.get_figwidth() / entry)))
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, columnspacing=1.2)
+
+
+class PlainLogFormatter(LogFormatter):
+    """Labels the ticks of a logarithmic axis that matplotlib's own would, with plain numbers."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The label of the tick at `x`; empty for a minor one without room."""
+        return f"{x:,.15g}" if super().__call__(x, pos) else ""
 
 
 def scale_filters(axes: Axes, sizes: Sequence[int] | np.ndarray) -> None:

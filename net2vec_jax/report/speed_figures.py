@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+
+from net2vec_jax.report.paper_style import PlainLogFormatter
 
 OURS, THEIRS = "#0072B2", "#D55E00"
 
@@ -40,6 +43,7 @@ def plot_stages(
             )  # fmt: skip
     low, high = np.nanmin([ours, theirs]), np.nanmax([ours, theirs])
     axes.set_xlim(low / 2, high * (high / low) ** 0.12 * 1.5)
+    _write_plain_numbers(axes.xaxis)
     axes.set_yticks(place, stages)
     axes.invert_yaxis()
     axes.set_xlabel("seconds")
@@ -72,6 +76,8 @@ def plot_scaling(pairs: Sequence[float], seconds: Sequence[float], *, label: str
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(ends[0], ends[1] * 3)
+    for axis in (axes.xaxis, axes.yaxis):
+        _write_plain_numbers(axis)
     axes.set_xlabel("(concept, image) pairs per epoch")
     axes.set_ylabel("seconds per epoch")
     axes.spines[["top", "right"]].set_visible(False)
@@ -103,3 +109,8 @@ def plot_prediction(
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper right", ncols=2, frameon=False)
     return figure
+
+
+def _write_plain_numbers(axis: Axis) -> None:
+    axis.set_major_formatter(PlainLogFormatter())
+    axis.set_minor_formatter(PlainLogFormatter())

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import filelock
@@ -29,6 +33,36 @@ def finished_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
             _make_study(root)
             (root / "finished").touch()
     return root / "out" / "efficientnet_lite0"
+
+
+@pytest.fixture
+def rename_run() -> Callable[..., Path]:
+    """A function that copies a finished run and calls its concepts and categories otherwise."""
+    return _rename_run
+
+
+def _rename_run(
+    run: Path, target: Path, *, concepts: Mapping[str, str], categories: Mapping[str, str] = {}
+) -> Path:
+    shutil.copytree(run, target)
+    for table in target.glob("*.csv"):
+        with table.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            rows, header = list(reader), reader.fieldnames
+        for row in rows:
+            for column in ("concept", "name"):
+                if column in row:
+                    row[column] = concepts.get(row[column], row[column])
+            if "category" in row:
+                row["category"] = categories.get(row["category"], row["category"])
+        with table.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, header)
+            writer.writeheader()
+            writer.writerows(rows)
+    record = json.loads((target / "run.json").read_text(encoding="utf-8"))
+    record["identity"]["layer"] = r"$\layer$/[/b]"
+    (target / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    return target
 
 
 def _make_study(root: Path) -> None:

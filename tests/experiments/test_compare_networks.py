@@ -107,6 +107,28 @@ def test_all_pairs_are_in_all_tables(out: Path, runs: tuple[Path, ...]) -> None:
     assert sum(name.startswith("changed_concepts_") for name in names) == 6
 
 
+def test_activations_that_are_gone_lose_nothing(
+    runs: tuple[Path, ...], finished_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(runs[0], moved, ignore=shutil.ignore_patterns("activations"))
+    record = json.loads((moved / "run.json").read_text())
+    record["sources"]["activations"] = {"name": str(tmp_path / "gone"), "from_here": None}
+    (moved / "run.json").write_text(json.dumps(record))
+    chosen = (moved, runs[1], finished_study / "block4" / "classification")
+    compare_networks.main(
+        CompareFlags(chosen, permutations=9, activations=True, out=tmp_path / "out")
+    )
+    printed = capsys.readouterr().out
+    assert f"no comparison with the activations of {BLOCK4}: {tmp_path / 'gone'}" in printed
+    assert len(read(tmp_path / "out" / "similarity.csv")) == 3
+    # The classification run's activations are of the same layer, and are there.
+    (compared,) = json.loads((tmp_path / "out" / "summary.json").read_text())["activations"]
+    assert (compared["first"], compared["second"]) == (
+        BLOCK10, "efficientnet_lite0/block4/classification"
+    )  # fmt: skip
+
+
 def test_a_run_and_its_copy_are_the_same_representation(
     runs: tuple[Path, ...], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -173,3 +195,12 @@ def test_bad_flags_are_refused(runs: tuple[Path, ...], tmp_path: Path, changes, 
     with pytest.raises(Net2VecError, match=complaint):
         compare_networks.main(dataclasses.replace(flags, **changes))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_refused_first(
+    runs: tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").touch()
+    monkeypatch.setattr(compare_networks, "compare_all", None)
+    with pytest.raises(Net2VecError, match="out cannot be written"):
+        compare_networks.main(CompareFlags(runs, out=tmp_path / "out"))

@@ -14,6 +14,7 @@ import pytest
 from experiments import concept_embeddings
 from experiments.concept_embeddings import EmbeddingFlags
 from experiments.finished_run import FinishedRun
+from experiments.script import run_script
 from net2vec_jax.analysis.concept_embeddings import average_seeds, find_nearest_concepts
 from net2vec_jax.analysis.concept_queries import answer_query
 from net2vec_jax.errors import Net2VecError
@@ -184,8 +185,30 @@ def test_activation_probabilities_are_those_of_the_concepts_images(
         ({"count": 0}, "--count is 0"),
         ({"clusters": -1}, "--clusters is -1"),
         ({"perplexity": 0.0}, "--perplexity is 0.0"),
+        ({"seed": -1}, "--seed is -1"),
+        ({"seed": 2**32}, "--seed is 4294967296"),
     ],
 )
 def test_bad_flags_are_refused(flag: dict, complaint: str) -> None:
     with pytest.raises(Net2VecError, match=complaint):
         EmbeddingFlags(run=Path("run"), **flag)
+
+
+def test_bad_flags_are_one_message_on_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["concept_embeddings", "--run", "run", "--seed", "-1"])
+    with pytest.raises(SystemExit) as ended:
+        run_script(concept_embeddings.main, EmbeddingFlags, "")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.count("--seed is -1; it must be 0") == 1
+
+
+def test_a_folder_that_cannot_be_written_is_refused_first(
+    finished_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").touch()
+    monkeypatch.setattr(concept_embeddings, "measure_geometry", None)
+    flags = EmbeddingFlags(run=finished_study / "block4" / "segmentation", out=tmp_path / "out")
+    with pytest.raises(Net2VecError, match="out cannot be written"):
+        concept_embeddings.main(flags)

@@ -217,6 +217,15 @@ def test_bad_flags_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_cannot_be_written_is_refused_first(
+    flags: OverlapFlags, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").touch()
+    monkeypatch.setattr(filter_overlap, "analyse_layer", None)
+    with pytest.raises(Net2VecError, match="out cannot be written"):
+        filter_overlap.main(dataclasses.replace(flags, out=tmp_path / "out"))
+
+
 def test_only_scenes_are_refused(finished_study: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(finished_study / "block4" / "segmentation", run)

@@ -12,7 +12,9 @@ import pytest
 
 from experiments.embedding_store import load_tree
 from experiments.finished_run import FinishedRun
-from experiments.run_sources import RunSources, SourceFlags
+from experiments.run_predictions import read_thresholds
+from experiments.run_sources import RunSources, SourceFlags, describe_sources
+from experiments.segmentation_flags import SegmentationFlags
 from net2vec_jax.data.broden import BrodenDataset
 from net2vec_jax.errors import Net2VecError
 
@@ -111,7 +113,7 @@ def test_a_run_from_before_sources_were_noted_says_what_to_give(
         (lambda path: (path / "segmentation.csv").unlink(), "is unfinished"),
         (lambda path: (path / "run.json").write_text("{"), "run.json is damaged"),
         (lambda path: (path / "run.json").write_text("[]"), "run.json is damaged"),
-        (lambda path: (path / "concepts.csv").unlink(), "concepts.csv cannot be read"),
+        (lambda path: (path / "concepts.csv").unlink(), "concepts.csv is missing or damaged"),
     ],
 )
 def test_damaged_runs_are_refused(finished_study: Path, tmp_path: Path, change, complaint) -> None:
@@ -133,3 +135,91 @@ def test_concepts_are_found_by_name_and_number(finished_study: Path) -> None:
     assert run.find_concepts(names) == [3, 1]
     with pytest.raises(Net2VecError, match="unknown concept 'skyy'; did you mean 'sky'"):
         run.find_concepts(["skyy"])
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _replace(path: Path, old: str, new: str, count: int = -1) -> None:
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new, count), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("single_filter.npz", _cut),
+        ("single_filter.npz", lambda path: path.write_bytes(b"")),
+        ("segmentation.csv", _cut),
+        ("segmentation.csv", lambda path: path.write_bytes(b"")),
+        ("segmentation.csv", lambda path: path.write_text("concept\n" + "x" * 200_000)),
+        ("segmentation.csv", lambda path: _replace(path, "val_iou", "iou")),
+        ("concepts.csv", _cut),
+        ("concepts.csv", lambda path: _replace(path, "number", "label")),
+        ("concepts.csv", lambda path: path.write_bytes(b"\xff\xfe\x00")),
+        ("thresholds.csv", lambda path: _replace(path, "threshold", "t")),
+        ("embeddings", lambda path: shutil.rmtree(path)),
+    ],
+)
+def test_a_damaged_file_is_named(finished_study: Path, tmp_path: Path, name: str, change) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(finished_study / "block4" / "segmentation", path)
+    change(path / name)
+    with pytest.raises(Net2VecError, match=f"{name} is (missing or )?damaged"):
+        run = FinishedRun(path)
+        _ = run.scores, run.single_ious, run.weights, read_thresholds(run)
+
+
+def test_concepts_of_one_name_are_refused(finished_study: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(finished_study / "block4" / "segmentation", path)
+    for table in ("segmentation.csv", "concepts.csv"):
+        _replace(path / table, "red-c,", "blue-c,")
+    with pytest.raises(Net2VecError, match="several concepts called blue-c"):
+        FinishedRun(path)
+
+
+def test_code_that_only_the_run_names_is_not_run(finished_study: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(finished_study / "block4" / "segmentation", path)
+    code = tmp_path / "evil.py"
+    code.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\ndef make(): pass\n", encoding="utf-8")
+    record = json.loads((path / "run.json").read_text())
+    for name, from_here in ((f"{code}:make", None), ("efficientnet_lite0", "../evil.py:make")):
+        (tmp_path / "evil.py:make").touch()
+        record["sources"]["network"] = {"name": name, "from_here": from_here}
+        (path / "run.json").write_text(json.dumps(record))
+        with pytest.raises(Net2VecError, match="its code is run only if you say so"):
+            _ = RunSources(FinishedRun(path)).network
+    assert not (tmp_path / "ran").exists()
+
+
+def test_names_of_sources_hold_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("efficientnet_lite0", "photos", "images"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "own.py").touch()
+
+    def note(dataset: str, network: str, weights: str | None = None) -> dict:
+        flags = SegmentationFlags(
+            dataset=dataset, network=network, weights=weights, layer=("x",), out=Path("run")
+        )
+        noted = describe_sources(flags, object())
+        return {name: noted[name] for name in ("dataset", "network", "weights", "activations")}
+
+    noted = note("photos", "efficientnet_lite0")
+    assert noted["network"] == {"name": "efficientnet_lite0", "from_here": None}
+    assert noted["dataset"] == {"name": str(tmp_path / "photos"), "from_here": "../photos"}
+    assert noted["activations"]["from_here"] == "activations"
+    noted = note("photos@320", "own.py:make", "weights.pth")
+    assert noted["dataset"]["name"] == f"{tmp_path}/photos@320"
+    assert noted["network"]["name"] == f"{tmp_path}/own.py:make"
+    assert noted["weights"] == {"name": f"{tmp_path}/weights.pth", "from_here": "../weights.pth"}
+    noted = note("coco:a.json:images,/b.json:images", "alexnet", "places365")
+    assert noted["dataset"]["name"] == (
+        f"coco:{tmp_path}/a.json:{tmp_path}/images,/b.json:{tmp_path}/images"
+    )
+    assert noted["weights"] == {"name": "places365", "from_here": None}
+    assert note("tfds:pets", "package.module:make")["network"]["name"] == "package.module:make"

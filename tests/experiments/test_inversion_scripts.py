@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -195,6 +196,51 @@ def test_images_of_a_run_are_inverted(finished_study: Path, tmp_path: Path) -> N
     assert all(dataset.is_val[dataset.image_names.index(row["image"])] for row in rows)
 
 
+def test_sources_of_a_run_may_have_moved(finished_study: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished_study / "block4" / "segmentation", run)
+    record = json.loads((run / "run.json").read_text())
+    for name in ("dataset", "network"):
+        record["sources"][name] = {"name": str(tmp_path / f"gone_{name}"), "from_here": None}
+    (run / "run.json").write_text(json.dumps(record))
+    flags = InversionFlags(run=run, steps=2, size=32, layer=("stem",), out=tmp_path / "out")
+    with pytest.raises(Net2VecError, match="gone_network"):
+        invert_features.main(flags)
+    flags = dataclasses.replace(flags, network="efficientnet_lite0")
+    with pytest.raises(Net2VecError, match="gone_dataset"):
+        invert_features.main(flags)
+    assert not flags.out.exists()
+    data = str(finished_study.parents[1] / "data")
+    invert_features.main(dataclasses.replace(flags, dataset=data))
+    assert len(read_rows(flags.out / "errors.csv")) == 3
+    with pytest.raises(Net2VecError, match="unknown weights of efficientnet_lite0"):
+        invert_features.main(dataclasses.replace(flags, dataset=data, weights="absent"))
+
+
+def test_layers_of_any_name_have_a_file_each() -> None:
+    assert invert_features.name_layers(["block1", "conv1"]) == {
+        "block1": "block1", "conv1": "conv1"
+    }  # fmt: skip
+    names = invert_features.name_layers(["a/b", "a_b", "../x" * 20, "A_b"])
+    assert len({name.lower() for name in names.values()}) == 4
+    assert not any("/" in name for name in names.values())
+
+
+@pytest.mark.parametrize("script", ["maximise", "invert"])
+def test_a_folder_that_cannot_be_written_is_refused_first(
+    finished_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    (tmp_path / "out").touch()
+    run, out = finished_study / "block4" / "segmentation", tmp_path / "out"
+    monkeypatch.setattr(maximise_activation, "optimise_images", None)
+    monkeypatch.setattr(invert_features, "invert_features", None)
+    with pytest.raises(Net2VecError, match="out cannot be written"):
+        if script == "maximise":
+            maximise_activation.main(MaximisationFlags(run=run, out=out))
+        else:
+            invert_features.main(InversionFlags(run=run, out=out))
+
+
 def test_the_centre_of_the_resized_image_is_taken() -> None:
     image = np.zeros((40, 100, 3), np.uint8)
     image[:, 30:70] = 200
@@ -220,7 +266,7 @@ def test_bad_input_of_inversion_is_refused(finished_study: Path, tmp_path: Path)
         ({"network": "efficientnet"}, "unknown network 'efficientnet'"),
         ({"size": 1}, "--size 1 is too small for efficientnet_lite0"),
         ({"layer": ("block99",), "images": (image,)}, "unknown layer 'block99'"),
-        ({"run": finished_study}, "--network does not go with --run"),
+        ({"dataset": "scenes"}, "--dataset goes with --run only"),
     ):
         with pytest.raises(Net2VecError, match=complaint):
             invert_features.main(dataclasses.replace(good, **changes))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments import quickstart
+from net2vec_jax.errors import Net2VecError
 
 
 def test_the_last_line_names_the_report(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -21,3 +22,9 @@ def test_the_last_line_names_the_report(tmp_path: Path, capsys: pytest.CaptureFi
     assert "efficientnet_lite0" in page and "There are no pictures" not in page
     # A WebP file begins with "RIFF" and its length: most of the pictures used are there.
     assert page.count('"UklGR') > 10
+
+
+def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(Net2VecError, match="out cannot be written"):
+        quickstart.main(quickstart.QuickstartFlags(out=tmp_path / "out"))

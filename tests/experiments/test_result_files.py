@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import tempfile
 from pathlib import Path
 
 import hypothesis
@@ -9,7 +11,8 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from experiments.result_files import make_safe, replacing, write_json, write_table
+from experiments.result_files import make_folder, make_safe, replacing, write_json, write_table
+from net2vec_jax.errors import Net2VecError
 
 
 @hypothesis.given(st.text())
@@ -28,6 +31,25 @@ def test_what_fails_leaves_the_file_before(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_json(path, {"a": object()})
     assert path.read_bytes() == before
+    assert [found.name for found in path.parent.iterdir()] == ["numbers.json"]
+
+
+def test_folders_that_cannot_be_written_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert make_folder(tmp_path / "new" / "folder").is_dir()
+    assert make_folder(tmp_path / "new" / "folder").is_dir()
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(Net2VecError, match=f"{path} cannot be written"):
+            make_folder(path)
+
+    def refuse(dir: Path) -> None:  # root may write everywhere, so that permissions do not do
+        raise PermissionError(errno.EACCES, "denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(Net2VecError, match="cannot be written: Permission denied"):
+        make_folder(tmp_path / "new")
 
 
 def test_floats_keep_the_digits_of_their_type(tmp_path: Path) -> None:

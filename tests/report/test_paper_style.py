@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.report.paper_style import (
+    PlainLogFormatter,
     add_legend,
     check_layers,
     lay_out_panels,
@@ -60,6 +61,30 @@ def test_legends_stay_inside_the_figure() -> None:
         figure.draw_without_rendering()
     box = figure.legends[0].get_window_extent()
     assert 0 <= box.x0 <= box.x1 <= figure.bbox.width
+
+
+def test_a_figure_that_cannot_be_drawn_leaves_nothing(tmp_path: Path) -> None:
+    figure = Figure()
+    figure.text(0, 0, r"$\wheel$")  # made outside the style, this is a formula, and a wrong one
+    with pytest.raises(ValueError, match="wheel"):
+        save_figure(figure, tmp_path / "figure")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("limits", [(0.002, 30000), (3, 70), (12, 18)])
+def test_logarithmic_axes_have_plain_numbers(limits: tuple[float, float]) -> None:
+    axes = Figure().add_subplot()
+    axes.set(xscale="log", xlim=limits)
+    axes.xaxis.set_major_formatter(PlainLogFormatter())
+    axes.xaxis.set_minor_formatter(PlainLogFormatter())
+    axes.figure.draw_without_rendering()
+    for minor in (False, True):
+        ticks = axes.get_xticks(minor=minor)
+        shown = [label.get_text() for label in axes.get_xticklabels(minor=minor)]
+        labelled = [(float(text.replace(",", "")), tick) for tick, text in zip(ticks, shown,
+                    strict=True) if text]  # fmt: skip
+        np.testing.assert_allclose([text for text, _ in labelled], [tick for _, tick in labelled])
+        assert labelled or minor != (limits[1] / limits[0] < 10)
 
 
 def test_no_layer_is_refused() -> None:

@@ -13,6 +13,8 @@ def test_stages_show_times_and_ratios() -> None:
     assert [text.get_text() for text in axes.texts] == ["4×"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["decoding", "training"]
     assert axes.get_xscale() == "log"
+    figure.draw_without_rendering()
+    assert "1" in [label.get_text() for label in axes.get_xticklabels()]
     assert axes.yaxis_inverted()
 
 

@@ -1,0 +1,106 @@
+"""Names from data are neither formulas nor markup, whatever is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from experiments import (
+    compare_networks,
+    concept_embeddings,
+    filter_overlap,
+    inspect_data,
+    invert_features,
+    quickstart,
+)
+from experiments.finished_run import FinishedRun
+from experiments.script import open_console
+from net2vec_jax.data.concepts import Concept
+from net2vec_jax.inversion.feature_inversion import InvertedImages
+from net2vec_jax.report.contact_sheet import ConceptExamples, plot_contact_sheet
+from net2vec_jax.report.paper_style import save_figure
+
+FORMULA, CLOSED, OPEN = r"$\wheel$", "[/black-c]", "[red]:cat:"
+CATEGORY = r"$\kind$ [/b]"
+CONCEPTS = {"sky": FORMULA, "blue-c": CLOSED, "grass": OPEN}
+
+
+@pytest.fixture
+def run(finished_study: Path, tmp_path: Path, rename_run: Callable[..., Path]) -> Path:
+    original = finished_study / "block4" / "segmentation"
+    return rename_run(original, tmp_path / "run", concepts=CONCEPTS, categories={"color": CATEGORY})
+
+
+def test_concept_embeddings(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    flags = concept_embeddings.EmbeddingFlags(run=run, out=tmp_path / "out")
+    concept_embeddings.main(flags)
+    assert CATEGORY in capsys.readouterr().out
+    concept_embeddings.main(
+        concept_embeddings.EmbeddingFlags(run=run, neighbours=(FORMULA, CLOSED, OPEN), count=200)
+    )
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in CONCEPTS.values())
+
+
+def test_compare_networks(
+    run: Path, finished_study: Path, tmp_path: Path, rename_run: Callable[..., Path],
+    capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
+    other = rename_run(
+        finished_study / "block10" / "segmentation", tmp_path / "other", concepts=CONCEPTS,
+        categories={"color": CATEGORY},
+    )  # fmt: skip
+    chosen = tuple(CONCEPTS.values())
+    compare_networks.main(
+        compare_networks.CompareFlags((run, other), permutations=9, concepts=chosen,
+                                      out=tmp_path / "out")
+    )  # fmt: skip
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in chosen)
+
+
+def test_filter_overlap(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    filter_overlap.main(
+        filter_overlap.OverlapFlags(runs=(run,), filters=(5,), permutations=5, out=tmp_path / "out")
+    )
+    assert FinishedRun(run).layer in capsys.readouterr().out
+
+
+def test_tables_and_figures_of_the_other_scripts(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    inverted = InvertedImages(
+        np.zeros((1, 4, 4, 3), np.uint8), np.ones(1, np.float32), np.ones((1, 1), np.float32)
+    )
+    scores = [
+        quickstart.Score(layer, name, CATEGORY, 1, 0.1, 0.6)
+        for layer, name in zip((FORMULA, FORMULA, CLOSED), CONCEPTS.values(), strict=True)
+    ]
+    counts = [
+        inspect_data.ConceptCount(Concept(number, name, {CATEGORY: 3}, CATEGORY), 2, 1, 0.5)
+        for number, name in enumerate(CONCEPTS.values(), 1)
+    ]
+    open_console(least_width=200).print(
+        invert_features.tabulate([CLOSED], {OPEN: inverted}),
+        quickstart.tabulate_gains(scores),
+        inspect_data.tabulate_category(CATEGORY, counts, 3),
+    )
+    printed = capsys.readouterr().out
+    assert all(printed.count(name) >= 2 for name in CONCEPTS.values())
+    figures = quickstart.draw_figures(scores, tmp_path, FORMULA)
+    image = np.zeros((4, 4, 3), np.uint8)
+    sheet = plot_contact_sheet(
+        [ConceptExamples(FORMULA, CATEGORY, FORMULA, [image], [image[..., 0] > 0], [FORMULA])]
+    )
+    figures += save_figure(sheet, tmp_path / "sheet")
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in figures}
+
+
+def test_a_console_that_reads_markup_would_not_do(capsys: pytest.CaptureFixture) -> None:
+    Console().print("[red]a")
+    open_console().print("[red]a")
+    assert capsys.readouterr().out == "a\n[red]a\n"
