@@ -283,14 +283,13 @@ def measure_stability(
     for seed in range(seeds):
         one = UnitEmbeddings(kept.vectors[seed], kept.is_valid[seed])
         np.put_along_axis(near[seed], find_nearest_concepts(one, count).concept, True, axis=1)
-    pairs = list(itertools.combinations(range(seeds), 2))
     total = np.zeros((3, len(chosen)))
-    for first, second in pairs:
+    for first, second in itertools.combinations(range(seeds), 2):
         shared = (near[first] & near[second]).sum(axis=-1)
         cosine = np.einsum("ck,ck->c", kept.vectors[first], kept.vectors[second])
         total += np.clip(cosine, -1, 1), shared / count, shared / (2 * count - shared)
     means = np.full((3, len(unit)), np.nan)
-    means[:, chosen] = total / len(pairs)
+    means[:, chosen] = total / (seeds * (seeds - 1) / 2)
     sizes = np.arange(count + 1)
     probability = hypergeom.pmf(sizes, len(chosen) - 1, count, count)
     return NeighbourStability(
