@@ -61,7 +61,7 @@ def find_directions(run: FinishedRun, places: Sequence[int]) -> ConceptDirection
     the embedding, with its sign.
 
     Raises:
-      Net2VecError: a concept's embedding is 0.
+      Net2VecError: a concept's embedding is 0, or no filter alone overlaps it on train.
     """
     places = list(places)
     average = average_seeds(run.weights[:, places])
@@ -75,7 +75,14 @@ def find_directions(run: FinishedRun, places: Sequence[int]) -> ConceptDirection
     rows = np.arange(len(places))
     single = np.zeros_like(embedding)
     if run.probe == "segmentation":
-        filters, _, _ = choose_best_filters(run.single_ious[:, places])
+        ious = run.single_ious[:, places]
+        without = [run.concepts[places[row]] for row in np.flatnonzero(ious[0].max(axis=1) <= 0)]
+        if without:
+            raise Net2VecError(
+                f"no filter alone overlaps {', '.join(without)} on the train images of {run.path}, "
+                "so there is no best filter; choose other --concepts"
+            )
+        filters, _, _ = choose_best_filters(ious)
         single[rows, filters] = 1
     else:
         filters = np.abs(embedding).argmax(axis=1)

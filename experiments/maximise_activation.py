@@ -65,8 +65,8 @@ class MaximisationFlags(SourceFlags):
       concepts: by name or number; by default half a dozen of all categories, those with the best
         val scores.
       steps: of the optimisation.
-      seed: of the noise that images start from.
-      seeds: images of each direction, from other noise.
+      seed: of the noise that the first images start from.
+      seeds: images of each direction; the second's seed is one more, and so on.
       size: pixels along a side of the images; by default 128, or what the network needs at least.
       objective: what is maximised of the responses at all places of the layer: their mean, the one
         in the centre, or the highest.
@@ -92,6 +92,8 @@ def choose_concepts(run: FinishedRun, names: Sequence[str]) -> list[int]:
     if names:
         return run.find_concepts(names)
     ranked = np.argsort(-np.nan_to_num(run.scores.full), kind="stable").tolist()
+    if run.probe == "segmentation":  # a concept that no filter overlaps has no best filter
+        ranked = [place for place in ranked if run.single_ious[0, place].max() > 0]
     by_category: dict[str, list[int]] = {}
     for place in ranked:
         by_category.setdefault(run.categories[place], []).append(place)

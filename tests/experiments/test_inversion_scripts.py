@@ -271,3 +271,17 @@ def test_bad_input_of_inversion_is_refused(finished_study: Path, tmp_path: Path)
         with pytest.raises(Net2VecError, match=complaint):
             invert_features.main(dataclasses.replace(good, **changes))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_concept_without_a_best_filter_is_left_out(finished_study: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(finished_study / "block4" / "segmentation", path)
+    run = FinishedRun(path)
+    chosen = maximise_activation.choose_concepts(run, ())[0]
+    arrays = run.read_arrays("single_filter.npz")
+    arrays["train_iou"][arrays["concept"] == run.numbers[chosen]] = 0
+    np.savez(path / "single_filter.npz", **arrays)
+    run = FinishedRun(path)
+    assert chosen not in maximise_activation.choose_concepts(run, ())
+    with pytest.raises(Net2VecError, match=f"no filter alone overlaps {run.concepts[chosen]}"):
+        find_directions(run, [chosen])
