@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 
@@ -27,16 +26,16 @@ from experiments.run_predictions import (
 )
 from experiments.run_sources import RunSources
 from net2vec_jax.analysis.example_selection import (
+    PERCENTILES,
     Choice,
     choose_at_percentiles,
     choose_highest,
 )
+from net2vec_jax.analysis.filter_overlap import NO_FILTER
+from net2vec_jax.data.dataset import Split
 from net2vec_jax.metrics import iou
 from net2vec_jax.probes.predictions import predict_embeddings, predict_filters
 from net2vec_jax.report.pictures import ConceptPicture, FilterPicture
-
-PERCENTILES = (95.0, 75.0, 50.0, 25.0, 5.0)
-Split = Literal["val", "train", "all"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -99,7 +98,9 @@ def collect_concept_pictures(
     size = sources.masks.segmentation_size
     truth = find_truth(sources, concept, image)
     embedding = predict_embeddings(run.weights[seed], concept, index, binary, size)
-    single = predict_filters(best_filters(run)[concept], index, binary, size)
+    best = best_filters(run)[concept]
+    single = predict_filters(np.maximum(best, 0), index, binary, size)
+    single = single & (best != NO_FILTER)[:, None, None]
     filter_iou = individual_iou(single, truth)
     for entry, place in enumerate(concept.tolist()):
         pictures[place].append(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -37,8 +37,8 @@ from net2vec_jax.analysis.embedding_maps import (
     map_neighbourhoods,
     map_principal_components,
 )
+from net2vec_jax.data.dataset import Split
 
-Split = Literal["train", "val", "all"]
 MOST_SIMILAR, LEAST_SIMILAR = 10, 5
 """Concepts that the summary lists from both ends of a ranking (spec A.6)."""
 

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from experiments.finished_run import FinishedRun
+from experiments.run_predictions import check_seed
 from net2vec_jax.analysis.chance_overlap import ChanceOverlap, permute_filters
+from net2vec_jax.analysis.concept_embeddings import average_seeds
 from net2vec_jax.analysis.filter_overlap import (
     FilterOverlap,
     Ranking,
@@ -49,7 +51,8 @@ class OverlapFlags:
       rankings: by "absolute" weight, as the paper does, or by "positive" weight, of the filters
         whose presence speaks for the concept; or by each of both.
       include_whole_images: count scenes and textures too, whose masks are whole images.
-      embedding_seed: take the embeddings of this seed, from 0; by default their means over seeds.
+      repetition: take the embeddings of this one of a run's repetitions (--seeds), counted from 0;
+        by default their mean direction.
       permutations: of the filters within each concept, for what chance gives.
       seed: of the permutations.
       out: folder of the results; by default filter_overlap in the first run's directory.
@@ -60,7 +63,7 @@ class OverlapFlags:
     filters: tuple[int, ...] = (1, 3, 5, 10, 20)
     rankings: tuple[Ranking, ...] = ("absolute",)
     include_whole_images: bool = False
-    embedding_seed: int | None = None
+    repetition: int | None = None
     permutations: int = 1000
     seed: int = 0
     out: Path | None = None
@@ -131,17 +134,26 @@ class LayerAnalysis:
         return found
 
 
+def average_repetitions(weights: np.ndarray) -> np.ndarray:
+    """The mean direction of [S, C, K] over repetitions, with the rows' mean length, [C, K].
+
+    The length keeps the spread of the weights comparable; rows without a direction are zero.
+    """
+    if len(weights) == 1:
+        return weights[0]
+    length = np.linalg.norm(weights.astype(np.float64), axis=-1).mean(axis=0)
+    unit = average_seeds(weights)
+    return (unit.vectors * np.where(unit.is_valid, length, 0)[:, None]).astype(np.float32)
+
+
 def choose_concepts(run: FinishedRun, flags: OverlapFlags) -> LayerConcepts:
     """The concepts of a run that are counted.
 
     Raises:
-      Net2VecError: none is left, or the run has no such seed.
+      Net2VecError: none is left, or the run has no such repetition.
     """
-    if flags.embedding_seed is not None and not 0 <= flags.embedding_seed < len(run.weights):
-        raise Net2VecError(
-            f"--embedding-seed {flags.embedding_seed}: {run.path} has the seeds 0 … "
-            f"{len(run.weights) - 1}"
-        )
+    if flags.repetition is not None:
+        check_seed(run, flags.repetition)
     kept = [
         place
         for place, category in enumerate(run.categories)
@@ -153,9 +165,9 @@ def choose_concepts(run: FinishedRun, flags: OverlapFlags) -> LayerConcepts:
             "--include-whole-images"
         )
     weights = (
-        run.weights.mean(axis=0)
-        if flags.embedding_seed is None
-        else run.weights[flags.embedding_seed]
+        average_repetitions(run.weights)
+        if flags.repetition is None
+        else run.weights[flags.repetition]
     )
     return LayerConcepts(
         run,

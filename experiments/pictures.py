@@ -24,11 +24,9 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.concept_pictures import (
-    PERCENTILES,
     ConceptPicture,
     FilterPicture,
     ServedPicture,
-    Split,
     collect_concept_pictures,
     collect_filter_pictures,
     collect_served_pictures,
@@ -39,15 +37,22 @@ from experiments.result_files import make_safe, replacing, write_table
 from experiments.run_predictions import (
     best_filters,
     check_place,
+    check_seed,
     check_segmentation,
+    embedding_scores,
     read_thresholds,
+    single_scores,
 )
 from experiments.run_sources import RunSources, SourceFlags
 from experiments.script import run_script
-from net2vec_jax.analysis.example_selection import choose_across, choose_concepts_of_filter
-from net2vec_jax.analysis.filter_overlap import find_best_filters
+from net2vec_jax.analysis.example_selection import (
+    PERCENTILES,
+    choose_across,
+    choose_concepts_of_filter,
+)
+from net2vec_jax.analysis.filter_overlap import NO_FILTER, find_best_filters
 from net2vec_jax.analysis.image_ranking import Reduction
-from net2vec_jax.data.dataset import ConceptDataset
+from net2vec_jax.data.dataset import ConceptDataset, Split
 from net2vec_jax.errors import Net2VecError
 
 if TYPE_CHECKING:
@@ -112,6 +117,19 @@ def name_sheet(run: FinishedRun, place: int) -> str:
     return f"concept_{run.numbers[place]:04d}_{make_safe(run.concepts[place])}.png"
 
 
+def describe_scores(run: FinishedRun, repetition: int) -> list[str]:
+    """What a concept's sheet says of set IoU: that of the repetition whose masks it shows."""
+    shown, best = embedding_scores(run, repetition), best_filters(run)
+    texts = []
+    for embedding, mean, filter_, single in zip(
+        shown, run.scores.full, best, single_scores(run), strict=True
+    ):
+        several = f" (mean of {run.seeds} seeds {mean:.2f})" if run.seeds > 1 else ""
+        of_filter = f"best filter {single:.2f}" if filter_ != NO_FILTER else "no single filter"
+        texts.append(f"set IoU on val: embedding {embedding:.2f}{several}, {of_filter}")
+    return texts
+
+
 def draw_concepts(
     run: FinishedRun, sources: RunSources, places: Sequence[int], flags: PictureFlags, out: Path
 ) -> dict[int, list[ConceptPicture]]:
@@ -123,6 +141,7 @@ def draw_concepts(
         split=flags.split, seed=flags.repetition,
     )  # fmt: skip
     best, dataset, table = best_filters(run), sources.dataset, []
+    scores = describe_scores(run, flags.repetition)
     for place, shown in tqdm(pictures.items(), "concepts", unit="sheet", leave=False, delay=1):
         rows = []
         for picture in shown:
@@ -136,17 +155,17 @@ def draw_concepts(
             )  # fmt: skip
             table.append(
                 [run.concepts[place], run.categories[place], name, picture.image,
-                 np.float64(picture.percentile), np.float64(picture.embedding_iou), best[place],
+                 np.float64(picture.percentile), np.float64(picture.embedding_iou),
+                 "" if best[place] == NO_FILTER else best[place],
                  np.float64(picture.filter_iou)]
             )  # fmt: skip
         if not rows:
             print(f"{run.concepts[place]} is on no {flags.split} image", flush=True)
             continue
-        single = run.single_ious[1][place, best[place]]
         figure = plot_concept_sheet(
-            run.concepts[place], run.categories[place], int(best[place]), rows,
-            note=f"{run.categories[place]}, {run.name}, set IoU on val: embedding "
-            f"{run.scores.full[place]:.2f}, best filter {single:.2f}",
+            run.concepts[place], run.categories[place],
+            None if best[place] == NO_FILTER else int(best[place]), rows,
+            note=f"{run.categories[place]}, {run.name}, {scores[place]}",
             style=flags.masks, colors=flags.colors,
         )  # fmt: skip
         _save(figure, out / name_sheet(run, place))
@@ -240,7 +259,9 @@ def main(flags: PictureFlags) -> None:
     check_segmentation(run)
     sources, out = RunSources(run, flags), flags.out or flags.run / "pictures"
     places = choose_concepts(run, flags.concepts)
-    filters = flags.filters or tuple(dict.fromkeys(best_filters(run)[places].tolist()))[:CHOSEN]
+    check_seed(run, flags.repetition)
+    best = dict.fromkeys(best_filters(run)[places].tolist())
+    filters = flags.filters or tuple(filter_ for filter_ in best if filter_ != NO_FILTER)[:CHOSEN]
     for filter_ in filters:
         check_place(filter_, run.filters, "filters", run)
     try:

@@ -15,6 +15,7 @@ from experiments.run_predictions import (
     read_thresholds,
 )
 from experiments.run_sources import RunSources
+from net2vec_jax.analysis.filter_overlap import NO_FILTER
 from net2vec_jax.analysis.image_ranking import (
     RecallComparison,
     Reduction,
@@ -35,7 +36,8 @@ def rank_images(
     """Maxima of all filters on all images, [N, K], and the recall that they and embeddings have.
 
     Scenes and textures, whose embeddings only ever saw images of them, are not ranked (spec 8); no
-    comparison if all others are on every val image or on none.
+    comparison if all others are on every val image or on none. For a concept without a best
+    filter all images tie.
 
     Args:
       run: of the segmentation probe.
@@ -70,7 +72,8 @@ def rank_images(
     if not len(kept):
         return largest, None
     chosen = np.ix_(val, kept)
-    by_filter = largest[:, best_filters(run)]
+    best = best_filters(run)
+    by_filter = np.where(best == NO_FILTER, 0, largest[:, best])
     return largest, compare_recall(by_embedding[chosen], by_filter[chosen], positive[chosen])
 
 

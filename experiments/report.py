@@ -24,6 +24,7 @@ from experiments.report_content import gather_content
 from experiments.result_files import replacing
 from experiments.run_sources import RunSources, SourceFlags
 from experiments.script import run_script
+from net2vec_jax.analysis.example_selection import PERCENTILES
 from net2vec_jax.data.dataset import ConceptDataset, map_in_order
 from net2vec_jax.errors import Net2VecError, writing_error
 from net2vec_jax.report.page.content import Pictures
@@ -83,9 +84,10 @@ def choose_detail(concepts: int) -> Detail:
 
 
 def choose_percentiles(count: int) -> tuple[float, ...]:
-    """`count` percentiles, best first; the five usual ones are those of the other pictures."""
-    usual: dict[int, Sequence[float]] = {1: (50,), 5: (95, 75, 50, 25, 5)}
-    return tuple(map(float, usual.get(count, np.linspace(95, 5, count).round(1))))
+    """`count` percentiles, best first; as many as other pictures have are the same as theirs."""
+    usual: dict[int, Sequence[float]] = {1: (50,), len(PERCENTILES): PERCENTILES}
+    steps = np.linspace(PERCENTILES[0], PERCENTILES[-1], count).round(1)
+    return tuple(map(float, usual.get(count, steps)))
 
 
 def collect_pictures(
@@ -173,10 +175,10 @@ def write_report(
                 "with --dataset and --activations."
             )
     if run.seeds > 1:
-        of_first = "weights" if pictures is None else "weights and masks"
+        of_first = "" if pictures is None else "; masks and their IoU are those of the first seed"
         remarks.append(
-            f"Scores are means over {run.seeds} seeds, and the explorer compares the mean "
-            f"directions; {of_first} are those of the first seed."
+            f"Scores are means over {run.seeds} seeds. An embedding is the mean direction over the "
+            f"seeds, of length 1: its weights, neighbours and queries{of_first}."
         )
     content = dataclasses.replace(content, pictures=pictures, remarks=tuple(remarks))
     page = render_page(content, image_size=detail.image_size)

@@ -1,7 +1,7 @@
 """What the HTML report of a finished run shows, gathered from the run's directory.
 
-C concepts, K filters, F numbers of filters. Weights are those of the first seed, as the masks are;
-the geometry is that of the mean direction over all seeds; scores are the table's means over seeds.
+C concepts, K filters, F numbers of filters. Of several seeds, weights and geometry are those of the
+mean direction; scores are the table's means over seeds.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments.concept_pictures import read_thresholds
 from experiments.finished_run import FinishedRun
+from experiments.run_predictions import best_filters, read_thresholds, single_scores
 from net2vec_jax.analysis.category_means import mean_with_error
-from net2vec_jax.analysis.concept_embeddings import average_seeds
+from net2vec_jax.analysis.concept_embeddings import UnitEmbeddings, average_seeds
 from net2vec_jax.analysis.embedding_maps import map_principal_components
 from net2vec_jax.analysis.filter_counts import FRACTIONS, smallest_sufficient
+from net2vec_jax.analysis.filter_overlap import NO_FILTER
 from net2vec_jax.analysis.single_against_embedding import (
     EMBEDDING_DETECTOR_IOU,
     SINGLE_DETECTOR_IOU,
@@ -24,7 +25,6 @@ from net2vec_jax.analysis.single_against_embedding import (
     find_single_detectors,
 )
 from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
-from net2vec_jax.metrics import choose_best_filters
 from net2vec_jax.report.page.content import (
     Curves,
     Fact,
@@ -76,7 +76,8 @@ def gather_content(
         val_images=run.val_images,
         curves=curves,
         single=single,
-        weights=run.weights[0],
+        weights=_choose_weights(run, unit),
+        unit_weights=run.seeds > 1,
         thresholds=read_thresholds(run) if run.has("thresholds.csv") else None,
         geometry=Geometry(unit.vectors, unit.is_valid, components.coordinates, (axes[0], axes[1])),
         pictures=pictures,
@@ -107,15 +108,28 @@ def gather_curves(run: FinishedRun) -> Curves:
 
 
 def gather_single_filters(run: FinishedRun) -> SingleFilters | None:
-    """Best single filters by IoU; for accuracy the filter of largest weight, retrained alone."""
+    """Best single filters by IoU; for accuracy the filter of largest weight, retrained alone.
+
+    For accuracy every seed chooses a filter of its own, and the score is the mean over the seeds: a
+    filter is named where all have chosen the same.
+    """
     if run.probe == "segmentation":
-        best, _, score = choose_best_filters(np.asarray(run.single_ious, np.float64))
-        return SingleFilters(best, score, run.single_ious[1])
+        return SingleFilters(best_filters(run), single_scores(run), run.single_ious[1])
     if 1 not in run.scores.sizes:
         return None
-    best = np.abs(run.subset_weights(1)[0]).argmax(axis=1)
+    strength = np.abs(run.subset_weights(1))
+    chosen = strength.argmax(axis=2)
+    is_one = (strength.max(axis=2) > 0).all(axis=0) & (chosen == chosen[0]).all(axis=0)
+    best = np.where(is_one, chosen[0], NO_FILTER)
     score = run.scores.by_size[:, run.scores.sizes.tolist().index(1)]
     return SingleFilters(best, score)
+
+
+def _choose_weights(run: FinishedRun, unit: UnitEmbeddings) -> np.ndarray:
+    """Weights as they were learnt, or of several seeds the mean direction; [C, K], finite."""
+    if run.seeds > 1:
+        return unit.vectors.astype(np.float32)
+    return np.where(unit.is_valid[:, None], run.weights[0], 0)
 
 
 def _chance(run: FinishedRun) -> float:

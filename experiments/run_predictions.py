@@ -7,8 +7,9 @@ import numpy as np
 from experiments.finished_run import FinishedRun
 from experiments.run_sources import RunSources
 from net2vec_jax.activations.binary import BinaryActivations, collect_binary_activations
+from net2vec_jax.analysis.filter_overlap import NO_FILTER, find_best_filters
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.metrics import choose_best_filters, iou
+from net2vec_jax.metrics import iou, sum_by_group
 
 IMAGES_PER_READ = 128
 
@@ -49,8 +50,29 @@ def check_seed(run: FinishedRun, seed: int) -> int:
 
 
 def best_filters(run: FinishedRun) -> np.ndarray:
-    """Best single filter of each concept, chosen on train by set IoU, int64 [C]."""
-    return choose_best_filters(run.single_ious)[0]
+    """Best single filter of each concept, chosen on train by set IoU, int64 [C].
+
+    `NO_FILTER` for a concept that no filter overlaps on train (spec 9.3).
+    """
+    membership = find_best_filters(run.single_ious[0])
+    return np.where(membership.any(axis=1), membership.argmax(axis=1), NO_FILTER)
+
+
+def single_scores(run: FinishedRun) -> np.ndarray:
+    """Val set IoU of each concept's best single filter, float64 [C]; 0 where it has none."""
+    best = best_filters(run)
+    score = run.single_ious[1][np.arange(len(run)), best]
+    return np.where(best == NO_FILTER, 0, score.astype(np.float64))
+
+
+def embedding_scores(run: FinishedRun, seed: int) -> np.ndarray:
+    """Val set IoU of the embeddings of one repetition, float64 [C]."""
+    counts = run.read_arrays("segmentation_images.npz")
+    place = counts["head"].astype(np.int64) - seed * len(run)
+    rows = counts["is_val"] & (place >= 0) & (place < len(run))
+    return iou(
+        *(sum_by_group(counts[of][rows], place[rows], len(run)) for of in ("intersection", "union"))
+    )
 
 
 def read_thresholds(run: FinishedRun) -> np.ndarray:

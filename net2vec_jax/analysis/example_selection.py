@@ -14,6 +14,9 @@ from jaxtyping import Bool, Float, Int
 
 from net2vec_jax.errors import Net2VecError
 
+PERCENTILES = (95.0, 75.0, 50.0, 25.0, 5.0)
+"""Where images of a concept are shown: from what works to what does not."""
+
 
 class Choice(NamedTuple):
     """Chosen places, that of the highest score first.
@@ -29,7 +32,7 @@ class Choice(NamedTuple):
 
 
 def choose_at_percentiles(
-    scores: Float[np.ndarray, " n"], percentiles: Sequence[float] = (95, 75, 50, 25, 5)
+    scores: Float[np.ndarray, " n"], percentiles: Sequence[float] = PERCENTILES
 ) -> Choice:
     """Choose the places whose ranks are nearest to percentiles, each place once.
 

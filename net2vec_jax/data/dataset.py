@@ -10,7 +10,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from net2vec_jax.data.concepts import ConceptCatalog
 
 TRAIN, VAL = "train", "val"
 SPLITS = (TRAIN, VAL)
+Split = Literal["train", "val", "all"]
+"""Which images of a dataset are meant: those of a split, or of both."""
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -7,8 +7,6 @@ scores are [Y, X], of any size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import matplotlib
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -105,18 +103,6 @@ def draw_scores(
     place = (np.asarray(resized, np.float64) - low) / max(high - low, 1e-12)
     shown = matplotlib.colormaps[colors](np.clip(place, 0, 1))[..., :3] * 255
     return np.round(image * (1 - alpha) + shown * alpha).astype(np.uint8)
-
-
-def join_side_by_side(images: Sequence[np.ndarray], *, gap: int = 4) -> np.ndarray:
-    """Images of one height in a row, white between them.
-
-    Args:
-      images: each uint8 [H, W, 3], at least one.
-      gap: pixels between two.
-    """
-    between = np.full((images[0].shape[0], gap, 3), 255, np.uint8)
-    parts = [part for image in images for part in (between, image)]
-    return np.concatenate(parts[1:], axis=1)
 
 
 def _dilate(mask: np.ndarray, distance: int) -> np.ndarray:

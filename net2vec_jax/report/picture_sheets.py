@@ -95,7 +95,7 @@ class FilterRow:
 def plot_concept_sheet(
     name: str,
     category: str,
-    filter_: int,
+    filter_: int | None,
     rows: Sequence[ConceptRow],
     *,
     note: str = "",
@@ -107,7 +107,7 @@ def plot_concept_sheet(
     Args:
       name: of the concept.
       category: of the concept.
-      filter_: number of its best filter.
+      filter_: number of its best filter; None if no filter overlaps it.
       rows: its images, from top to bottom; at least one.
       note: what stands beside the name.
       style: masks outlined on pale grey, or dark outside as the original draws them.
@@ -116,7 +116,8 @@ def plot_concept_sheet(
     color = _color(category)
     reach = max(max(float(np.abs(row.score - 0.5).max()) for row in rows), 1e-6)
     limits = (0.5 - reach, 0.5 + reach)
-    headings = ("image", "ground truth", "embedding", f"best filter {filter_}", "heat map of σ(z)")
+    best = "no single filter" if filter_ is None else f"best filter {filter_}"
+    headings = ("image", "ground truth", "embedding", best, "heat map of σ(z)")
     sheet = _Sheet(len(headings), len(rows), scale=True)
     sheet.add_title(name, note, color)
     for column, heading in enumerate(headings):
@@ -132,7 +133,7 @@ def plot_concept_sheet(
         ]
         captions = (
             "", f"{_percent(row.truth.mean())} of the pixels", f"IoU {row.embedding_iou:.2f}",
-            f"IoU {row.filter_iou:.2f}", "",
+            "" if filter_ is None else f"IoU {row.filter_iou:.2f}", "",
         )  # fmt: skip
         for column, (drawing, caption) in enumerate(zip(drawings, captions, strict=True)):
             sheet.add_image(place, column, drawing, caption)

@@ -1,4 +1,4 @@
-"""Finished runs that the tests of scripts on finished runs share."""
+"""Finished runs that the tests of scripts on finished runs share, and a browser for reports."""
 
 from __future__ import annotations
 
@@ -6,14 +6,27 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import filelock
 import pytest
+from page_content import make_content
 
+from experiments.report import write_report
 from experiments.script import open_scenes
 from experiments.study import StudyFlags, run_study
+from net2vec_jax.report.page.render import render_page
+
+if TYPE_CHECKING:
+    from browsing import Browser
+
+OPTIONS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--window-size=1400,900",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -81,3 +94,65 @@ def _make_study(root: Path) -> None:
             bootstrap_samples=50,
         )
     )
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Chromium, started once for a module."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="Selenium is absent")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    driver_path = shutil.which("chromedriver")
+    if not (chromium and driver_path):
+        pytest.skip("Chromium or chromedriver is not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for option in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver_path))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with planted answers."""
+    path = tmp_path_factory.mktemp("planted") / "report.html"
+    path.write_text(render_page(make_content()), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def learned(finished_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run."""
+    out = tmp_path_factory.mktemp("learned") / "report.html"
+    return write_report(finished_study / "block10" / "segmentation", out, filters_shown=5)
+
+
+@pytest.fixture
+def show(browser: Browser) -> Iterator[Callable[[Path, str], Browser]]:
+    """Open a page at a hash; at the end the browser has complained of nothing, nor asked for more.
+
+    Every page is opened anew, wide, and in the light theme.
+    """
+    from browsing import resize
+
+    opened: set[str] = set()
+
+    def open_page(path: Path, view: str = "") -> Browser:
+        browser.get("about:blank")
+        resize(browser, 1400)
+        for log in ("browser", "performance"):
+            browser.get_log(log)
+        opened.add(path.as_uri())
+        browser.get(path.as_uri() + view)
+        return browser
+
+    yield open_page
+    assert browser.get_log("browser") == []
+    for entry in browser.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            url = message["params"]["request"]["url"]
+            # the browser's own start page may still be there
+            assert url.startswith(("data:", "chrome:", "about:", *opened)), url

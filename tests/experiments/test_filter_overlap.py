@@ -14,7 +14,8 @@ import pytest
 from experiments import filter_overlap
 from experiments.filter_overlap import name_layers
 from experiments.finished_run import FinishedRun
-from experiments.overlap_analysis import OverlapFlags
+from experiments.overlap_analysis import OverlapFlags, average_repetitions, choose_concepts
+from net2vec_jax.analysis.concept_embeddings import average_seeds, normalise_embeddings
 from net2vec_jax.errors import Net2VecError
 
 LAYERS = ("block4", "block10")
@@ -87,7 +88,7 @@ def test_top_filters_are_those_that_embeddings_of_few_filters_have(
     monkeypatch.setattr(filter_overlap, "draw_figures", lambda *_: None)  # slow
     path = finished_study / "block4" / "segmentation"
     filter_overlap.main(
-        OverlapFlags(runs=(path,), filters=(5,), embedding_seed=0, permutations=5,
+        OverlapFlags(runs=(path,), filters=(5,), repetition=0, permutations=5,
                      include_whole_images=True, out=tmp_path / "out")
     )  # fmt: skip
     run = FinishedRun(path)
@@ -100,10 +101,26 @@ def test_top_filters_are_those_that_embeddings_of_few_filters_have(
             assert numbers == np.flatnonzero(few[row["concept"]]).tolist()
 
 
+def test_embeddings_are_mean_directions_over_repetitions(flags: OverlapFlags) -> None:
+    run = FinishedRun(flags.runs[0])
+    run.weights = run.weights.copy()
+    run.weights[1] *= 1000  # a long repetition counts as much as a short one
+    run.weights[:, 0] = 0
+    run.weights[1, 1] = -run.weights[0, 1]
+    chosen = choose_concepts(run, dataclasses.replace(flags, include_whole_images=True)).weights
+    unit, expected = normalise_embeddings(chosen), average_seeds(run.weights)
+    np.testing.assert_allclose(unit.vectors, expected.vectors, atol=1e-6)
+    assert not chosen[:2].any() and chosen[2:].any(axis=1).all()
+    length = np.linalg.norm(run.weights, axis=-1).mean(axis=0)
+    np.testing.assert_allclose(np.linalg.norm(chosen, axis=-1)[2:], length[2:], rtol=1e-5)
+    one = average_repetitions(run.weights[:1])
+    np.testing.assert_array_equal(one, run.weights[0])
+
+
 def test_correlations_are_those_of_the_weights(written: Path, flags: OverlapFlags) -> None:
     rows = read_rows(written / "weight_correlations.csv")
     run = FinishedRun(flags.runs[1])
-    weights = run.weights.mean(axis=0)
+    weights = average_repetitions(run.weights)
     found = [
         row
         for row in rows
@@ -123,7 +140,10 @@ def test_correlations_are_those_of_the_weights(written: Path, flags: OverlapFlag
         row["row"] for row in found
     }
     name = classification[0]["row"]
-    sides = weights[run.concepts.index(name)], other.weights.mean(0)[other.concepts.index(name)]
+    sides = (
+        weights[run.concepts.index(name)],
+        average_repetitions(other.weights)[other.concepts.index(name)],
+    )
     assert float(classification[0]["r"]) == pytest.approx(np.corrcoef(*sides)[0, 1], abs=1e-5)
     by_filter = [row for row in rows if row["kind"] == "classification weights, by filter"]
     assert len(by_filter) == run.filters
@@ -194,7 +214,7 @@ def test_layers_are_named_apart(finished_study: Path, tmp_path: Path) -> None:
     [
         ({"runs": ()}, "--runs is empty"),
         ({"filters": (0,)}, "--filters 0: take at least 1"),
-        ({"embedding_seed": 2}, r"has the seeds 0 … 1"),
+        ({"repetition": 2}, "2 repetitions, counted from 0; not 2"),
         ({"permutations": 0}, "at least 1"),
         ({"runs": (Path("block10/classification"),)}, "no IoU of single filters"),
         ({"classification_runs": (Path("block10/segmentation"),)}, "belongs to --runs"),

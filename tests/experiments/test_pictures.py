@@ -18,8 +18,15 @@ from experiments.concept_pictures import (
 )
 from experiments.finished_run import FinishedRun
 from experiments.pictures import PictureFlags, choose_concepts, name_sheet
-from experiments.run_predictions import best_filters, collect_maxima, read_thresholds
+from experiments.recall import rank_images
+from experiments.run_predictions import (
+    best_filters,
+    collect_maxima,
+    embedding_scores,
+    read_thresholds,
+)
 from experiments.run_sources import RunSources
+from net2vec_jax.analysis.filter_overlap import NO_FILTER
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.metrics import iou
 
@@ -85,6 +92,36 @@ def test_single_filters_add_up_to_the_runs_iou(run: FinishedRun, sources: RunSou
         for picture in shown:
             counted = (picture.truth & picture.filter_mask).sum()
             assert picture.filter_iou == iou(counted, (picture.truth | picture.filter_mask).sum())
+
+
+def test_without_a_best_filter_nothing_is_marked(run: FinishedRun, sources: RunSources) -> None:
+    silenced = FinishedRun(run.path)
+    silenced.single_ious = silenced.single_ious.copy()
+    silenced.single_ious[0, 4] = 0
+    assert best_filters(silenced)[4] == NO_FILTER
+    np.testing.assert_array_equal(np.delete(best_filters(silenced), 4),
+                                  np.delete(best_filters(run), 4))  # fmt: skip
+    for picture in collect_concept_pictures(silenced, sources, [4])[4]:
+        assert not picture.filter_mask.any() and picture.filter_iou == 0
+        assert picture.truth.any()
+    texts = pictures.describe_scores(silenced, 0)
+    assert texts[4].endswith("no single filter") and "best filter 0" in texts[3]
+    _, found = rank_images(silenced, sources)
+    _, before = rank_images(run, sources)
+    assert found is not None and before is not None
+    np.testing.assert_array_equal(found.embedding, before.embedding)
+    assert found.concepts == before.concepts
+
+
+def test_a_sheet_says_whose_set_iou_it_gives(run: FinishedRun) -> None:
+    shown = np.array([embedding_scores(run, seed) for seed in range(run.seeds)])
+    np.testing.assert_allclose(shown.mean(axis=0), run.scores.full, atol=1e-6)
+    assert (shown[0] != shown[1]).any()
+    for place, text in enumerate(pictures.describe_scores(run, 1)):
+        assert (
+            f"embedding {shown[1, place]:.2f} (mean of 2 seeds {run.scores.full[place]:.2f})"
+            in text
+        )
 
 
 def test_filters_fire_where_they_are_shown(run: FinishedRun, sources: RunSources) -> None:

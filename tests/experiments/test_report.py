@@ -14,10 +14,11 @@ import pytest
 from experiments import report
 from experiments.finished_run import FinishedRun
 from experiments.report import choose_detail, choose_percentiles, write_report
-from experiments.report_content import gather_content
+from experiments.report_content import gather_content, gather_single_filters
 from experiments.run_sources import RunSources, SourceFlags
 from experiments.script import run_script
 from net2vec_jax.analysis.concept_embeddings import average_seeds
+from net2vec_jax.analysis.filter_overlap import NO_FILTER
 from net2vec_jax.errors import Net2VecError
 
 
@@ -46,10 +47,14 @@ def test_a_page_says_what_the_tables_say(finished_study: Path, written: Path) ->
             row = table[concept["name"], size]
             assert concept["score"][place] == float(row["val_iou"])
             assert concept["low"][place] == float(row["val_iou_low"])
-        assert concept["best"] == int(single[concept["name"]]["best_filter"])
-        assert concept["single"] == pytest.approx(float(single[concept["name"]]["val_iou"]))
-    weights = run.weights[0]
+        row = single[concept["name"]]
+        overlaps = float(row["train_iou"]) > 0
+        assert concept["best"] == (int(row["best_filter"]) if overlaps else None)
+        assert concept["single"] == pytest.approx(float(row["val_iou"]) if overlaps else 0)
+    weights = average_seeds(run.weights).vectors
     order = np.argsort(-np.abs(weights[3]), kind="stable")[:10]
+    np.testing.assert_allclose([w for _, w in data["concepts"][3]["top"]], weights[3, order], 1e-5)
+    assert data["unitWeights"] and "mean direction over the seeds" in written.read_text()
     assert [k for k, _ in data["concepts"][3]["top"]] == order.tolist()
 
 
@@ -78,11 +83,40 @@ def test_geometry_is_that_of_the_mean_over_seeds(finished_study: Path) -> None:
     run = FinishedRun(finished_study / "block4" / "segmentation")
     content = gather_content(run)
     np.testing.assert_array_equal(content.geometry.vectors, average_seeds(run.weights).vectors)
-    np.testing.assert_array_equal(content.weights, run.weights[0])
+    np.testing.assert_allclose(content.weights, content.geometry.vectors, atol=1e-7)
+    assert content.unit_weights
     means = {fact.label: fact.value for fact in content.headline}
     masked = np.array([c not in ("scene", "texture") for c in run.categories])
     assert means["embedding, mean IoU"] == f"{run.scores.full[masked].mean():.3f}"
     assert content.curves.sufficient[0.8].shape == (len(run),)
+
+
+@pytest.fixture
+def silenced(finished_study: Path) -> FinishedRun:
+    """The run as if no filter overlapped its third concept on train."""
+    run = FinishedRun(finished_study / "block4" / "segmentation")
+    run.single_ious = run.single_ious.copy()
+    run.single_ious[0, 2] = 0
+    return run
+
+
+def test_a_concept_that_no_filter_overlaps_has_no_best_filter(silenced: FinishedRun) -> None:
+    single = gather_single_filters(silenced)
+    assert single is not None
+    assert single.best[2] == NO_FILTER and single.score[2] == 0
+    others = np.delete(np.arange(len(silenced)), 2)
+    np.testing.assert_array_equal(
+        single.best[others], silenced.single_ious[0][others].argmax(axis=1)
+    )
+
+
+def test_weights_of_one_seed_are_as_they_were_learnt(finished_study: Path) -> None:
+    run = FinishedRun(finished_study / "block4" / "segmentation")
+    run.weights = run.weights[:1]
+    run.record["identity"]["seeds"] = 1
+    content = gather_content(run)
+    np.testing.assert_array_equal(content.weights, run.weights[0])
+    assert not content.unit_weights
 
 
 def test_a_page_of_the_classification_probe(finished_study: Path, tmp_path: Path) -> None:
@@ -92,8 +126,10 @@ def test_a_page_of_the_classification_probe(finished_study: Path, tmp_path: Path
     assert (data["score"], data["chance"]) == ("accuracy", 0.5)
     assert data["concepts"][0]["score"][-1] == run.scores.full[0]
     assert data["concepts"][0]["single"] == run.scores.by_size[0, 0]
-    best = np.abs(run.subset_weights(1)[0]).argmax(axis=1)
-    assert [concept["best"] for concept in data["concepts"]] == best.tolist()
+    chosen = np.abs(run.subset_weights(1)).argmax(axis=2)
+    best = [one if one == other else None for one, other in chosen.T.tolist()]
+    assert [concept["best"] for concept in data["concepts"]] == best
+    assert None in best and set(best) != {None}
     assert read_data(path, "picture-data") is None
     assert "marks no pixels" in path.read_text(encoding="utf-8")
 

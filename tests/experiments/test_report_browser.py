@@ -1,146 +1,22 @@
-"""The HTML report in a browser: what a reader clicks, types and reads; nothing leaves the page.
+"""The HTML report in a browser: what a reader clicks and reads; nothing leaves the page.
 
 Needs Selenium, Chromium and its driver; skips where one is absent.
 """
 
 from __future__ import annotations
 
-import base64
-import json
-import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
-from page_content import ENDING, HOSTILE, LONG, NAMES, WEIGHTS, make_content
+from browsing import By, Keys, active, go, resize, sort_by, texts, wait_until
+from page_content import ENDING, HOSTILE, LONG, NAMES, make_content
 
 from experiments.finished_run import FinishedRun
 from experiments.report import write_report
-from net2vec_jax.analysis.concept_embeddings import (
-    average_seeds,
-    find_nearest_concepts,
-    normalise_embeddings,
-)
-from net2vec_jax.analysis.concept_queries import answer_query, parse_query
-from net2vec_jax.errors import Net2VecError
-from net2vec_jax.report.page.encoding import encode_floats
+from net2vec_jax.analysis.filter_overlap import NO_FILTER
+from net2vec_jax.report.page.content import SingleFilters
 from net2vec_jax.report.page.render import render_page
-
-selenium = pytest.importorskip("selenium", reason="Selenium, which drives the browser, is absent")
-from selenium import webdriver  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-OPTIONS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--window-size=1400,900",
-)  # fmt: skip
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="Chromium or chromedriver is not installed"
-)
-Browser = webdriver.Chrome
-WAIT = 15.0
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for option in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("planted") / "report.html"
-    path.write_text(render_page(make_content()), encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
-def learned(finished_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("learned") / "report.html"
-    return write_report(finished_study / "block10" / "segmentation", out, filters_shown=5)
-
-
-@pytest.fixture
-def show(browser: Browser) -> Iterator[Callable[[Path, str], Browser]]:
-    """Open a page at a hash; at the end the browser has complained of nothing, nor asked for more.
-
-    Every page is opened anew, wide, and in the light theme.
-    """
-    opened: set[str] = set()
-
-    def open_page(path: Path, view: str = "") -> Browser:
-        browser.get("about:blank")
-        resize(browser, 1400)
-        for log in ("browser", "performance"):
-            browser.get_log(log)
-        opened.add(path.as_uri())
-        browser.get(path.as_uri() + view)
-        return browser
-
-    yield open_page
-    assert browser.get_log("browser") == []
-    for entry in browser.get_log("performance"):
-        message = json.loads(entry["message"])["message"]
-        if message["method"] == "Network.requestWillBeSent":
-            url = message["params"]["request"]["url"]
-            # the browser's own start page may still be there
-            assert url.startswith(("data:", "chrome:", "about:", *opened)), url
-
-
-def resize(browser: Browser, width: int, scheme: str = "light") -> None:
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    feature = {"name": "prefers-color-scheme", "value": scheme}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < end, "the page did not become what was waited for"
-        time.sleep(0.02)
-
-
-def go(browser: Browser, view: str) -> None:
-    browser.execute_script("location.hash = arguments[0]", view)
-    wait_until(lambda: browser.execute_script("return shownHash === location.hash"))
-
-
-def texts(browser: Browser, selector: str) -> list[str]:
-    return [e.text for e in browser.find_elements(By.CSS_SELECTOR, selector)]
-
-
-def sort_by(browser: Browser, title: str) -> str | None:
-    for header in browser.find_elements(By.CSS_SELECTOR, "#concept-table thead th"):
-        if header.text.lstrip("▲▼\n ") == title:
-            header.find_element(By.TAG_NAME, "button").click()
-            return header.get_attribute("aria-sort")
-    raise AssertionError(f"no column {title}")
-
-
-def ask(browser: Browser, query: str) -> list[tuple[str, str]]:
-    field = browser.find_element(By.ID, "query")
-    field.clear()
-    field.send_keys(query, Keys.ENTER)
-    names = texts(browser, "#answer .ranking a")
-    return list(zip(names, texts(browser, "#answer .ranking .number"), strict=True))
-
-
-def active(browser: Browser):
-    return browser.switch_to.active_element
 
 
 def test_the_table_sorts_as_the_run_says(show, learned: Path, finished_study: Path) -> None:
@@ -233,95 +109,6 @@ def test_a_filter_opens_with_what_it_serves(show, planted: Path) -> None:
     assert len(texts(browser, "#filter-table tbody th")) == 5
 
 
-def test_the_explorer_answers_planted_queries(show, planted: Path) -> None:
-    browser = show(planted, "#explorer")
-    answers = ask(browser, "grass + blue - green")  # without Broden's suffixes
-    assert answers[0][0] == "sky" and not {"grass", "blue-c", "green-c"} & {n for n, _ in answers}
-    names = [name for name, _ in answers]
-    expected = answer_query("grass + blue - green", normalise_embeddings(WEIGHTS), NAMES)
-    assert names[:1] == [NAMES[expected.concept[0]]]
-    assert answers[0][1] == f"{expected.cosine[0]:.3f}"
-    assert ask(browser, "green-c")[0] == ("grass", "0.707")
-    ask(browser, "gras + blue-c")
-    assert "no concept “gras”" in browser.find_element(By.ID, "answer").text
-    browser.find_element(By.LINK_TEXT, "grass").click()
-    wait_until(lambda: texts(browser, "#answer .ranking a")[:1] == ["sky"])
-    assert browser.find_element(By.ID, "query").get_property("value") == "grass + blue-c"
-    ask(browser, "sky - sky")
-    assert "cancel out" in browser.find_element(By.ID, "answer").text
-    ask(browser, "unlearnt")
-    assert "no embedding" in browser.find_element(By.ID, "answer").text
-    field = browser.find_element(By.ID, "query")
-    field.clear()
-    field.send_keys("sky + gr")
-    options = browser.find_elements(By.CSS_SELECTOR, "#completions option")
-    completions = [option.get_attribute("value") for option in options]
-    assert completions == ["sky + grass", "sky + green-c"]
-
-
-def test_the_explorer_answers_as_python_does_on_learned_weights(
-    show, learned: Path, finished_study: Path
-) -> None:
-    run = FinishedRun(finished_study / "block10" / "segmentation")
-    unit = average_seeds(run.weights)
-    known = [n for n, v in zip(run.concepts, unit.is_valid, strict=True) if v]
-    browser = show(learned, "#explorer")
-    queries = [
-        known[0], f"{known[0]} + {known[1]} - {known[2]}", f"- {known[3]}",
-        f"2 * {known[4]} + .5×{known[5]} − {known[6]}",
-    ]  # fmt: skip
-    for query in queries:
-        found = ask(browser, query)
-        expected = answer_query(query, unit, run.concepts, count=len(found))
-        assert [name for name, _ in found] == [run.concepts[c] for c in expected.concept], query
-        cosines = [float(score.replace("−", "-")) for _, score in found]
-        np.testing.assert_allclose(cosines, expected.cosine, atol=6e-4)  # three decimals
-    place = run.concepts.index(known[0])
-    nearest = find_nearest_concepts(unit, 10).row(place)
-    go(browser, f"#concept-{run.numbers[place]}")
-    shown = texts(browser, "#view-concept .ranking a")
-    assert shown == [run.concepts[c] for c, _ in nearest]
-
-
-QUERIES = [
-    "grass", " grass  +blue - green ", "-sky", "+ sky", "a - - b", "a -b", "a-b", "blue-c + x-s",
-    '"a + b" + c', "'it''s'", "2 * grass - 0.5×sky", "0 * grass", "", "grass +", "+", "a + -b",
-    '"open', '"a" b', ".5*x", "1e3 * y", "a\u00a0+\u00a0b", "a − b", "3", "3 * 4 * c",
-]  # fmt: skip
-
-
-def test_queries_are_read_as_python_reads_them(show, planted: Path) -> None:
-    browser = show(planted)
-    for query in QUERIES:
-        read = browser.execute_script(
-            "try { return parseQuery(arguments[0]).map(({weight, name}) => [weight, name]); }"
-            "catch (error) { return error instanceof QueryError ? null : String(error); }",
-            query,
-        )
-        try:
-            expected = [[term.weight, term.name] for term in parse_query(query)]
-        except Net2VecError:
-            expected = None
-        assert read == expected, query
-
-
-def test_every_name_can_stand_in_a_query(show, planted: Path) -> None:
-    browser = show(planted)
-    for name in (*NAMES, "a + b", "- a", "b -c", "3 * x", '"q"', "'q'", "it's"):
-        query = browser.execute_script("return quoteName(arguments[0])", name)
-        assert [(t.weight, t.name) for t in parse_query(f"{query} + x")] == [(1, name), (1, "x")]
-
-
-def test_half_precision_is_read_right(show, planted: Path) -> None:
-    browser = show(planted)
-    values = np.array([0, 1, -1, 0.1, -3.14159, 65504, 6e-8, -1e-5, 2**-14], np.float16)
-    read = browser.execute_script(
-        "return Array.from(decodeFloats(arguments[0], 'float16'))", encode_floats(values, "float16")
-    )
-    assert read == values.astype(float).tolist()
-    assert len(base64.b64decode(encode_floats(values, "float16"))) == 2 * len(values)
-
-
 def test_names_that_look_like_markup_are_shown_as_text(show, planted: Path) -> None:
     browser = show(planted)
     assert {HOSTILE, ENDING} <= set(texts(browser, "#concept-table tbody th"))
@@ -343,6 +130,47 @@ def test_unknown_addresses_are_told(show, planted: Path) -> None:
     browser = show(planted, "#concept-99")
     assert browser.find_element(By.ID, "message").text == "This report has no concept 99."
     assert browser.find_element(By.ID, "concept-table").is_displayed()
+    for view in ("#__proto__", "#%", "#constructor", "#overview-3", "#filters=1", "#concept="):
+        go(browser, view)
+        told = browser.find_element(By.ID, "message").text
+        assert told.startswith("This report has no "), view
+    for view in ("#filters", "#explorer", "#overview", ""):
+        browser.execute_script("location.hash = arguments[0]", view)
+        wait_until(lambda v=view: browser.execute_script("return shownHash") == (v or "#overview"))
+        assert not browser.find_element(By.ID, "message").is_displayed(), view
+
+
+def test_a_concept_that_no_filter_overlaps_has_no_best_filter(show, tmp_path: Path) -> None:
+    content = make_content()
+    single = content.single
+    best = np.where(np.arange(len(NAMES)) == 7, NO_FILTER, single.best)
+    content = make_content(single=SingleFilters(best, single.score, single.every))
+    path = tmp_path / "report.html"
+    path.write_text(render_page(content), encoding="utf-8")
+    browser = show(path, "#concept-31")
+    assert texts(browser, "#view-concept .card")[1].endswith("no filter overlaps it on train")
+    assert texts(browser, "#view-concept .tile.filter figcaption") == ["No single filter"] * 2
+    go(browser, "#overview")
+    row = browser.find_element(By.XPATH, "//tr[th='unlearnt']")
+    cell = row.find_elements(By.TAG_NAME, "td")[3]
+    assert cell.text == "–" and not cell.find_elements(By.TAG_NAME, "a")
+    go(browser, "#filter-0")
+    assert "unlearnt" not in browser.find_element(By.ID, "view-filter").text
+
+
+def test_weights_of_several_seeds_are_named_as_unit_embeddings(show, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    content = make_content(weights=make_content().geometry.vectors, unit_weights=True)
+    path.write_text(render_page(content), encoding="utf-8")
+    browser = show(path, "#concept-3")
+    axis = (
+        "return Chart.getChart(document.querySelectorAll('#view-concept canvas')[1])"
+        ".options.scales.x.title.text"
+    )
+    assert browser.execute_script(axis) == "weight (unit embedding)"
+    assert "0.7071" in browser.find_element(By.CSS_SELECTOR, "#view-concept .chips").text
+    go(browser, "#filter-0")
+    assert "unit embeddings" in browser.find_element(By.ID, "view-filter").text
 
 
 def test_the_keyboard_alone_is_enough(show, planted: Path) -> None:

@@ -10,7 +10,6 @@ from net2vec_jax.report.overlays import (
     draw_mask,
     draw_outline,
     draw_scores,
-    join_side_by_side,
 )
 
 RNG = np.random.default_rng(0)
@@ -91,10 +90,3 @@ def test_scores_beyond_the_limits_have_the_outer_colours() -> None:
     np.testing.assert_array_equal(drawn[0, 0], drawn[0, 1])
     np.testing.assert_array_equal(drawn[1, 0], drawn[1, 1])
     assert draw_scores(image, np.full((3, 3), 0.5), limits=(0.5, 0.5)).shape == (2, 2, 3)
-
-
-def test_images_stand_side_by_side() -> None:
-    one, other = np.zeros((2, 3, 3), np.uint8), np.full((2, 2, 3), 7, np.uint8)
-    joined = join_side_by_side([one, other], gap=1)
-    np.testing.assert_array_equal(joined[0, :, 0], [0, 0, 0, 255, 7, 7])
-    np.testing.assert_array_equal(join_side_by_side([other]), other)

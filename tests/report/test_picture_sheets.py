@@ -60,6 +60,13 @@ def test_a_concept_has_a_row_per_image_and_its_ious() -> None:
     np.testing.assert_array_equal(shown, draw_mask(rows[0].image, rows[0].truth, "#0072B2"))
 
 
+def test_a_concept_without_a_filter_has_no_iou_of_it() -> None:
+    figure = plot_concept_sheet("dog", "object", None, [make_row(50)])
+    texts = read_texts(figure)
+    assert "no single filter" in texts and "IoU 0.41" in texts and "IoU 0.12" not in texts
+    assert_nothing_overlaps(figure)
+
+
 def test_masks_may_be_drawn_as_the_original_did() -> None:
     row = make_row(100)
     figure = plot_concept_sheet("dog", "object", 5, [row], style="dark", colors="jet")

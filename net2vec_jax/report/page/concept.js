@@ -2,6 +2,7 @@
 /* The section of a concept, built when it is opened. */
 
 const NEIGHBOURS = 10;
+const weightName = report.unitWeights ? 'weight (unit embedding)' : 'weight';
 
 function drawConcept(concept) {
   const sorted = [...report.concepts].sort((one, other) => one.number - other.number);
@@ -22,7 +23,7 @@ function drawConcept(concept) {
         concept.finalLow === null ? null
           : `95 %: ${formatInterval(concept.finalLow, concept.finalHigh)}`],
       concept.single === null ? null : [`${singleName}, ${report.score} on val`,
-        formatScore(concept.single), concept.best === null ? null
+        formatScore(concept.single), concept.best === null ? noFilterReason
           : create('span', {}, 'filter ', filterLink(concept.best))],
       concept.gain === null ? null : ['gain', formatSigned(concept.gain), 'embedding less filter'],
       ['images', (concept.train + concept.val).toLocaleString('en'),
@@ -128,6 +129,8 @@ function filterPanel(concept) {
   return panel('Filters of largest weight',
     chartFigure('Weights of the ten filters of largest weight; the list below has the numbers', 260,
       () => configureWeights(concept)),
+    report.unitWeights ? create('p', { class: 'muted small' },
+      'Of the mean direction over the seeds, which has length 1.') : null,
     create('ul', { class: 'chips', 'aria-label': 'Filters of largest weight' },
       concept.top.map(([filter, weight]) => create('li', {},
         filterLink(filter), create('span', { class: 'muted' }, ` ${formatWeight(weight)}`)))));
@@ -147,7 +150,7 @@ function configureWeights(concept) {
     },
     options: {
       indexAxis: 'y',
-      scales: { x: { title: axisTitle('weight') }, y: { title: axisTitle('filter'),
+      scales: { x: { title: axisTitle(weightName) }, y: { title: axisTitle('filter'),
         grid: { display: false }, ticks: { autoSkip: false } } },
       plugins: { legend: { display: false }, tooltip: { callbacks: {
         title: ([item]) => `filter ${item.label}`, label: ({ raw }) => formatWeight(raw),
@@ -173,5 +176,5 @@ function neighbourPanel(concept) {
     create('p', { class: 'muted small' }, 'Cosine of the embeddings.'),
     rankingList(nearest, 'Nearest concepts'),
     create('p', { class: 'small' },
-      create('a', { href: explorerHash(quoteName(concept.name)) }, 'Open in the explorer')));
+      create('a', { href: `#explorer-${concept.number}` }, 'Open in the explorer')));
 }

@@ -37,8 +37,8 @@ class SingleFilters:
     """What single filters reach.
 
     Attributes:
-      best: the filter of each concept, int64 [C].
-      score: its val score, float64 [C].
+      best: the filter of each concept, int64 [C]; `NO_FILTER` if there is none, or not one alone.
+      score: its val score, float64 [C]; without a filter that of none, or a mean of several.
       every: val score of every filter with every concept, [C, K]; None if it is not known.
     """
 
@@ -111,7 +111,8 @@ class ReportContent:
       val_images: int [C].
       curves: val scores; the last column is the embedding's over all filters.
       single: single filters, if any were scored.
-      weights: embeddings, float32 [C, K].
+      weights: embeddings, float32 [C, K], finite.
+      unit_weights: whether they have length 1, as the mean direction over seeds has.
       thresholds: of the filters, [K]; None if the probe has none.
       geometry: of the embeddings.
       pictures: None if there are none.
@@ -136,6 +137,7 @@ class ReportContent:
     thresholds: np.ndarray | None
     geometry: Geometry
     pictures: Pictures | None = None
+    unit_weights: bool = False
     remarks: Sequence[str] = ()
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ const report = JSON.parse(document.getElementById('run-data').textContent);
 
 report.concepts.forEach((concept, place) => {
   concept.place = place;
+  concept.plain = joinSpaces(concept.name);
   concept.final = concept.score[concept.score.length - 1];
   concept.finalLow = concept.low[concept.low.length - 1];
   concept.finalHigh = concept.high[concept.high.length - 1];
@@ -14,6 +15,11 @@ report.concepts.forEach((concept, place) => {
 
 const conceptByNumber = new Map(report.concepts.map((concept) => [concept.number, concept]));
 const filterByNumber = new Map(report.serving.map((filter) => [filter.number, filter]));
+
+/** A name as it can be typed: runs of white space, line breaks too, as one space. */
+function joinSpaces(text) {
+  return text.replace(/\s+/g, ' ').trim();
+}
 
 let loadedPictures;
 let loadedEmbeddings;

@@ -46,7 +46,6 @@ function conceptLink(concept) {
 
 /** A link to a filter, or its number where the page has no section of it. */
 function filterLink(number) {
-  if (number === null) return '–';
   return filterByNumber.has(number)
     ? create('a', { href: `#filter-${number}`, 'aria-label': `filter ${number}` }, String(number))
     : String(number);

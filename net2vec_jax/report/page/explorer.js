@@ -58,13 +58,13 @@ function exampleQueries() {
   const things = ranked.filter(isOf('object'));
   const [first, second, third] = things.length > 2 ? things : ranked;
   const colors = ranked.filter(isOf('color'));
-  const queries = first ? [quoteName(first.name)] : [];
+  const queries = first ? [writeQuery(first)] : [];
   if (first && colors.length > 1) {
-    queries.push(`${quoteName(first.name)} + ${quoteName(colors[0].name)} - ${
-      quoteName(colors[1].name)}`);
+    queries.push(`${writeQuery(first)} + ${writeQuery(colors[0])} - ${
+      writeQuery(colors[1])}`);
   }
   if (third) {
-    queries.push(`${quoteName(first.name)} + ${quoteName(second.name)} - ${quoteName(third.name)}`);
+    queries.push(`${writeQuery(first)} + ${writeQuery(second)} - ${writeQuery(third)}`);
   }
   return queries;
 }
@@ -77,7 +77,7 @@ function completeQuery(text) {
     embedded && fold(name).includes(start));
   const begins = ({ name }) => fold(name).startsWith(start);
   matches.sort((one, other) => begins(other) - begins(one));
-  return matches.slice(0, MOST_COMPLETIONS).map(({ name }) => before + quoteName(name));
+  return matches.slice(0, MOST_COMPLETIONS).map((concept) => before + writeQuery(concept));
 }
 
 function showAnswer(query) {

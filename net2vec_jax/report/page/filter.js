@@ -18,6 +18,7 @@ function drawFilters() {
       cell: (row) => [create('span', { class: 'tally muted' }, String(row.bestFor.length)),
         ...names(row.bestFor)] },
     { key: 'weight', title: 'Largest weight', isNumber: true,
+      hint: report.unitWeights ? 'of unit embeddings' : null,
       value: (row) => (row.weights.length ? Math.abs(row.weights[0][1]) : null),
       cell: (row) => formatWeight(row.weights[0]?.[1] ?? null) },
     { key: 'of', title: 'In the embedding of',
@@ -61,7 +62,9 @@ function drawFilter(filter) {
         rankingList(filter.scores.map(([place, score]) => ({ concept: report.concepts[place],
           score })), `Concepts by ${report.score} of this filter`)) : null,
       panel('Largest weights',
-        create('p', { class: 'muted small' }, 'Its weight in the embeddings of concepts.'),
+        create('p', { class: 'muted small' }, report.unitWeights
+          ? 'Its weight in the unit embeddings of concepts, means over the seeds.'
+          : 'Its weight in the embeddings of concepts.'),
         weightList(filter.weights))));
   const shown = filterPictures(filter);
   if (shown) view.append(shown);

@@ -7,16 +7,19 @@ let shownHash = null;
 
 /** Which view a hash names: {view, draw, title}, or null. */
 function findRoute(hash) {
-  const [, kind, value] = /^#([a-z]+)(?:[-=](.*))?$/s.exec(hash) ?? [null, 'overview'];
-  const number = /^\d+$/.test(value ?? '') ? Number(value) : null;
-  if (kind === 'overview') return { view: 'overview', draw: () => {} };
-  if (kind === 'filters') return { view: 'filters', title: 'Filters', draw: drawFilters };
-  if (kind === 'explorer') {
-    const query = decodeText(value ?? '');
-    return { view: 'explorer', title: 'Explorer', draw: () => drawExplorer(query) };
+  const explorer = (query) => (
+    { view: 'explorer', title: 'Explorer', draw: () => drawExplorer(query) });
+  if (hash === '#overview') return { view: 'overview', draw: () => {} };
+  if (hash === '#filters') return { view: 'filters', title: 'Filters', draw: drawFilters };
+  if (hash === '#explorer') return explorer('');
+  if (hash.startsWith('#explorer=')) return explorer(decodeText(hash.slice('#explorer='.length)));
+  const [, kind, digits] = /^#([a-z]+)-(\d+)$/.exec(hash) ?? [];
+  const number = Number(digits);
+  const concept = conceptByNumber.get(number);
+  if (kind === 'explorer' && concept) return explorer(writeQuery(concept));
+  if (kind === 'concept' && concept) {
+    return { view: 'concept', title: concept.name, draw: () => drawConcept(concept) };
   }
-  const concept = kind === 'concept' && conceptByNumber.get(number);
-  if (concept) return { view: 'concept', title: concept.name, draw: () => drawConcept(concept) };
   const filter = kind === 'filter' && filterByNumber.get(number);
   if (filter) {
     return { view: 'filter', title: `Filter ${number}`, draw: () => drawFilter(filter) };

@@ -3,6 +3,13 @@
 
 const singleName = report.probe === 'segmentation' ? 'best single filter' : 'top filter alone';
 const singleTitle = report.probe === 'segmentation' ? 'Best single filter' : 'Top filter';
+const noFilterReason = report.probe === 'segmentation'
+  ? 'no filter overlaps it on train' : 'no one filter is the top one of all seeds';
+
+/** The best filter of a concept, or a dash that says why there is none. */
+function bestFilterLink({ best }) {
+  return best === null ? create('span', { title: noFilterReason }, '–') : filterLink(best);
+}
 
 function drawOverview() {
   const hasSingle = report.concepts.some(({ single }) => single !== null);
@@ -85,7 +92,7 @@ function conceptTable(hasSingle) {
     number('train', 'Train', 'train images with the concept'),
     number('val', 'Val', 'val images with the concept'),
     ...(hasBest ? [{ key: 'best', title: 'Filter', isNumber: true, isMinor: true,
-      hint: singleName, value: (row) => row.best, cell: (row) => filterLink(row.best) }] : []),
+      hint: singleName, value: (row) => row.best, cell: (row) => bestFilterLink(row) }] : []),
     ...(hasSingle ? [{ key: 'single', title: `Filter ${report.score}`, isNumber: true,
       hint: `${report.score} of the ${singleName} on val`, value: (row) => row.single,
       cell: (row) => formatScore(row.single) }] : []),

@@ -16,8 +16,9 @@ from net2vec_jax.analysis.category_means import (
     make_jsonable,
     order_categories,
 )
-from net2vec_jax.report.figures import CATEGORY_STYLES
-from net2vec_jax.report.page.content import Pictures, ReportContent
+from net2vec_jax.analysis.filter_overlap import NO_FILTER, find_top_filters
+from net2vec_jax.report.figures import CATEGORY_STYLES, style_category
+from net2vec_jax.report.page.content import Pictures, ReportContent, SingleFilters
 from net2vec_jax.report.page.encoding import (
     encode_floats,
     encode_heat,
@@ -41,19 +42,21 @@ _POINT_STYLES = {
 """matplotlib's markers as Chart.js calls them."""
 
 
-def find_top_filters(weights: np.ndarray, count: int = TOP_FILTERS) -> np.ndarray:
-    """The filters of largest |weight| of each concept, int64 [C, count], largest first."""
-    order = np.argsort(-np.abs(np.asarray(weights)), axis=1, kind="stable")
-    return order[:, :count]
+def list_top_filters(weights: np.ndarray, count: int = TOP_FILTERS) -> list[list[int]]:
+    """The filters of largest |weight| of each concept, largest first; none without a weight."""
+    members = find_top_filters(weights, min(count, weights.shape[1]))
+    ranked = np.argsort(np.abs(weights), axis=1, kind="stable")[:, ::-1]
+    chosen = np.take_along_axis(members, ranked, axis=1)
+    return [row[kept].tolist() for row, kept in zip(ranked, chosen, strict=True)]
 
 
 def find_serving_filters(content: ReportContent) -> np.ndarray:
     """Filters that are some concept's best or among its top ones, most concepts first, int64."""
-    served = np.zeros(content.weights.shape[1], np.int64)
-    top = find_top_filters(content.weights)
-    np.add.at(served, top[np.take_along_axis(content.weights, top, axis=1) != 0], 1)
+    filters = content.weights.shape[1]
+    served = find_top_filters(content.weights, min(TOP_FILTERS, filters)).sum(axis=0)
     if content.single is not None:
-        np.add.at(served, content.single.best, 1)
+        best = content.single.best
+        served += np.bincount(best[best != NO_FILTER], minlength=filters)
     order = np.argsort(-served, kind="stable")
     return order[served[order] > 0]
 
@@ -66,9 +69,10 @@ def describe_categories(content: ReportContent) -> list[dict[str, Any]]:
     described = []
     others = 0
     for place, name in enumerate(present):
-        if name not in CATEGORY_STYLES:
+        color, marker = style_category(name)
+        if name not in CATEGORY_STYLES:  # several must stay apart
+            color, marker = _OTHER_STYLES[others % len(_OTHER_STYLES)]
             others += 1
-        color, marker = CATEGORY_STYLES.get(name, _OTHER_STYLES[(others - 1) % len(_OTHER_STYLES)])
         described.append(
             {
                 "name": name,
@@ -90,7 +94,7 @@ def describe_run(content: ReportContent) -> dict[str, Any]:
     kind = "float32" if content.weights.size * 4 <= LARGEST_FLOAT32 else "float16"
     serving = find_serving_filters(content)
     curves, single = content.curves, content.single
-    top = find_top_filters(content.weights)
+    top = list_top_filters(content.weights)
     concepts = []
     for number, name in enumerate(content.concepts):
         concepts.append(
@@ -104,13 +108,9 @@ def describe_run(content: ReportContent) -> dict[str, Any]:
                 "low": curves.low[number],
                 "high": curves.high[number],
                 "sufficient": [filters[number] for filters in curves.sufficient.values()],
-                "best": single and single.best[number],
+                "best": _name_filter(single, number),
                 "single": single and single.score[number],
-                "top": [
-                    [k, _shorten(content.weights[number, k])]
-                    for k in top[number]
-                    if content.weights[number, k]
-                ],
+                "top": [[k, _shorten(content.weights[number, k])] for k in top[number]],
                 "position": [_shorten(x) for x in content.geometry.positions[number]],
                 "embedded": bool(content.geometry.is_valid[number]),
             }
@@ -127,6 +127,7 @@ def describe_run(content: ReportContent) -> dict[str, Any]:
             "fractions": list(curves.sufficient),
             "mapAxes": content.geometry.axes,
             "floats": kind,
+            "unitWeights": content.unit_weights,
             "categories": categories,
             "concepts": concepts,
             "serving": [_describe_filter(content, k) for k in serving.tolist()],
@@ -206,6 +207,12 @@ def _describe_filter(content: ReportContent, number: int) -> dict[str, Any]:
         chosen = np.argsort(-np.nan_to_num(score), kind="stable")[:FILTER_CONCEPTS]
         described["scores"] = [[c, _shorten(score[c])] for c in chosen if score[c] > 0]
     return described
+
+
+def _name_filter(single: SingleFilters | None, concept: int) -> int | None:
+    if single is None or single.best[concept] == NO_FILTER:
+        return None
+    return int(single.best[concept])
 
 
 def _sort_by(places: Sequence[int] | np.ndarray, score: np.ndarray) -> list[int]:

@@ -58,8 +58,11 @@ function pictureRow(concept, picture) {
       pictureTile(picture.image, null, 'Image', 'image'),
       pictureTile(picture.image, of(picture.truth, 'Ground truth'), 'Ground truth', 'truth'),
       embedding,
-      pictureTile(picture.image, of(picture.filter, 'Best filter’s mask'),
-        `Filter ${concept.best}: ${formatScore(picture.filterScore, 2)}`, 'filter')));
+      pictureTile(picture.image, concept.best === null
+        ? { source: picture.filter, alt: `No single filter marks ${concept.name}` }
+        : of(picture.filter, 'Best filter’s mask'),
+        concept.best === null ? 'No single filter'
+          : `Filter ${concept.best}: ${formatScore(picture.filterScore, 2)}`, 'filter')));
 }
 
 function formatPercentile(value) {

@@ -2,7 +2,8 @@
 /*
  * Vector arithmetic on concepts, as net2vec_jax.analysis.concept_queries does it: the mean of the
  * signed unit embeddings, its dot product with all of them, without the query's own words. A minus
- * has a space before it or begins the query; quotes enclose a name that contains a sign.
+ * has a space before it or begins the query; quotes enclose a name that contains a sign; #12 is the
+ * concept of number 12, whose name may be one that cannot be written.
  */
 
 const SUFFIXES = ['-c', '-s'];
@@ -56,7 +57,7 @@ function readName(text, start) {
     end = next.exec(text)?.index ?? text.length;
     name = text.slice(start, end);
   }
-  name = name.trim().replace(/\s+/g, ' ');
+  name = joinSpaces(name);
   if (!name) {
     const before = text.slice(0, start).trim();
     throw new QueryError(before ? `A name is missing after “${before}”.`
@@ -65,33 +66,53 @@ function readName(text, start) {
   return { name, start, end };
 }
 
-/** A concept's name as it can stand in a query. */
+/** A name of plain spaces as it can stand in a query, if it has quotes of one kind at most. */
 function quoteName(name) {
   const isPlain = !/\+|(^|\s)[-−]|^["']|^(\d+\.?\d*|\.\d+)\s*[*×]/.test(name);
   if (isPlain) return name;
   return name.includes('"') ? `'${name}'` : `"${name}"`;
 }
 
-/** Concepts that a name may mean: exact, then case alike, then without Broden's suffix. */
+/** The query that means this concept alone: its name, or its number if the name does not do. */
+function writeQuery(concept) {
+  const quoted = quoteName(concept.plain);
+  try {
+    const [term, ...others] = parseQuery(quoted);
+    const found = findConcepts(term.name);
+    if (!others.length && term.weight === 1 && found.length === 1 && found[0] === concept) {
+      return quoted;
+    }
+  } catch (error) {
+    if (!(error instanceof QueryError)) throw error;
+  }
+  return `#${concept.number}`;
+}
+
+/**
+ * Concepts that a name may mean: exact, then by number, then case alike, then without Broden's
+ * suffix.
+ */
 function findConcepts(name) {
   const wanted = name.toLowerCase();
-  const exact = report.concepts.filter((concept) => concept.name === name);
+  const exact = report.concepts.filter(({ plain }) => plain === name);
   if (exact.length) return exact;
-  const alike = report.concepts.filter((concept) => concept.name.toLowerCase() === wanted);
+  const numbered = /^#\d+$/.test(name) ? conceptByNumber.get(Number(name.slice(1))) : null;
+  if (numbered) return [numbered];
+  const alike = report.concepts.filter(({ plain }) => plain.toLowerCase() === wanted);
   if (alike.length) return alike;
-  return report.concepts.filter((concept) =>
-    SUFFIXES.some((suffix) => concept.name.endsWith(suffix))
-    && concept.name.slice(0, -2).toLowerCase() === wanted);
+  return report.concepts.filter(({ plain }) =>
+    SUFFIXES.some((suffix) => plain.endsWith(suffix))
+    && plain.slice(0, -2).toLowerCase() === wanted);
 }
 
 /** The concept of a term, or an error that says which names are near. */
 function resolveTerm(text, term) {
   const found = findConcepts(term.name);
-  if (found.length && found.every(({ name }) => name === found[0].name)) return found[0];
+  if (found.length === 1) return found[0];
   const near = found.length ? found : suggestConcepts(term.name);
   const suggestions = near.map((concept) => ({
     label: concept.name,
-    query: text.slice(0, term.start) + quoteName(concept.name) + joint(text, term)
+    query: text.slice(0, term.start) + writeQuery(concept) + joint(text, term)
       + text.slice(term.end),
   }));
   if (found.length) throw new QueryError(`“${term.name}” may be one of several.`, suggestions);
@@ -108,7 +129,7 @@ function suggestConcepts(name) {
   const wanted = name.toLowerCase();
   return report.concepts
     .map((concept) => {
-      const other = concept.name.toLowerCase();
+      const other = concept.plain.toLowerCase();
       const isPart = other.includes(wanted) || wanted.includes(other);
       return { concept, distance: editDistance(wanted, other) - (isPart ? 3 : 0) };
     })

@@ -14,14 +14,16 @@ import numpy as np
 import pytest
 from page_content import ENDING, HOSTILE, NAMES, WEIGHTS, make_content
 
+from net2vec_jax.analysis.filter_overlap import NO_FILTER
 from net2vec_jax.errors import Net2VecError
+from net2vec_jax.probes.heads import top_filters
 from net2vec_jax.report.page.content import SingleFilters
 from net2vec_jax.report.page.payload import (
     LARGEST_FLOAT32,
     describe_run,
     encode_embeddings,
     find_serving_filters,
-    find_top_filters,
+    list_top_filters,
 )
 from net2vec_jax.report.page.render import SCRIPTS, read_source, render_page
 
@@ -174,7 +176,7 @@ def test_what_the_run_says_is_in_the_data() -> None:
     assert (sky["number"], sky["train"], sky["val"]) == (12, 13, 8)
     np.testing.assert_allclose(sky["score"], [0.28, 0.595, 0.7])
     assert sky["sufficient"] == [3, 6]
-    assert sky["top"][:2] == [[0, 1.0], [2, 1.0]]
+    assert sky["top"] == [[2, 1.0], [0, 1.0]]  # of equal weights the later filter, as in heads
     unlearnt = described["concepts"][-1]
     assert unlearnt["score"] == [None] * 3 and not unlearnt["embedded"] and unlearnt["top"] == []
     assert unlearnt["position"] == [None, None]
@@ -188,7 +190,7 @@ def test_filters_that_serve_are_best_or_of_large_weight() -> None:
     weights = np.zeros((2, 30), np.float32)
     weights[0, 5:20] = np.arange(15, 0, -1)
     weights[1, 0] = -1
-    np.testing.assert_array_equal(find_top_filters(weights)[0], np.arange(5, 15))
+    assert list_top_filters(weights) == [list(range(5, 15)), [0]]
     content = make_content(single=None)
     few = dataclasses.replace(
         content, weights=weights, concepts=NAMES[:2], categories=("object",) * 2,
@@ -202,6 +204,31 @@ def test_filters_that_serve_are_best_or_of_large_weight() -> None:
     filters = {entry["number"]: entry for entry in describe_run(few)["serving"]}
     assert filters[5]["bestFor"] == [0] and filters[5]["weights"] == [[0, 15.0]]
     assert filters[0]["weights"] == [[1, -1.0]]
+
+
+def test_a_concept_without_a_best_filter_is_no_filters() -> None:
+    content = make_content()
+    best = np.full(len(NAMES), NO_FILTER)
+    assert content.single is not None
+    described = describe_run(
+        make_content(single=SingleFilters(best, np.zeros(len(NAMES)), content.single.every))
+    )
+    assert {concept["best"] for concept in described["concepts"]} == {None}
+    assert {concept["single"] for concept in described["concepts"]} == {0.0}
+    assert not any(filter_["bestFor"] for filter_ in described["serving"])
+    nothing = make_content(weights=np.zeros_like(WEIGHTS), single=SingleFilters(best, best * 0.0))
+    assert len(find_serving_filters(nothing)) == 0
+
+
+def test_the_order_of_top_filters_is_that_of_smaller_embeddings() -> None:
+    weights = np.random.default_rng(0).integers(-3, 4, (20, 12)).astype(np.float32)
+    for size in (1, 4, 12):
+        chosen = top_filters(weights, size) & (weights != 0)
+        for row, listed in zip(chosen, list_top_filters(weights, size), strict=True):
+            assert sorted(listed) == np.flatnonzero(row).tolist()
+    for row, listed in zip(weights, list_top_filters(weights), strict=True):
+        strength = np.abs(row[listed])
+        assert (np.diff(strength) <= 0).all()
 
 
 def test_pages_without_pictures_or_single_filters_are_made() -> None:
