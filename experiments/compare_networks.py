@@ -61,7 +61,7 @@ class CompareFlags:
       synsets: CONCEPT=SYNSET, such as crane=crane.n.04, where WordNet's first meaning of a name is
         not the one meant; CONCEPT= leaves it out.
       average_words: take the mean of its words for a name of several that has no vector.
-      activations: compare the layers' activations on the images too, by CKA; runs whose
+      compare_activations: compare the layers' activations on the images too, by CKA; runs whose
         activations are no longer where they left them are named and passed over.
       seed: of the permutations.
     """
@@ -77,7 +77,7 @@ class CompareFlags:
     concepts: tuple[str, ...] = ()
     synsets: tuple[str, ...] = ()
     average_words: bool = False
-    activations: bool = False
+    compare_activations: bool = False
     seed: int = 0
 
 
@@ -132,7 +132,7 @@ def main(flags: CompareFlags) -> None:
     make_folder(out)
     pairs = compare_all(flags, compared)
     write_tables(out, pairs)
-    activations, gone = compare_activations(runs) if flags.activations else ([], {})
+    activations, gone = compare_activations(runs) if flags.compare_activations else ([], {})
     summary = {
         "representations": [
             {

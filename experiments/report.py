@@ -13,6 +13,7 @@ Expected: about 10 MB for 100 concepts; runs of many concepts get fewer and smal
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +22,7 @@ import numpy as np
 from experiments.concept_pictures import collect_concept_pictures, collect_filter_pictures
 from experiments.finished_run import FinishedRun
 from experiments.report_content import gather_content
-from experiments.result_files import replacing
+from experiments.result_files import make_folder, replacing
 from experiments.run_sources import RunSources, SourceFlags
 from experiments.script import run_script
 from net2vec_jax.analysis.example_selection import PERCENTILES
@@ -150,6 +151,8 @@ def write_report(
         range, or the file cannot be written.
     """
     run = FinishedRun(run_path)
+    path = Path(out) if out is not None else run.path / REPORT
+    make_folder(path.parent)
     given = {
         "pictures_per_concept": pictures_per_concept,
         "filters_shown": filters_shown,
@@ -170,10 +173,8 @@ def write_report(
             filters = find_serving_filters(content).tolist()
             pictures = collect_pictures(run, RunSources(run, sources), filters, detail)
         except Net2VecError as error:
-            remarks.append(
-                f"There are no pictures: {error}. The run's images and activations can be named "
-                "with --dataset and --activations."
-            )
+            remarks.append(f"There are no pictures: {error}.")
+            print(remarks[-1], file=sys.stderr)
     if run.seeds > 1:
         of_first = "" if pictures is None else "; masks and their IoU are those of the first seed"
         remarks.append(
@@ -182,9 +183,7 @@ def write_report(
         )
     content = dataclasses.replace(content, pictures=pictures, remarks=tuple(remarks))
     page = render_page(content, image_size=detail.image_size)
-    path = Path(out) if out is not None else run.path / REPORT
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
             partial.write_text(page, encoding="utf-8", newline="\n")
     except OSError as error:

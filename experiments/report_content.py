@@ -190,6 +190,7 @@ def _list_settings(run: FinishedRun) -> list[tuple[str, list[Fact]]]:
             [
                 Fact(str(name).replace("_", " "), f"{float(seconds):.1f} s")
                 for name, seconds in record.get("timings", {}).items()
+                if isinstance(seconds, int | float)
             ],
         ),
         (

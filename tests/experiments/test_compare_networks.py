@@ -50,7 +50,7 @@ def words(tmp_path_factory: pytest.TempPathFactory, runs: tuple[Path, ...]) -> P
 def out(tmp_path_factory: pytest.TempPathFactory, runs: tuple[Path, ...], words: Path) -> Path:
     out = tmp_path_factory.mktemp("compared") / "out"
     compare_networks.main(
-        CompareFlags(runs, word_vectors=words, permutations=49, activations=True, out=out)
+        CompareFlags(runs, word_vectors=words, permutations=49, compare_activations=True, out=out)
     )
     return out
 
@@ -117,7 +117,7 @@ def test_activations_that_are_gone_lose_nothing(
     (moved / "run.json").write_text(json.dumps(record))
     chosen = (moved, runs[1], finished_study / "block4" / "classification")
     compare_networks.main(
-        CompareFlags(chosen, permutations=9, activations=True, out=tmp_path / "out")
+        CompareFlags(chosen, permutations=9, compare_activations=True, out=tmp_path / "out")
     )
     printed = capsys.readouterr().out
     (line,) = [line for line in printed.splitlines() if str(tmp_path / "gone") in line]
