@@ -113,7 +113,7 @@ def test_a_concept_that_no_filter_overlaps_has_no_best_filter(silenced: Finished
 def test_weights_of_one_seed_are_as_they_were_learnt(finished_study: Path) -> None:
     run = FinishedRun(finished_study / "block4" / "segmentation")
     run.weights = run.weights[:1]
-    run.record["identity"]["seeds"] = 1
+    run.seeds = 1
     content = gather_content(run)
     np.testing.assert_array_equal(content.weights, run.weights[0])
     assert not content.unit_weights
