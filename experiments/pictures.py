@@ -33,7 +33,7 @@ from experiments.concept_pictures import (
 )
 from experiments.finished_run import FinishedRun
 from experiments.recall import rank_images, write_recall
-from experiments.result_files import make_safe, replacing, write_table
+from experiments.result_files import make_folder, make_safe, replacing, write_table
 from experiments.run_predictions import (
     best_filters,
     check_place,
@@ -264,8 +264,8 @@ def main(flags: PictureFlags) -> None:
     filters = flags.filters or tuple(filter_ for filter_ in best if filter_ != NO_FILTER)[:CHOSEN]
     for filter_ in filters:
         check_place(filter_, run.filters, "filters", run)
+    make_folder(out)
     try:
-        out.mkdir(parents=True, exist_ok=True)
         maxima, comparison = rank_images(
             run, sources, reduction=flags.reduction, raw=flags.raw, seed=flags.repetition
         )

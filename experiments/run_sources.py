@@ -156,13 +156,13 @@ class RunSources:
         """
         if self.run.identity.get("array"):
             path = self._flags.activations or self._find("activation_array", "activations")
-            with self._explaining("activations"):
+            with self._explaining("activations", "--activations (and --dataset)"):
                 array = ExternalActivations(path, channels_first=self._noted["channels_first"])
             if array.fingerprint != self.run.identity["array"]:
                 raise Net2VecError(f"{path} is not the array of the run in {self.run.path}")
             return array
         folder = Path(self._flags.activations or self._find("activations")) / self.run.layer
-        with self._explaining("activations"):
+        with self._explaining("activations", "--activations (and --dataset)"):
             store = ActivationStore(folder)
         names = ("network", "layer", "weights", "preprocessing", "dtype", "dataset")
         store.check_origin({name: self.run.identity[name] for name in names})
@@ -187,8 +187,8 @@ class RunSources:
             yield
         except Net2VecError as error:
             raise Net2VecError(
-                f"the {what} of the run in {self.run.path} cannot be opened: {error}. If it has "
-                f"moved, name its place with {flags or '--' + what}"
+                f"the {what} of the run in {self.run.path} cannot be opened: {error}. Name what "
+                f"has moved with {flags or '--' + what}"
             ) from error
 
     def _find(self, name: str, flag: str | None = None) -> str:
