@@ -29,7 +29,6 @@ from rich.table import Table
 
 from experiments.embedding_tables import (
     Geometry,
-    Split,
     measure_geometry,
     measure_run_activations,
     summarise,
@@ -49,6 +48,7 @@ from net2vec_jax.analysis.concept_embeddings import (
 )
 from net2vec_jax.analysis.concept_queries import answer_query, find_concept
 from net2vec_jax.analysis.embedding_maps import PERPLEXITY
+from net2vec_jax.data.dataset import Split
 from net2vec_jax.errors import Net2VecError, unknown_name_error
 
 FOLDERS = {

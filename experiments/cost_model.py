@@ -13,7 +13,6 @@ are most of the cost on a CPU.
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from tqdm import tqdm
 
 from experiments.broden_size import ProblemSize, draw_problem
 from experiments.measurement import describe_machine
-from experiments.result_files import make_folder
+from experiments.result_files import make_folder, write_json
 from experiments.script import open_console, run_script
 from net2vec_jax.activations.binary import entries_per_block
 from net2vec_jax.errors import Net2VecError
@@ -230,8 +229,7 @@ def main(flags: CostFlags) -> None:
     machine = describe_machine()
     console.print(", ".join(f"{name} {value}" for name, value in machine.items()), highlight=False)
     content = {"machine": machine, "costs_seconds": costs, "problems": rows}
-    text = json.dumps(content, indent=2)
-    (flags.out / "cost_model.json").write_text(text + "\n", encoding="utf-8")
+    write_json(flags.out / "cost_model.json", content)
     shown = [row for row in rows if not row["fitted"]]
     figure = plot_prediction(
         [row["problem"] for row in shown],

@@ -13,11 +13,12 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments.finished_run import FinishedRun
+from experiments.run_predictions import best_filters
 from experiments.run_sources import RunSources
 from net2vec_jax.analysis.concept_embeddings import average_seeds
+from net2vec_jax.analysis.filter_overlap import NO_FILTER
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.metrics import choose_best_filters
 
 DIRECTIONS = ("embedding", "filter")
 
@@ -75,14 +76,13 @@ def find_directions(run: FinishedRun, places: Sequence[int]) -> ConceptDirection
     rows = np.arange(len(places))
     single = np.zeros_like(embedding)
     if run.probe == "segmentation":
-        ious = run.single_ious[:, places]
-        without = [run.concepts[places[row]] for row in np.flatnonzero(ious[0].max(axis=1) <= 0)]
+        filters = best_filters(run)[places]
+        without = [run.concepts[places[row]] for row in np.flatnonzero(filters == NO_FILTER)]
         if without:
             raise Net2VecError(
                 f"no filter alone overlaps {', '.join(without)} on the train images of {run.path}, "
                 "so there is no best filter; choose other --concepts"
             )
-        filters, _, _ = choose_best_filters(ious)
         single[rows, filters] = 1
     else:
         filters = np.abs(embedding).argmax(axis=1)

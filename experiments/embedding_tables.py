@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from experiments.result_files import replacing, write_table
+from experiments.result_files import write_table
 from experiments.run_sources import RunSources
 from net2vec_jax.analysis.activation_statistics import ActivationStatistics, measure_activations
 from net2vec_jax.analysis.category_means import average_categories, make_jsonable
@@ -38,6 +38,7 @@ from net2vec_jax.analysis.embedding_maps import (
     map_principal_components,
 )
 from net2vec_jax.data.dataset import Split
+from net2vec_jax.locks import replacing
 
 MOST_SIMILAR, LEAST_SIMILAR = 10, 5
 """Concepts that the summary lists from both ends of a ranking (spec A.6)."""

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from experiments.embedding_store import load_tree
+from experiments.result_files import read_table
 from experiments.run_directory import RUN_FILE
 from experiments.scores import Scores, collect_scores
 from net2vec_jax.errors import Net2VecError, unknown_name_error
@@ -158,11 +159,8 @@ class FinishedRun:
         Raises:
           Net2VecError: it is missing or unreadable.
         """
-        with (
-            self._reading(name),
-            (self.path / name).open(encoding="utf-8", newline="") as file,
-        ):
-            return list(csv.DictReader(file))
+        with self._reading(name):
+            return read_table(self.path / name)
 
     def read_column(self, name: str, column: str) -> list[str]:
         """A column of a CSV table of the run.

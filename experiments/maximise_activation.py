@@ -35,18 +35,18 @@ from experiments.direction_responses import (
     measure_responses,
 )
 from experiments.finished_run import FinishedRun
-from experiments.result_files import make_folder, make_safe, replacing, write_table
+from experiments.result_files import make_folder, make_safe, write_table
+from experiments.run_predictions import best_filters
 from experiments.run_sources import RunSources, SourceFlags
 from experiments.script import run_script
+from net2vec_jax.analysis.filter_overlap import NO_FILTER
 from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.inversion.maximisation import (
-    Maximisation,
-    MaximisedImages,
-    maximise_activations,
-)
+from net2vec_jax.inversion.maximisation import Maximisation, MaximisedImages, maximise_activations
 from net2vec_jax.inversion.objectives import Pooling
 from net2vec_jax.inversion.response_shape import find_response_shape
+from net2vec_jax.locks import replacing
+from net2vec_jax.networks.preprocessing import Preprocessing
 from net2vec_jax.networks.zoo import LoadedNetwork
 
 DEFAULT_CONCEPTS = 6
@@ -93,7 +93,8 @@ def choose_concepts(run: FinishedRun, names: Sequence[str]) -> list[int]:
         return run.find_concepts(names)
     ranked = np.argsort(-np.nan_to_num(run.scores.full), kind="stable").tolist()
     if run.probe == "segmentation":  # a concept that no filter overlaps has no best filter
-        ranked = [place for place in ranked if run.single_ious[0, place].max() > 0]
+        has_filter = best_filters(run) != NO_FILTER
+        ranked = [place for place in ranked if has_filter[place]]
     by_category: dict[str, list[int]] = {}
     for place in ranked:
         by_category.setdefault(run.categories[place], []).append(place)
@@ -135,10 +136,13 @@ def main(flags: MaximisationFlags) -> None:
     preprocessing = loaded.preprocessing(run.identity["preprocessing"])
     find_response_shape(loaded.network, run.layer, preprocessing, size)  # refuses what is too small
     out = make_folder(flags.out or run.path / "maximised_activations")
-    images = optimise_images(flags, run, loaded, directions, size, config)
+    images = optimise_images(
+        flags, run, loaded, directions, preprocessing=preprocessing, size=size, config=config
+    )
+    measured = measure_images(directions, images)
     real = _try_real_images(sources, directions)
-    write_results(out, run, directions, images, real, flags.seed)
-    draw_sheet(out, run, directions, images, real, sources.dataset if real else None)
+    write_results(out, run, directions, measured, real, flags.seed)
+    draw_sheet(out, run, directions, measured, real, sources.dataset if real else None)
     print(f"images, {TABLE} and {SHEET}.png are in {out}")
 
 
@@ -147,6 +151,8 @@ def optimise_images(
     run: FinishedRun,
     loaded: LoadedNetwork,
     directions: ConceptDirections,
+    *,
+    preprocessing: Preprocessing,
     size: int,
     config: Maximisation,
 ) -> MaximisedImages:
@@ -166,8 +172,7 @@ def optimise_images(
     with tqdm(total=len(keys), desc="images", unit="image", leave=False, delay=1) as bar:
         return maximise_activations(
             loaded.network, run.layer, stacked.reshape(2 * flags.seeds * count, -1), keys,
-            preprocessing=loaded.preprocessing(run.identity["preprocessing"]), size=size,
-            config=config, progress=bar.update,
+            preprocessing=preprocessing, size=size, config=config, progress=bar.update,
         )  # fmt: skip
 
 
@@ -180,33 +185,41 @@ def _try_real_images(sources: RunSources, directions: ConceptDirections) -> Real
         return None
 
 
-def measure_images(
-    directions: ConceptDirections, images: MaximisedImages
-) -> tuple[np.ndarray, np.ndarray]:
-    """How every image responds to every direction: highest over places, and mean.
+@dataclasses.dataclass(frozen=True, eq=False)
+class MeasuredImages:
+    """Images of T concepts, and how each responds to every direction.
 
-    Returns:
-      Two arrays float32 [2, T, 2, seeds, T]: the direction that is measured, then the one that the
-      image was made for.
+    Attributes:
+      pixels: uint8 [2, seeds, T, S, S, 3], by the direction that an image was made for.
+      highest: over places, float32 [2, T, 2, seeds, T]: the direction that is measured, then the
+        one that the image was made for.
+      mean: over places, the same.
     """
+
+    pixels: np.ndarray
+    highest: np.ndarray
+    mean: np.ndarray
+
+
+def measure_images(directions: ConceptDirections, images: MaximisedImages) -> MeasuredImages:
+    """How every image responds to every direction."""
     count = len(directions.places)
     measured = measure_responses(images.activations, directions.unit.reshape(2 * count, -1))
     highest, mean = (values.reshape(2, count, 2, -1, count) for values in measured)
-    return highest, mean
+    pixels = images.images.reshape(2, -1, count, *images.images.shape[1:])
+    return MeasuredImages(pixels, highest, mean)
 
 
 def write_results(
     out: Path,
     run: FinishedRun,
     directions: ConceptDirections,
-    images: MaximisedImages,
+    measured: MeasuredImages,
     real: RealResponses | None,
     first_seed: int,
 ) -> None:
     """A PNG per image, and a row of the table."""
-    count = len(directions.places)
-    pixels = images.images.reshape(2, -1, count, *images.images.shape[1:])
-    highest, mean = measure_images(directions, images)
+    pixels, highest, mean = measured.pixels, measured.highest, measured.mean
     rows = []
     for row, place in enumerate(directions.places):
         for number, direction in enumerate(DIRECTIONS):
@@ -244,7 +257,7 @@ def draw_sheet(
     out: Path,
     run: FinishedRun,
     directions: ConceptDirections,
-    images: MaximisedImages,
+    measured: MeasuredImages,
     real: RealResponses | None,
     dataset: ConceptDataset | None,
 ) -> None:
@@ -253,16 +266,14 @@ def draw_sheet(
     from net2vec_jax.report.inversion_figures import Panel, SheetRow, plot_image_sheet
     from net2vec_jax.report.paper_style import save_figure
 
-    count = len(directions.places)
-    pixels = images.images.reshape(2, -1, count, *images.images.shape[1:])
-    highest, _ = measure_images(directions, images)
+    highest = measured.highest
     rows = []
     for row, place in enumerate(directions.places):
         groups = []
         for number in range(2):
             group = [
                 Panel(image, f"{highest[number, row, number, seed, row]:.3g}")
-                for seed, image in enumerate(pixels[number, :, row])
+                for seed, image in enumerate(measured.pixels[number, :, row])
             ]
             if real is not None:
                 responses = real.highest[number, row]

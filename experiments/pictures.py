@@ -33,7 +33,7 @@ from experiments.concept_pictures import (
 )
 from experiments.finished_run import FinishedRun
 from experiments.recall import rank_images, write_recall
-from experiments.result_files import make_folder, make_safe, replacing, write_table
+from experiments.result_files import make_folder, make_safe, write_table
 from experiments.run_predictions import (
     best_filters,
     check_place,
@@ -54,6 +54,7 @@ from net2vec_jax.analysis.filter_overlap import NO_FILTER, find_best_filters
 from net2vec_jax.analysis.image_ranking import Reduction
 from net2vec_jax.data.dataset import ConceptDataset, Split
 from net2vec_jax.errors import Net2VecError
+from net2vec_jax.locks import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -146,13 +147,7 @@ def draw_concepts(
         rows = []
         for picture in shown:
             name = dataset.image_names[picture.image]
-            rows.append(
-                ConceptRow(
-                    name, picture.percentile, dataset.image(picture.image), picture.truth,
-                    picture.embedding_mask, picture.filter_mask, picture.score,
-                    picture.embedding_iou, picture.filter_iou,
-                )
-            )  # fmt: skip
+            rows.append(ConceptRow(name, dataset.image(picture.image), picture))
             table.append(
                 [run.concepts[place], run.categories[place], name, picture.image,
                  np.float64(picture.percentile), np.float64(picture.embedding_iou),
@@ -265,16 +260,13 @@ def main(flags: PictureFlags) -> None:
     for filter_ in filters:
         check_place(filter_, run.filters, "filters", run)
     make_folder(out)
-    try:
-        maxima, comparison = rank_images(
-            run, sources, reduction=flags.reduction, raw=flags.raw, seed=flags.repetition
-        )
-        draw_concepts(run, sources, places, flags, out)
-        draw_filters(run, sources, filters, maxima, flags, out)
-        if comparison is not None:
-            write_recall(comparison, out)
-    except OSError as error:
-        raise Net2VecError(f"{out} cannot be written: {error}") from error
+    maxima, comparison = rank_images(
+        run, sources, reduction=flags.reduction, raw=flags.raw, seed=flags.repetition
+    )
+    draw_concepts(run, sources, places, flags, out)
+    draw_filters(run, sources, filters, maxima, flags, out)
+    if comparison is not None:
+        write_recall(comparison, out)
     print(f"sheets of {len(places)} concepts and {len(filters)} filters are in {out}")
 
 

@@ -22,12 +22,13 @@ import numpy as np
 from experiments.concept_pictures import collect_concept_pictures, collect_filter_pictures
 from experiments.finished_run import FinishedRun
 from experiments.report_content import gather_content
-from experiments.result_files import make_folder, replacing
+from experiments.result_files import make_folder
 from experiments.run_sources import RunSources, SourceFlags
 from experiments.script import run_script
 from net2vec_jax.analysis.example_selection import PERCENTILES
 from net2vec_jax.data.dataset import ConceptDataset, map_in_order
 from net2vec_jax.errors import Net2VecError, writing_error
+from net2vec_jax.locks import replacing
 from net2vec_jax.report.page.content import Pictures
 from net2vec_jax.report.page.payload import find_serving_filters
 from net2vec_jax.report.page.render import render_page

@@ -52,6 +52,16 @@ def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]
     return path
 
 
+def read_table(path: Path) -> list[dict[str, str]]:
+    """The rows of a table that `write_table` wrote, by the names of its columns.
+
+    Raises:
+      OSError: it is missing or cannot be read; UnicodeDecodeError and csv.Error, if it is damaged.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def write_json(path: Path, content: Any) -> Path:
     """Write JSON values, indented; the file's folder is made.
 

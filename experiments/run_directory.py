@@ -8,7 +8,6 @@ hosts all share the directory: the first one writes, and the others wait until i
 from __future__ import annotations
 
 import contextlib
-import csv
 import importlib.metadata
 import json
 import os
@@ -23,7 +22,7 @@ import jax
 import numpy as np
 
 import net2vec_jax
-from experiments.result_files import write_table
+from experiments.result_files import read_table, write_table
 from net2vec_jax.devices import is_first_host, wait_for_hosts
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.locks import LOCK, PARTIAL, replacing
@@ -124,14 +123,13 @@ class RunDirectory:
 
     def write_table(self, name: str, header: Sequence[str], rows: Sequence[Sequence]) -> None:
         """Write a CSV table; floats with as many digits as their type holds."""
-        with self._replacing(name) as partial:
-            if partial is not None:
-                write_table(partial, header, rows)
+        if is_first_host():
+            write_table(self.path / name, header, rows)
+        wait_for_hosts(f"file {name}")
 
     def read_table(self, name: str) -> list[dict[str, str]]:
         """The rows of a table that `write_table` wrote."""
-        with (self.path / name).open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        return read_table(self.path / name)
 
     def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Write named arrays as a compressed .npz file."""

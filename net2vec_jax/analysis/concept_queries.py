@@ -14,10 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from net2vec_jax.analysis.concept_embeddings import UnitEmbeddings, rank_concepts
+from net2vec_jax.data.concepts import strip_suffix
 from net2vec_jax.errors import Net2VecError, unknown_name_error
 
-SUFFIXES = ("-c", "-s")
-"""Broden's marks of colours and scenes, which a query may leave out."""
 ANSWERS = 10
 EXAMPLE = 'write for example "grass + blue - green"'
 _SIGN = re.compile(r"[+\-−]")
@@ -97,7 +96,7 @@ def find_concept(name: str, concepts: Sequence[str]) -> int:
     short = [
         place
         for place, concept in enumerate(concepts)
-        if concept.endswith(SUFFIXES) and concept[:-2].casefold() == wanted
+        if strip_suffix(concept) != concept and strip_suffix(concept).casefold() == wanted
     ]
     found = exact or alike or short
     if not found:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from net2vec_jax.data.concepts import strip_suffix
 from net2vec_jax.errors import Net2VecError
 
 if TYPE_CHECKING:
@@ -56,15 +57,6 @@ class LexicalEmbedding:
     vectors: np.ndarray
     entries: tuple[str, ...]
     missing: tuple[str, ...]
-
-
-def strip_suffix(concept: str) -> str:
-    """A concept's name without Broden's mark of a colour or scene, "-c" or "-s", at its end.
-
-    The spec removes everything from the first "-c" or "-s" on, which makes "t" of "t-shirt"; for
-    Broden's own marks, which stand at the end, that is the same.
-    """
-    return concept[:-2] if concept[-2:] in ("-c", "-s") and len(concept) > 2 else concept
 
 
 def write_lemma(concept: str) -> str:

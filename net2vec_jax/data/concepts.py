@@ -17,6 +17,19 @@ WHOLE_IMAGE_CATEGORIES = ("scene", "texture", "breed")
 """Those that say something of an image as a whole; breeds are not Broden's."""
 
 
+SUFFIXES = ("-c", "-s")
+"""Broden's marks of colours and scenes at the end of a name."""
+
+
+def strip_suffix(concept: str) -> str:
+    """A concept's name without Broden's mark of a colour or scene at its end (spec 8.6).
+
+    The spec removes everything from the first "-c" or "-s" on, which makes "t" of "t-shirt"; for
+    Broden's own marks, which stand at the end, that is the same.
+    """
+    return concept[:-2] if concept.endswith(SUFFIXES) and len(concept) > 2 else concept
+
+
 @dataclasses.dataclass(frozen=True)
 class Concept:
     """One concept.

@@ -7,7 +7,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, UInt8
+from jaxtyping import Array, Bool, Int, UInt8
 
 from net2vec_jax.activations.binary import BinaryActivations
 from net2vec_jax.data.masks import ConceptMasks
@@ -63,10 +63,31 @@ def _count_chosen(
 ) -> Overlap:
     def count(chunk: tuple[Array, Array, Array]) -> Overlap:
         image, filter_, pair = chunk
-        shift = (filter_ % 8).astype(jnp.uint8)
-        active = (packed[image, :, filter_ // 8] >> shift[:, None]) & 1
-        maps = active.reshape(-1, *grid).transpose(1, 0, 2).astype(jnp.float32)
-        predicted = upsample_rows(maps, (rows, masks.shape[-1])) > 0.5
+        size = (rows, masks.shape[-1])
+        predicted = predict_pixels(packed, image, filter_, grid=grid, size=size)
         return count_overlap(predicted, unpack_masks(masks[pair], rows))
 
     return jax.lax.map(count, (image, filter_, pair))
+
+
+def predict_pixels(
+    packed: UInt8[Array, "N p bytes"],
+    image: Int[Array, " c"],
+    filter_: Int[Array, " c"],
+    *,
+    grid: tuple[int, int],
+    size: tuple[int, int],
+) -> Bool[Array, "Y c X"]:
+    """Where filters fire on images: upsample(1[A_k > T_k]) > 0.5 (reference spec section 4).
+
+    Args:
+      packed: bits of the binary activations, see `BinaryActivations`.
+      image: index of each image.
+      filter_: number of the filter on each image.
+      grid: (h, w) of the activations.
+      size: (Y, X) of the pixels.
+    """
+    shift = (filter_ % 8).astype(jnp.uint8)
+    active = (packed[image, :, filter_ // 8] >> shift[:, None]) & 1
+    maps = active.reshape(-1, *grid).transpose(1, 0, 2).astype(jnp.float32)
+    return upsample_rows(maps, size) > 0.5

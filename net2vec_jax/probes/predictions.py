@@ -16,8 +16,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from net2vec_jax.activations.binary import BinaryActivations
-from net2vec_jax.probes.interpolation import upsample_rows
-from net2vec_jax.probes.score_maps import ArrangedActivations, arrange_activations, score_maps
+from net2vec_jax.probes.chosen_filter import predict_pixels
+from net2vec_jax.probes.score_maps import ArrangedActivations, arrange_activations
+from net2vec_jax.probes.segmentation_model import Geometry, score_pixels
 
 CHUNK_SIZE = 64
 
@@ -55,8 +56,7 @@ def predict_embeddings(
         jnp.asarray(weights, jnp.float32),
         *chunks,
         jax.tree.map(jnp.asarray, arrange_activations(activations)),
-        grid=tuple(activations.grid),
-        size=tuple(segmentation_size),
+        geometry=Geometry(tuple(activations.grid), tuple(segmentation_size)),
     )
     z = z.reshape(-1, *z.shape[2:])[:kept]
     return Prediction(np.asarray(z > 0), np.asarray(jax.nn.sigmoid(z)))
@@ -98,20 +98,17 @@ def _chunk(first: np.ndarray, image: np.ndarray) -> tuple[tuple[Array, Array], i
     return chunks, count
 
 
-@partial(jax.jit, static_argnames=("grid", "size"))
+@partial(jax.jit, static_argnames=("geometry",))
 def _score_chunks(
     weights: Float[Array, "H K"],
     head: Int[Array, "chunks c"],
     image: Int[Array, "chunks c"],
     activations: ArrangedActivations,
     *,
-    grid: tuple[int, int],
-    size: tuple[int, int],
+    geometry: Geometry,
 ) -> Float[Array, "chunks c Y X"]:
     def score(chunk: tuple[Array, Array]) -> Array:
-        scores = score_maps(weights, *chunk, activations, grid[0] * grid[1])
-        z = upsample_rows(scores.reshape(-1, *grid).transpose(1, 0, 2), size)
-        return z.transpose(1, 0, 2)
+        return score_pixels(weights, *chunk, activations, geometry).transpose(1, 0, 2)
 
     return jax.lax.map(score, (head, image))
 
@@ -127,9 +124,6 @@ def _threshold_chunks(
 ) -> Bool[Array, "chunks c Y X"]:
     def threshold(chunk: tuple[Array, Array]) -> Array:
         filter_, image = chunk
-        shift = (filter_ % 8).astype(jnp.uint8)
-        active = (packed[image, :, filter_ // 8] >> shift[:, None]) & 1
-        maps = active.reshape(-1, *grid).transpose(1, 0, 2).astype(jnp.float32)
-        return (upsample_rows(maps, size) > 0.5).transpose(1, 0, 2)
+        return predict_pixels(packed, image, filter_, grid=grid, size=size).transpose(1, 0, 2)
 
     return jax.lax.map(threshold, (filter_, image))

@@ -61,11 +61,10 @@ def _count_chunks(
 ) -> Overlap:
     def on_device(weights: Array, head: Array, pair: Array, data: ProbeData) -> Overlap:
         pair_image, masks, _ = (values[0] for values in data[1:])
-        local = data._replace(pair_image=pair_image, masks=masks)
 
         def count(chunk: tuple[Array, Array]) -> Overlap:
             head, pair = chunk
-            z = score_pixels(weights[0], head, pair_image[pair], local, geometry)
+            z = score_pixels(weights[0], head, pair_image[pair], data.activations, geometry)
             return count_overlap(z > 0, unpack_masks(masks[pair], geometry.segmentation_size[0]))
 
         return jax.tree.map(lambda x: x[None], jax.lax.map(count, (head[0], pair[0])))

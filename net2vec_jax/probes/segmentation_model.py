@@ -124,11 +124,11 @@ def score_pixels(
     weights: Float[Array, "H K"],
     head: Int[Array, " c"],
     image: Int[Array, " c"],
-    data: ProbeData,
+    activations: ArrangedActivations,
     geometry: Geometry,
 ) -> Float[Array, "Y c X"]:
     """z of every pixel; the prediction is z > 0, which is p > 0.5 strictly (spec 5.2)."""
-    scores = score_maps(weights, head, image, data.activations, geometry.positions)
+    scores = score_maps(weights, head, image, activations, geometry.positions)
     by_row = scores.reshape(-1, *geometry.grid).transpose(1, 0, 2)
     return upsample_rows(by_row, geometry.segmentation_size)
 
@@ -147,7 +147,7 @@ def loss_and_gradient(
 ) -> tuple[Float[Array, " c"], Float[Array, "H K"]]:
     """Loss of c pairs, and `gradient` plus their gradients, each multiplied by the pair's scale."""
     image = data.pair_image[pair]
-    z = score_pixels(weights, head, image, data, geometry)
+    z = score_pixels(weights, head, image, data.activations, geometry)
     target = unpack_masks(data.masks[pair], geometry.segmentation_size[0])
     value, pixel_gradient = pixel_loss(
         z,

@@ -22,11 +22,6 @@ MOST_NAMES = 130
 """More concepts than these stand in a cluster map without their names."""
 
 
-def color_of_category(category: str) -> str:
-    """The category's colour in all figures."""
-    return style_category(category)[0]
-
-
 def join_names(first: str, second: str, most: int) -> str:
     """Two names on one line, or on two if it had more than `most` letters."""
     line = f"{first} – {second}"
@@ -56,14 +51,14 @@ def plot_changes(pair: PairComparison, *, count: int = 12) -> Figure:
             ("most changed", "least changed"),
             strict=True,
         ):
-            colors = [color_of_category(pair.categories[place]) for place in chosen]
+            colors = [style_category(pair.categories[place])[0] for place in chosen]
             axes.barh(range(count), pair.distances[chosen], 0.7, color=colors)
             axes.set_yticks(range(count), [pair.concepts[place] for place in chosen])
             axes.set_ylim(count - 0.5, -0.5)
             axes.tick_params(axis="y", length=0)
             axes.set_title(f"{title}: {join_names(*short, 36)}", loc="left")
         figure.supxlabel(f"{MEASURES[pair.measure]} of the concept", fontsize=8)
-        add_legend(figure, [Patch(color=color_of_category(c)) for c in categories], categories)
+        add_legend(figure, [Patch(color=style_category(c)[0]) for c in categories], categories)
     return figure
 
 
@@ -109,7 +104,7 @@ def plot_cluster_map(pair: PairComparison) -> Figure:
             axes.set_yticks(range(count), labels, fontsize=size)
         else:
             axes.set(xticks=[], yticks=[])
-        strip = np.array([to_rgb(color_of_category(pair.categories[place])) for place in order])
+        strip = np.array([to_rgb(style_category(pair.categories[place])[0]) for place in order])
         for cell, colors in ((grid[1, 1], strip[:, None]), (grid[0, 2], strip[None])):
             side_axes = figure.add_subplot(cell)
             side_axes.imshow(colors, aspect="auto", interpolation="nearest")
@@ -124,5 +119,5 @@ def plot_cluster_map(pair: PairComparison) -> Figure:
             image, ax=axes, location="bottom", shrink=0.5, aspect=30, pad=0.02,
             label=f"|difference of cosines|: {join_names(*short, int(14 * side) - 25)}",
         )  # fmt: skip
-        add_legend(figure, [Patch(color=color_of_category(c)) for c in categories], categories)
+        add_legend(figure, [Patch(color=style_category(c)[0]) for c in categories], categories)
     return figure

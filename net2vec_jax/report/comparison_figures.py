@@ -21,7 +21,6 @@ from net2vec_jax.report.figures import CATEGORY_STYLES, style_category
 from net2vec_jax.report.paper_style import (
     COLUMN_WIDTH,
     EMBEDDING_STYLE,
-    PAGE_WIDTH,
     SINGLE_STYLE,
     add_legend,
     check_layers,
@@ -132,11 +131,7 @@ def plot_concept_scores(
     """
     check_layers(layers)
     with paper_style():
-        few = len(layers) == 1
-        figure, panels = lay_out_panels(
-            len(layers), columns=3, width=COLUMN_WIDTH if few else PAGE_WIDTH,
-            height=2.6 if few else 2.0, share_x=True,
-        )  # fmt: skip
+        figure, panels = lay_out_panels(len(layers), height=2.0, height_alone=2.6, share_x=True)
         ends = []
         for values in ([x.single for x in layers.values()], [x.embedding for x in layers.values()]):
             known = np.concatenate(values)
@@ -183,11 +178,7 @@ def plot_improvements(layers: Mapping[str, SegmentationComparison]) -> Figure:
     """
     check_layers(layers)
     with paper_style():
-        few = len(layers) == 1
-        figure, panels = lay_out_panels(
-            len(layers), columns=3, width=COLUMN_WIDTH if few else PAGE_WIDTH,
-            height=1.8 if few else 1.35, share_x=True,
-        )  # fmt: skip
+        figure, panels = lay_out_panels(len(layers), height=1.35, height_alone=1.8, share_x=True)
         color = EMBEDDING_STYLE[0]
         names = [f"1/{round(1 / edge)}" if edge < 1 else f"{edge:g}" for edge in RATIO_EDGES]
         names[0], names[-1] = "≤" + names[0], "≥" + names[-1]

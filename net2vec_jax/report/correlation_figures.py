@@ -16,7 +16,6 @@ from net2vec_jax.errors import Net2VecError
 from net2vec_jax.report.comparison_figures import style_of_bar
 from net2vec_jax.report.figures import style_category
 from net2vec_jax.report.paper_style import (
-    COLUMN_WIDTH,
     LINE_COLORS,
     PAGE_WIDTH,
     add_legend,
@@ -49,7 +48,7 @@ def plot_weight_iou_correlations(
     check_layers(layers)
     present = order_categories([c for _, categories in layers.values() for c in categories])
     with paper_style():
-        figure, panels = _lay_out(layers)
+        figure, panels = lay_out_panels(len(layers), height=1.5, height_alone=1.9, share_x=True)
         edges = _choose_edges([correlations.r for correlations, _ in layers.values()])
         for axes, (name, (correlations, categories)) in zip(panels, layers.items(), strict=True):
             known = np.isfinite(correlations.r)
@@ -113,11 +112,7 @@ def plot_weight_spread(layers: Mapping[str, WeightSpread]) -> Figure:
     check_layers(layers)
     present = order_categories([c for spread in layers.values() for c in spread.categories])
     with paper_style():
-        few = len(layers) == 1
-        figure, panels = lay_out_panels(
-            len(layers), columns=3, width=COLUMN_WIDTH if few else PAGE_WIDTH,
-            height=2.4 if few else 1.9, share_x=True,
-        )  # fmt: skip
+        figure, panels = lay_out_panels(len(layers), height=1.9, height_alone=2.4, share_x=True)
         handles = {}
         for axes, (name, spread) in zip(panels, layers.items(), strict=True):
             for category in present:
@@ -178,14 +173,6 @@ def plot_weights_against_ious(
         figure.supxlabel("set IoU of the single filter", fontsize=8)
         figure.supylabel("weight in the embedding", fontsize=8)
     return figure
-
-
-def _lay_out(layers: Mapping[str, object]) -> tuple[Figure, list[Axes]]:
-    few = len(layers) == 1
-    return lay_out_panels(
-        len(layers), columns=3, width=COLUMN_WIDTH if few else PAGE_WIDTH,
-        height=1.9 if few else 1.5, share_x=True,
-    )  # fmt: skip
 
 
 def _scale_images(axes: Axes, images: np.ndarray) -> None:

@@ -113,10 +113,7 @@ def plot_sufficient_filters(
     one = len(categories) == 1
     with paper_style():
         panels = categories if one else (ALL, *categories)
-        figure, axes = lay_out_panels(
-            len(panels), columns=4, width=COLUMN_WIDTH if one else PAGE_WIDTH,
-            height=2.1 if one else 1.5,
-        )  # fmt: skip
+        figure, axes = lay_out_panels(len(panels), columns=4, height=1.5, height_alone=2.1)
         for panel, name in zip(axes, panels, strict=True):
             most = 0
             for (place, number), curve in curves.items():

@@ -13,10 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.report.figures import CATEGORY_STYLES
+from net2vec_jax.report.figures import style_category
 from net2vec_jax.report.paper_style import paper_style
 
-_OTHER_COLOR = "#555555"
 _PANEL = 0.98
 """Side of an image, inches."""
 _GAP, _GROUP_GAP = 0.05, 0.16
@@ -91,7 +90,7 @@ def plot_image_sheet(rows: Sequence[SheetRow], headings: Sequence[str]) -> Figur
         for place, row in enumerate(rows):
             above = top + place * step
             baseline = 1 - (above + _ABOVE - 0.05) / height
-            color = CATEGORY_STYLES.get(row.category, (_OTHER_COLOR, ""))[0]
+            color = style_category(row.category)[0]
             letters = int((width - 2 * _MARGIN) / _LETTER) - len(row.note) - 2
             name = row.name if len(row.name) <= letters else row.name[: letters - 1] + "…"
             title = figure.text(

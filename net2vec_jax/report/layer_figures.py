@@ -23,7 +23,6 @@ from net2vec_jax.report.paper_style import (
     COLUMN_WIDTH,
     EMBEDDING_STYLE,
     LINE_DASHES,
-    PAGE_WIDTH,
     SINGLE_STYLE,
     add_legend,
     check_layers,
@@ -59,11 +58,11 @@ def plot_scores_by_layer(
     check_layers(layers)
     categories = order_categories([c for x in layers.values() for c in x.categories])
     names = (ALL,) if len(categories) == 1 else (ALL, *categories)
-    few = len(names) == 1
+    names_height = 0.02 * max(map(len, layers))  # of the layers, below the panels
     with paper_style():
         figure, panels = lay_out_panels(
-            len(names), columns=4, width=COLUMN_WIDTH if few else PAGE_WIDTH,
-            height=(1.9 if few else 1.5) + 0.02 * max(map(len, layers)), share_x=True,
+            len(names), columns=4, height=1.5 + names_height, height_alone=1.9 + names_height,
+            share_x=True,
         )  # fmt: skip
         for axes, name in zip(panels, names, strict=True):
             most = 0
@@ -154,11 +153,7 @@ def plot_score_histograms(
     """
     check_layers(layers)
     with paper_style():
-        few = len(layers) == 1
-        figure, panels = lay_out_panels(
-            len(layers), columns=3, width=COLUMN_WIDTH if few else PAGE_WIDTH,
-            height=1.9 if few else 1.45, share_x=True,
-        )  # fmt: skip
+        figure, panels = lay_out_panels(len(layers), height=1.45, height_alone=1.9, share_x=True)
         known = np.concatenate([[*x.single, *x.embedding] for x in layers.values()])
         known = known[np.isfinite(known)]
         low, high = limits
@@ -240,11 +235,7 @@ def plot_exception_images(layers: Mapping[str, ClassificationComparison]) -> Fig
         for name, x in layers.items()
     }
     with paper_style():
-        few = len(layers) == 1
-        figure, panels = lay_out_panels(
-            len(layers), columns=3, width=COLUMN_WIDTH if few else PAGE_WIDTH,
-            height=1.8 if few else 1.35, share_x=True,
-        )  # fmt: skip
+        figure, panels = lay_out_panels(len(layers), height=1.35, height_alone=1.8, share_x=True)
         known = np.concatenate(list(images.values()))
         low, high = np.floor(known.min(initial=9)), np.floor(known.max(initial=0)) + 1
         low = min(low, high - 1)

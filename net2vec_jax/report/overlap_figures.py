@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +16,6 @@ from net2vec_jax.analysis.category_means import order_categories
 from net2vec_jax.analysis.chance_overlap import ChanceOverlap
 from net2vec_jax.analysis.filter_overlap import BIN_NAMES, FilterOverlap
 from net2vec_jax.report.paper_style import (
-    COLUMN_WIDTH,
     EMBEDDING_STYLE,
     PAGE_WIDTH,
     add_legend,
@@ -49,15 +48,10 @@ def plot_concepts_per_filter(layers: Mapping[str, Overlaps]) -> Figure:
     Raises:
       Net2VecError: there is no layer.
     """
-    check_layers(layers)
-    with paper_style():
-        figure, panels = _lay_out(layers)
-        for axes, (name, (overlap, chance)) in zip(panels, layers.items(), strict=True):
-            _plot_distribution(axes, overlap.histogram, chance.histogram)
-            axes.set_xticks(range(len(BIN_NAMES)), BIN_NAMES, fontsize=6)
-            axes.set_title(f"{name} ({overlap.membership.shape[1]})")
-        _label_distributions(figure, panels, "concepts per filter")
-    return figure
+    distributions = {
+        name: (overlap.histogram, chance.histogram) for name, (overlap, chance) in layers.items()
+    }
+    return _plot_distributions(layers, distributions, BIN_NAMES, "concepts per filter")
 
 
 def plot_categories_per_filter(layers: Mapping[str, Overlaps]) -> Figure:
@@ -73,15 +67,11 @@ def plot_categories_per_filter(layers: Mapping[str, Overlaps]) -> Figure:
     Raises:
       Net2VecError: there is no layer.
     """
-    check_layers(layers)
-    with paper_style():
-        figure, panels = _lay_out(layers)
-        for axes, (name, (overlap, chance)) in zip(panels, layers.items(), strict=True):
-            _plot_distribution(axes, overlap.category_numbers, chance.category_numbers)
-            axes.set_xticks(range(len(overlap.category_numbers)))
-            axes.set_title(f"{name} ({overlap.membership.shape[1]})")
-        _label_distributions(figure, panels, "categories per filter")
-    return figure
+    distributions = {
+        name: (overlap.category_numbers, chance.category_numbers)
+        for name, (overlap, chance) in layers.items()
+    }
+    return _plot_distributions(layers, distributions, None, "categories per filter")
 
 
 def plot_category_overlap(layers: Mapping[str, Overlaps]) -> Figure:
@@ -101,12 +91,11 @@ def plot_category_overlap(layers: Mapping[str, Overlaps]) -> Figure:
     check_layers(layers)
     categories = order_categories([c for found, _ in layers.values() for c in found.categories])
     with paper_style():
-        few = len(layers) == 1
         size = max(1.5, 0.42 * len(categories))
+        columns = 3 if size < 2 else 2
         figure, panels = lay_out_panels(
-            len(layers), columns=3 if size < 2 else 2, width=COLUMN_WIDTH if few else PAGE_WIDTH,
-            height=size + (0.9 if few else 0.6),
-        )  # fmt: skip
+            len(layers), columns=columns, height=size + 0.6, height_alone=size + 0.9
+        )
         image = None
         for place, (axes, (name, (overlap, chance))) in enumerate(
             zip(panels, layers.items(), strict=True)
@@ -126,7 +115,7 @@ def plot_category_overlap(layers: Mapping[str, Overlaps]) -> Figure:
             _write_cells(axes, jaccard, level, bold)
             axes.set_xticks(range(len(categories)), categories, rotation=45, ha="right")
             axes.set_yticks(range(len(categories)), categories)
-            axes.tick_params(length=0, labelleft=place % (3 if size < 2 else 2) == 0)
+            axes.tick_params(length=0, labelleft=place % columns == 0)
             axes.spines[["left", "bottom"]].set_visible(False)
             axes.set_title(name)
         scale = ScalarMappable(image.norm, image.cmap)  # the image's own colours may be pale
@@ -180,12 +169,30 @@ def plot_shared_filters(layers: Mapping[str, Mapping[int, Overlaps]]) -> Figure:
     return figure
 
 
-def _lay_out(layers: Mapping[str, Overlaps]) -> tuple[Figure, list[Axes]]:
-    few = len(layers) == 1
-    return lay_out_panels(
-        len(layers), columns=3, width=COLUMN_WIDTH if few else PAGE_WIDTH,
-        height=1.8 if few else 1.45,
-    )  # fmt: skip
+def _plot_distributions(
+    layers: Mapping[str, Overlaps],
+    distributions: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    ticks: Sequence[str] | None,
+    label: str,
+) -> Figure:
+    """Fractions of the filters [bins] and what chance gives [3, bins], a panel per layer.
+
+    Raises:
+      Net2VecError: there is no layer.
+    """
+    check_layers(layers)
+    with paper_style():
+        figure, panels = lay_out_panels(len(layers), height=1.45, height_alone=1.8)
+        for axes, (name, (found, chance)) in zip(panels, distributions.items(), strict=True):
+            _plot_distribution(axes, found, chance)
+            labels = {"labels": ticks, "fontsize": 6} if ticks else {}
+            axes.set_xticks(range(len(found)), **labels)
+            axes.set_title(f"{name} ({layers[name][0].membership.shape[1]})")
+        panels[0].set_ylim(0, 1.08 * panels[0].get_ylim()[1])  # room for the numbers
+        figure.supxlabel(label, fontsize=8)
+        figure.supylabel("filters", fontsize=8)
+        add_legend(figure, *panels[0].get_legend_handles_labels())
+    return figure
 
 
 def _plot_distribution(axes: Axes, found: np.ndarray, chance: np.ndarray) -> None:
@@ -205,13 +212,6 @@ def _plot_distribution(axes: Axes, found: np.ndarray, chance: np.ndarray) -> Non
     )  # fmt: skip
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.tick_params(axis="x", length=0)
-
-
-def _label_distributions(figure: Figure, panels: list[Axes], label: str) -> None:
-    panels[0].set_ylim(0, 1.08 * panels[0].get_ylim()[1])  # room for the numbers
-    figure.supxlabel(label, fontsize=8)
-    figure.supylabel("filters", fontsize=8)
-    add_legend(figure, *panels[0].get_legend_handles_labels())
 
 
 def _write_cells(axes: Axes, values: np.ndarray, level: np.ndarray, bold: np.ndarray) -> None:

@@ -135,7 +135,13 @@ def scale_filters(axes: Axes, sizes: Sequence[int] | np.ndarray) -> None:
 
 
 def lay_out_panels(
-    count: int, *, columns: int, width: float, height: float, share_x: bool = False
+    count: int,
+    *,
+    height: float,
+    height_alone: float | None = None,
+    columns: int = 3,
+    width: float | None = None,
+    share_x: bool = False,
 ) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels in rows of at most `columns`, without empty ones.
 
@@ -143,11 +149,16 @@ def lay_out_panels(
 
     Args:
       count: panels, at least 1.
-      columns: at most so many side by side.
-      width: of the figure, inches.
       height: of a row of panels, inches; what all share has half an inch more.
+      height_alone: the same if there is one panel only; by default `height`.
+      columns: at most so many side by side.
+      width: of the figure, inches; by default a column of a paper for one panel, two for several.
       share_x: whether panels have one x axis, labelled at the lowest panel of each column.
     """
+    if count == 1:
+        height = height if height_alone is None else height_alone
+    if width is None:
+        width = COLUMN_WIDTH if count == 1 else PAGE_WIDTH
     columns = min(columns, count)
     rows = -(-count // columns)
     figure = Figure(figsize=(width, rows * height + 0.5), layout="constrained")

@@ -25,6 +25,7 @@ from net2vec_jax.report.overlays import (
     draw_scores,
 )
 from net2vec_jax.report.paper_style import paper_style
+from net2vec_jax.report.pictures import ConceptPicture
 
 MaskStyle = Literal["outline", "dark"]
 _PANEL = 1.3
@@ -48,25 +49,13 @@ class ConceptRow:
 
     Attributes:
       name: of the image.
-      percentile: of the embedding's IoU on it, 0 … 100.
       image: uint8 [H, W, 3], RGB.
-      truth: bool [Y, X].
-      embedding_mask: bool [Y, X].
-      filter_mask: bool [Y, X].
-      score: float32 [Y, X], σ(z) in [0, 1].
-      embedding_iou: in [0, 1].
-      filter_iou: in [0, 1].
+      picture: what is drawn over it.
     """
 
     name: str
-    percentile: float
     image: np.ndarray
-    truth: np.ndarray
-    embedding_mask: np.ndarray
-    filter_mask: np.ndarray
-    score: np.ndarray
-    embedding_iou: float
-    filter_iou: float
+    picture: ConceptPicture
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -113,8 +102,8 @@ def plot_concept_sheet(
       style: masks outlined on pale grey, or dark outside as the original draws them.
       colors: matplotlib colormap of the heat maps. All of a sheet have one scale, around 0.5.
     """
-    color = _color(category)
-    reach = max(max(float(np.abs(row.score - 0.5).max()) for row in rows), 1e-6)
+    color = style_category(category)[0]
+    reach = max(max(float(np.abs(row.picture.score - 0.5).max()) for row in rows), 1e-6)
     limits = (0.5 - reach, 0.5 + reach)
     best = "no single filter" if filter_ is None else f"best filter {filter_}"
     headings = ("image", "ground truth", "embedding", best, "heat map of σ(z)")
@@ -123,18 +112,22 @@ def plot_concept_sheet(
     for column, heading in enumerate(headings):
         sheet.add_heading(column, heading)
     for place, row in enumerate(rows):
-        sheet.add_row_name(place, _ordinal(row.percentile), row.name, "#222222")
+        picture = row.picture
+        sheet.add_row_name(place, _ordinal(picture.percentile), row.name, "#222222")
         drawings = [
             row.image,
-            _draw(row.image, row.truth, color, style),
-            _draw(row.image, row.embedding_mask, color, style),
-            _draw(row.image, row.filter_mask, color, style),
-            draw_scores(row.image, row.score, limits=limits, colors=colors),
+            _draw(row.image, picture.truth, color, style),
+            _draw(row.image, picture.embedding_mask, color, style),
+            _draw(row.image, picture.filter_mask, color, style),
+            draw_scores(row.image, picture.score, limits=limits, colors=colors),
         ]
         captions = (
-            "", f"{_percent(row.truth.mean())} of the pixels", f"IoU {row.embedding_iou:.2f}",
-            "" if filter_ is None else f"IoU {row.filter_iou:.2f}", "",
-        )  # fmt: skip
+            "",
+            f"{_percent(picture.truth.mean())} of the pixels",
+            f"IoU {picture.embedding_iou:.2f}",
+            "" if filter_ is None else f"IoU {picture.filter_iou:.2f}",
+            "",
+        )
         for column, (drawing, caption) in enumerate(zip(drawings, captions, strict=True)):
             sheet.add_image(place, column, drawing, caption)
     sheet.add_scale(limits, colors)
@@ -152,7 +145,7 @@ def plot_filter_sheet(filter_: int, rows: Sequence[FilterRow], *, note: str = ""
     sheet = _Sheet(max(len(row.images) for row in rows), len(rows))
     sheet.add_title(f"filter {filter_}", note, "#222222")
     for place, row in enumerate(rows):
-        color = _color(row.category) if row.category else "#222222"
+        color = style_category(row.category)[0] if row.category else "#222222"
         sheet.add_row_name(place, row.name, row.note, color)
         for column, (image, mask) in enumerate(zip(row.images, row.masks, strict=True)):
             drawing = draw_mask(image, mask, _FILTER_COLOR if not row.truths else "#ffffff")
@@ -164,10 +157,6 @@ def plot_filter_sheet(filter_: int, rows: Sequence[FilterRow], *, note: str = ""
 
 def _draw(image: np.ndarray, mask: np.ndarray, color: str, style: MaskStyle) -> np.ndarray:
     return darken_outside(image, mask) if style == "dark" else draw_mask(image, mask, color)
-
-
-def _color(category: str) -> str:
-    return style_category(category)[0]
 
 
 def _ordinal(percentile: float) -> str:

@@ -14,7 +14,8 @@ from net2vec_jax.analysis.category_means import order_categories
 from net2vec_jax.analysis.network_similarity import shorten_names
 from net2vec_jax.analysis.pair_comparison import PairComparison
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.report.change_figures import MEASURES, color_of_category, join_names
+from net2vec_jax.report.change_figures import MEASURES, join_names
+from net2vec_jax.report.figures import style_category
 from net2vec_jax.report.paper_style import (
     COLUMN_WIDTH,
     PAGE_WIDTH,
@@ -113,7 +114,7 @@ def plot_category_distances(pairs: Sequence[PairComparison]) -> Figure:
                     continue
                 row = means.categories.index(category)
                 axes.barh(
-                    place, means.mean[row], 0.7, color=color_of_category(category),
+                    place, means.mean[row], 0.7, color=style_category(category)[0],
                     xerr=np.nan_to_num(means.error[row]),
                     error_kw={"elinewidth": 0.8, "capsize": 1.8, "ecolor": "#222222"},
                 )  # fmt: skip

@@ -15,10 +15,10 @@ from net2vec_jax.analysis.lexical import (
     embed_wordnet,
     embed_words,
     parse_synsets,
-    strip_suffix,
     write_lemma,
 )
 from net2vec_jax.analysis.wordnet_files import FILES, WordNet, open_wordnet
+from net2vec_jax.data.concepts import strip_suffix
 from net2vec_jax.errors import Net2VecError
 
 DEBIAN = Path("/usr/share/wordnet")

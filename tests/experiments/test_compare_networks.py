@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import shutil
@@ -16,14 +15,10 @@ from experiments import compare_networks
 from experiments.compare_networks import CompareFlags, compare_all
 from experiments.finished_run import FinishedRun
 from experiments.representations import collect_representations, open_runs
+from experiments.result_files import read_table
 from net2vec_jax.errors import Net2VecError
 
 BLOCK4, BLOCK10 = (f"efficientnet_lite0/{layer}/segmentation" for layer in ("block4", "block10"))
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +51,7 @@ def out(tmp_path_factory: pytest.TempPathFactory, runs: tuple[Path, ...], words:
 
 
 def test_distances_are_those_of_the_runs_embeddings(out: Path, runs: tuple[Path, ...]) -> None:
-    rows = [r for r in read(out / "concept_distances.csv") if r["second"] == BLOCK10]
+    rows = [r for r in read_table(out / "concept_distances.csv") if r["second"] == BLOCK10]
     opened = [FinishedRun(run) for run in runs]
     similarities = []
     for run in opened:
@@ -69,27 +64,31 @@ def test_distances_are_those_of_the_runs_embeddings(out: Path, runs: tuple[Path,
     found = np.array([float(row["distance"]) for row in rows])
     np.testing.assert_allclose(found, expected, rtol=1e-9)
     by_category = {
-        row["category"]: row for row in read(out / "distances.csv") if row["second"] == BLOCK10
+        row["category"]: row
+        for row in read_table(out / "distances.csv")
+        if row["second"] == BLOCK10
     }
     assert int(by_category["all"]["concepts"]) == len(rows)
     np.testing.assert_allclose(float(by_category["all"]["mean"]), found.mean())
     chosen = found[[row["category"] == "part" for row in rows]]
     part = by_category["part"]
     np.testing.assert_allclose(float(part["stderr"]), chosen.std(ddof=1) / len(chosen) ** 0.5)
-    similarity = next(row for row in read(out / "similarity.csv") if row["second"] == BLOCK10)
+    similarity = next(row for row in read_table(out / "similarity.csv") if row["second"] == BLOCK10)
     np.testing.assert_allclose(float(similarity["distance"]), found.sum())
 
 
 def test_all_pairs_are_in_all_tables(out: Path, runs: tuple[Path, ...]) -> None:
     pairs = [(BLOCK4, BLOCK10), (BLOCK4, "word vectors"), (BLOCK10, "word vectors")]
     for name in ("distances", "concept_distances", "similarity", "neighbours"):
-        found = dict.fromkeys((row["first"], row["second"]) for row in read(out / f"{name}.csv"))
+        found = dict.fromkeys(
+            (row["first"], row["second"]) for row in read_table(out / f"{name}.csv")
+        )
         assert list(found) == pairs
-    for row in read(out / "similarity.csv"):
+    for row in read_table(out / "similarity.csv"):
         for name in ("cka", "rsa"):
             assert float(row[f"{name}_low"]) <= float(row[f"{name}_high"]) <= 1
             assert 1 / 50 <= float(row[f"{name}_p"]) <= 1
-    for row in read(out / "neighbours.csv"):
+    for row in read_table(out / "neighbours.csv"):
         lists = [set(row[f"{which}_nearest"].split("; ")) for which in ("first", "second")]
         assert row["concept"] not in lists[0] | lists[1]
         assert float(row["overlap"]) == len(lists[0] & lists[1]) / 5
@@ -122,7 +121,7 @@ def test_activations_that_are_gone_lose_nothing(
     printed = capsys.readouterr().out
     (line,) = [line for line in printed.splitlines() if str(tmp_path / "gone") in line]
     assert line.startswith(f"no comparison with the activations of {BLOCK4}: ")
-    assert len(read(tmp_path / "out" / "similarity.csv")) == 3
+    assert len(read_table(tmp_path / "out" / "similarity.csv")) == 3
     # The classification run's activations are of the same layer, and are there.
     (compared,) = json.loads((tmp_path / "out" / "summary.json").read_text())["activations"]
     assert (compared["first"], compared["second"]) == (
@@ -136,7 +135,7 @@ def test_a_run_and_its_copy_are_the_same_representation(
     copy = tmp_path / "copy"
     shutil.copytree(runs[0], copy)
     compare_networks.main(CompareFlags((copy, runs[0]), permutations=49, concepts=("sky",)))
-    (row,) = read(copy / "compare_networks" / "similarity.csv")  # where it goes by default
+    (row,) = read_table(copy / "compare_networks" / "similarity.csv")  # where it goes by default
     assert row["first"].startswith(BLOCK4) and row["second"].startswith(BLOCK4)
     assert row["first"] != row["second"]
     np.testing.assert_allclose(float(row["distance"]), 0, atol=1e-20)

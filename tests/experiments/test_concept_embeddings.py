@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import subprocess
 import sys
@@ -14,17 +13,13 @@ import pytest
 from experiments import concept_embeddings
 from experiments.concept_embeddings import EmbeddingFlags
 from experiments.finished_run import FinishedRun
+from experiments.result_files import read_table
 from experiments.script import run_script
 from net2vec_jax.analysis.concept_embeddings import average_seeds, find_nearest_concepts
 from net2vec_jax.analysis.concept_queries import answer_query
 from net2vec_jax.errors import Net2VecError
 
 FIGURES = ("map_pca", "map_tsne", "tree", "nearest_categories", "stability", "spectrum")
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module", params=["segmentation", "classification"])
@@ -42,7 +37,7 @@ def written(
 def test_tables_are_of_the_runs_embeddings(written: EmbeddingFlags) -> None:
     run = FinishedRun(written.run)
     unit = average_seeds(run.weights)
-    rows = read(written.out / "neighbours.csv")
+    rows = read_table(written.out / "neighbours.csv")
     nearest = find_nearest_concepts(unit, 3)
     expected = [
         (run.concepts[place], str(rank), run.concepts[other], f"{cosine:.5f}")
@@ -56,9 +51,9 @@ def test_tables_are_of_the_runs_embeddings(written: EmbeddingFlags) -> None:
     category = dict(zip(run.concepts, run.categories, strict=True))
     assert all(category[row["neighbour"]] == row["neighbour_category"] for row in rows)
     for name in ("map", "similarity", "stability"):
-        table = read(written.out / f"{name}.csv")
+        table = read_table(written.out / f"{name}.csv")
         assert tuple(row["concept"] for row in table) == run.concepts
-    fractions = read(written.out / "nearest_categories.csv")
+    fractions = read_table(written.out / "nearest_categories.csv")
     totals: dict[str, float] = {}
     for row in fractions:
         totals[row["category"]] = totals.get(row["category"], 0) + float(row["fraction"])
@@ -68,14 +63,14 @@ def test_tables_are_of_the_runs_embeddings(written: EmbeddingFlags) -> None:
 
 def test_the_tree_can_be_read_back(written: EmbeddingFlags) -> None:
     run = FinishedRun(written.run)
-    leaves = read(written.out / "clusters.csv")
+    leaves = read_table(written.out / "clusters.csv")
     assert sorted(row["concept"] for row in leaves) == sorted(run.concepts)
     clusters = [int(row["cluster"]) for row in leaves]
     assert clusters == sorted(clusters)
     assert clusters[-1] == 4
     members = {row["node"]: {row["concept"]} for row in leaves}
     unit = average_seeds(run.weights)
-    for row in read(written.out / "linkage.csv"):
+    for row in read_table(written.out / "linkage.csv"):
         left, right = members[row["left"]], members[row["right"]]
         members[row["node"]] = left | right
         assert len(left | right) == int(row["concepts"])
@@ -95,10 +90,12 @@ def test_figures_and_summary_are_written(written: EmbeddingFlags) -> None:
     assert summary["masked"] == []
     assert len(summary["spectrum"]) == 10
     assert summary["stability"]["neighbours"] == 5
-    overlap = np.mean([float(row["overlap"]) for row in read(written.out / "stability.csv")])
+    overlap = np.mean([float(row["overlap"]) for row in read_table(written.out / "stability.csv")])
     np.testing.assert_allclose(summary["stability"]["overlap"]["all"]["mean"], overlap, rtol=1e-5)
     most = summary["similarity"]["max"]["most"]
-    cosines = [float(row["max_absolute_cosine"]) for row in read(written.out / "similarity.csv")]
+    cosines = [
+        float(row["max_absolute_cosine"]) for row in read_table(written.out / "similarity.csv")
+    ]
     np.testing.assert_allclose(most[0]["score"], max(cosines), rtol=1e-5)
 
 
@@ -147,7 +144,7 @@ def test_categories_restrict_the_concepts(finished_study: Path, tmp_path: Path) 
     concept_embeddings.main(flags)
     run = FinishedRun(flags.run)
     colors = [n for n, c in zip(run.concepts, run.categories, strict=True) if c == "color"]
-    assert [row["concept"] for row in read(tmp_path / "map.csv")] == colors
+    assert [row["concept"] for row in read_table(tmp_path / "map.csv")] == colors
     with pytest.raises(Net2VecError, match="unknown category 'colour'; did you mean 'color'"):
         concept_embeddings.main(EmbeddingFlags(run=flags.run, categories=("colour",)))
 
@@ -172,7 +169,7 @@ def test_activation_probabilities_are_those_of_the_concepts_images(
     assert found["alpha"].shape == (run.filters,)
     assert ((found["probability"] >= 0) & (found["probability"] <= 1)).all()
     nearest = find_nearest_concepts(average_seeds(found["probability"][None]), 1)
-    first = read(tmp_path / "neighbours.csv")[0]
+    first = read_table(tmp_path / "neighbours.csv")[0]
     assert first["neighbour"] == run.concepts[nearest.concept[0, 0]]
     assert not (tmp_path / "stability.csv").exists()
     assert (tmp_path / "figures" / "filter_alphas.png").is_file()

@@ -15,6 +15,7 @@ from experiments import filter_overlap
 from experiments.filter_overlap import name_layers
 from experiments.finished_run import FinishedRun
 from experiments.overlap_analysis import OverlapFlags, average_repetitions, choose_concepts
+from experiments.result_files import read_table
 from net2vec_jax.analysis.concept_embeddings import average_seeds, normalise_embeddings
 from net2vec_jax.errors import Net2VecError
 
@@ -40,13 +41,8 @@ def written(flags: OverlapFlags) -> Path:
     return flags.out
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_filters_and_concepts_tell_the_same(written: Path, flags: OverlapFlags) -> None:
-    filters, concepts = read_rows(written / "filters.csv"), read_rows(written / "concepts.csv")
+    filters, concepts = read_table(written / "filters.csv"), read_table(written / "concepts.csv")
     served = {
         (row["layer"], row["source"], row["filter"], name)
         for row in filters
@@ -72,7 +68,7 @@ def test_best_filters_are_those_of_the_run(written: Path, flags: OverlapFlags) -
     known = {row["concept"]: row for row in run.read_table("single_filter.csv")}
     rows = [
         row
-        for row in read_rows(written / "concepts.csv")
+        for row in read_table(written / "concepts.csv")
         if (row["layer"], row["source"]) == ("block10", "single")
     ]
     assert len(rows) > 20
@@ -93,7 +89,7 @@ def test_top_filters_are_those_that_embeddings_of_few_filters_have(
     )  # fmt: skip
     run = FinishedRun(path)
     few = dict(zip(run.concepts, run.subset_weights(5)[0] != 0, strict=True))
-    rows = read_rows(tmp_path / "out" / "concepts.csv")
+    rows = read_table(tmp_path / "out" / "concepts.csv")
     assert len(rows) == 2 * len(run)
     for row in rows:
         if row["source"] == "top 5":
@@ -118,7 +114,7 @@ def test_embeddings_are_mean_directions_over_repetitions(flags: OverlapFlags) ->
 
 
 def test_correlations_are_those_of_the_weights(written: Path, flags: OverlapFlags) -> None:
-    rows = read_rows(written / "weight_correlations.csv")
+    rows = read_table(written / "weight_correlations.csv")
     run = FinishedRun(flags.runs[1])
     weights = average_repetitions(run.weights)
     found = [
@@ -152,7 +148,7 @@ def test_correlations_are_those_of_the_weights(written: Path, flags: OverlapFlag
 def test_summary_and_figures(written: Path) -> None:
     summary = json.loads((written / "summary.json").read_text(encoding="utf-8"))
     assert tuple(summary) == LAYERS
-    filters = read_rows(written / "filters.csv")
+    filters = read_table(written / "filters.csv")
     for layer in LAYERS:
         overlap = summary[layer]["overlap"]["top 5"]
         several = sum(
@@ -249,7 +245,7 @@ def test_a_folder_that_cannot_be_written_is_refused_first(
 def test_only_scenes_are_refused(finished_study: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(finished_study / "block4" / "segmentation", run)
-    rows = read_rows(run / "segmentation.csv")
+    rows = read_table(run / "segmentation.csv")
     with (run / "segmentation.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()

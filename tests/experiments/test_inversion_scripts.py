@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import shutil
@@ -17,13 +16,9 @@ from experiments.direction_responses import find_directions, measure_real_images
 from experiments.finished_run import FinishedRun
 from experiments.invert_features import InversionFlags, crop_centre
 from experiments.maximise_activation import MaximisationFlags, choose_concepts, name_image
+from experiments.result_files import read_table
 from experiments.run_sources import RunSources
 from net2vec_jax.errors import Net2VecError
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +36,7 @@ def flags(finished_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Max
 
 
 def test_every_image_has_its_row_and_exceeds_none_but_by_itself(flags: MaximisationFlags) -> None:
-    rows = read_rows(flags.out / "activations.csv")
+    rows = read_table(flags.out / "activations.csv")
     assert [(row["concept"], row["direction"], row["seed"]) for row in rows] == [
         (concept, direction, seed)
         for concept in flags.concepts
@@ -68,7 +63,7 @@ def test_an_image_does_not_depend_on_the_other_concepts(
 ) -> None:
     alone = dataclasses.replace(flags, concepts=("blue-c",), out=tmp_path)
     maximise_activation.main(alone)
-    for row in read_rows(tmp_path / "activations.csv"):
+    for row in read_table(tmp_path / "activations.csv"):
         one, other = (np.asarray(Image.open(f / row["image"])) for f in (tmp_path, flags.out))
         # A batch of another size rounds differently.
         assert np.abs(one.astype(int) - other).max() <= 2
@@ -137,7 +132,7 @@ def test_without_stored_activations_images_are_made_all_the_same(
     )
     maximise_activation.main(few)
     assert "no comparison with real images" in capsys.readouterr().out
-    rows = read_rows(tmp_path / "out" / "activations.csv")
+    rows = read_table(tmp_path / "out" / "activations.csv")
     assert [row["highest_real"] for row in rows] == ["", ""]
 
 
@@ -179,7 +174,7 @@ def test_features_of_a_file_are_inverted(tmp_path: Path, capsys: pytest.CaptureF
         out=tmp_path / "out",
     )
     invert_features.main(flags)
-    rows = read_rows(flags.out / "errors.csv")
+    rows = read_table(flags.out / "errors.csv")
     assert [row["layer"] for row in rows] == ["stem", "block1"]
     assert all(float(row["relative_error"]) < 0.5 for row in rows)
     assert np.asarray(Image.open(flags.out / rows[0]["file"])).shape == (32, 32, 3)
@@ -190,7 +185,7 @@ def test_features_of_a_file_are_inverted(tmp_path: Path, capsys: pytest.CaptureF
 def test_images_of_a_run_are_inverted(finished_study: Path, tmp_path: Path) -> None:
     run = finished_study / "block4" / "segmentation"
     invert_features.main(InversionFlags(run=run, steps=3, size=32, out=tmp_path))
-    rows = read_rows(tmp_path / "errors.csv")
+    rows = read_table(tmp_path / "errors.csv")
     assert len(rows) == 3 and {row["layer"] for row in rows} == {"block4"}
     dataset = RunSources(FinishedRun(run)).dataset
     assert all(dataset.is_val[dataset.image_names.index(row["image"])] for row in rows)
@@ -212,7 +207,7 @@ def test_sources_of_a_run_may_have_moved(finished_study: Path, tmp_path: Path) -
     assert not flags.out.exists()
     data = str(finished_study.parents[1] / "data")
     invert_features.main(dataclasses.replace(flags, dataset=data))
-    assert len(read_rows(flags.out / "errors.csv")) == 3
+    assert len(read_table(flags.out / "errors.csv")) == 3
     with pytest.raises(Net2VecError, match="unknown weights of efficientnet_lite0"):
         invert_features.main(dataclasses.replace(flags, dataset=data, weights="absent"))
 

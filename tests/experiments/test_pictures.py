@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import shutil
 from pathlib import Path
@@ -19,6 +18,7 @@ from experiments.concept_pictures import (
 from experiments.finished_run import FinishedRun
 from experiments.pictures import PictureFlags, choose_concepts, name_sheet
 from experiments.recall import rank_images
+from experiments.result_files import read_table
 from experiments.run_predictions import (
     best_filters,
     collect_maxima,
@@ -39,11 +39,6 @@ def run(finished_study: Path) -> FinishedRun:
 @pytest.fixture(scope="module")
 def sources(run: FinishedRun) -> RunSources:
     return RunSources(run)
-
-
-def read_table(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.mark.parametrize(("seed", "split"), [(0, "val"), (1, "train"), (1, "all")])

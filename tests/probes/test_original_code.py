@@ -94,7 +94,7 @@ def test_probabilities_on_the_first_photograph(batch: Batch) -> None:
     places = np.searchsorted(golden["labels"], golden["prob_labels"])
     z = score_pixels(
         jnp.asarray(golden["init_weights"]), jnp.asarray(places), jnp.zeros(len(places), int),
-        data, geometry,
+        data.activations, geometry,
     )  # fmt: skip
     # Probabilities near 0.5 from sums of a few weights of 0.1, in float32.
     probabilities = jax.nn.sigmoid(z).transpose(1, 0, 2)

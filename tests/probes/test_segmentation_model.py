@@ -138,7 +138,8 @@ def test_image_without_an_active_filter_scores_exactly_zero() -> None:
     pair = np.flatnonzero(masks.pair_image == 0)
     weights = jnp.full((3, 11), 5.0)
     image = jnp.asarray(masks.pair_image[pair])
-    z = score_pixels(weights, jnp.asarray(masks.pair_concept[pair]), image, data, geometry)
+    concept = jnp.asarray(masks.pair_concept[pair])
+    z = score_pixels(weights, concept, image, data.activations, geometry)
     assert not np.asarray(z).any()
 
 

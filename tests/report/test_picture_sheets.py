@@ -1,5 +1,7 @@
 """Sheets show every picture with its numbers, and nothing overlaps or leaves them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -12,6 +14,7 @@ from net2vec_jax.report.picture_sheets import (
     plot_concept_sheet,
     plot_filter_sheet,
 )
+from net2vec_jax.report.pictures import ConceptPicture
 from net2vec_jax.report.ranking_figures import plot_recall
 
 RNG = np.random.default_rng(0)
@@ -21,7 +24,7 @@ def make_row(percentile: float, name: str = "a/0001.jpg") -> ConceptRow:
     masks = RNG.random((3, 6, 6)) < 0.5
     image = RNG.integers(0, 256, (12, 12, 3), dtype=np.uint8)
     score = RNG.random((6, 6)).astype(np.float32)
-    return ConceptRow(name, percentile, image, *masks, score, 0.414, 0.123)
+    return ConceptRow(name, image, ConceptPicture(0, percentile, 0.414, 0.123, *masks, score))
 
 
 def make_filter_row(images: int, category: str = "object") -> FilterRow:
@@ -57,7 +60,7 @@ def test_a_concept_has_a_row_per_image_and_its_ious() -> None:
     assert texts.count("IoU 0.41") == texts.count("IoU 0.12") == 5
     assert len(figure.axes) == 5 * 5 + 1
     shown = figure.axes[1].get_images()[0].get_array()
-    np.testing.assert_array_equal(shown, draw_mask(rows[0].image, rows[0].truth, "#0072B2"))
+    np.testing.assert_array_equal(shown, draw_mask(rows[0].image, rows[0].picture.truth, "#0072B2"))
 
 
 def test_a_concept_without_a_filter_has_no_iou_of_it() -> None:
@@ -72,7 +75,7 @@ def test_masks_may_be_drawn_as_the_original_did() -> None:
     figure = plot_concept_sheet("dog", "object", 5, [row], style="dark", colors="jet")
     shown = figure.axes[2].get_images()[0].get_array()
     darkest = np.round(row.image * 0.2).astype(np.uint8)
-    inside = np.kron(row.embedding_mask, np.ones((2, 2), bool))
+    inside = np.kron(row.picture.embedding_mask, np.ones((2, 2), bool))
     np.testing.assert_array_equal(shown, np.where(inside[..., None], row.image, darkest))
 
 
@@ -95,8 +98,8 @@ def test_nothing_overlaps_or_leaves_the_sheet(count: int) -> None:
 
 def test_a_score_of_one_half_everywhere_is_drawn() -> None:
     row = make_row(50)
-    flat = np.full_like(row.score, 0.5)
-    row = ConceptRow(*(flat if v is row.score else v for v in vars(row).values()))
+    flat = dataclasses.replace(row.picture, score=np.full_like(row.picture.score, 0.5))
+    row = dataclasses.replace(row, picture=flat)
     plot_concept_sheet("dog", "object", 0, [row]).draw_without_rendering()
 
 

@@ -21,7 +21,8 @@ function drawOverview() {
       report.concepts.filter(({ gain }) => gain !== null)
         .map((concept) => ({ x: concept.single, y: concept.final, concept })),
       { xTitle: `${singleName}, ${report.score} on val`,
-        yTitle: `embedding, ${report.score} on val`, diagonal: true, start: report.chance, isScore: true, names: 24, describe: describeScores,
+        yTitle: `embedding, ${report.score} on val`, diagonal: true, start: report.chance,
+        isScore: true, names: 24, describe: describeScores,
         priority: ({ gain, category }) => (isWholeImage(category) ? -1 : gain) })
     : scatterFigure(`${report.score} of the embedding against the number of train images`, 470,
       report.concepts.filter(({ final }) => final !== null)

@@ -91,7 +91,6 @@ def describe_run(content: ReportContent) -> dict[str, Any]:
     """What the page needs at once: all but pictures and embeddings."""
     categories = describe_categories(content)
     place = {category["name"]: number for number, category in enumerate(categories)}
-    kind = "float32" if content.weights.size * 4 <= LARGEST_FLOAT32 else "float16"
     serving = find_serving_filters(content)
     curves, single = content.curves, content.single
     top = list_top_filters(content.weights)
@@ -126,7 +125,7 @@ def describe_run(content: ReportContent) -> dict[str, Any]:
             "sizes": curves.sizes,
             "fractions": list(curves.sufficient),
             "mapAxes": content.geometry.axes,
-            "floats": kind,
+            "floats": _choose_precision(content),
             "unitWeights": content.unit_weights,
             "categories": categories,
             "concepts": concepts,
@@ -137,8 +136,7 @@ def describe_run(content: ReportContent) -> dict[str, Any]:
 
 def encode_embeddings(content: ReportContent) -> str:
     """Unit embeddings [C, K] as base64 in the precision that `describe_run` names."""
-    kind = "float32" if content.weights.size * 4 <= LARGEST_FLOAT32 else "float16"
-    return encode_floats(content.geometry.vectors, kind)
+    return encode_floats(content.geometry.vectors, _choose_precision(content))
 
 
 def describe_pictures(pictures: Pictures, image_size: int) -> dict[str, Any]:
@@ -207,6 +205,10 @@ def _describe_filter(content: ReportContent, number: int) -> dict[str, Any]:
         chosen = np.argsort(-np.nan_to_num(score), kind="stable")[:FILTER_CONCEPTS]
         described["scores"] = [[c, _shorten(score[c])] for c in chosen if score[c] > 0]
     return described
+
+
+def _choose_precision(content: ReportContent) -> str:
+    return "float32" if content.weights.size * 4 <= LARGEST_FLOAT32 else "float16"
 
 
 def _name_filter(single: SingleFilters | None, concept: int) -> int | None:

@@ -16,11 +16,9 @@ from net2vec_jax.errors import Net2VecError
 from net2vec_jax.report.page.content import ReportContent
 from net2vec_jax.report.page.encoding import encode_json, hash_source
 from net2vec_jax.report.page.payload import (
-    describe_categories,
     describe_pictures,
     describe_run,
     encode_embeddings,
-    find_serving_filters,
 )
 
 SCRIPTS = (
@@ -64,10 +62,11 @@ def render_page(content: ReportContent, *, image_size: int = IMAGE_SIZE) -> str:
     environment.filters["decimal"] = _format_decimal
     style, scripts = read_source("style.css"), [read_source(name) for name in SCRIPTS]
     pictures = content.pictures and describe_pictures(content.pictures, image_size)
+    run = describe_run(content)
     return environment.get_template("page.html.jinja").render(
         content=content,
-        categories=describe_categories(content),
-        serving=len(find_serving_filters(content)),
+        categories=run["categories"],
+        serving=len(run["serving"]),
         policy="; ".join(
             (
                 "default-src 'none'",
@@ -80,7 +79,7 @@ def render_page(content: ReportContent, *, image_size: int = IMAGE_SIZE) -> str:
         ),
         style=Markup(style),
         scripts=[Markup(script) for script in scripts],
-        run_json=Markup(encode_json(describe_run(content))),
+        run_json=Markup(encode_json(run)),
         pictures_json=Markup(encode_json(pictures)),
         embeddings=Markup(encode_embeddings(content)),
     )
