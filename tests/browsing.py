@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("selenium", reason="Selenium, which drives the browser, is absent")
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
@@ -25,9 +26,16 @@ def resize(browser: Browser, width: int, scheme: str = "light") -> None:
 
 def wait_until(condition: Callable[[], object]) -> None:
     end = time.monotonic() + WAIT
-    while not condition():
+    while not _holds(condition):
         assert time.monotonic() < end, "the page did not become what was waited for"
         time.sleep(0.02)
+
+
+def _holds(condition: Callable[[], object]) -> bool:
+    try:
+        return bool(condition())
+    except StaleElementReferenceException:  # the page was redrawn between finding and reading
+        return False
 
 
 def go(browser: Browser, view: str) -> None:
