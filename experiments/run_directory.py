@@ -93,8 +93,10 @@ class RunDirectory:
         return self.path / name
 
     def has(self, *names: str) -> bool:
-        """Whether all these files or folders are there, hence complete."""
-        return all((self.path / name).exists() for name in names)
+        """Whether all these files or folders are there, hence complete; the same on every host."""
+        found = all((self.path / name).exists() for name in names)
+        wait_for_hosts(f"looked for {names}")  # before the first one may write what it misses
+        return found
 
     @property
     def timings(self) -> dict[str, float]:

@@ -57,7 +57,11 @@ def start(script: str, dataset: Path, out: Path, **environment: str) -> subproce
 
 
 def finish(*processes: subprocess.Popen) -> None:
-    printed = [process.communicate(timeout=300) for process in processes]
+    try:
+        printed = [process.communicate(timeout=300) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()  # those that still wait for each other
     for process, (_, errors) in zip(processes, printed, strict=True):
         assert process.returncode == 0, errors
 
