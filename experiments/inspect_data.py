@@ -11,7 +11,6 @@ Time: seconds for thousands of images; half a minute more for every thousand con
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from rich.table import Table
 from experiments.decoded_data import decode_masks
 from experiments.result_files import make_folder, make_safe, replacing, write_table
 from experiments.run_directory import SCENES_FOLDER
-from experiments.script import open_console, open_dataset, run_script, screen_dataset
+from experiments.script import open_console, open_screened_dataset, run_script
 from net2vec_jax.data.concepts import Concept
 from net2vec_jax.data.dataset import TRAIN, VAL, ConceptDataset
 from net2vec_jax.data.masks import ConceptMasks
@@ -50,6 +49,8 @@ class InspectionFlags:
         nothing may be written there) for all later runs.
       skip_bad_images: go on without the images that cannot be read, and list them; by default the
         inspection stops and lists them.
+      skip_bad_annotations: go on without the annotations of a COCO file that cannot be read, and
+        list them; by default the inspection stops and lists them.
     """
 
     dataset: str
@@ -59,6 +60,7 @@ class InspectionFlags:
     rows: int = 40
     cache_data: bool = True
     skip_bad_images: bool = False
+    skip_bad_annotations: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,11 +195,12 @@ def main(flags: InspectionFlags) -> None:
     """Print the tables, write the files, and say where they are."""
     if flags.images < 0 or flags.rows < 0:
         raise Net2VecError("--images and --rows must be at least 0")
-    skip, scenes = flags.skip_bad_images, flags.out / SCENES_FOLDER
-    opened = open_dataset(flags.dataset, scenes_directory=scenes, allow_missing=skip)
-    dataset = screen_dataset(opened, skip_bad_images=skip)
-    for name, reason in getattr(dataset, "left_out", {}).items():
-        print(f"left out: {name}: {reason}", file=sys.stderr)
+    dataset = open_screened_dataset(
+        flags.dataset,
+        scenes_directory=flags.out / SCENES_FOLDER,
+        skip_bad_images=flags.skip_bad_images,
+        skip_bad_annotations=flags.skip_bad_annotations,
+    )
     catalog = dataset.catalog.select(flags.concepts) if flags.concepts else dataset.catalog
     make_folder(flags.out)
     try:

@@ -58,6 +58,9 @@ class LayerFlags:
       activations: folder of the stored activations; by default inside the run directory.
       skip_bad_images: go on without the images that cannot be read, and list them in run.json; by
         default the run stops and lists them. Decodes every image once more.
+      skip_bad_annotations: go on without the annotations of a COCO file that cannot be read (boxes
+        without segmentation, polygons of two points, images that are not listed), and list them in
+        run.json; by default the run stops and lists them.
       cache_data: decode images and labels once and keep them beside the dataset (or in the user's
         cache, if nothing may be written there) for all later runs.
     """
@@ -80,6 +83,7 @@ class LayerFlags:
     images_per_batch: Annotated[int, tyro.conf.arg(name="images-per-batch")] = 32
     activations: Path | None = None
     skip_bad_images: Annotated[bool, tyro.conf.arg(name="skip-bad-images")] = False
+    skip_bad_annotations: Annotated[bool, tyro.conf.arg(name="skip-bad-annotations")] = False
     cache_data: bool = True
 
     def check(self) -> None:

@@ -16,7 +16,7 @@ from experiments.layer_flags import LayerFlags
 from experiments.network_choice import open_network
 from experiments.run_directory import RUN_FILE, SCENES_FOLDER, RunDirectory
 from experiments.run_sources import describe_sources
-from experiments.script import open_dataset, screen_dataset
+from experiments.script import open_screened_dataset
 from net2vec_jax.activations.arrays import ExternalActivations
 from net2vec_jax.activations.store import ActivationStore
 from net2vec_jax.data.concepts import ConceptCatalog
@@ -78,11 +78,14 @@ class LayerRun(Generic[AnyFlags]):
             "activation_array",
             "images_per_batch",
             "skip_bad_images",
+            "skip_bad_annotations",
             "cache_data",
         ):
             del identity[name]
         self.run = RunDirectory(flags.out, identity)
         self.run.record("skipped_images", getattr(dataset, "left_out", {}))
+        self.run.record("skipped_annotations", getattr(dataset, "skipped_annotations", {}))
+        self.run.record("notices", list(getattr(dataset, "notices", ())))
         self.run.record("sources", describe_sources(flags, dataset))
 
     def resolved(self) -> dict[str, Any]:
@@ -195,11 +198,13 @@ def finish_layers(kind: type[AnyRun], flags: LayerFlags) -> Sequence[AnyRun]:
       Net2VecError: flags or data are wrong.
     """
     flags.check()
-    skip = flags.skip_bad_images
-    scenes = flags.out / SCENES_FOLDER
-    opened = open_dataset(flags.dataset, scenes_directory=scenes, allow_missing=skip)
-    may_skip = flags.activation_array is None
-    dataset = screen_dataset(opened, skip_bad_images=skip, may_skip=may_skip)
+    dataset = open_screened_dataset(
+        flags.dataset,
+        scenes_directory=flags.out / SCENES_FOLDER,
+        skip_bad_images=flags.skip_bad_images,
+        skip_bad_annotations=flags.skip_bad_annotations,
+        may_skip=flags.activation_array is None,
+    )
     if flags.activation_array is not None:
         array = ExternalActivations(flags.activation_array, channels_first=flags.channels_first)
         runs = [kind(flags, dataset, array)]

@@ -19,7 +19,7 @@ from experiments.finished_run import FinishedRun
 from experiments.layer_flags import LayerFlags
 from experiments.network_choice import open_network
 from experiments.run_directory import SCENES_FOLDER
-from experiments.script import open_dataset, screen_dataset
+from experiments.script import open_screened_dataset
 from experiments.segmentation_flags import PRESETS
 from net2vec_jax.activations.arrays import ExternalActivations
 from net2vec_jax.activations.store import ActivationStore
@@ -55,6 +55,7 @@ def describe_sources(flags: LayerFlags, dataset: ConceptDataset) -> dict[str, An
         else None,
         "channels_first": flags.channels_first,
         "skip_bad_images": flags.skip_bad_images,
+        "skip_bad_annotations": flags.skip_bad_annotations,
     }
 
 
@@ -103,12 +104,13 @@ class RunSources:
                 f"run.json of {self.run.path} does not say where the scenes are; give their "
                 "directory with --dataset"
             )
-        skip = bool(self._noted.get("skip_bad_images", False))
         with self._explaining("dataset"):
-            opened = open_dataset(
-                name, scenes_directory=self.run.path / SCENES_FOLDER, allow_missing=skip
+            dataset = open_screened_dataset(
+                name,
+                scenes_directory=self.run.path / SCENES_FOLDER,
+                skip_bad_images=bool(self._noted.get("skip_bad_images", False)),
+                skip_bad_annotations=bool(self._noted.get("skip_bad_annotations", False)),
             )
-        dataset = screen_dataset(opened, skip_bad_images=skip)
         if dataset.fingerprint != self.run.identity["dataset"]:
             raise Net2VecError(
                 f"{name} is not the dataset of the run in {self.run.path}: it has another "

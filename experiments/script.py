@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -24,7 +24,7 @@ from net2vec_jax.data.resized_files import DEFAULT_RESOLUTION, split_resolution
 from net2vec_jax.data.scenes import SCENE_CONCEPTS, draw_scenes
 from net2vec_jax.data.tfds import open_tfds
 from net2vec_jax.devices import is_first_host, wait_for_hosts
-from net2vec_jax.errors import FULL_DISK, Net2VecError
+from net2vec_jax.errors import FULL_DISK, MOST_NAMED, Net2VecError
 
 Config = TypeVar("Config")
 
@@ -103,7 +103,11 @@ def use_all_devices() -> None:
 
 
 def open_dataset(
-    name: str, *, scenes_directory: Path, allow_missing: bool = False
+    name: str,
+    *,
+    scenes_directory: Path,
+    allow_missing: bool = False,
+    skip_bad_annotations: bool = False,
 ) -> ConceptDataset:
     """Open a dataset by what --dataset calls it (docs/own_images.md, docs/tfds.md).
 
@@ -114,6 +118,7 @@ def open_dataset(
         first asked for.
       scenes_directory: where scenes are drawn.
       allow_missing: open it though files of images are missing, see `BrodenDataset`.
+      skip_bad_annotations: leave out annotations that cannot be read, see `CocoDataset`.
 
     Raises:
       Net2VecError: there is no such dataset, or it is not what it should be.
@@ -124,7 +129,12 @@ def open_dataset(
         return open_tfds(name.removeprefix("tfds:"))
     own, resolution = (name, DEFAULT_RESOLUTION) if Path(name).exists() else split_resolution(name)
     if own.startswith(PREFIX):
-        return CocoDataset(parse_coco_name(own), resolution=resolution)
+        return CocoDataset(
+            parse_coco_name(own),
+            resolution=resolution,
+            allow_missing=allow_missing,
+            skip_bad_annotations=skip_bad_annotations,
+        )
     if (Path(own) / CONCEPTS_FILE).is_file() and not (Path(own) / "index.csv").exists():
         return FolderDataset(own, resolution=resolution)
     if not Path(name).is_dir():
@@ -136,25 +146,69 @@ def open_dataset(
     return BrodenDataset(name, allow_missing=allow_missing)
 
 
-def screen_dataset(
-    dataset: ConceptDataset, *, skip_bad_images: bool, may_skip: bool = True
+def open_screened_dataset(
+    name: str,
+    *,
+    scenes_directory: Path,
+    skip_bad_images: bool,
+    skip_bad_annotations: bool,
+    may_skip: bool = True,
 ) -> ConceptDataset:
-    """The dataset as probes read it: without bad images, or such that a bad one lists them all.
+    """Open a dataset as probes read it: without bad images, or such that a bad one lists them all.
+
+    What was assumed, and what is left out, is said on the console.
 
     Args:
-      dataset: all of it.
-      skip_bad_images: leave bad images out.
+      name: see `open_dataset`.
+      scenes_directory: where scenes are drawn.
+      skip_bad_images: leave out images that are missing or cannot be read.
+      skip_bad_annotations: leave out annotations that cannot be read.
       may_skip: whether the message about bad images says that they can be left out.
 
     Raises:
-      Net2VecError: no image can be read.
+      Net2VecError: there is no such dataset, it is not what it should be, or no image can be read.
     """
+    dataset = open_dataset(
+        name,
+        scenes_directory=scenes_directory,
+        allow_missing=skip_bad_images,
+        skip_bad_annotations=skip_bad_annotations,
+    )
+    announce(getattr(dataset, "notices", ()))
+    announce_left_out("annotations", getattr(dataset, "skipped_annotations", {}))
     if skip_bad_images:
-        return leave_out_bad_images(dataset, progress=is_first_host())
+        screened = leave_out_bad_images(dataset, progress=is_first_host())
+        announce_left_out("images", getattr(screened, "left_out", {}))
+        return screened
     advice = "mend or replace them"
     return ListsBadImages(
         dataset, advice=f"{advice}, or pass --skip-bad-images" if may_skip else advice
     )
+
+
+def announce(notices: Iterable[str]) -> None:
+    """Say on the console what was assumed, a line each."""
+    if is_first_host():
+        for notice in notices:
+            print(f"note: {notice}", file=sys.stderr)
+
+
+def announce_left_out(kind: str, reasons: Mapping[str, str], *, of: int | None = None) -> None:
+    """Say on the console what is left out, and why: how many, and the first ten.
+
+    Args:
+      kind: what they are, in the plural.
+      reasons: name → why.
+      of: how many there are in all.
+    """
+    if not reasons or not is_first_host():
+        return
+    of_all = f" of {of:,}" if of else ""
+    print(f"left out: {len(reasons):,}{of_all} {kind}", file=sys.stderr)
+    for name, reason in list(reasons.items())[:MOST_NAMED]:
+        print(f"  {name}: {reason}", file=sys.stderr)
+    if len(reasons) > MOST_NAMED:
+        print(f"  and {len(reasons) - MOST_NAMED:,} more", file=sys.stderr)
 
 
 def open_scenes(directory: Path, *, images: int = 800) -> BrodenDataset:

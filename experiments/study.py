@@ -19,7 +19,7 @@ from experiments.layer_flags import Preprocessing, PresetName
 from experiments.network_choice import open_network
 from experiments.result_files import write_json
 from experiments.run_directory import SCENES_FOLDER
-from experiments.script import open_dataset, screen_dataset
+from experiments.script import open_screened_dataset
 from experiments.segmentation_flags import SegmentationFlags
 from experiments.segmentation_run import SegmentationRun
 from net2vec_jax.data.masks import ConceptMasks
@@ -55,6 +55,8 @@ class StudyFlags:
       images_per_batch: images per forward pass.
       skip_bad_images: go on without the images that cannot be read; by default the study stops and
         lists them.
+      skip_bad_annotations: go on without the annotations of a COCO file that cannot be read; by
+        default the study stops and lists them.
       cache_data: decode images and labels once and keep them beside the dataset (or in the user's
         cache, if nothing may be written there) for all later runs.
     """
@@ -76,6 +78,7 @@ class StudyFlags:
     bootstrap_samples: int = 1000
     images_per_batch: int = 32
     skip_bad_images: bool = False
+    skip_bad_annotations: bool = False
     cache_data: bool = True
 
 
@@ -123,10 +126,12 @@ def run_study(flags: StudyFlags) -> list[LayerResults]:
     """
     chosen = parse_layers(flags.layers)
     weights = _parse_weights(flags.weights, chosen)
-    skip = flags.skip_bad_images
-    scenes = flags.out / SCENES_FOLDER
-    opened = open_dataset(flags.dataset, scenes_directory=scenes, allow_missing=skip)
-    dataset = screen_dataset(opened, skip_bad_images=skip)
+    dataset = open_screened_dataset(
+        flags.dataset,
+        scenes_directory=flags.out / SCENES_FOLDER,
+        skip_bad_images=flags.skip_bad_images,
+        skip_bad_annotations=flags.skip_bad_annotations,
+    )
     results = []
     masks: dict[str, ConceptMasks] = {}
     for network, layers in chosen.items():
@@ -149,6 +154,7 @@ def run_study(flags: StudyFlags) -> list[LayerResults]:
                 "bootstrap_samples": flags.bootstrap_samples,
                 "images_per_batch": flags.images_per_batch,
                 "skip_bad_images": flags.skip_bad_images,
+                "skip_bad_annotations": flags.skip_bad_annotations,
                 "cache_data": flags.cache_data,
                 "activations": folder / "activations",
             }

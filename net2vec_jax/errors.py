@@ -21,6 +21,19 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 """What the system says when there is no space left."""
 MOST_LISTED = 100
 """Messages that one error lists."""
+MOST_NAMED = 10
+"""Names that one line lists."""
+
+
+def list_names(names: Iterable[str], *, most: int = MOST_NAMED) -> str:
+    """Names with commas between; of many the first, and how many more there are.
+
+    >>> list_names(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    names = list(names)
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def join_messages(messages: Sequence[str]) -> str:

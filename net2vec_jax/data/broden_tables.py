@@ -168,7 +168,7 @@ def read_catalog(path: Path, categories: Sequence[str]) -> ConceptCatalog:
             ordered = [category for category in categories if category in counts]
             primary = max(reversed(ordered), key=lambda c: coverage[c].get(number, 0.0))
             concepts[number] = Concept(number, row["name"], counts, primary)
-    return ConceptCatalog(tuple(concepts[number] for number in sorted(concepts)))
+    return ConceptCatalog.of(concepts.values())
 
 
 def _category_count(text: str, where: str) -> tuple[str, int]:

@@ -91,7 +91,14 @@ class CocoDataset:
       image_size: (S, S).
     """
 
-    def __init__(self, parts: Sequence[CocoPart], *, resolution: int = DEFAULT_RESOLUTION) -> None:
+    def __init__(
+        self,
+        parts: Sequence[CocoPart],
+        *,
+        resolution: int = DEFAULT_RESOLUTION,
+        allow_missing: bool = False,
+        skip_bad_annotations: bool = False,
+    ) -> None:
         """Read the annotation files and list the images; they are decoded when asked for.
 
         Args:

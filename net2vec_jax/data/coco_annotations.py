@@ -164,8 +164,7 @@ def _read_categories(categories: list[dict]) -> tuple[ConceptCatalog, dict[int, 
         if not isinstance(name, str) or not name:
             raise Net2VecError(f"category {category['id']} has no name")
         concepts.append(Concept(numbers[category["id"]], name, {CATEGORY: 0}, CATEGORY))
-    concepts.sort(key=lambda concept: concept.number)
-    return ConceptCatalog(tuple(concepts)), numbers
+    return ConceptCatalog.of(concepts), numbers
 
 
 def _read_image(image: dict) -> CocoImage:

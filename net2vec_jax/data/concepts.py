@@ -5,7 +5,10 @@ A concept is a label of a Broden-style dataset. Number 0 is the unlabelled backg
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
@@ -19,6 +22,11 @@ WHOLE_IMAGE_CATEGORIES = ("scene", "texture", "breed")
 
 SUFFIXES = ("-c", "-s")
 """Broden's marks of colours and scenes at the end of a name."""
+
+
+def normalize_name(name: str) -> str:
+    """A name in Unicode's composed form (NFC): "é" typed on any system is then one name."""
+    return unicodedata.normalize("NFC", name)
 
 
 def strip_suffix(concept: str) -> str:
@@ -83,6 +91,37 @@ class ConceptCatalog:
     def __iter__(self) -> Iterator[Concept]:
         return iter(self.concepts)
 
+    @classmethod
+    def of(cls, concepts: Iterable[Concept]) -> ConceptCatalog:
+        """The catalog of these concepts, in which every name is one concept's.
+
+        Concepts that share a name get their number behind it, "crane (17)" and "crane (205)", so
+        that every table tells them apart.
+
+        Raises:
+          Net2VecError: a number occurs twice, or names are the same all the same.
+        """
+        ordered = sorted(concepts, key=lambda concept: concept.number)
+        named = [
+            dataclasses.replace(concept, name=normalize_name(concept.name)) for concept in ordered
+        ]
+        times = collections.Counter(concept.name for concept in named)
+        told_apart = [
+            dataclasses.replace(concept, name=f"{concept.name} ({concept.number})")
+            if times[concept.name] > 1
+            else concept
+            for concept in named
+        ]
+        seen: dict[str, int] = {}
+        for concept in told_apart:
+            if concept.name in seen:
+                raise Net2VecError(
+                    f"concepts {seen[concept.name]} and {concept.number} are both called "
+                    f"{concept.name!r}; rename one"
+                )
+            seen[concept.name] = concept.number
+        return cls(tuple(told_apart))
+
     @cached_property
     def by_number(self) -> Mapping[int, Concept]:
         """The concepts by their number."""
@@ -93,6 +132,20 @@ class ConceptCatalog:
         """The largest concept number, 0 for an empty catalog."""
         return self.concepts[-1].number if self.concepts else 0
 
+    def find(self, name: str) -> tuple[int, ...]:
+        """The numbers of the concepts that a name, or a decimal number, means; none if unknown.
+
+        A name that several concepts share (see `of`) means all of them.
+        """
+        asked = normalize_name(name)
+        found = tuple(
+            concept.number
+            for concept in self.concepts
+            if concept.name in (asked, f"{asked} ({concept.number})")
+        )
+        is_number = re.fullmatch("[0-9]{1,9}", name) and int(name) in self.by_number
+        return found or ((int(name),) if is_number else ())
+
     def select(self, names: Iterable[str]) -> ConceptCatalog:
         """The concepts of these names (or decimal numbers), in the catalog's order.
 
@@ -101,8 +154,8 @@ class ConceptCatalog:
         """
         chosen: set[int] = set()
         for name in names:
-            matching = {c.number for c in self.concepts if c.name == name or str(c.number) == name}
+            matching = self.find(name)
             if not matching:
                 raise unknown_name_error("concept", name, (c.name for c in self.concepts))
-            chosen |= matching
+            chosen.update(matching)
         return ConceptCatalog(tuple(c for c in self.concepts if c.number in chosen))

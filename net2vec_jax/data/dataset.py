@@ -8,13 +8,14 @@ from __future__ import annotations
 import collections
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
 from net2vec_jax.data.concepts import ConceptCatalog
+from net2vec_jax.errors import list_names
 
 TRAIN, VAL = "train", "val"
 SPLITS = (TRAIN, VAL)
@@ -32,11 +33,13 @@ class ImageLabels:
     Attributes:
       planes: category → int32 array [D planes, Y, X] of concept numbers, 0 = unlabelled.
       whole_image: category → concept numbers that hold for the whole image. A category may be in
-        both; a category in neither has no data for this image.
+        both; a category in neither has no data for this image. Number 0 is no concept, but data.
+      remarks: what was assumed while reading this image's files, see `gather_remarks`.
     """
 
     planes: Mapping[str, np.ndarray]
     whole_image: Mapping[str, tuple[int, ...]]
+    remarks: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +64,8 @@ class ConceptDataset(Protocol):
 
     Decoded images and masks are kept on disk (`net2vec_jax.data.packed`) of a dataset that also has
     `source_files() -> Iterator[Path]`, all files it is read from; they lie in its `directory`, a
-    path, if it has one.
+    path, if it has one. A dataset may have `notices`, lines that say what was assumed when it was
+    opened and how to say otherwise, and `skipped_annotations`, identity → why.
 
     Attributes:
       name: what the dataset is called in results.
@@ -94,7 +98,15 @@ class ConceptDataset(Protocol):
         ...
 
 
-_SOMETIMES = ("directory", "source_files", "image_size", "left_out", "unlabelled_images")
+_SOMETIMES = (
+    "directory",
+    "source_files",
+    "image_size",
+    "left_out",
+    "unlabelled_images",
+    "notices",
+    "skipped_annotations",
+)
 """Attributes that some datasets have."""
 
 
@@ -102,8 +114,8 @@ class DatasetView:
     """A `ConceptDataset` that gives what another one gives; a subclass changes some of it.
 
     Attributes: those of `ConceptDataset`; and, where the other one has them, `directory`,
-    `source_files` and `image_size`, by which decoded data is kept (`packed_entries`), `left_out`
-    and `unlabelled_images`.
+    `source_files` and `image_size`, by which decoded data is kept (`packed_entries`), `left_out`,
+    `unlabelled_images`, `notices` and `skipped_annotations`.
     """
 
     def __init__(self, dataset: ConceptDataset) -> None:
@@ -131,6 +143,26 @@ class DatasetView:
     def labels(self, index: int) -> ImageLabels:
         """The concepts marked on the image at `index`."""
         return self._dataset.labels(index)
+
+
+def gather_remarks(remarks: Iterable[tuple[str, Sequence[str]]]) -> tuple[str, ...]:
+    """One notice per remark on images, for all images that have it.
+
+    Args:
+      remarks: (image, its remarks); a remark is a sentence in which {count} and {images} stand for
+        how many images have it and which: "{count} masks hold 255 ({images}): …".
+
+    Returns:
+      The notices, in the order in which their remarks first occur.
+    """
+    images: dict[str, list[str]] = {}
+    for image, some in remarks:
+        for remark in some:
+            images.setdefault(remark, []).append(image)
+    return tuple(
+        remark.replace("{count}", f"{len(names):,}").replace("{images}", list_names(names))
+        for remark, names in images.items()
+    )
 
 
 def map_in_order(

@@ -74,7 +74,7 @@ def read_concept_table(path: Path) -> ConceptTable:
         colours.setdefault(0, 0)
     present = {concept.primary_category for concept in concepts.values()}
     ordered = [c for c in CATEGORIES if c in present] + sorted(present - set(CATEGORIES))
-    catalog = ConceptCatalog(tuple(concepts[number] for number in sorted(concepts)))
+    catalog = ConceptCatalog.of(concepts.values())
     return ConceptTable(catalog, tuple(ordered), colours)
 
 
@@ -94,21 +94,17 @@ def read_image_labels(
     Raises:
       Net2VecError: an unknown image or concept, a name of several concepts, an image listed twice.
     """
-    by_name: dict[str, list[int]] = {}
-    for concept in catalog:
-        by_name.setdefault(concept.name, []).append(concept.number)
     labels = {}
     for image, where, text in _read_images(path, "concepts", images):
         numbers = set()
         for element in filter(None, (part.strip() for part in text.split(";"))):
-            found = by_name.get(element, [])
-            if not found and re.fullmatch("[0-9]{1,9}", element):
-                found = [int(element)] if int(element) in catalog.by_number else []
+            found = catalog.find(element)
             if not found:
-                raise Net2VecError(f"{where}: {unknown_name_error('concept', element, by_name)}")
+                names = [concept.name for concept in catalog]
+                raise Net2VecError(f"{where}: {unknown_name_error('concept', element, names)}")
             if len(found) > 1:
                 raise Net2VecError(
-                    f"{where}: {element!r} is the name of concepts {found}; give the number"
+                    f"{where}: {element!r} is the name of concepts {list(found)}; give the number"
                 )
             numbers.add(found[0])
         labels[image] = tuple(sorted(numbers))

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from net2vec_jax.data.concepts import ConceptCatalog
-from net2vec_jax.data.dataset import ConceptDataset, map_in_order
+from net2vec_jax.data.dataset import ConceptDataset, gather_remarks, map_in_order
 from net2vec_jax.data.python2 import dictionary_order
 from net2vec_jax.errors import Net2VecError
 
@@ -42,6 +42,7 @@ class ConceptMasks:
       whole_image: bool [P], the mask is the whole image because a whole-image label made it so.
       segmentation_size: (Y, X).
       category_choice: how the masks were made.
+      notices: what was assumed while the labels were read, and how to say otherwise.
     """
 
     catalog: ConceptCatalog
@@ -53,6 +54,7 @@ class ConceptMasks:
     whole_image: np.ndarray
     segmentation_size: tuple[int, int]
     category_choice: CategoryChoice
+    notices: tuple[str, ...] = ()
 
     @property
     def pair_is_val(self) -> np.ndarray:
@@ -140,7 +142,7 @@ def collect_concept_masks(
     order = {c.number: dictionary_order(tuple(c.categories)) for c in dataset.catalog}
     size = height, width = dataset.segmentation_size
 
-    def pack(index: int) -> list[tuple[int, int, bool, np.ndarray]]:
+    def pack(index: int) -> tuple[list[tuple[int, int, bool, np.ndarray]], tuple[str, ...]]:
         labels = dataset.labels(index)
         marked = {category: _pack_planes(planes) for category, planes in labels.planes.items()}
         numbers = {n for listed in (*marked.values(), *labels.whole_image.values()) for n in listed}
@@ -151,15 +153,17 @@ def collect_concept_masks(
             )
             mask = _combine(marked, labels.whole_image, number, categories, size)
             found.append((position[number], *mask))
-        return found
+        return found, labels.remarks
 
-    pairs = []
+    pairs, remarks = [], []
     decoded = map_in_order(pack, range(len(dataset)), workers=workers)
     bar = tqdm(
         decoded, "labels", len(dataset), unit="image", disable=not progress, leave=False, delay=1
     )
-    for image, found in enumerate(bar):
+    for image, (found, some) in enumerate(bar):
         pairs.extend((place, image, *rest) for place, *rest in found)
+        if some:
+            remarks.append((dataset.image_names[image], some))
     pairs.sort(key=lambda pair: pair[:2])
     packed = np.empty((len(pairs), -(-height // 8), width), np.uint8)
     for row, pair in enumerate(pairs):
@@ -175,6 +179,7 @@ def collect_concept_masks(
         whole_image=np.array(columns[3], bool),
         segmentation_size=(height, width),
         category_choice=category_choice,
+        notices=gather_remarks(remarks),
     )
 
 

@@ -6,6 +6,7 @@ opening them takes no time and processes share the memory. What is read equals w
 
 from __future__ import annotations
 
+import json
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ _PAIR_ARRAYS = {
     "pixels": np.int32,
     "whole_image": np.bool_,
 }
+_NOTICES = "notices.json"
 
 
 class PackedImages(DatasetView):
@@ -110,6 +112,7 @@ def load_concept_masks(
             is_val=np.asarray(dataset.is_val),
             segmentation_size=tuple(dataset.segmentation_size),
             category_choice=category_choice,
+            notices=_read_notices(folder / _NOTICES),
             **arrays,
         )
 
@@ -117,6 +120,7 @@ def load_concept_masks(
         for name, dtype in _PAIR_ARRAYS.items():
             array = getattr(collect(), name)
             write_array(folder / f"{name}.npy", array.shape, dtype, iter([array]))
+        (folder / _NOTICES).write_text(json.dumps(collect().notices), encoding="utf-8")
 
     found = open_entry(dataset, f"masks-{category_choice}", read, write)
     return collect() if found is None else found
@@ -152,6 +156,19 @@ def _map_array(path: Path, dtype: type) -> np.ndarray:
     if array.dtype != dtype:
         raise ValueError(f"{path} holds {array.dtype}")
     return np.asarray(array)
+
+
+def _read_notices(path: Path) -> tuple[str, ...]:
+    """Lines that were written beside masks.
+
+    Raises:
+      OSError: the file is missing.
+      ValueError: it is damaged.
+    """
+    notices = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(notices, list) or not all(isinstance(line, str) for line in notices):
+        raise ValueError(f"{path} holds no list of lines")
+    return tuple(notices)
 
 
 def _check_pairs(arrays: dict[str, np.ndarray], dataset: ConceptDataset) -> None:

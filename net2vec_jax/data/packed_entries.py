@@ -27,7 +27,7 @@ from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.locks import only_one_process
 from net2vec_jax.user_cache import CACHE_VARIABLE, cache_directory
 
-FORMAT = 1
+FORMAT = 2
 """Of the entries, part of every fingerprint; to be raised when what is decoded changes."""
 FOLDER = ".net2vec_jax"
 """Where entries lie beside the data."""

@@ -34,11 +34,9 @@ PET, BORDER, CAT, DOG, FIRST_BREED = 1, 2, 3, 4, 5
 
 def _make_catalog(concepts: Mapping[int, tuple[str, str]]) -> ConceptCatalog:
     """From number → (name, category)."""
-    return ConceptCatalog(
-        tuple(
-            Concept(number, name, {category: 0}, category)
-            for number, (name, category) in sorted(concepts.items())
-        )
+    return ConceptCatalog.of(
+        Concept(number, name, {category: 0}, category)
+        for number, (name, category) in concepts.items()
     )
 
 

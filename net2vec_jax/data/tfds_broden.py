@@ -193,7 +193,7 @@ def catalog_from_metadata(rows: list[list[Any]]) -> ConceptCatalog:
         if not isinstance(number, int) or number > LARGEST_NUMBER:
             raise ValueError(f"concept number {number!r}")
         concepts.append(Concept(number, str(name), counts, str(primary)))
-    return ConceptCatalog(tuple(concepts))
+    return ConceptCatalog.of(concepts)
 
 
 def _pair(values: list[int]) -> tuple[int, int]:

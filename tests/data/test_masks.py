@@ -291,3 +291,19 @@ def test_masks_are_those_of_the_definition(seed: int, choice: CategoryChoice) ->
         mask, pixels = mask_by_definition(labels[image], number, order[number], choice)
         np.testing.assert_array_equal(masks.unpack([pair])[0], mask)
         assert masks.pixels[pair] == pixels
+
+
+def test_remarks_on_images_become_a_notice_each() -> None:
+    first, second = "{count} masks are odd ({images}): a {brace}", "one more: {images}"
+    plain = plane(DOG, 0)[None]
+    labels = [
+        ImageLabels({"object": plain}, {}, remarks=(first, second) if n == 1 else (first,))
+        for n in range(13)
+    ]
+    dataset = make_dataset(labels)
+    notices = collect_concept_masks(dataset).notices
+    names = ", ".join(dataset.image_names[:10])
+    assert notices == (
+        f"13 masks are odd ({names} and 3 more): a {{brace}}",
+        f"one more: {dataset.image_names[1]}",
+    )

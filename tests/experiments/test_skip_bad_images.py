@@ -107,7 +107,7 @@ def test_inspection_lists_or_leaves_out_bad_images(
         inspect_data.main(flags)
     inspect_data.main(dataclasses.replace(flags, skip_bad_images=True))
     printed = capsys.readouterr()
-    assert all(f"left out: {name}: " in printed.err for name in BAD)
+    assert all(f"  {name}: " in printed.err for name in BAD)
     assert "7 train and 3 val images" in printed.out
 
 
