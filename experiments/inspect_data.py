@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.decoded_data import decode_masks
-from experiments.result_files import make_folder, make_safe, replacing, write_table
+from experiments.result_files import make_folder, make_safe, write_table
 from experiments.run_directory import SCENES_FOLDER
 from experiments.script import open_console, open_screened_dataset, run_script
 from net2vec_jax.data.concepts import Concept
@@ -28,6 +28,7 @@ from net2vec_jax.data.dataset import TRAIN, VAL, ConceptDataset
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.report.contact_sheet import ConceptExamples, plot_contact_sheet
+from net2vec_jax.report.paper_style import write_figure
 
 COUNTS_FILE = "concept_counts.csv"
 CONCEPTS_PER_SHEET = 24
@@ -186,8 +187,7 @@ def draw_sheets(
             suffix = f"_{start // CONCEPTS_PER_SHEET + 1}" if len(places) > len(chosen) else ""
             name = make_safe(category)
             path = flags.out / f"contact_sheet_{name}{suffix}.png"
-            with replacing(path) as partial:
-                figure.savefig(partial, dpi=150, format="png")
+            write_figure(figure, path, dpi=150)
             yield path
 
 

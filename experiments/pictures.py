@@ -54,7 +54,6 @@ from net2vec_jax.analysis.filter_overlap import NO_FILTER, find_best_filters
 from net2vec_jax.analysis.image_ranking import Reduction
 from net2vec_jax.data.dataset import ConceptDataset, Split
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.locks import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -278,8 +277,9 @@ def _format(maximum: float) -> str:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with replacing(path) as partial:
-        figure.savefig(partial, dpi=150, format="png")
+    from net2vec_jax.report.paper_style import write_figure
+
+    write_figure(figure, path, dpi=150)
 
 
 if __name__ == "__main__":

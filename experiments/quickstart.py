@@ -29,7 +29,6 @@ from experiments.script import open_console, open_scenes, run_script
 from experiments.segmentation_flags import SegmentationFlags
 from experiments.segmentation_run import SegmentationRun
 from net2vec_jax.data.concepts import CATEGORIES, WHOLE_IMAGE_CATEGORIES
-from net2vec_jax.locks import replacing
 
 NETWORK = "efficientnet_lite0"
 LAYERS = ("block10", "head")
@@ -190,6 +189,7 @@ def draw_figures(scores: list[Score], out: Path, network: str) -> list[Path]:
     """Scatter of the first layer's concepts, as PNG and PDF."""
     # Imported here: the probe itself needs no plotting library.
     from net2vec_jax.report.figures import plot_single_against_embedding
+    from net2vec_jax.report.paper_style import write_figure
 
     layer = scores[0].layer
     shown = [score for score in scores if score.layer == layer]
@@ -204,8 +204,7 @@ def draw_figures(scores: list[Score], out: Path, network: str) -> list[Path]:
     )
     paths = [out / f"single_against_embedding.{kind}" for kind in ("png", "pdf")]
     for path in paths:
-        with replacing(path) as partial:
-            figure.savefig(partial, dpi=150, format=path.suffix[1:])
+        write_figure(figure, path, dpi=150)
     return paths
 
 
