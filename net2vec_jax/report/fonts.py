@@ -264,7 +264,10 @@ def _list_faces(fonts: Iterable[FontEntry]) -> list[FontEntry]:
 
 @functools.cache
 def _read_face(face: FontEntry) -> frozenset[int]:
-    return frozenset(_open(face).get_charmap())
+    try:
+        return frozenset(_open(face).get_charmap())
+    except (OSError, RuntimeError):  # removed or damaged since matplotlib made its list
+        return frozenset()
 
 
 @functools.cache

@@ -126,8 +126,9 @@ def test_the_fewest_fonts_that_do_are_taken(tmp_path: Path, cjk: FontEntry) -> N
 def test_fonts_that_show_nothing_are_passed_over(tmp_path: Path) -> None:
     boxes = write_font(tmp_path / "Last Resort.ttf", CAR)
     pictures = write_font(tmp_path / "pictures.ttf", CAR, blank=True)
+    removed = FontEntry(fname=str(tmp_path / "removed.ttf"), name="removed", weight=400)
     figure = draw(CAR)
-    fit_fonts(figure, [boxes, pictures])
+    fit_fonts(figure, [boxes, pictures, removed])
     assert read_texts(figure)[1] == "\\u6c7d\\u8f66"
 
 
