@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,16 @@ from net2vec_jax.data.image_files import (
     open_image_file,
     read_png_bit_depth,
 )
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.errors import Net2VecError, list_names
 
 DEFAULT_RESOLUTION = 224
 """What most networks were trained on, in pixels."""
 LARGEST_RESOLUTION = 4096
 TRAIN_FRACTION = 0.7
+_SPLIT_FOLDER = re.compile(
+    r"(?:(?P<train>train(?:ing)?)|val|valid|validation|test|testing)[-_]?\d*", re.IGNORECASE
+)
+"""Names of folders that are splits, with a year: train2017."""
 _ORIENTATION = 0x0112
 """The EXIF tag; 5 to 8 are turned by a quarter."""
 
@@ -70,6 +75,49 @@ def place_by_hash(name: str) -> float:
 def split_by_hash(name: str) -> str:
     """The split of an image, "train" or "val", from its name alone (spec 1.7)."""
     return TRAIN if place_by_hash(name) <= TRAIN_FRACTION else VAL
+
+
+def split_by_folders(
+    names: Collection[str], *, otherwise: str
+) -> tuple[dict[str, str] | None, str | None]:
+    """The split that the folders of images say, such as train/ and val/, and what to tell of it.
+
+    A hash of the names would tear such folders apart. They are followed where every image lies in
+    one of them and there are both kinds; test images count as val.
+
+    Args:
+      names: of the images, with "/" between folders.
+      otherwise: what to do for another split, the end of the notice.
+
+    Returns:
+      image → "train" or "val", or None where the folders do not say so; and a notice, or None where
+      no folder has such a name.
+    """
+    found = {name: _split_folders(name) for name in names}
+    folders = {folder.lower(): split for some in found.values() for folder, split in some.items()}
+    shown = ", ".join(f"{folder}/ is {split}" for folder, split in sorted(folders.items()))
+    told = {name: {*some.values()} for name, some in found.items()}
+    kinds = set(folders.values())
+    if kinds == {TRAIN, VAL} and all(len(some) == 1 for some in told.values()):
+        splits = {name: some.pop() for name, some in told.items()}
+        return splits, f"the split is that of the folders: {shown}; {otherwise}"
+    if kinds == {TRAIN, VAL}:
+        unclear = [name for name, some in told.items() if len(some) != 1]
+        reason = f"but they do not say it of {list_names(unclear, most=3)}"
+    elif kinds and all(told.values()):
+        reason = "but there is no folder of the other split"
+    else:
+        return None, None
+    return None, (
+        f"folders are named like splits ({', '.join(sorted(folders))}), {reason}; the split is by "
+        f"a hash of the names; {otherwise}"
+    )
+
+
+def _split_folders(name: str) -> dict[str, str]:
+    """The folders of an image that are named like a split, and which."""
+    matches = ((part, _SPLIT_FOLDER.fullmatch(part)) for part in name.split("/")[:-1])
+    return {part: TRAIN if match["train"] else VAL for part, match in matches if match}
 
 
 def read_resized_image(
