@@ -17,6 +17,7 @@ from net2vec_jax.data.image_files import (
     PNG_BIT_DEPTH,
     convert_to_rgb,
     one_decoding_message,
+    open_within_limit,
     read_numbers,
 )
 from net2vec_jax.errors import Net2VecError
@@ -41,7 +42,7 @@ def open_image(
       Net2VecError: the bytes are no image, a damaged one, or one of another size.
     """
     with one_decoding_message(where, formats):
-        image = Image.open(io.BytesIO(encoded), formats=formats)
+        image = open_within_limit(io.BytesIO(encoded), where, formats)
         if size is not None and (image.height, image.width) != tuple(size):
             raise Net2VecError(
                 f"{where} is {image.height}×{image.width} pixels, but all of this dataset are "

@@ -1,9 +1,9 @@
 """Decode image files that may be damaged or hostile: a photograph or label plane, or one message.
 
 Photographs become uint8 [H, W, 3], RGB; label planes int32 [Y, X], R + 256·G (reference spec 1.3).
-A file's size is compared with the expected one before a pixel is decoded, so that decompression
-bombs cost nothing. Pixels are taken as stored: an EXIF rotation is not applied, since labels are
-aligned with the stored pixels.
+A file's size is compared with the expected one and with a limit before a pixel is decoded, so that
+decompression bombs cost nothing. Pixels are taken as stored: an EXIF rotation is not applied, since
+labels are aligned with the stored pixels.
 """
 
 from __future__ import annotations
@@ -11,19 +11,42 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import threading
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 from net2vec_jax.errors import Net2VecError
 
-IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
-"""What is decoded, whatever a name ends in; some of Pillow's other readers run programs (EPS)."""
+
+def _find_formats() -> tuple[str, ...]:
+    """What this Pillow decodes; HEIF with the extra `heic` (pillow-heif)."""
+    formats = ["JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP", "GIF"]
+    if features.check("avif"):
+        formats.append("AVIF")
+    with contextlib.suppress(ImportError):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+        formats.append("HEIF")
+    return tuple(formats)
+
+
+IMAGE_FORMATS = _find_formats()
+"""What is decoded, whatever a name ends in; some of Pillow's other readers run programs (EPS). Of
+files with several pictures (GIF, TIFF, MPO) the first is taken."""
 PLANE_FORMATS = ("PNG",)
 """Label planes are exact, so no lossy format."""
+LARGEST_PIXELS = 1 << 27
+"""Of an image: 134 megapixels, 0.4 GB in RGB."""
+_LARGE_PIXELS = 1 << 25
+"""Images above are decoded one at a time, or several threads would need gigabytes."""
+_ONE_LARGE_IMAGE = threading.Lock()
+_OPENING = threading.Lock()
 PNG_BIT_DEPTH = 24
 """Offset of the byte of a PNG file that says how many bits a sample has."""
 
@@ -187,8 +210,43 @@ def open_image_file(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Imag
     """
     if not check_regular_file(path).st_size:
         raise Net2VecError(f"{path} cannot be decoded as an image: the file is empty")
-    with one_decoding_message(path, formats), Image.open(path, formats=formats) as image:
+    with (
+        one_decoding_message(path, formats),
+        open_within_limit(path, path, formats) as image,
+        _ONE_LARGE_IMAGE
+        if image.width * image.height > _LARGE_PIXELS
+        else contextlib.nullcontext(),
+    ):
         yield image
+
+
+def open_within_limit(
+    file: Path | BinaryIO, where: Path | str, formats: tuple[str, ...]
+) -> Image.Image:
+    """What Pillow opens, of at most `LARGEST_PIXELS`; not yet decoded.
+
+    Args:
+      file: a path, or an open file.
+      where: what the message calls it.
+      formats: those that it may have.
+
+    Raises:
+      Net2VecError: it is larger; Pillow's errors pass.
+    """
+    with _OPENING:  # Pillow's own limit is a global one, warns below it and does not say the size
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            image = Image.open(file, formats=formats)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+    pixels = image.width * image.height
+    if pixels > LARGEST_PIXELS:
+        image.close()
+        raise Net2VecError(
+            f"{where}: the image is {image.height}×{image.width} pixels, {pixels / 1e6:.0f} "
+            f"million; at most {LARGEST_PIXELS / 1e6:.0f} million are read: save a reduced copy"
+        )
+    return image
 
 
 @contextlib.contextmanager
@@ -209,9 +267,17 @@ def one_decoding_message(where: Path | str, formats: tuple[str, ...]) -> Iterato
     except Image.UnidentifiedImageError as error:
         raise Net2VecError(
             f"{where} cannot be decoded as an image: it is none of {', '.join(formats)}"
+            f"{_name_format(where)}"
         ) from error
     except Exception as error:  # damaged files raise nearly any type, bombs a warning or an error
         raise Net2VecError(f"{where} cannot be decoded as an image: {error}") from error
+
+
+def _name_format(where: Path | str) -> str:
+    """ ", but JPEG", of a file that is an image of another format."""
+    with contextlib.suppress(Exception), Image.open(where, formats=IMAGE_FORMATS) as image:
+        return f", but {image.format}"
+    return ""
 
 
 def _check_size(

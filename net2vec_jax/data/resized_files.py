@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -21,6 +22,7 @@ from net2vec_jax.data.image_files import (
     IMAGE_FORMATS,
     PLANE_FORMATS,
     convert_to_rgb,
+    drop_opaque_alpha,
     open_image_file,
     read_png_bit_depth,
 )
@@ -180,32 +182,43 @@ def read_mask_shape(path: Path) -> tuple[int, int]:
         return image.height, image.width
 
 
-def read_resized_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
+class StoredMask(NamedTuple):
+    """A mask as its file has it, at the size asked for."""
+
+    pixels: np.ndarray
+    """int32 [Y, X] indices or values, or uint8 [Y, X, 3] colours."""
+    palette: np.ndarray | None
+    """uint8 [n, 3], the colours of the indices; None without a palette."""
+
+
+def read_resized_mask(path: Path, size: tuple[int, int]) -> StoredMask:
     """Decode a mask and take the nearest pixel for each of [Y, X].
 
     Args:
       path: a PNG file: with a palette, whose indices are taken; grey of 1 to 16 bits; or RGB of 8.
+        An alpha channel that is opaque is dropped.
       size: (Y, X).
 
-    Returns:
-      int32 [Y, X] indices, or uint8 [Y, X, 3] colours.
-
     Raises:
-      Net2VecError: the file is missing, damaged, or of another kind.
+      Net2VecError: the file is missing, damaged, of another kind, or has transparent pixels.
     """
-    with open_image_file(path, PLANE_FORMATS) as image:
+    with open_image_file(path, PLANE_FORMATS) as opened:
         depth = read_png_bit_depth(path)
+        image = drop_opaque_alpha(opened, path) if opened.mode in ("RGBA", "LA") else opened
         if image.mode not in ("1", "L", "P", "RGB", "I;16") or (image.mode == "RGB" and depth != 8):
             raise Net2VecError(
-                f"{path}: a mask must be a PNG with a palette, grey, or RGB of 8 bits without "
-                f"alpha channel, not {image.mode} of {depth} bits"
+                f"{path}: a mask must be a PNG with a palette, grey, or RGB of 8 bits, not "
+                f"{image.mode} of {depth} bits"
             )
         pixels = resize_mask(np.asarray(image), size)
         if image.mode == "RGB":
-            return pixels
+            return StoredMask(pixels, None)
+        palette = None
+        if image.mode == "P":
+            palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
         if image.mode == "L" and depth < 8:  # which Pillow stretches to 0 … 255
             pixels = pixels // (255 // (2**depth - 1))
-        return pixels.astype(np.int32)
+        return StoredMask(pixels.astype(np.int32), palette)
 
 
 def same_aspect(one: tuple[int, int], other: tuple[int, int]) -> bool:
