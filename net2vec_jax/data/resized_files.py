@@ -37,7 +37,9 @@ _SPLIT_FOLDER = re.compile(
 )
 """Names of folders that are splits, with a year: train2017."""
 _ORIENTATION = 0x0112
-"""The EXIF tag; 5 to 8 are turned by a quarter."""
+"""The EXIF tag; 1 is upright."""
+_MIRRORED_OR_TURNED = (2, 3, 4, 5, 6, 7, 8)
+_TURNED_BY_A_QUARTER = (5, 6, 7, 8)
 
 
 def split_resolution(text: str) -> tuple[str, int]:
@@ -152,9 +154,7 @@ def read_resized_image(
         `convert_to_rgb`), or does not go with its labels.
     """
     with open_image_file(path, IMAGE_FORMATS) as image:
-        stored = (image.height, image.width)
-        turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-        upright = stored[::-1] if turned else stored
+        upright, stored = _shapes(image)
         fits = [shape is None or same_aspect(one, shape) for one in (upright, stored)]
         if not any(fits):
             raise Net2VecError(
@@ -170,6 +170,45 @@ def read_resized_image(
             (resolution, resolution), Image.Resampling.BILINEAR
         )
         return np.asarray(resized)
+
+
+def orientation_remark(
+    path: Path, shape: tuple[int, int], *, otherwise: str, prefer_stored: bool = False
+) -> str | None:
+    """What `read_resized_image` assumes of a photograph that EXIF turns or mirrors.
+
+    Args:
+      path: the file.
+      shape: (H, W) of its labels.
+      otherwise: what to do if the assumption is wrong, the end of the remark.
+      prefer_stored: as `read_resized_image` has it.
+
+    Returns:
+      A remark as `gather_remarks` takes it; None where nothing is assumed, since the photograph has
+      no such orientation, fits its labels only when upright, or cannot be read.
+    """
+    try:
+        with open_image_file(path, IMAGE_FORMATS) as image:
+            if image.getexif().get(_ORIENTATION, 1) not in _MIRRORED_OR_TURNED:
+                return None
+            upright, stored = (same_aspect(one, shape) for one in _shapes(image))
+    except Net2VecError:
+        return None  # reading the photograph says why
+    if not stored:
+        return None
+    fit = "both upright and as stored" if upright else "only as stored"
+    taken = "as stored" if prefer_stored or not upright else "upright"
+    return (
+        f"{{count}} photographs have an EXIF orientation and fit their labels {fit} ({{images}}): "
+        f"their pixels are taken {taken}; {otherwise}"
+    )
+
+
+def _shapes(image: Image.Image) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(H, W) of a photograph upright, as its EXIF orientation says, and as stored."""
+    stored = (image.height, image.width)
+    turned = image.getexif().get(_ORIENTATION, 1) in _TURNED_BY_A_QUARTER
+    return stored[::-1] if turned else stored, stored
 
 
 def read_mask_shape(path: Path) -> tuple[int, int]:
