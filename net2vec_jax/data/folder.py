@@ -127,8 +127,8 @@ class FolderDataset:
         pictures = [name for name in others.values() if not is_text(name)]
         if pictures:
             notices.append(
-                f"{folder}: {len(pictures)} files are not read as images and left out "
-                f"({list_names(pictures, most=3)}); save them as JPEG or PNG to use them"
+                f"{folder}: files that are not read as images are left out ({len(pictures)}: "
+                f"{list_names(pictures, most=3)}); save them as JPEG or PNG to use them"
             )
         self.unlabelled_images = tuple(sorted({*self._images} - {*labelled}))
         self.image_names = tuple(sorted(labelled, key=lambda name: (place_by_hash(name), name)))

@@ -102,7 +102,7 @@ def find_masks(
         refuse_names(
             f"{directory / 'images'}: masks in {layer.name}/ belong to",
             unread,
-            f"files that are not read as images; save them as JPEG or PNG{_advise(unread)}",
+            f"such files are not read as images: save them as JPEG or PNG{_advise(unread)}",
         )
         refuse_names(
             f"{layer}: images/ holds no image for",

@@ -52,8 +52,8 @@ class MaskMeaning:
             colours = mask.palette[np.minimum(mask.pixels, len(mask.palette) - 1)]
             numbers = self._look_up_colours(colours, path, palette=True)
             return numbers, (
-                "{count} masks have a palette in another order than the numbers of "
-                f"{self._path} ({{images}}): the colours count",
+                "masks whose palette is in another order than the numbers of "
+                f"{self._path} are read by colour ({{count}}: {{images}})",
             )
         numbers = self._number_of[mask.pixels]
         if (numbers < 0).any():
@@ -124,7 +124,7 @@ def _describe_void(catalog: ConceptCatalog) -> str:
     if len(catalog) == 1:
         example = f"{catalog.concepts[0].name},{catalog.concepts[0].primary_category}"
     return (
-        "{count} masks hold 255 and mark no concept ({images}): 255 is no label unless "
+        "masks hold 255 and mark no concept ({count}: {images}): 255 is no label unless "
         f"concepts.csv names it; if it is a concept there, write 255,{example}"
     )
 

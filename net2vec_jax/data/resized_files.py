@@ -199,8 +199,8 @@ def orientation_remark(
     fit = "both upright and as stored" if upright else "only as stored"
     taken = "as stored" if prefer_stored or not upright else "upright"
     return (
-        f"{{count}} photographs have an EXIF orientation and fit their labels {fit} ({{images}}): "
-        f"their pixels are taken {taken}; {otherwise}"
+        f"photographs with an EXIF orientation fit their labels {fit} ({{count}}: {{images}}); "
+        f"their pixels are taken {taken}: {otherwise}"
     )
 
 

@@ -60,7 +60,7 @@ def test_photographs_of_other_kinds_are_named(tmp_path: Path) -> None:
         FolderDataset(tmp_path)
     (tmp_path / "masks/2.png").unlink()
     (notice,) = FolderDataset(tmp_path).notices
-    assert "2 files are not read" in notice
+    assert "(2: " in notice
     assert "2.cr3, alone.cr3" in notice
 
 

@@ -59,7 +59,7 @@ def test_masks_of_0_and_255_that_the_table_does_not_name_are_said(tmp_path: Path
     masks = collect_concept_masks(dataset)
     assert coverage(dataset) == {"lesion": [0.5]}
     (notice,) = masks.notices
-    assert "2 masks hold 255 and mark no concept" in notice
+    assert "255 and mark no concept (2: " in notice
     assert "0.jpg" not in notice
     assert "255,lesion,object" in notice
 
@@ -129,7 +129,7 @@ def test_palettes_that_contradict_the_numbers_are_read_by_colour(
     dataset = open_folder(tmp_path, COLOURED, [indexed(pixels, palette)])
     assert coverage(dataset) == expected
     (notice,) = collect_concept_masks(dataset).notices
-    assert "1 masks have a palette in another order" in notice
+    assert "another order" in notice
     assert "0.jpg" in notice
 
 

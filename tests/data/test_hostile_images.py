@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
-import struct
 import unicodedata
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile import refuse, rows_of, unchanged, write_earlier_results, write_three_images
+from hostile import (
+    refuse,
+    rows_of,
+    unchanged,
+    write_earlier_results,
+    write_png_16,
+    write_png_header,
+    write_three_images,
+)
 from PIL import Image
 
 from net2vec_jax.data.broden import BrodenDataset
@@ -27,28 +33,6 @@ def directory(tmp_path: Path) -> Path:
     write_three_images(tmp_path / "broden", scene=False)
     write_earlier_results(tmp_path)
     return tmp_path / "broden"
-
-
-def write_png_header(path: Path, width: int, height: int) -> None:
-    """A PNG file that announces more pixels than it has."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    _write_png(path, header, zlib.compress(bytes(1000)))
-
-
-def write_png_16(path: Path, pixels: np.ndarray) -> None:
-    """uint16 [H, W, 3] as a PNG file of 16 bits per channel, which Pillow cannot write."""
-    height, width, _ = pixels.shape
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    _write_png(path, header, zlib.compress(rows))
-
-
-def _write_png(path: Path, header: bytes, data: bytes) -> None:
-    content = b"\x89PNG\r\n\x1a\n"
-    for kind, body in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b"")):
-        checksum = struct.pack(">I", zlib.crc32(kind + body))
-        content += struct.pack(">I", len(body)) + kind + body + checksum
-    path.write_bytes(content)
 
 
 def replace(make: Callable[[Path], object]) -> Callable[[Path], None]:

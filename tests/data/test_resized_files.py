@@ -70,8 +70,8 @@ def test_what_is_assumed_of_turned_photographs_is_told(
     if assumed is None:
         assert remark is None
         return
-    assert all(part in remark for part in ("{count} photographs", "({images})", *assumed))
-    assert remark.endswith("; turn them yourself")
+    assert all(part in remark for part in ("photographs", "({count}: {images})", *assumed))
+    assert remark.endswith(": turn them yourself")
 
 
 def test_photographs_that_cannot_be_read_have_no_remark(tmp_path: Path) -> None:
