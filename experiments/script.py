@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -37,6 +38,8 @@ def run_script(main: Callable[[Config], None], config_type: type[Config], descri
     when the disk is full.
     """
     config = tyro.cli(config_type, description=description)
+    # Of damaged EXIF data, for example, by which nobody can tell the file; what matters is refused.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         use_all_devices()
         main(config)
