@@ -130,6 +130,7 @@ class FolderDataset:
                 f"{folder}: files that are not read as images are left out ({len(pictures)}: "
                 f"{list_names(pictures, most=3)}); save them as JPEG or PNG to use them"
             )
+        notices += self._name_unread()
         self.unlabelled_images = tuple(sorted({*self._images} - {*labelled}))
         self.image_names = tuple(sorted(labelled, key=lambda name: (place_by_hash(name), name)))
         self._whole_image = {image: self._by_category(numbers) for image, numbers in listed.items()}
@@ -249,12 +250,28 @@ class FolderDataset:
 
     def _name_other_folders(self) -> str:
         """What masks may lie in by another name, for a message."""
-        known = {"images", *(layer.name for layer in find_layers(self.directory))}
-        found = (path for path in sorted(self.directory.glob("*")) if path.is_dir())
-        other = [path.name for path in found if path.name not in known and path.name[0] != "."]
+        other = [name for name in self._list_unread() if name.endswith("/")]
         if (self.directory / "masks").is_dir() or not other:
             return ""
         return f"; there is no folder masks/, but {list_names(other, most=3)}: rename it"
+
+    def _list_unread(self) -> list[str]:
+        """Folders and tables in the directory that are none of those that are read."""
+        known = {"images", CONCEPTS_FILE, IMAGE_LABELS_FILE, SPLITS_FILE}
+        known |= {layer.name for layer in find_layers(self.directory)}
+        found = sorted(path for path in self.directory.glob("[!.]*") if path.name not in known)
+        tables = [path.name for path in found if path.suffix in (".csv", ".tsv", ".txt")]
+        return [f"{path.name}/" for path in found if path.is_dir()] + tables
+
+    def _name_unread(self) -> list[str]:
+        """A notice of what may be a layer, a split or labels by another name; or none."""
+        unread = self._list_unread()
+        if not unread:
+            return []
+        return [
+            f"{self.directory}: {list_names(unread)} are not read; layers of masks are folders "
+            f"masks/ and masks_NAME/, the split is {SPLITS_FILE}, labels are {IMAGE_LABELS_FILE}"
+        ]
 
     def _fingerprint(self, resolution: int) -> str:
         """Digest of the tables, the resolution, and every file's name and size."""

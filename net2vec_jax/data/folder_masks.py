@@ -108,7 +108,10 @@ class MaskMeaning:
         shown = [str(value) for value in unknown]
         if len(unknown) > _FEW:
             return _soft_edges(path, self._path, "values", shown)
-        return Net2VecError(f"{path}: number {list_names(shown)} is not in {self._path}")
+        return Net2VecError(
+            f"{path}: number {list_names(shown)} is not in {self._path}; list it there, or save "
+            "the mask with 0 where nothing is marked"
+        )
 
 
 def _soft_edges(path: Path, table: Path, kind: str, shown: list[str]) -> Net2VecError:

@@ -110,7 +110,7 @@ def test_masks_of_other_names_say_what_to_rename(tmp_path: Path, rename: str, ad
 
 def test_missing_parts_are_named(tmp_path: Path) -> None:
     make_folder(tmp_path, ["0", "1"], masks="labels")
-    with pytest.raises(Net2VecError, match="no folder masks/, but labels: rename it"):
+    with pytest.raises(Net2VecError, match="no folder masks/, but labels/: rename it"):
         FolderDataset(tmp_path)
     (tmp_path / "concepts.csv").rename(tmp_path / "concepts.csv.txt")
     with pytest.raises(Net2VecError, match=r"concepts\.csv is missing \(there is concepts\.csv\.t"):
@@ -159,3 +159,16 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     make_folder(tmp_path, [unicodedata.normalize(form, "é") for form in ("NFC", "NFD")])
     with pytest.raises(Net2VecError, match=r"two files are called é\.jpg but for .*Unicode"):
         FolderDataset(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["mask_part/0.png", "split.csv", "train.txt", "labels.csv.txt"])
+def test_tables_and_folders_of_other_names_are_said(tmp_path: Path, name: str) -> None:
+    make_folder(tmp_path, ["0", "1"])
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"anything")
+    (tmp_path / "README.md").write_text("about")
+    (notice,) = FolderDataset(tmp_path).notices
+    assert f"{name.split('/')[0]}" in notice
+    assert "README" not in notice
+    assert "masks_NAME/" in notice
+    assert "splits.csv" in notice

@@ -178,6 +178,10 @@ def decompose(root: Path) -> None:
     write("splits.csv", "image,split\n" + "".join(f"x/{n}.jpg,train\n" for n in "é023"))(root)
 
 
+def add_layer_of_another_name(root: Path) -> None:
+    shutil.copytree(root / "masks", root / "mask_part")
+
+
 def add_raw(root: Path) -> None:
     add_file("images/x/alone.cr3")(root)
 
@@ -220,6 +224,7 @@ READ: dict[str, tuple[Change, dict[str, int]]] = {
     ),
     "photograph that EXIF turns and whose mask fits both ways": (turn, {"cup": 4, "rim": 0}),
     "photograph without a mask, of a kind that is not read": (add_raw, {"cup": 4, "rim": 0}),
+    "layer of masks by another name": (add_layer_of_another_name, {"cup": 4, "rim": 0}),
     "files that systems and tools leave": (add_litter, {"cup": 4, "rim": 0}),
     "names in another Unicode form than in the tables": (decompose, {"cup": 4, "rim": 0}),
 }  # fmt: skip
