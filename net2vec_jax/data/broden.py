@@ -15,7 +15,12 @@ import numpy as np
 
 from net2vec_jax.data.broden_tables import BrodenRow, check_categories, read_catalog, read_index
 from net2vec_jax.data.dataset import VAL, ImageLabels
-from net2vec_jax.data.image_files import check_regular_file, read_image, read_label_plane
+from net2vec_jax.data.image_files import (
+    check_regular_file,
+    find_file,
+    read_image,
+    read_label_plane,
+)
 from net2vec_jax.errors import Net2VecError, join_messages, unknown_name_error
 
 
@@ -130,7 +135,7 @@ class BrodenDataset:
         return plane
 
     def _path(self, name: str) -> Path:
-        return self.directory / "images" / name
+        return find_file(self.directory / "images", name)
 
     def _files(self) -> Iterator[tuple[BrodenRow, str]]:
         for row in self._rows:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import unicodedata
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
@@ -62,14 +63,30 @@ def convert_to_rgb(image: Image.Image, where: Path | str) -> Image.Image:
             f"{where}: a grey image of more than 8 bits ({image.mode}), whose range is not "
             "known; convert it to 8 bits"
         )
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        if image.getchannel("A").getextrema()[0] < 255:
-            raise Net2VecError(
-                f"{where}: the image has transparent pixels; lay it over a background and save "
-                "it without alpha channel"
-            )
-    return image.convert("RGB")
+    return drop_opaque_alpha(image, where).convert("RGB")
+
+
+def drop_opaque_alpha(image: Image.Image, where: Path | str) -> Image.Image:
+    """The image without an alpha channel or transparent colour, if no pixel is transparent.
+
+    Pixels of RGB, grey values and palette indices stay what they are.
+
+    Args:
+      image: of any kind; it is decoded only if it may have transparent pixels.
+      where: what the message calls it.
+
+    Raises:
+      Net2VecError: it has transparent pixels.
+    """
+    if not image.has_transparency_data:
+        return image
+    if image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+        raise Net2VecError(
+            f"{where} has transparent pixels; fill them, and save it without alpha channel"
+        )
+    opaque = image.convert({"RGBA": "RGB", "LA": "L", "PA": "P"}.get(image.mode, image.mode))
+    opaque.info.pop("transparency", None)
+    return opaque
 
 
 def read_label_plane(path: Path, size: tuple[int, int], *, source: str) -> np.ndarray:
@@ -85,14 +102,56 @@ def read_label_plane(path: Path, size: tuple[int, int], *, source: str) -> np.nd
 
     Raises:
       Net2VecError: the file is missing, no image, damaged, of another size, or not an RGB image of
-        8 bits.
+        8 bits without transparent pixels.
     """
     with open_image_file(path, PLANE_FORMATS) as image:
-        if image.mode != "RGB" or read_png_bit_depth(path) != 8:
-            raise Net2VecError(f"{path}: a label plane must be an 8-bit RGB image (R + 256·G)")
         _check_size(path, "label plane", image, size, source)
-        pixels = np.asarray(image).astype(np.int32)
+        return read_numbers(image, read_png_bit_depth(path), path)
+
+
+def read_numbers(plane: Image.Image, bit_depth: int, where: Path | str) -> np.ndarray:
+    """The concept numbers of a label plane.
+
+    Args:
+      plane: its image; its size has been checked.
+      bit_depth: of its file, which Pillow does not say.
+      where: what the message calls it.
+
+    Returns:
+      int32 [Y, X], R + 256·G.
+
+    Raises:
+      Net2VecError: it is not an RGB image of 8 bits, or has transparent pixels.
+    """
+    if plane.mode not in ("RGB", "RGBA") or bit_depth != 8:
+        raise Net2VecError(f"{where}: a label plane must be an 8-bit RGB image (R + 256·G)")
+    pixels = np.asarray(drop_opaque_alpha(plane, where)).astype(np.int32)
     return pixels[..., 0] + 256 * pixels[..., 1]
+
+
+def find_file(folder: Path, name: str) -> Path:
+    """The file of a name that may be written in another Unicode form than on disk.
+
+    "é" is one character in most tables (NFC) and two in archives made on macOS (NFD). Every folder
+    and the file itself are looked for as named, then in NFC and NFD.
+
+    Args:
+      folder: where the name is relative to.
+      name: with "/" between folders.
+
+    Returns:
+      The path of the file that is there, or else the path as named.
+    """
+    if name.isascii():
+        return folder / name
+    found = folder
+    for part in PurePosixPath(name).parts:
+        forms = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))
+        there = (found / form for form in forms if os.path.exists(found / form))
+        found = next(there, None)
+        if found is None:
+            return folder / name
+    return found
 
 
 def check_regular_file(path: Path, where: str = "") -> os.stat_result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import unicodedata
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -110,7 +111,7 @@ FILES: dict[str, Callable[[Path], object]] = {
 PLANES: dict[str, Callable[[Path], object]] = {
     "label plane cut off": lambda path: path.write_bytes(path.read_bytes()[:60]),
     "label plane that is grey": lambda path: Image.new("L", (5, 6)).save(path),
-    "label plane with alpha channel": lambda path: Image.new("RGBA", (5, 6)).save(path),
+    "label plane with transparent pixels": lambda path: Image.new("RGBA", (5, 6)).save(path),
     "label plane of 16 bits": lambda path: write_png_16(path, np.full((6, 5, 3), 1, np.uint16)),
     "label plane as JPEG": lambda path: Image.new("RGB", (5, 6)).save(path, format="JPEG"),
     "label plane of another size": lambda path: Image.new("RGB", (6, 6)).save(path),
@@ -124,6 +125,7 @@ def test_every_case_is_documented() -> None:
         ("test_files_that_are_refused_when_the_dataset_is_opened", FILES),
         ("test_label_planes_that_are_refused", PLANES),
         ("test_images_that_are_read", READ),
+        ("test_label_planes_that_are_read", READ_PLANES),
     ):
         assert set(rows_of(__file__, function)) == set(cases)
 
@@ -231,3 +233,39 @@ def test_images_that_are_read(directory: Path, case: str) -> None:
         image = BrodenDataset(directory).image(1)
     assert image.dtype == np.uint8
     np.testing.assert_array_equal(image, expected)
+
+
+def add_opaque_alpha(path: Path) -> None:
+    Image.open(path).convert("RGBA").save(path)
+
+
+def decompose_names(path: Path) -> None:
+    """index.csv names é as one character, the files have an e and an accent."""
+    index = path.parents[2] / "index.csv"
+    renamed = "x/1.jpg", "x/1_object.png"
+    text = index.read_text()
+    for name in renamed:
+        composed = name.replace("1", "caf\u00e9 1")
+        text = text.replace(name, composed)
+        decomposed = unicodedata.normalize("NFD", composed)
+        assert decomposed != composed
+        (index.parent / "images" / name).rename(index.parent / "images" / decomposed)
+    index.write_text(text)
+
+
+READ_PLANES: dict[str, Callable[[Path], object]] = {
+    "label plane with an alpha channel that is opaque": add_opaque_alpha,
+    "image and plane named in another Unicode form than on disk": decompose_names,
+}
+
+
+@pytest.mark.parametrize("case", READ_PLANES)
+def test_label_planes_that_are_read(directory: Path, case: str) -> None:
+    before = BrodenDataset(directory)
+    expected, image = before.labels(1).planes["object"], before.image(1)
+    READ_PLANES[case](directory / "images/x/1_object.png")
+    with unchanged(directory.parent):
+        after = BrodenDataset(directory)
+        np.testing.assert_array_equal(after.labels(1).planes["object"], expected)
+        np.testing.assert_array_equal(after.image(1), image)
+        assert all(path.is_file() for path in after.source_files())
