@@ -18,8 +18,11 @@ CATEGORIES = ("color", "object", "part", "material", "scene", "texture")
 """Broden's six categories in the order of its index.csv (spec 1.2)."""
 WHOLE_IMAGE_CATEGORIES = ("scene", "texture", "breed")
 """Those that say something of an image as a whole; breeds are not Broden's."""
-
-
+BACKGROUND_NAMES = (
+    *("", "0", "background", "bg", "ignore", "ignored", "nolabel", "none", "nothing", "null"),
+    *("unannotated", "undefined", "unknown", "unlabeled", "unlabelled", "void"),
+)
+"""What tables call label number 0, in lower case and without spaces and signs."""
 SUFFIXES = ("-c", "-s")
 """Broden's marks of colours and scenes at the end of a name."""
 
@@ -27,6 +30,11 @@ SUFFIXES = ("-c", "-s")
 def normalize_name(name: str) -> str:
     """A name in Unicode's composed form (NFC): "é" typed on any system is then one name."""
     return unicodedata.normalize("NFC", name)
+
+
+def is_background(name: str) -> bool:
+    """Whether a name says that pixels of it show no concept: "background", "Unlabeled", ""."""
+    return re.sub(r"[\W_]", "", name).lower() in BACKGROUND_NAMES
 
 
 def strip_suffix(concept: str) -> str:

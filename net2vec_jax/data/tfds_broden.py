@@ -118,7 +118,7 @@ class TfdsBrodenDataset:
         cells = record["numbers"]
         for category, number in zip(cells["category"], cells["number"], strict=True):
             category = self._category(category, name)
-            if int(number) not in self.catalog.by_number:
+            if int(number) and int(number) not in self.catalog.by_number:
                 raise Net2VecError(
                     f"{self.directory}: {name}, category {category}: concept number {number} is "
                     "not in metadata.json"
