@@ -100,8 +100,10 @@ def write_published_broden(
         labels=len(LABELS),
         masked_labels=6,
         numbers={"person": 3, "dotted": 300},
-        exact_pixels={name: named[name] for name in ("black-c", "red-c")},
-        pixels={name: named[name] for name in ("person", "head", "wall, brick", "wood")},
+        pixels={
+            name: named[name]
+            for name in ("black-c", "red-c", "person", "head", "wall, brick", "wood")
+        },
         whole_images={name: named[name] // side**2 for name in ("street-s", "dotted", "banded")},
         train_share=0.75,
         plane_size=(side, side),

@@ -186,6 +186,14 @@ def test_layers_numbers_and_order_survive(directory: Path, tmp_path: Path) -> No
         )
 
 
+def test_what_the_directory_says_of_itself_is_said_again(directory: Path, tmp_path: Path) -> None:
+    with (directory / "label.csv").open("a") as table:
+        table.write("7,ghost,weather(3),3,3,\n")
+    read = prepare_broden(directory, tmp_path / "tfds")
+    assert read.notices == BrodenDataset(directory).notices
+    assert "weather" in read.notices[0] and "ghost" in read.notices[0]
+
+
 @given(
     planes=arrays(np.int32, (2, 3, 5), elements=st.sampled_from(sorted(NAMES))),
     numbers=st.lists(st.sampled_from(sorted(NAMES)), max_size=4),
