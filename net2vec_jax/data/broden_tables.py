@@ -123,7 +123,10 @@ def read_index(path: Path) -> tuple[tuple[str, ...], list[BrodenRow]]:
     for category in categories:
         # It becomes part of a file name, c_<category>.csv, and of cells, name(count).
         if not re.fullmatch(r"[^/\\\0();]+", category) or len(category.encode()) > 100:
-            raise Net2VecError(f"{path}: column {category!r:.80} cannot be the name of a category")
+            raise Net2VecError(
+                f"{path}: column {category!r:.80} cannot be the name of a category; remove the "
+                "column, or rename it"
+            )
     rows = []
     for line, cells in table:
         where = f"{path} line {line}"
@@ -176,7 +179,8 @@ def check_inside(name: str, where: str) -> None:
     path = PurePosixPath(name)
     outside = path.is_absolute() or ".." in path.parts or name[1:2] == ":"  # a Windows drive
     if not 0 < len(name) <= LONGEST_NAME or outside or "\\" in name or "\0" in name:
-        raise Net2VecError(f"{where}: {name!r:.200} is not a path below images/")
+        hint = "; write / between folders" if "\\" in name else ""
+        raise Net2VecError(f"{where}: {name!r:.200} is not a path below images/{hint}")
 
 
 def read_labels(path: Path) -> dict[int, LabelRow]:

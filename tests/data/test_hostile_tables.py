@@ -100,6 +100,16 @@ REFUSED: dict[str, Callable[[Path], object]] = {
     "image path that leads out": put(f"../../secret.jpg,train,{SIZES},x/1_object.png,7"),
     "plane path that leads out": put(f"x/1.jpg,train,{SIZES},x/../../../secret.png,7"),
     "absolute path": put(f"/etc/passwd,train,{SIZES},x/1_object.png,7"),
+    "path with backslashes": put(f"x\\1.jpg,train,{SIZES},x/1_object.png,7"),
+    "column without a name, as pandas writes its index": lambda directory: (
+        directory / "index.csv"
+    ).write_text(
+        "\n".join(
+            ("" if place == 0 else f"{place - 1}") + "," + line
+            for place, line in enumerate((directory / "index.csv").read_text().splitlines())
+        )
+        + "\n"
+    ),
     "path of Windows": put(f"C:/1.jpg,train,{SIZES},x/1_object.png,7"),
     "path of ten thousand characters": put(f"{'x' * 10_000},train,{SIZES},x/1_object.png,7"),
     "label number that label.csv lacks, in the index": put(
