@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from net2vec_jax.data.broden_tables import LARGEST_NUMBER, parse_whole_number, read_table
-from net2vec_jax.data.concepts import CATEGORIES, Concept, ConceptCatalog, normalize_name
+from net2vec_jax.data.concepts import (
+    CATEGORIES,
+    Concept,
+    ConceptCatalog,
+    is_background,
+    is_void,
+    normalize_name,
+)
 from net2vec_jax.data.dataset import SPLITS
 from net2vec_jax.errors import Net2VecError, unknown_name_error
 
@@ -21,11 +28,6 @@ CONCEPT_COLUMNS = ("number", "name", "category")
 NO_LABEL_VALUE = 255
 """Unlabelled in indexed and grey masks, as in PASCAL VOC, unless concepts.csv names it."""
 _CATEGORY = re.compile(r"[\w][\w .+-]{0,99}")
-_VOID = {
-    "", "void", "ignore", "ignored", "ignorelabel", "unlabeled", "unlabelled", "nolabel", "none",
-    "null", "nothing", "undefined", "unknown", "unannotated", "outofroi", "dontcare",
-}  # fmt: skip
-_BACKGROUND = {"background", "bg", "backgrounds", "other", "others", "rest"}
 
 
 class ConceptTable(NamedTuple):
@@ -68,9 +70,9 @@ def read_concept_table(path: Path) -> ConceptTable:
             raise Net2VecError(f"{where}: number {value} occurs twice")
         if value and not name:
             raise Net2VecError(f"{where}: concept {value} has no name")
-        if value == NO_LABEL_VALUE and _is_void(name):
+        if value == NO_LABEL_VALUE and is_void(name):
             notices.append(f"{where}: 255 is called {name}, so it is no label and no concept")
-        elif value or (category and not _is_background(name)):
+        elif value or (category and not is_background(name)):
             if not _CATEGORY.fullmatch(category):
                 raise Net2VecError(
                     f"{where}: {category!r:.80} cannot be a category; Broden's are "
@@ -108,16 +110,6 @@ def read_concept_table(path: Path) -> ConceptTable:
     return ConceptTable(catalog, tuple(ordered), values, numbers, tuple(notices))
 
 
-def _is_void(name: str) -> bool:
-    """Whether a class of this name is no class at all."""
-    return re.sub(r"[\W_]", "", name.lower()) in _VOID
-
-
-def _is_background(name: str) -> bool:
-    """Whether a class of number 0 is what is left beside the classes."""
-    return _is_void(name) or re.sub(r"[\W_]", "", name.lower()) in _BACKGROUND
-
-
 def read_image_labels(
     path: Path, catalog: ConceptCatalog, images: Collection[str]
 ) -> dict[str, tuple[int, ...]]:
@@ -139,6 +131,8 @@ def read_image_labels(
         numbers = set()
         for element in filter(None, (part.strip() for part in text.split(";"))):
             found = catalog.find(element)
+            if not found and re.fullmatch(r"[0-9]+\.0*", element):
+                parse_whole_number(element, f"{where}, column concepts")
             if not found:
                 names = [concept.name for concept in catalog]
                 raise Net2VecError(f"{where}: {unknown_name_error('concept', element, names)}")

@@ -117,6 +117,7 @@ class _BrodenBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             image_size=list(dataset.image_size),
             segmentation_size=list(dataset.segmentation_size),
             images=[[row.image, row.split] for row in rows],
+            notices=list(dataset.notices),
             sha256={},
         )
         by_split = {split: [row for row in rows if row.split == split] for split in SPLITS}
