@@ -32,12 +32,15 @@ class ClassificationRun(LayerRun[ClassificationFlags]):
 
     table = "classification.csv"
 
+    def find_shortages(self) -> dict[str, str]:
+        """Concepts with too few images with or without them."""
+        shortages = find_shortages(self.masks, self.flags.minimum_images)
+        return {self.catalog.concepts[place].name: why for place, why in shortages.items()}
+
     def finish(self) -> None:
         """Run every stage whose files are missing."""
         if not self.run.has("concepts.csv"):
-            names = [concept.name for concept in self.catalog]
-            shortages = find_shortages(self.masks, self.flags.minimum_images)
-            self.write_concepts({names[place]: reason for place, reason in shortages.items()})
+            self.write_concepts()
         if not self.run.has("embeddings"):
             with self.run.stage("training"):
                 self._train()

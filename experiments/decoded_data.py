@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from net2vec_jax.data.dataset import ConceptDataset
+from tqdm import tqdm
+
+from net2vec_jax.data.dataset import ConceptDataset, map_in_order
 from net2vec_jax.data.masks import CategoryChoice, ConceptMasks, collect_concept_masks
 from net2vec_jax.data.packed import load_concept_masks, load_packed_images
 from net2vec_jax.devices import is_first_host, wait_for_hosts
+from net2vec_jax.errors import Net2VecError
 
 T = TypeVar("T")
 
@@ -17,24 +20,40 @@ def decode_masks(dataset: ConceptDataset, choice: CategoryChoice, *, cache: bool
     """Masks of all concepts, from disk if `cache`.
 
     Raises:
-      Net2VecError: a label file is missing or damaged.
+      Net2VecError: a label file is missing or damaged, or no concept is marked anywhere.
     """
-    if not cache:
-        return collect_concept_masks(dataset, category_choice=choice, progress=True)
-    return _first_host_first(
-        lambda: load_concept_masks(dataset, category_choice=choice, progress=True)
-    )
+    if cache:
+        masks = _first_host_first(
+            lambda: load_concept_masks(dataset, category_choice=choice, progress=True)
+        )
+    else:
+        masks = collect_concept_masks(dataset, category_choice=choice, progress=True)
+    if not len(masks.pair_image):
+        why = "; ".join(("", *masks.notices))
+        raise Net2VecError(f"{dataset.name}: no concept is marked on any image{why}")
+    return masks
 
 
-def decode_images(dataset: ConceptDataset, *, cache: bool) -> ConceptDataset:
+def decode_images(dataset: ConceptDataset, *, cache: bool, checked: bool = False) -> ConceptDataset:
     """The dataset with images that are read from disk decoded if `cache`.
+
+    Otherwise they are decoded once to see that all can be, before hours of work.
+
+    Args:
+      dataset: N images.
+      cache: keep decoded images.
+      checked: whether it is known that all can be decoded.
 
     Raises:
       Net2VecError: an image is missing or damaged.
     """
-    if not cache:
-        return dataset
-    return _first_host_first(lambda: load_packed_images(dataset, progress=True))
+    if cache:
+        return _first_host_first(lambda: load_packed_images(dataset, progress=True))
+    if not checked:
+        decoded = map_in_order(lambda index: dataset.image(index).shape, range(len(dataset)))
+        for _ in tqdm(decoded, "images", len(dataset), unit="image", leave=False, delay=1):
+            pass
+    return dataset
 
 
 def _first_host_first(load: Callable[[], T]) -> T:

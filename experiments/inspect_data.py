@@ -19,10 +19,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from experiments.decoded_data import decode_masks
+from experiments.decoded_data import decode_images, decode_masks
 from experiments.result_files import make_folder, make_safe, write_table
 from experiments.run_directory import SCENES_FOLDER
-from experiments.script import open_console, open_screened_dataset, run_script
+from experiments.script import (
+    announce,
+    announce_left_out,
+    describe_split_shortage,
+    open_console,
+    open_screened_dataset,
+    run_script,
+)
 from net2vec_jax.data.concepts import Concept
 from net2vec_jax.data.dataset import TRAIN, VAL, ConceptDataset
 from net2vec_jax.data.masks import ConceptMasks
@@ -46,8 +53,8 @@ class InspectionFlags:
       concepts: only these concepts, by name or number; all by default.
       images: how many images of each concept are drawn; 0 draws none.
       rows: how many concepts of a category are printed, those on most images; the file has all.
-      cache_data: decode labels once and keep them beside the dataset (or in the user's cache, if
-        nothing may be written there) for all later runs.
+      cache_data: decode images and labels once and keep them beside the dataset (or in the user's
+        cache, if nothing may be written there) for all later runs.
       skip_bad_images: go on without the images that cannot be read, and list them; by default the
         inspection stops and lists them.
       skip_bad_annotations: go on without the annotations of a COCO file that cannot be read, and
@@ -205,6 +212,9 @@ def main(flags: InspectionFlags) -> None:
     make_folder(flags.out)
     try:
         masks = decode_masks(dataset, "union", cache=flags.cache_data).select(catalog)
+        dataset = decode_images(dataset, cache=flags.cache_data, checked=flags.skip_bad_images)
+        announce((*masks.notices, *filter(None, [describe_split_shortage(dataset)])))
+        announce_left_out("concepts in runs", masks.find_missing(), of=len(catalog))
         counts = count_concepts(masks)
         write_counts(flags.out / COUNTS_FILE, counts)
         console = open_console()

@@ -72,7 +72,11 @@ def collect_layers(runs: Sequence[LayerRun]) -> None:
         )
     batches = collect_activations(
         first.probed.network,
-        decode_images(first.dataset, cache=first.flags.cache_data),
+        decode_images(
+            first.dataset,
+            cache=first.flags.cache_data,
+            checked=first.flags.skip_bad_images,
+        ),
         [run.layer for run in runs],
         preprocess=first.probed.preprocessing(first.flags.resolve_preprocessing()),
         batch_size=first.flags.images_per_batch,

@@ -14,9 +14,14 @@ from experiments.decoded_data import decode_masks
 from experiments.layer_activations import collect_layers, collect_missing_layers, describe_origin
 from experiments.layer_flags import LayerFlags
 from experiments.network_choice import open_network
-from experiments.run_directory import RUN_FILE, SCENES_FOLDER, RunDirectory
+from experiments.run_directory import LABELS_STAGE, RUN_FILE, SCENES_FOLDER, RunDirectory
 from experiments.run_sources import describe_sources
-from experiments.script import open_screened_dataset
+from experiments.script import (
+    announce,
+    announce_left_out,
+    open_screened_dataset,
+    require_both_splits,
+)
 from net2vec_jax.activations.arrays import ExternalActivations
 from net2vec_jax.activations.store import ActivationStore
 from net2vec_jax.data.concepts import ConceptCatalog
@@ -85,7 +90,6 @@ class LayerRun(Generic[AnyFlags]):
         self.run = RunDirectory(flags.out, identity)
         self.run.record("skipped_images", getattr(dataset, "left_out", {}))
         self.run.record("skipped_annotations", getattr(dataset, "skipped_annotations", {}))
-        self.run.record("notices", list(getattr(dataset, "notices", ())))
         self.run.record("sources", describe_sources(flags, dataset))
 
     def resolved(self) -> dict[str, Any]:
@@ -95,6 +99,10 @@ class LayerRun(Generic[AnyFlags]):
     def category_choice(self) -> CategoryChoice:
         """Which of a concept's categories its masks come from."""
         return "union"
+
+    def find_shortages(self) -> dict[str, str]:
+        """Concepts that cannot be probed, and what they lack, by name."""
+        raise NotImplementedError
 
     def finish(self) -> None:
         """Run every stage whose files are missing."""
@@ -120,7 +128,7 @@ class LayerRun(Generic[AnyFlags]):
     @cached_property
     def masks(self) -> ConceptMasks:
         """Masks of the chosen concepts."""
-        with self.run.stage("labels"):
+        with self.run.stage(LABELS_STAGE):
             choice = self.category_choice()
             masks = decode_masks(self.dataset, choice, cache=self.flags.cache_data)
         return masks.select(self.catalog)
@@ -137,20 +145,29 @@ class LayerRun(Generic[AnyFlags]):
             raise Net2VecError(f"--filters must lie in 1 … {filters}, not {sizes}")
         return sizes
 
-    def write_concepts(self, missing: dict[str, str]) -> None:
-        """Write concepts.csv, and record those that are left out.
+    def prepare(self) -> dict[str, str]:
+        """Find out, before anything is computed, what is left out, and why.
 
-        Args:
-          missing: why a concept is left out, by its name.
+        Returns:
+          Concepts that are left out, with the reason, by name.
 
         Raises:
-          Net2VecError: none is left.
+          Net2VecError: no concept is left.
         """
-        train, val = self.masks.count_images()
-        self.run.record_skipped(missing)
-        if len(missing) == len(self.catalog):
-            reason = next(iter(missing.values()), "there are none")
+        if self.run.has("concepts.csv"):
+            return self.run.skipped
+        notices = (*getattr(self.dataset, "notices", ()), *self.masks.notices)
+        self.run.record("notices", list(notices))
+        shortages = self.find_shortages()
+        if len(shortages) == len(self.catalog):
+            reason = next(iter(shortages.values()), "there are none")
             raise Net2VecError(f"no concept has enough images, so nothing can be trained: {reason}")
+        return shortages
+
+    def write_concepts(self) -> None:
+        """Write concepts.csv, and record the concepts that are left out."""
+        train, val = self.masks.count_images()
+        self.run.record_skipped(self.prepare())
         header = ["number", "name", "category", "train_images", "val_images", "train_coverage"]
         columns = zip(self.catalog, train, val, self.masks.train_coverage(), strict=True)
         rows = [[c.number, c.name, c.primary_category, *counts] for c, *counts in columns]
@@ -191,6 +208,34 @@ def open_runs(
     ]
 
 
+def prepare_runs(
+    runs: Sequence[LayerRun], masks: dict[CategoryChoice, ConceptMasks] | None = None
+) -> None:
+    """Read labels, once for all runs, and say what is left out before anything is computed.
+
+    Args:
+      runs: of the same concepts of one dataset.
+      masks: what was read before, by the choice of categories; what is read now is added.
+
+    Raises:
+      Net2VecError: labels cannot be read, or a run has no concept that can be probed.
+    """
+    masks = {} if masks is None else masks
+    said: list[dict[str, str]] = []
+    for run in runs:
+        choice = run.category_choice()
+        if choice in masks:
+            run.masks = masks[choice]
+        shortages = run.prepare()
+        if "masks" in run.__dict__ and choice not in masks:
+            if not masks:
+                announce(run.masks.notices)
+            masks[choice] = run.masks
+        if shortages not in said:
+            announce_left_out("concepts", shortages, of=len(run.catalog))
+            said.append(shortages)
+
+
 def finish_layers(kind: type[AnyRun], flags: LayerFlags) -> Sequence[AnyRun]:
     """Run a probe on all layers that the flags name, after one pass over the images.
 
@@ -205,11 +250,14 @@ def finish_layers(kind: type[AnyRun], flags: LayerFlags) -> Sequence[AnyRun]:
         skip_bad_annotations=flags.skip_bad_annotations,
         may_skip=flags.activation_array is None,
     )
+    require_both_splits(dataset)
     if flags.activation_array is not None:
         array = ExternalActivations(flags.activation_array, channels_first=flags.channels_first)
         runs = [kind(flags, dataset, array)]
+        prepare_runs(runs)
     else:
         runs = open_runs(kind, flags, dataset, open_network(flags.network, weights=flags.weights))
+        prepare_runs(runs)
         collect_missing_layers(runs)
     for run in runs:
         run.finish()

@@ -6,7 +6,7 @@ Downloads the published archive (resumed after an interruption) unless it is giv
 and counts rows, labels and pixels against the published numbers; the table is printed. Its
 publishers gave no checksum, so these counts say whether it is whole and read right.
 Time: about 1 GB to download and 63,305 images to count, several minutes on 2 CPU cores.
-Expected: every row of the table agrees; at 227 colours, textures and scenes to the pixel.
+Expected: every row of the table agrees; at 224 to the pixel, at 227 colours, textures and scenes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from rich.table import Table
 from experiments.script import open_console, run_script
 from net2vec_jax.data.broden_archive import CountsDifferError, prepare_broden
 from net2vec_jax.data.broden_counts import BRODEN, CountCheck, ExpectedCounts
+
+MOST_AGREEING = 50
+"""Counts that agree with what was published and are printed; those that differ all are."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,15 +45,21 @@ class PrepareFlags:
 
 
 def tabulate_checks(checks: Sequence[CountCheck]) -> Table:
-    """What was counted beside what was published."""
+    """What was counted beside what was published: all that differs, the first of what agrees."""
     table = Table(title="Counts")
     table.add_column("")
     for column in ("published", "tolerance", "found", ""):
         table.add_column(column, justify="right")
+    agreeing = [check for check in checks if check.agrees]
+    left_out = {check.name for check in agreeing[MOST_AGREEING:]}
     for check in checks:
+        if check.name in left_out:
+            continue
         numbers = (check.expected, check.tolerance, check.found)
         verdict = "agrees" if check.agrees else "differs"
         table.add_row(check.name, *(f"{number:,}" for number in numbers), verdict)
+    if left_out:
+        table.caption = f"and {len(left_out):,} more, which agree"
     return table
 
 

@@ -16,7 +16,7 @@ import logging
 import re
 from pathlib import Path
 
-from experiments.script import run_script
+from experiments.script import announce, run_script
 from net2vec_jax.data.tfds import find_data_dir, open_tfds, parse_tfds_name
 from net2vec_jax.data.tfds_adapters import ADAPTERS
 from net2vec_jax.errors import Net2VecError
@@ -57,6 +57,7 @@ def main(flags: PrepareFlags) -> None:
         prepare_with_tensorflow(flags.dataset, data_dir)
         print(f"use it with TFDS_DATA_DIR={data_dir} and --dataset tfds:{flags.dataset}")
         return
+    announce(prepared.notices)
     name = f"{prepared.directory.parents[1].name}/{prepared.directory.parent.name}"
     print(
         f"{len(prepared)} images with {len(prepared.catalog)} concepts are in "

@@ -30,6 +30,8 @@ from net2vec_jax.locks import LOCK, PARTIAL, replacing
 RUN_FILE = "run.json"
 SCENES_FOLDER = "scenes"
 """Where a run draws the built-in dataset, before anything else."""
+LABELS_STAGE = "labels"
+"""The stage that reads labels, of which nothing is kept in the run directory."""
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
 
 
@@ -73,8 +75,8 @@ class RunDirectory:
             else:
                 self._record = json.loads(run_file.read_text(encoding="utf-8"))
                 before = dict(self._record.get("identity", {}))
-                if not self._record.get("timings"):
-                    # Bad images stop a run in its first stage; the mended dataset is another.
+                if not {*self._record.get("timings", ())} - {LABELS_STAGE}:
+                    # Bad images stop a run in its first stages; the mended dataset is another.
                     before["dataset"] = identity.get("dataset")
                 _check_identity(self.path, before, identity)
                 self._record["identity"] = identity
@@ -112,6 +114,11 @@ class RunDirectory:
         self._accounted += own
         self._record["timings"][name] = round(own, 3)
         self._save()
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Concepts that the run left out, and why."""
+        return dict(self._record["skipped"])
 
     def record(self, name: str, content: Any) -> None:
         """Note something of the run in run.json, as JSON values."""

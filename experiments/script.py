@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import jax
+import numpy as np
 import tyro
 from rich.console import Console
 from tqdm import tqdm
@@ -19,7 +21,7 @@ from net2vec_jax.data.broden import BrodenDataset
 from net2vec_jax.data.broden_writer import write_broden
 from net2vec_jax.data.coco import PREFIX, CocoDataset, parse_coco_name
 from net2vec_jax.data.dataset import ConceptDataset
-from net2vec_jax.data.folder import CONCEPTS_FILE, FolderDataset
+from net2vec_jax.data.folder import FolderDataset, is_image_folder
 from net2vec_jax.data.resized_files import DEFAULT_RESOLUTION, split_resolution
 from net2vec_jax.data.scenes import SCENE_CONCEPTS, draw_scenes
 from net2vec_jax.data.tfds import open_tfds
@@ -36,6 +38,8 @@ def run_script(main: Callable[[Config], None], config_type: type[Config], descri
     when the disk is full.
     """
     config = tyro.cli(config_type, description=description)
+    # Of damaged EXIF data, for example, by which nobody can tell the file; what matters is refused.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         use_all_devices()
         main(config)
@@ -135,7 +139,7 @@ def open_dataset(
             allow_missing=allow_missing,
             skip_bad_annotations=skip_bad_annotations,
         )
-    if (Path(own) / CONCEPTS_FILE).is_file() and not (Path(own) / "index.csv").exists():
+    if is_image_folder(Path(own)):
         return FolderDataset(own, resolution=resolution)
     if not Path(name).is_dir():
         raise Net2VecError(
@@ -183,6 +187,30 @@ def open_screened_dataset(
     advice = "mend or replace them"
     return ListsBadImages(
         dataset, advice=f"{advice}, or pass --skip-bad-images" if may_skip else advice
+    )
+
+
+def require_both_splits(dataset: ConceptDataset) -> None:
+    """Refuse a dataset without train or val images, before anything is computed.
+
+    Raises:
+      Net2VecError: it has none of a split.
+    """
+    shortage = describe_split_shortage(dataset)
+    if shortage:
+        raise Net2VecError(shortage)
+
+
+def describe_split_shortage(dataset: ConceptDataset) -> str:
+    """What a dataset without train or val images lacks, and where to say it; or nothing."""
+    val = int(np.count_nonzero(dataset.is_val))
+    train = len(dataset) - val
+    if train and val:
+        return ""
+    return (
+        f"{dataset.name} has {train or 'no'} train and {val or 'no'} val images, but probes are "
+        "trained on train and scored on val images: say which are which in splits.csv (of a folder "
+        "of images), the column split (of a Broden directory) or a second annotation file (of COCO)"
     )
 
 

@@ -40,13 +40,17 @@ class SegmentationRun(LayerRun[SegmentationFlags]):
         """The preset's."""
         return PRESETS[self.flags.preset].category_choice
 
+    def find_shortages(self) -> dict[str, str]:
+        """Concepts that are not in both splits."""
+        return self.masks.find_missing()
+
     def finish(self) -> None:
         """Run every stage whose files are missing."""
         if not self.run.has("thresholds.csv"):
             with self.run.stage("thresholds"):
                 self._collect_thresholds()
         if not self.run.has("concepts.csv"):
-            self._write_concepts()
+            self.write_concepts()
         if not self.run.has("single_filter.csv"):
             with self.run.stage("single_filter"):
                 self._probe_single_filters()
@@ -86,15 +90,6 @@ class SegmentationRun(LayerRun[SegmentationFlags]):
             method=self.flags.quantile_method,
         )
         self.run.write_table("thresholds.csv", ["filter", "threshold"], enumerate(thresholds))
-
-    def _write_concepts(self) -> None:
-        train, val = self.masks.count_images()
-        missing = {
-            concept.name: "no train image" if not train[place] else "no val image"
-            for place, concept in enumerate(self.catalog)
-            if not (train[place] and val[place])
-        }
-        self.write_concepts(missing)
 
     def _probe_single_filters(self) -> None:
         counts = probe_single_filters(self.binary, self.masks, progress=True)

@@ -16,13 +16,14 @@ from experiments.classification_flags import ClassificationFlags
 from experiments.classification_run import ClassificationRun
 from experiments.layer_activations import collect_missing_layers, fit_subset_sizes
 from experiments.layer_flags import Preprocessing, PresetName
+from experiments.layer_run import prepare_runs
 from experiments.network_choice import open_network
 from experiments.result_files import write_json
 from experiments.run_directory import SCENES_FOLDER
-from experiments.script import open_screened_dataset
+from experiments.script import open_screened_dataset, require_both_splits
 from experiments.segmentation_flags import SegmentationFlags
 from experiments.segmentation_run import SegmentationRun
-from net2vec_jax.data.masks import ConceptMasks
+from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
 from net2vec_jax.errors import Net2VecError
 
 SUMMARY = "summary.json"
@@ -133,7 +134,8 @@ def run_study(flags: StudyFlags) -> list[LayerResults]:
         skip_bad_annotations=flags.skip_bad_annotations,
     )
     results = []
-    masks: dict[str, ConceptMasks] = {}
+    require_both_splits(dataset)
+    masks: dict[CategoryChoice, ConceptMasks] = {}
     for network, layers in chosen.items():
         loaded = open_network(network, weights=weights.get(network))
         layers = list(dict.fromkeys(map(loaded.network.resolve_layer, layers)))
@@ -176,17 +178,13 @@ def run_study(flags: StudyFlags) -> list[LayerResults]:
                     ClassificationRun(classification, dataset, loaded),
                 )
             )
+        prepare_runs([run for pair in pairs for run in pair], masks)
         collect_missing_layers([pair[0] for pair in pairs])
         for pair in pairs:
             for run in pair:
-                choice = run.category_choice()
-                if choice in masks:
-                    run.masks = masks[choice]  # of the same concepts, and slow to decode
                 if not run.run.has(run.table):
                     print(f"probing {loaded.name}, {run.layer}: {run.table.split('.')[0]} …")
                 run.finish()
-                if "masks" in run.__dict__:
-                    masks[choice] = run.masks
             name = pair[0].layer if len(chosen) == 1 else f"{loaded.name}/{pair[0].layer}"
             results.append(LayerResults(name, *pair))
     return results

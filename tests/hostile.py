@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import re
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -43,6 +45,28 @@ def write_three_images(directory: Path, *, scene: bool = True) -> None:
         examples.append(LabelledImage(f"x/{index}.jpg", split, image, labels))
     names = {1: "dog", 2: "cat", 3: "cow"} | ({7: "street-s"} if scene else {})
     write_broden(directory, examples, names)
+
+
+def write_png_header(path: Path, width: int, height: int) -> None:
+    """A PNG file that announces more pixels than it has."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    _write_png(path, header, zlib.compress(bytes(1000)))
+
+
+def write_png_16(path: Path, pixels: np.ndarray) -> None:
+    """uint16 [H, W, 3] as a PNG file of 16 bits per channel, which Pillow cannot write."""
+    height, width, _ = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    _write_png(path, header, zlib.compress(rows))
+
+
+def _write_png(path: Path, header: bytes, data: bytes) -> None:
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, body in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b"")):
+        checksum = struct.pack(">I", zlib.crc32(kind + body))
+        content += struct.pack(">I", len(body)) + kind + body + checksum
+    path.write_bytes(content)
 
 
 def read_rows() -> list[Row]:

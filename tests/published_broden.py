@@ -100,8 +100,10 @@ def write_published_broden(
         labels=len(LABELS),
         masked_labels=6,
         numbers={"person": 3, "dotted": 300},
-        exact_pixels={name: named[name] for name in ("black-c", "red-c")},
-        pixels={name: named[name] for name in ("person", "head", "wall, brick", "wood")},
+        pixels={
+            name: named[name]
+            for name in ("black-c", "red-c", "person", "head", "wall, brick", "wood")
+        },
         whole_images={name: named[name] // side**2 for name in ("street-s", "dotted", "banded")},
         train_share=0.75,
         plane_size=(side, side),
@@ -144,3 +146,36 @@ def zip_folder(folder: Path, archive: Path, *, top: str) -> Path:
             packed.write(path, f"{top}/{path.relative_to(folder)}")
         packed.writestr(f"__MACOSX/{top}/._index.csv", b"\0\5\26\7")
     return archive
+
+
+def copy_published_tables(published: Path, folder: Path, rows: list[dict[str, str]]) -> None:
+    """The tables of the published Broden, with these rows of its index only."""
+    folder.mkdir(parents=True)
+    for path in (*published.glob("c_*.csv"), published / "category.csv", published / "label.csv"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    _write(folder / "index.csv", list(rows[0]), [list(row.values()) for row in rows])
+
+
+def write_stand_ins(folder: Path, rows: list[dict[str, str]], marked: dict[str, list[int]]) -> None:
+    """A photograph and label planes for every path of the rows, drawn from a seed.
+
+    Args:
+      folder: the Broden directory.
+      rows: of its index.
+      marked: category → the label numbers that its planes show, beside 0.
+    """
+    rng = np.random.default_rng(0)
+
+    def write(name: str, pixels: np.ndarray, side: int) -> None:
+        path = folder / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.repeat(np.repeat(pixels, side // 7, 0), side // 7, 1)).save(path)
+
+    for row in rows:
+        write(row["image"], rng.integers(0, 256, (7, 7, 3), dtype=np.uint8), int(row["ih"]))
+        for category, numbers in marked.items():
+            for name in row[category].split(";"):
+                if name:
+                    plane = rng.choice([0, *numbers], (7, 7))
+                    pixels = np.stack([plane % 256, plane // 256, plane * 0], -1)
+                    write(name, pixels.astype(np.uint8), int(row["sh"]))

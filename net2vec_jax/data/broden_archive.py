@@ -115,7 +115,9 @@ def prepare_broden(
                     checks = _count(partial, resolution, expected, progress)
                 except Net2VecError as error:
                     inside = str(error).replace(f"{partial}{os.sep}", "")
-                    raise Net2VecError(f"{archive} is damaged or incomplete: {inside}") from error
+                    raise Net2VecError(
+                        f"{archive} holds no Broden directory that can be read: {inside}"
+                    ) from error
                 _refuse_differences(Path(archive), checks, accept_differences)
                 with open(archive, "rb") as file:
                     sha256 = hashlib.file_digest(file, "sha256").hexdigest()

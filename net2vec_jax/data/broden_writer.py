@@ -122,8 +122,9 @@ def _write_example(
     for category, numbers in example.labels.whole_image.items():
         for number in numbers:
             cells[category].append(str(number))
-            coverage[category][number] += 1.0
-            present[category].add(number)
+            if number:
+                coverage[category][number] += 1.0
+                present[category].add(number)
     for category, numbers in present.items():
         for number in numbers:
             images[category][number] += 1

@@ -18,8 +18,13 @@ CATEGORIES = ("color", "object", "part", "material", "scene", "texture")
 """Broden's six categories in the order of its index.csv (spec 1.2)."""
 WHOLE_IMAGE_CATEGORIES = ("scene", "texture", "breed")
 """Those that say something of an image as a whole; breeds are not Broden's."""
-
-
+VOID_NAMES = (
+    *("", "dontcare", "ignore", "ignored", "ignorelabel", "nolabel", "none", "nothing", "null"),
+    *("outofroi", "unannotated", "undefined", "unknown", "unlabeled", "unlabelled", "void"),
+)
+"""What tables call pixels without label, in lower case and without spaces and signs."""
+BACKGROUND_NAMES = (*VOID_NAMES, "0", "background", "bg", "other", "others", "rest")
+"""What tables call number 0, written likewise."""
 SUFFIXES = ("-c", "-s")
 """Broden's marks of colours and scenes at the end of a name."""
 
@@ -27,6 +32,20 @@ SUFFIXES = ("-c", "-s")
 def normalize_name(name: str) -> str:
     """A name in Unicode's composed form (NFC): "é" typed on any system is then one name."""
     return unicodedata.normalize("NFC", name)
+
+
+def is_background(name: str) -> bool:
+    """Whether a name of number 0 says that it is no concept: "background", "Unlabeled", ""."""
+    return _strip_signs(name) in BACKGROUND_NAMES
+
+
+def is_void(name: str) -> bool:
+    """Whether a name says that pixels of it have no label: "void", "Out of ROI"."""
+    return _strip_signs(name) in VOID_NAMES
+
+
+def _strip_signs(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
 
 
 def strip_suffix(concept: str) -> str:

@@ -150,7 +150,7 @@ def gather_remarks(remarks: Iterable[tuple[str, Sequence[str]]]) -> tuple[str, .
 
     Args:
       remarks: (image, its remarks); a remark is a sentence in which {count} and {images} stand for
-        how many images have it and which: "{count} masks hold 255 ({images}): …".
+        how many images have it and which: "masks hold 255 ({count}: {images}): …".
 
     Returns:
       The notices, in the order in which their remarks first occur.

@@ -17,6 +17,8 @@ from net2vec_jax.data.image_files import (
     PNG_BIT_DEPTH,
     convert_to_rgb,
     one_decoding_message,
+    open_within_limit,
+    read_numbers,
 )
 from net2vec_jax.errors import Net2VecError
 
@@ -40,7 +42,7 @@ def open_image(
       Net2VecError: the bytes are no image, a damaged one, or one of another size.
     """
     with one_decoding_message(where, formats):
-        image = Image.open(io.BytesIO(encoded), formats=formats)
+        image = open_within_limit(io.BytesIO(encoded), where, formats)
         if size is not None and (image.height, image.width) != tuple(size):
             raise Net2VecError(
                 f"{where} is {image.height}×{image.width} pixels, but all of this dataset are "
@@ -60,16 +62,13 @@ def decode_image(encoded: bytes, where: str, *, size: tuple[int, int]) -> np.nda
 
 
 def decode_label_plane(encoded: bytes, where: str, *, size: tuple[int, int]) -> np.ndarray:
-    """int32 [Y, X]: R + 256·G of an 8-bit RGB image.
+    """int32 [Y, X]: R + 256·G, as `image_files.read_label_plane` reads it.
 
     Raises:
-      Net2VecError: the bytes are no such PNG image, or not one of `size` (Y, X).
+      Net2VecError: the bytes are no PNG image of a label plane, or not one of `size` (Y, X).
     """
     image = open_image(encoded, where, size=size, formats=PLANE_FORMATS)
-    if image.mode != "RGB" or encoded[PNG_BIT_DEPTH] != 8:
-        raise Net2VecError(f"{where}: a label plane must be an 8-bit RGB image (R + 256·G)")
-    pixels = np.asarray(image).astype(np.int32)
-    return pixels[..., 0] + 256 * pixels[..., 1]
+    return read_numbers(image, encoded[PNG_BIT_DEPTH], where)
 
 
 def resize_image(image: Image.Image, size: tuple[int, int]) -> np.ndarray:

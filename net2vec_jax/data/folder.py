@@ -12,34 +12,58 @@ Everything is resized to one square resolution S: images uint8 [S, S, 3], masks 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from net2vec_jax.data.concepts import normalize_name
 from net2vec_jax.data.dataset import VAL, ImageLabels
+from net2vec_jax.data.folder_files import (
+    find_images,
+    find_layers,
+    find_masks,
+    find_others,
+    is_text,
+    refuse_names,
+)
+from net2vec_jax.data.folder_masks import MaskMeaning
 from net2vec_jax.data.folder_tables import read_concept_table, read_image_labels, read_splits
 from net2vec_jax.data.image_files import check_regular_file
 from net2vec_jax.data.resized_files import (
     DEFAULT_RESOLUTION,
     check_resolution,
+    orientation_remark,
     place_by_hash,
     read_mask_shape,
     read_resized_image,
-    read_resized_mask,
     same_aspect,
+    split_by_folders,
     split_by_hash,
 )
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.errors import Net2VecError, list_names
 
 CONCEPTS_FILE = "concepts.csv"
 IMAGE_LABELS_FILE = "image_labels.csv"
 SPLITS_FILE = "splits.csv"
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-NO_LABEL_INDEX = 255
-"""Unlabelled in indexed and grey masks, as in PASCAL VOC, unless a concept has this number."""
-_MOST_LISTED = 10
+_OTHER_ORIENTATION = (
+    "where masks lie otherwise (inspect_data shows it), save the photographs upright and without "
+    "that tag"
+)
+_OTHER_SPLIT = f"for another one write {SPLITS_FILE} (image,split)"
+
+
+def is_image_folder(directory: Path) -> bool:
+    """Whether a directory is meant as a folder of images and masks, and not as a Broden directory.
+
+    That may be so though its concepts.csv is missing.
+    """
+    if (directory / "index.csv").exists():
+        return False
+    if (directory / CONCEPTS_FILE).is_file():
+        return True
+    parts = (directory / "images", directory / "masks")
+    return any(part.is_dir() for part in parts) and not (directory / "label.csv").exists()
 
 
 class FolderDataset:
@@ -52,6 +76,7 @@ class FolderDataset:
       directory: where it lies.
       image_size: (S, S).
       unlabelled_images: names of the images that are left out.
+      notices: what was assumed of files that can be read in two ways, and how to say otherwise.
     """
 
     def __init__(self, directory: str | Path, *, resolution: int = DEFAULT_RESOLUTION) -> None:
@@ -70,34 +95,60 @@ class FolderDataset:
         check_resolution(resolution)
         self.image_size = (resolution, resolution)
         self.segmentation_size = (resolution // 2, resolution // 2)
-        concepts = read_concept_table(self.directory / CONCEPTS_FILE)
+        concepts = read_concept_table(self._find_concepts())
         self.catalog, self.categories = concepts.catalog, concepts.categories
-        self._colours = concepts.colours
+        self._meaning = MaskMeaning(concepts, self.directory / CONCEPTS_FILE)
         self._tables = [self.directory / CONCEPTS_FILE]
+        notices = list(concepts.notices)
 
-        found = _find_images(self.directory / "images")
-        self._masks = _find_masks(self.directory, found)
+        folder = self.directory / "images"
+        if not folder.is_dir():
+            raise Net2VecError(
+                f"{folder} is missing: a folder of images holds {CONCEPTS_FILE}, images/, masks/"
+            )
+        self._images = find_images(folder)
+        others = find_others(folder, self._images)
+        self._masks = find_masks(self.directory, self._images, others)
+        if 0 in concepts.values and concepts.values[0] and len(find_layers(self.directory)) > 1:
+            raise Net2VecError(
+                f"{self._tables[0]}: number 0 is a concept, but with several layers of masks 0 "
+                "must mean that a layer marks nothing; give the concept another number, in the "
+                "masks too"
+            )
         listed: dict[str, tuple[int, ...]] = {}
         if self._has_table(IMAGE_LABELS_FILE):
-            listed = read_image_labels(self._tables[-1], self.catalog, found.values())
-        labelled = [image for image in found.values() if image in self._masks or image in listed]
+            listed = read_image_labels(self._tables[-1], self.catalog, self._images)
+        labelled = [image for image in self._images if image in self._masks or image in listed]
         if not labelled:
             raise Net2VecError(
                 f"{self.directory}: no image has a mask (masks/a/b.png for images/a/b.jpg) or a "
-                f"row in {IMAGE_LABELS_FILE}"
+                f"row in {IMAGE_LABELS_FILE}{self._name_other_folders()}"
             )
-        self.unlabelled_images = tuple(sorted({*found.values()} - {*labelled}))
+        pictures = [name for name in others.values() if not is_text(name)]
+        if pictures:
+            notices.append(
+                f"{folder}: files that are not read as images are left out ({len(pictures)}: "
+                f"{list_names(pictures, most=3)}); save them as JPEG or PNG to use them"
+            )
+        notices += self._name_unread()
+        self.unlabelled_images = tuple(sorted({*self._images} - {*labelled}))
         self.image_names = tuple(sorted(labelled, key=lambda name: (place_by_hash(name), name)))
         self._whole_image = {image: self._by_category(numbers) for image, numbers in listed.items()}
-        splits = {image: split_by_hash(image) for image in labelled}
+        self._is_split_by_folders = False
         if self._has_table(SPLITS_FILE):
-            splits = read_splits(self._tables[-1], found.values())
-            _refuse(
+            splits = read_splits(self._tables[-1], self._images)
+            refuse_names(
                 f"{self._tables[-1]} has no row for",
                 (image for image in self.image_names if image not in splits),
                 "list every labelled image, or remove the file for a split by a hash of the names",
             )
+        else:
+            by_folders, notice = split_by_folders(self.image_names, otherwise=_OTHER_SPLIT)
+            notices += [notice] if notice else []
+            self._is_split_by_folders = by_folders is not None
+            splits = by_folders or {image: split_by_hash(image) for image in labelled}
         self.is_val = np.array([splits[image] == VAL for image in self.image_names])
+        self.notices = tuple(notices)
         self._category_of = np.full(2**16, -1, np.int16)
         for concept in self.catalog:
             self._category_of[concept.number] = self.categories.index(concept.primary_category)
@@ -117,8 +168,8 @@ class FolderDataset:
         masks = self._masks.get(name, ())
         shape = read_mask_shape(masks[0]) if masks else None
         source = f"its mask {masks[0]}" if masks else ""
-        path = self.directory / "images" / name
-        return read_resized_image(path, self.image_size[0], shape=shape, source=source)
+        path, side = self._images[name], self.image_size[0]
+        return read_resized_image(path, side, shape=shape, source=source)
 
     def labels(self, index: int) -> ImageLabels:
         """The concepts marked on the image at `index`.
@@ -129,16 +180,21 @@ class FolderDataset:
         """
         name = self.image_names[index]
         layers: list[np.ndarray] = []
+        remarks: list[str] = []
         masks = self._masks.get(name, ())
-        shapes = [read_mask_shape(path) for path in masks] if len(masks) > 1 else []
+        shapes = [read_mask_shape(path) for path in masks]
         for path, shape in zip(masks[1:], shapes[1:], strict=False):
             if not same_aspect(shape, shapes[0]):
                 raise Net2VecError(
                     f"{path} is {shape[0]}×{shape[1]} pixels, but {masks[0]} is "
                     f"{shapes[0][0]}×{shapes[0][1]}, of another aspect ratio"
                 )
+        if shapes:
+            remark = orientation_remark(self._images[name], shapes[0], otherwise=_OTHER_ORIENTATION)
+            remarks += [remark] if remark else []
         for path in masks:
-            layer = self._read_mask(path)
+            layer, some = self._meaning.read(path, self.segmentation_size)
+            remarks += some
             for other in layers:  # a pixel has a concept once, however many layers say so
                 layer = np.where(layer == other, 0, layer)
             layers.append(layer)
@@ -148,42 +204,14 @@ class FolderDataset:
             chosen = [plane for plane in chosen if plane.any()]
             if chosen:
                 planes[category] = np.stack(chosen)
-        return ImageLabels(planes, self._whole_image.get(name, {}))
+        return ImageLabels(planes, self._whole_image.get(name, {}), tuple(dict.fromkeys(remarks)))
 
     def source_files(self) -> Iterator[Path]:
         """The tables, images and masks that all else is read from."""
         yield from self._tables
         for name in self.image_names:
-            yield self.directory / "images" / name
+            yield self._images[name]
             yield from self._masks.get(name, ())
-
-    def _read_mask(self, path: Path) -> np.ndarray:
-        """int32 [S // 2, S // 2] of concept numbers."""
-        pixels = read_resized_mask(path, self.segmentation_size)
-        table = self.directory / CONCEPTS_FILE
-        if pixels.ndim == 3:
-            if not self._colours:
-                raise Net2VecError(
-                    f"{path} is an RGB mask, but {table} has no color: give each concept its "
-                    "#rrggbb there, or save the mask with a palette"
-                )
-            codes = pixels.astype(np.int32) @ np.array([1, 256, 65536], np.int32)
-            values, places = np.unique(codes, return_inverse=True)
-            numbers = [self._colours.get(value, -1) for value in values.tolist()]
-            if -1 in numbers:
-                value = int(values[numbers.index(-1)])
-                red, green, blue = value % 256, value // 256 % 256, value // 65536
-                raise Net2VecError(
-                    f"{path}: color #{red:02x}{green:02x}{blue:02x} is not in {table}; colours "
-                    "that are no concept get rows of number 0"
-                )
-            return np.array(numbers, np.int32)[places].reshape(codes.shape)
-        if NO_LABEL_INDEX not in self.catalog.by_number:
-            pixels = np.where(pixels == NO_LABEL_INDEX, 0, pixels)
-        unknown = (pixels != 0) & (self._category_of[pixels] < 0)
-        if unknown.any():
-            raise Net2VecError(f"{path}: number {pixels[unknown][0]} is not in {table}")
-        return pixels
 
     def _by_category(self, numbers: Iterable[int]) -> dict[str, tuple[int, ...]]:
         found: dict[str, tuple[int, ...]] = {}
@@ -199,76 +227,61 @@ class FolderDataset:
             self._tables.append(self.directory / name)
         return there
 
+    def _find_concepts(self) -> Path:
+        """The path of concepts.csv.
+
+        Raises:
+          Net2VecError: it is missing; names like it are said.
+        """
+        path = self.directory / CONCEPTS_FILE
+        if not path.is_file():
+            stems = ("concept", "class", "label", "categor", "dataset_meta", "color")
+            like = sorted(
+                found.name
+                for found in self.directory.glob("*")
+                if found.name.lower().startswith(stems)
+            )
+            there = f" (there is {list_names(like, most=3)})" if like else ""
+            raise Net2VecError(
+                f"{path} is missing{there}: write it, with a header and a line for each concept, "
+                "such as\n  number,name,category\n  1,cup,object"
+            )
+        return path
+
+    def _name_other_folders(self) -> str:
+        """What masks may lie in by another name, for a message."""
+        other = [name for name in self._list_unread() if name.endswith("/")]
+        if (self.directory / "masks").is_dir() or not other:
+            return ""
+        return f"; there is no folder masks/, but {list_names(other, most=3)}: rename it"
+
+    def _list_unread(self) -> list[str]:
+        """Folders and tables in the directory that are none of those that are read."""
+        known = {"images", CONCEPTS_FILE, IMAGE_LABELS_FILE, SPLITS_FILE}
+        known |= {layer.name for layer in find_layers(self.directory)}
+        found = sorted(path for path in self.directory.glob("[!.]*") if path.name not in known)
+        tables = [path.name for path in found if path.suffix in (".csv", ".tsv", ".txt")]
+        return [f"{path.name}/" for path in found if path.is_dir()] + tables
+
+    def _name_unread(self) -> list[str]:
+        """A notice of what may be a layer, a split or labels by another name; or none."""
+        unread = self._list_unread()
+        if not unread:
+            return []
+        return [
+            f"{self.directory}: {list_names(unread)} are not read; layers of masks are folders "
+            f"masks/ and masks_NAME/, the split is {SPLITS_FILE}, labels are {IMAGE_LABELS_FILE}"
+        ]
+
     def _fingerprint(self, resolution: int) -> str:
         """Digest of the tables, the resolution, and every file's name and size."""
         digest = hashlib.sha256(repr(("folder", resolution)).encode())
         for path in self.source_files():
             size = check_regular_file(path).st_size
-            name = path.relative_to(self.directory).as_posix()
+            name = normalize_name(path.relative_to(self.directory).as_posix())
             digest.update(f"{name}\0{size}\0".encode("utf-8", "surrogateescape"))
             if path in self._tables:
                 digest.update(path.read_bytes())
+        if self._is_split_by_folders:
+            digest.update(b"split by folders")
         return digest.hexdigest()
-
-
-def _find_images(folder: Path) -> dict[str, str]:
-    """Stem, relative to `folder` → name with suffix, of all images below it."""
-    if not folder.is_dir():
-        raise Net2VecError(
-            f"{folder} is missing: a folder of images holds {CONCEPTS_FILE}, images/, masks/"
-        )
-    found: dict[str, str] = {}
-    for name in _list_files(folder, IMAGE_SUFFIXES):
-        stem = name.rpartition(".")[0]
-        if stem in found:
-            raise Net2VecError(
-                f"{folder}: {found[stem]} and {name} would have the same mask; rename one"
-            )
-        found[stem] = name
-    if not found:
-        raise Net2VecError(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES)})")
-    return found
-
-
-def _find_masks(directory: Path, images: dict[str, str]) -> dict[str, tuple[Path, ...]]:
-    """Image → its masks: of masks/ and then of every masks_*/, in the order of their names."""
-    masks: dict[str, tuple[Path, ...]] = {}
-    layers = [directory / "masks", *sorted(directory.glob("masks_*"))]
-    for layer in (layer for layer in layers if layer.is_dir()):
-        files = _list_files(layer, IMAGE_SUFFIXES)
-        _refuse(
-            f"{layer}: a mask must be a PNG file, not",
-            (name for name in files if not name.lower().endswith(".png")),
-            "other formats may change the numbers",
-        )
-        names = {name.rpartition(".")[0]: name for name in files}
-        _refuse(
-            f"{layer}: images/ holds no image for",
-            (name for stem, name in names.items() if stem not in images),
-            "a mask has the name of its image, but for the suffix; remove or rename it",
-        )
-        for stem, name in names.items():
-            masks[images[stem]] = (*masks.get(images[stem], ()), layer / name)
-    return masks
-
-
-def _list_files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
-    """Files below `folder` with one of the suffixes, hidden ones aside, relative and sorted."""
-    found = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            (Path(parent) / name).relative_to(folder).as_posix()
-            for name in files
-            if name.lower().endswith(suffixes) and not name.startswith(".")
-        ]
-    return sorted(found)
-
-
-def _refuse(what: str, names: Iterable[str], advice: str) -> None:
-    """Refuse if there are any names; the first are shown."""
-    names = list(names)
-    if names:
-        more = len(names) - _MOST_LISTED
-        shown = ", ".join(names[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
-        raise Net2VecError(f"{what} {shown}; {advice}")

@@ -6,59 +6,81 @@ not named here are ignored.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
 from net2vec_jax.data.broden_tables import LARGEST_NUMBER, parse_whole_number, read_table
-from net2vec_jax.data.concepts import CATEGORIES, Concept, ConceptCatalog
+from net2vec_jax.data.concepts import (
+    CATEGORIES,
+    Concept,
+    ConceptCatalog,
+    is_background,
+    is_void,
+    normalize_name,
+)
 from net2vec_jax.data.dataset import SPLITS
 from net2vec_jax.errors import Net2VecError, unknown_name_error
 
 CONCEPT_COLUMNS = ("number", "name", "category")
+NO_LABEL_VALUE = 255
+"""Unlabelled in indexed and grey masks, as in PASCAL VOC, unless concepts.csv names it."""
 _CATEGORY = re.compile(r"[\w][\w .+-]{0,99}")
 
 
 class ConceptTable(NamedTuple):
-    """The concepts, their categories in Broden's order, and which colour means which number."""
+    """The concepts, their categories in Broden's order, and what values and colours mean."""
 
     catalog: ConceptCatalog
     categories: tuple[str, ...]
+    values: dict[int, int]
+    """Value in an indexed or grey mask → concept number, or 0 for unlabelled."""
     colours: dict[int, int]
     """R + 256·G + 65536·B → concept number, or 0 for unlabelled."""
+    notices: tuple[str, ...]
+    """What was assumed of the numbers 0 and 255, and how to say otherwise."""
 
 
 def read_concept_table(path: Path) -> ConceptTable:
     """Read concepts.csv: `number,name,category` and, for RGB masks, `color` as #rrggbb.
 
-    Rows of number 0 say which colours are no concept; black is none unless a concept has it.
+    Number 0 means "unlabelled" to all that follows, so rows of number 0 say which colours are no
+    concept; black is none unless a concept has it. A row of number 0 that names a thing
+    ("0,road,object") is a concept all the same, under the first number that is free. Number 255 is
+    unlabelled unless a row names it, and also if that row calls it void or the like.
 
     Raises:
       Net2VecError: a missing column, a malformed or repeated number or colour, no concept at all.
     """
     _, table = read_table(path, CONCEPT_COLUMNS)
-    concepts: dict[int, Concept] = {}
-    colours: dict[int, int] = {}
+    concepts: dict[int, Concept] = {}  # by the value in masks
+    colours: dict[int, int] = {}  # to that value
+    seen: set[int] = set()
+    notices = []
     for line, row in table:
         where = f"{path} line {line}"
-        number = parse_whole_number(row["number"], f"{where}, column number")
-        if number > LARGEST_NUMBER:
-            raise Net2VecError(f"{where}: numbers go up to {LARGEST_NUMBER}, not {number}")
-        if number in concepts:
-            raise Net2VecError(f"{where}: number {number} occurs twice")
-        if number:
-            name, category = row["name"].strip(), row["category"].strip()
-            if not name:
-                raise Net2VecError(f"{where}: concept {number} has no name")
+        value = parse_whole_number(row["number"], f"{where}, column number")
+        if value > LARGEST_NUMBER:
+            raise Net2VecError(f"{where}: numbers go up to {LARGEST_NUMBER}, not {value}")
+        name, category = (normalize_name(row[column].strip()) for column in ("name", "category"))
+        text = row.get("color", "").strip()
+        if value in seen and (value or value in concepts):
+            raise Net2VecError(f"{where}: number {value} occurs twice")
+        if value and not name:
+            raise Net2VecError(f"{where}: concept {value} has no name")
+        if value == NO_LABEL_VALUE and is_void(name):
+            notices.append(f"{where}: 255 is called {name}, so it is no label and no concept")
+        elif value or (category and not is_background(name)):
             if not _CATEGORY.fullmatch(category):
                 raise Net2VecError(
                     f"{where}: {category!r:.80} cannot be a category; Broden's are "
                     f"{', '.join(CATEGORIES)}"
                 )
             # How many images have it is not known before all masks are decoded.
-            concepts[number] = Concept(number, name, {category: 0}, category)
-        text = row.get("color", "").strip()
+            concepts[value] = Concept(value or LARGEST_NUMBER, name, {category: 0}, category)
+        seen.add(value)
         if text:
             match = re.fullmatch("#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})", text)
             if match is None:
@@ -67,15 +89,25 @@ def read_concept_table(path: Path) -> ConceptTable:
             colour = red + 256 * green + 65536 * blue
             if colour in colours:
                 raise Net2VecError(f"{where}: color {text} occurs twice")
-            colours[colour] = number
+            colours[colour] = value
     if not concepts:
         raise Net2VecError(f"{path} lists no concept")
-    if colours:
-        colours.setdefault(0, 0)
+    if 0 in concepts:
+        candidates = (*range(max(concepts) + 1, LARGEST_NUMBER + 1), *range(1, LARGEST_NUMBER))
+        number = next(n for n in candidates if n != NO_LABEL_VALUE and n not in concepts)
+        concepts[0] = dataclasses.replace(concepts[0], number=number)
+        notices.append(
+            f"{path}: 0 is the concept {concepts[0].name}, which tables call number {number}, "
+            "since 0 means unlabelled there; if 0 is no concept, name it background"
+        )
     present = {concept.primary_category for concept in concepts.values()}
     ordered = [c for c in CATEGORIES if c in present] + sorted(present - set(CATEGORIES))
+    values = {0: 0, NO_LABEL_VALUE: 0} | {v: concept.number for v, concept in concepts.items()}
+    numbers = {colour: values[value] for colour, value in colours.items()}
+    if numbers:
+        numbers.setdefault(0, 0)  # black
     catalog = ConceptCatalog.of(concepts.values())
-    return ConceptTable(catalog, tuple(ordered), colours)
+    return ConceptTable(catalog, tuple(ordered), values, numbers, tuple(notices))
 
 
 def read_image_labels(
@@ -99,6 +131,8 @@ def read_image_labels(
         numbers = set()
         for element in filter(None, (part.strip() for part in text.split(";"))):
             found = catalog.find(element)
+            if not found and re.fullmatch(r"[0-9]+\.0*", element):
+                parse_whole_number(element, f"{where}, column concepts")
             if not found:
                 names = [concept.name for concept in catalog]
                 raise Net2VecError(f"{where}: {unknown_name_error('concept', element, names)}")
@@ -131,7 +165,7 @@ def _read_images(path: Path, column: str, images: Collection[str]) -> list[tuple
     seen: dict[str, int] = {}
     rows = []
     for line, row in table:
-        where, image = f"{path} line {line}", row["image"]
+        where, image = f"{path} line {line}", normalize_name(row["image"])
         if image in seen:
             raise Net2VecError(f"{where}: {image} stands in line {seen[image]} already")
         if image not in images:

@@ -1,9 +1,9 @@
 """Decode image files that may be damaged or hostile: a photograph or label plane, or one message.
 
 Photographs become uint8 [H, W, 3], RGB; label planes int32 [Y, X], R + 256·G (reference spec 1.3).
-A file's size is compared with the expected one before a pixel is decoded, so that decompression
-bombs cost nothing. Pixels are taken as stored: an EXIF rotation is not applied, since labels are
-aligned with the stored pixels.
+A file's size is compared with the expected one and with a limit before a pixel is decoded, so that
+decompression bombs cost nothing. Pixels are taken as stored: an EXIF rotation is not applied, since
+labels are aligned with the stored pixels.
 """
 
 from __future__ import annotations
@@ -11,18 +11,42 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import threading
+import unicodedata
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 from net2vec_jax.errors import Net2VecError
 
-IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
-"""What is decoded, whatever a name ends in; some of Pillow's other readers run programs (EPS)."""
+
+def _find_formats() -> tuple[str, ...]:
+    """What this Pillow decodes; HEIF with the extra `heic` (pillow-heif)."""
+    formats = ["JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP", "GIF"]
+    if features.check("avif"):
+        formats.append("AVIF")
+    with contextlib.suppress(ImportError):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+        formats.append("HEIF")
+    return tuple(formats)
+
+
+IMAGE_FORMATS = _find_formats()
+"""What is decoded, whatever a name ends in; some of Pillow's other readers run programs (EPS). Of
+files with several pictures (GIF, TIFF, MPO) the first is taken."""
 PLANE_FORMATS = ("PNG",)
 """Label planes are exact, so no lossy format."""
+LARGEST_PIXELS = 1 << 27
+"""Of an image: 134 megapixels, 0.4 GB in RGB."""
+_LARGE_PIXELS = 1 << 25
+"""Images above are decoded one at a time, or several threads would need gigabytes."""
+_ONE_LARGE_IMAGE = threading.Lock()
+_OPENING = threading.Lock()
 PNG_BIT_DEPTH = 24
 """Offset of the byte of a PNG file that says how many bits a sample has."""
 
@@ -62,14 +86,30 @@ def convert_to_rgb(image: Image.Image, where: Path | str) -> Image.Image:
             f"{where}: a grey image of more than 8 bits ({image.mode}), whose range is not "
             "known; convert it to 8 bits"
         )
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        if image.getchannel("A").getextrema()[0] < 255:
-            raise Net2VecError(
-                f"{where}: the image has transparent pixels; lay it over a background and save "
-                "it without alpha channel"
-            )
-    return image.convert("RGB")
+    return drop_opaque_alpha(image, where).convert("RGB")
+
+
+def drop_opaque_alpha(image: Image.Image, where: Path | str) -> Image.Image:
+    """The image without an alpha channel or transparent colour, if no pixel is transparent.
+
+    Pixels of RGB, grey values and palette indices stay what they are.
+
+    Args:
+      image: of any kind; it is decoded only if it may have transparent pixels.
+      where: what the message calls it.
+
+    Raises:
+      Net2VecError: it has transparent pixels.
+    """
+    if not image.has_transparency_data:
+        return image
+    if image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+        raise Net2VecError(
+            f"{where} has transparent pixels; fill them, and save it without alpha channel"
+        )
+    opaque = image.convert({"RGBA": "RGB", "LA": "L", "PA": "P"}.get(image.mode, image.mode))
+    opaque.info.pop("transparency", None)
+    return opaque
 
 
 def read_label_plane(path: Path, size: tuple[int, int], *, source: str) -> np.ndarray:
@@ -85,14 +125,56 @@ def read_label_plane(path: Path, size: tuple[int, int], *, source: str) -> np.nd
 
     Raises:
       Net2VecError: the file is missing, no image, damaged, of another size, or not an RGB image of
-        8 bits.
+        8 bits without transparent pixels.
     """
     with open_image_file(path, PLANE_FORMATS) as image:
-        if image.mode != "RGB" or read_png_bit_depth(path) != 8:
-            raise Net2VecError(f"{path}: a label plane must be an 8-bit RGB image (R + 256·G)")
         _check_size(path, "label plane", image, size, source)
-        pixels = np.asarray(image).astype(np.int32)
+        return read_numbers(image, read_png_bit_depth(path), path)
+
+
+def read_numbers(plane: Image.Image, bit_depth: int, where: Path | str) -> np.ndarray:
+    """The concept numbers of a label plane.
+
+    Args:
+      plane: its image; its size has been checked.
+      bit_depth: of its file, which Pillow does not say.
+      where: what the message calls it.
+
+    Returns:
+      int32 [Y, X], R + 256·G.
+
+    Raises:
+      Net2VecError: it is not an RGB image of 8 bits, or has transparent pixels.
+    """
+    if plane.mode not in ("RGB", "RGBA") or bit_depth != 8:
+        raise Net2VecError(f"{where}: a label plane must be an 8-bit RGB image (R + 256·G)")
+    pixels = np.asarray(drop_opaque_alpha(plane, where)).astype(np.int32)
     return pixels[..., 0] + 256 * pixels[..., 1]
+
+
+def find_file(folder: Path, name: str) -> Path:
+    """The file of a name that may be written in another Unicode form than on disk.
+
+    "é" is one character in most tables (NFC) and two in archives made on macOS (NFD). Every folder
+    and the file itself are looked for as named, then in NFC and NFD.
+
+    Args:
+      folder: where the name is relative to.
+      name: with "/" between folders.
+
+    Returns:
+      The path of the file that is there, or else the path as named.
+    """
+    if name.isascii():
+        return folder / name
+    found = folder
+    for part in PurePosixPath(name).parts:
+        forms = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))
+        there = (found / form for form in forms if os.path.exists(found / form))
+        found = next(there, None)
+        if found is None:
+            return folder / name
+    return found
 
 
 def check_regular_file(path: Path, where: str = "") -> os.stat_result:
@@ -128,8 +210,43 @@ def open_image_file(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Imag
     """
     if not check_regular_file(path).st_size:
         raise Net2VecError(f"{path} cannot be decoded as an image: the file is empty")
-    with one_decoding_message(path, formats), Image.open(path, formats=formats) as image:
+    with (
+        one_decoding_message(path, formats),
+        open_within_limit(path, path, formats) as image,
+        _ONE_LARGE_IMAGE
+        if image.width * image.height > _LARGE_PIXELS
+        else contextlib.nullcontext(),
+    ):
         yield image
+
+
+def open_within_limit(
+    file: Path | BinaryIO, where: Path | str, formats: tuple[str, ...]
+) -> Image.Image:
+    """What Pillow opens, of at most `LARGEST_PIXELS`; not yet decoded.
+
+    Args:
+      file: a path, or an open file.
+      where: what the message calls it.
+      formats: those that it may have.
+
+    Raises:
+      Net2VecError: it is larger; Pillow's errors pass.
+    """
+    with _OPENING:  # Pillow's own limit is a global one, warns below it and does not say the size
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            image = Image.open(file, formats=formats)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+    pixels = image.width * image.height
+    if pixels > LARGEST_PIXELS:
+        image.close()
+        raise Net2VecError(
+            f"{where}: the image is {image.height}×{image.width} pixels, {pixels / 1e6:.0f} "
+            f"million; at most {LARGEST_PIXELS / 1e6:.0f} million are read: save a reduced copy"
+        )
+    return image
 
 
 @contextlib.contextmanager
@@ -150,9 +267,17 @@ def one_decoding_message(where: Path | str, formats: tuple[str, ...]) -> Iterato
     except Image.UnidentifiedImageError as error:
         raise Net2VecError(
             f"{where} cannot be decoded as an image: it is none of {', '.join(formats)}"
+            f"{_name_format(where)}"
         ) from error
     except Exception as error:  # damaged files raise nearly any type, bombs a warning or an error
         raise Net2VecError(f"{where} cannot be decoded as an image: {error}") from error
+
+
+def _name_format(where: Path | str) -> str:
+    """ ", but JPEG", of a file that is an image of another format."""
+    with contextlib.suppress(Exception), Image.open(where, formats=IMAGE_FORMATS) as image:
+        return f", but {image.format}"
+    return ""
 
 
 def _check_size(

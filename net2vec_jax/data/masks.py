@@ -82,6 +82,16 @@ class ConceptMasks:
         np.add.at(counts, (self.pair_is_val.astype(int), self.pair_concept), 1)
         return counts[0], counts[1]
 
+    def find_missing(self) -> dict[str, str]:
+        """Concepts that are not in both splits, and why: {"dog": "no val image"}."""
+        columns = zip(self.catalog, *self.count_images(), strict=True)
+        reasons = {(True, False): "no val image", (False, True): "no train image"}
+        return {
+            concept.name: reasons.get((train > 0, val > 0), "no image")
+            for concept, train, val in columns
+            if not (train and val)
+        }
+
     def train_coverage(self) -> np.ndarray:
         """Mean fraction of marked pixels over the train images of each concept, float64 [C].
 

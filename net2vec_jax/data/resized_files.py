@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -20,17 +22,24 @@ from net2vec_jax.data.image_files import (
     IMAGE_FORMATS,
     PLANE_FORMATS,
     convert_to_rgb,
+    drop_opaque_alpha,
     open_image_file,
     read_png_bit_depth,
 )
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.errors import Net2VecError, list_names
 
 DEFAULT_RESOLUTION = 224
 """What most networks were trained on, in pixels."""
 LARGEST_RESOLUTION = 4096
 TRAIN_FRACTION = 0.7
+_SPLIT_FOLDER = re.compile(
+    r"(?:(?P<train>train(?:ing)?)|val|valid|validation|test|testing)[-_]?\d*", re.IGNORECASE
+)
+"""Names of folders that are splits, with a year: train2017."""
 _ORIENTATION = 0x0112
-"""The EXIF tag; 5 to 8 are turned by a quarter."""
+"""The EXIF tag; 1 is upright."""
+_MIRRORED_OR_TURNED = (2, 3, 4, 5, 6, 7, 8)
+_TURNED_BY_A_QUARTER = (5, 6, 7, 8)
 
 
 def split_resolution(text: str) -> tuple[str, int]:
@@ -72,6 +81,49 @@ def split_by_hash(name: str) -> str:
     return TRAIN if place_by_hash(name) <= TRAIN_FRACTION else VAL
 
 
+def split_by_folders(
+    names: Collection[str], *, otherwise: str
+) -> tuple[dict[str, str] | None, str | None]:
+    """The split that the folders of images say, such as train/ and val/, and what to tell of it.
+
+    A hash of the names would tear such folders apart. They are followed where every image lies in
+    one of them and there are both kinds; test images count as val.
+
+    Args:
+      names: of the images, with "/" between folders.
+      otherwise: what to do for another split, the end of the notice.
+
+    Returns:
+      image → "train" or "val", or None where the folders do not say so; and a notice, or None where
+      no folder has such a name.
+    """
+    found = {name: _split_folders(name) for name in names}
+    folders = {folder.lower(): split for some in found.values() for folder, split in some.items()}
+    shown = ", ".join(f"{folder}/ is {split}" for folder, split in sorted(folders.items()))
+    told = {name: {*some.values()} for name, some in found.items()}
+    kinds = set(folders.values())
+    if kinds == {TRAIN, VAL} and all(len(some) == 1 for some in told.values()):
+        splits = {name: some.pop() for name, some in told.items()}
+        return splits, f"the split is that of the folders: {shown}; {otherwise}"
+    if kinds == {TRAIN, VAL}:
+        unclear = [name for name, some in told.items() if len(some) != 1]
+        reason = f"but they do not say it of {list_names(unclear, most=3)}"
+    elif kinds and all(told.values()):
+        reason = "but there is no folder of the other split"
+    else:
+        return None, None
+    return None, (
+        f"folders are named like splits ({', '.join(sorted(folders))}), {reason}; the split is by "
+        f"a hash of the names; {otherwise}"
+    )
+
+
+def _split_folders(name: str) -> dict[str, str]:
+    """The folders of an image that are named like a split, and which."""
+    matches = ((part, _SPLIT_FOLDER.fullmatch(part)) for part in name.split("/")[:-1])
+    return {part: TRAIN if match["train"] else VAL for part, match in matches if match}
+
+
 def read_resized_image(
     path: Path,
     resolution: int,
@@ -102,9 +154,7 @@ def read_resized_image(
         `convert_to_rgb`), or does not go with its labels.
     """
     with open_image_file(path, IMAGE_FORMATS) as image:
-        stored = (image.height, image.width)
-        turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-        upright = stored[::-1] if turned else stored
+        upright, stored = _shapes(image)
         fits = [shape is None or same_aspect(one, shape) for one in (upright, stored)]
         if not any(fits):
             raise Net2VecError(
@@ -122,6 +172,45 @@ def read_resized_image(
         return np.asarray(resized)
 
 
+def orientation_remark(
+    path: Path, shape: tuple[int, int], *, otherwise: str, prefer_stored: bool = False
+) -> str | None:
+    """What `read_resized_image` assumes of a photograph that EXIF turns or mirrors.
+
+    Args:
+      path: the file.
+      shape: (H, W) of its labels.
+      otherwise: what to do if the assumption is wrong, the end of the remark.
+      prefer_stored: as `read_resized_image` has it.
+
+    Returns:
+      A remark as `gather_remarks` takes it; None where nothing is assumed, since the photograph has
+      no such orientation, fits its labels only when upright, or cannot be read.
+    """
+    try:
+        with open_image_file(path, IMAGE_FORMATS) as image:
+            if image.getexif().get(_ORIENTATION, 1) not in _MIRRORED_OR_TURNED:
+                return None
+            upright, stored = (same_aspect(one, shape) for one in _shapes(image))
+    except Net2VecError:
+        return None  # reading the photograph says why
+    if not stored:
+        return None
+    fit = "both upright and as stored" if upright else "only as stored"
+    taken = "as stored" if prefer_stored or not upright else "upright"
+    return (
+        f"photographs with an EXIF orientation fit their labels {fit} ({{count}}: {{images}}); "
+        f"their pixels are taken {taken}: {otherwise}"
+    )
+
+
+def _shapes(image: Image.Image) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(H, W) of a photograph upright, as its EXIF orientation says, and as stored."""
+    stored = (image.height, image.width)
+    turned = image.getexif().get(_ORIENTATION, 1) in _TURNED_BY_A_QUARTER
+    return stored[::-1] if turned else stored, stored
+
+
 def read_mask_shape(path: Path) -> tuple[int, int]:
     """(H, W) of a mask, from the head of its file.
 
@@ -132,32 +221,43 @@ def read_mask_shape(path: Path) -> tuple[int, int]:
         return image.height, image.width
 
 
-def read_resized_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
+class StoredMask(NamedTuple):
+    """A mask as its file has it, at the size asked for."""
+
+    pixels: np.ndarray
+    """int32 [Y, X] indices or values, or uint8 [Y, X, 3] colours."""
+    palette: np.ndarray | None
+    """uint8 [n, 3], the colours of the indices; None without a palette."""
+
+
+def read_resized_mask(path: Path, size: tuple[int, int]) -> StoredMask:
     """Decode a mask and take the nearest pixel for each of [Y, X].
 
     Args:
       path: a PNG file: with a palette, whose indices are taken; grey of 1 to 16 bits; or RGB of 8.
+        An alpha channel that is opaque is dropped.
       size: (Y, X).
 
-    Returns:
-      int32 [Y, X] indices, or uint8 [Y, X, 3] colours.
-
     Raises:
-      Net2VecError: the file is missing, damaged, or of another kind.
+      Net2VecError: the file is missing, damaged, of another kind, or has transparent pixels.
     """
-    with open_image_file(path, PLANE_FORMATS) as image:
+    with open_image_file(path, PLANE_FORMATS) as opened:
         depth = read_png_bit_depth(path)
+        image = drop_opaque_alpha(opened, path) if opened.mode in ("RGBA", "LA") else opened
         if image.mode not in ("1", "L", "P", "RGB", "I;16") or (image.mode == "RGB" and depth != 8):
             raise Net2VecError(
-                f"{path}: a mask must be a PNG with a palette, grey, or RGB of 8 bits without "
-                f"alpha channel, not {image.mode} of {depth} bits"
+                f"{path}: a mask must be a PNG with a palette, grey, or RGB of 8 bits, not "
+                f"{image.mode} of {depth} bits"
             )
         pixels = resize_mask(np.asarray(image), size)
         if image.mode == "RGB":
-            return pixels
+            return StoredMask(pixels, None)
+        palette = None
+        if image.mode == "P":
+            palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
         if image.mode == "L" and depth < 8:  # which Pillow stretches to 0 … 255
             pixels = pixels // (255 // (2**depth - 1))
-        return pixels.astype(np.int32)
+        return StoredMask(pixels.astype(np.int32), palette)
 
 
 def same_aspect(one: tuple[int, int], other: tuple[int, int]) -> bool:

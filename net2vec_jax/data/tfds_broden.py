@@ -35,6 +35,7 @@ class TfdsBrodenDataset:
       directory: where it lies.
       image_size: (H, W) of the images.
       source_fingerprint: fingerprint of the Broden directory.
+      notices: those of the Broden directory.
     """
 
     def __init__(self, records: TfdsRecords) -> None:
@@ -54,6 +55,7 @@ class TfdsBrodenDataset:
             self.image_size = _pair(metadata["image_size"])
             self.segmentation_size = _pair(metadata["segmentation_size"])
             rows = [(str(name), str(split)) for name, split in metadata["images"]]
+            self.notices = tuple(map(str, metadata.get("notices", ())))
             digests = [str(metadata["sha256"].get(split)) for split in SPLITS]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise Net2VecError(
@@ -118,7 +120,7 @@ class TfdsBrodenDataset:
         cells = record["numbers"]
         for category, number in zip(cells["category"], cells["number"], strict=True):
             category = self._category(category, name)
-            if int(number) not in self.catalog.by_number:
+            if int(number) and int(number) not in self.catalog.by_number:
                 raise Net2VecError(
                     f"{self.directory}: {name}, category {category}: concept number {number} is "
                     "not in metadata.json"

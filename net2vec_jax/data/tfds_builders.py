@@ -24,6 +24,7 @@ from net2vec_jax.data.broden import BrodenDataset
 from net2vec_jax.data.broden_tables import BrodenRow, read_index
 from net2vec_jax.data.broden_writer import write_broden
 from net2vec_jax.data.dataset import SPLITS
+from net2vec_jax.data.image_files import find_file
 from net2vec_jax.data.scenes import SCENE_CONCEPTS, draw_scenes
 from net2vec_jax.data.tfds_broden import FORMAT, TfdsBrodenDataset, catalog_to_metadata
 from net2vec_jax.data.tfds_records import READ_ERRORS, TfdsRecords
@@ -116,6 +117,7 @@ class _BrodenBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             image_size=list(dataset.image_size),
             segmentation_size=list(dataset.segmentation_size),
             images=[[row.image, row.split] for row in rows],
+            notices=list(dataset.notices),
             sha256={},
         )
         by_split = {split: [row for row in rows if row.split == split] for split in SPLITS}
@@ -245,8 +247,10 @@ def _make_record(images: Path, row: BrodenRow) -> dict[str, Any]:
     numbers = [(c, number) for c, numbers in row.whole_image.items() for number in numbers]
     return {
         "name": row.image,
-        "image": _read_file(images / row.image),
-        "planes": [{"category": c, "plane": _read_file(images / name)} for c, name in planes],
+        "image": _read_file(find_file(images, row.image)),
+        "planes": [
+            {"category": c, "plane": _read_file(find_file(images, name))} for c, name in planes
+        ],
         "numbers": [{"category": c, "number": number} for c, number in numbers],
     }
 

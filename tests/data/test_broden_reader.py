@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from net2vec_jax.data.broden import BrodenDataset
-from net2vec_jax.data.broden_tables import read_catalog
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.errors import Net2VecError
 
@@ -76,8 +75,10 @@ def test_a_cell_may_hold_planes_and_numbers(tmp_path: Path) -> None:
 
 def test_background_and_absent_categories_are_no_concepts(tmp_path: Path) -> None:
     write_by_hand(tmp_path / "broden")
-    catalog = BrodenDataset(tmp_path / "broden").catalog
-    assert [concept.name for concept in catalog] == ["dog", "tail", "street-s", "road-s"]
+    dataset = BrodenDataset(tmp_path / "broden")
+    assert [c.name for c in dataset.catalog] == ["dog", "tail", "street-s", "road-s"]
+    (notice,) = dataset.notices
+    assert "1 labels" in notice and "(texture)" in notice and "ghost" in notice
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_primary_category_covers_most_and_ties_go_to_the_later(
         if coverage is not None:
             table = tmp_path / "broden" / f"c_{category}.csv"
             table.write_text(f"{header}1,1,dog,1,{coverage}\n")
-    catalog = read_catalog(tmp_path / "broden" / "label.csv", ("object", "part", "scene"))
+    catalog = BrodenDataset(tmp_path / "broden").catalog
     assert catalog.by_number[1].primary_category == primary
 
 

@@ -63,6 +63,15 @@ def test_plane_is_red_plus_256_times_green() -> None:
     assert plane.tolist() == [[7, 0], [0, 1197]]
 
 
+def test_plane_may_have_an_alpha_channel_that_is_opaque() -> None:
+    pixels = np.full((2, 2, 4), 255, np.uint8)
+    pixels[..., :3] = (173, 4, 0)
+    assert decode_label_plane(encode(pixels), "x", size=(2, 2)).tolist() == [[1197] * 2] * 2
+    pixels[1, 1, 3] = 0
+    with pytest.raises(Net2VecError, match="x has transparent pixels; fill them"):
+        decode_label_plane(encode(pixels), "x", size=(2, 2))
+
+
 def test_what_is_no_image_is_refused() -> None:
     whole = encode(np.random.default_rng(0).integers(0, 255, (20, 20, 3)).astype(np.uint8))
     for encoded in (b"", b"no image", whole[:100], whole[:-40]):

@@ -358,7 +358,7 @@ def test_a_folder_without_images_or_labels(directory: Path) -> None:
         ("number", "number 77 is not in .*concepts.csv"),
         ("colour", "color #010203 is not in .*concepts.csv"),
         ("no colours", "RGB mask, but .*concepts.csv has no color"),
-        ("alpha", "without alpha channel, not RGBA"),
+        ("alpha", "has transparent pixels"),
         ("text", "cannot be decoded"),
         ("empty", "is empty"),
     ],

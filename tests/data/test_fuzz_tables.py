@@ -40,7 +40,17 @@ CELLS = st.one_of(
             ),
             *("99999999999999999999", "nan", "inf", "train", "val", "test", "x/0.jpg", "x/1.jpg"),
             *("x/0_object.png", "x/1_object.png;7", "7;7", ";;", "../x", "/etc/passwd", "x", "."),
-            *("object(3)", "object(3);scene(1)", "object()", "(3)", "object", "a(b)(3)", "dog"),
+            *(
+                "object(3)",
+                "7.0",
+                "nan",
+                "object(3);scene(1)",
+                "object()",
+                "(3)",
+                "object",
+                "a(b)(3)",
+                "dog",
+            ),
             *("\0", "\r", '"', '""', "\n", "\ufeff", "a,b", "x/" * 600, "(" * 300, " " * 30_000),
             *(f"object({'9' * 5000})", " " * 30_000 + "(", "x" * 300, "900000", "C:/x", "e\0"),
         ]

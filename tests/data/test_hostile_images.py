@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
-import struct
-import zlib
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile import refuse, rows_of, unchanged, write_earlier_results, write_three_images
+from hostile import (
+    refuse,
+    rows_of,
+    unchanged,
+    write_earlier_results,
+    write_png_16,
+    write_png_header,
+    write_three_images,
+)
 from PIL import Image
 
 from net2vec_jax.data.broden import BrodenDataset
@@ -26,28 +33,6 @@ def directory(tmp_path: Path) -> Path:
     write_three_images(tmp_path / "broden", scene=False)
     write_earlier_results(tmp_path)
     return tmp_path / "broden"
-
-
-def write_png_header(path: Path, width: int, height: int) -> None:
-    """A PNG file that announces more pixels than it has."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    _write_png(path, header, zlib.compress(bytes(1000)))
-
-
-def write_png_16(path: Path, pixels: np.ndarray) -> None:
-    """uint16 [H, W, 3] as a PNG file of 16 bits per channel, which Pillow cannot write."""
-    height, width, _ = pixels.shape
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    _write_png(path, header, zlib.compress(rows))
-
-
-def _write_png(path: Path, header: bytes, data: bytes) -> None:
-    content = b"\x89PNG\r\n\x1a\n"
-    for kind, body in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b"")):
-        checksum = struct.pack(">I", zlib.crc32(kind + body))
-        content += struct.pack(">I", len(body)) + kind + body + checksum
-    path.write_bytes(content)
 
 
 def replace(make: Callable[[Path], object]) -> Callable[[Path], None]:
@@ -110,7 +95,7 @@ FILES: dict[str, Callable[[Path], object]] = {
 PLANES: dict[str, Callable[[Path], object]] = {
     "label plane cut off": lambda path: path.write_bytes(path.read_bytes()[:60]),
     "label plane that is grey": lambda path: Image.new("L", (5, 6)).save(path),
-    "label plane with alpha channel": lambda path: Image.new("RGBA", (5, 6)).save(path),
+    "label plane with transparent pixels": lambda path: Image.new("RGBA", (5, 6)).save(path),
     "label plane of 16 bits": lambda path: write_png_16(path, np.full((6, 5, 3), 1, np.uint16)),
     "label plane as JPEG": lambda path: Image.new("RGB", (5, 6)).save(path, format="JPEG"),
     "label plane of another size": lambda path: Image.new("RGB", (6, 6)).save(path),
@@ -124,6 +109,7 @@ def test_every_case_is_documented() -> None:
         ("test_files_that_are_refused_when_the_dataset_is_opened", FILES),
         ("test_label_planes_that_are_refused", PLANES),
         ("test_images_that_are_read", READ),
+        ("test_label_planes_that_are_read", READ_PLANES),
     ):
         assert set(rows_of(__file__, function)) == set(cases)
 
@@ -231,3 +217,39 @@ def test_images_that_are_read(directory: Path, case: str) -> None:
         image = BrodenDataset(directory).image(1)
     assert image.dtype == np.uint8
     np.testing.assert_array_equal(image, expected)
+
+
+def add_opaque_alpha(path: Path) -> None:
+    Image.open(path).convert("RGBA").save(path)
+
+
+def decompose_names(path: Path) -> None:
+    """index.csv names é as one character, the files have an e and an accent."""
+    index = path.parents[2] / "index.csv"
+    renamed = "x/1.jpg", "x/1_object.png"
+    text = index.read_text()
+    for name in renamed:
+        composed = name.replace("1", "caf\u00e9 1")
+        text = text.replace(name, composed)
+        decomposed = unicodedata.normalize("NFD", composed)
+        assert decomposed != composed
+        (index.parent / "images" / name).rename(index.parent / "images" / decomposed)
+    index.write_text(text)
+
+
+READ_PLANES: dict[str, Callable[[Path], object]] = {
+    "label plane with an alpha channel that is opaque": add_opaque_alpha,
+    "image and plane named in another Unicode form than on disk": decompose_names,
+}
+
+
+@pytest.mark.parametrize("case", READ_PLANES)
+def test_label_planes_that_are_read(directory: Path, case: str) -> None:
+    before = BrodenDataset(directory)
+    expected, image = before.labels(1).planes["object"], before.image(1)
+    READ_PLANES[case](directory / "images/x/1_object.png")
+    with unchanged(directory.parent):
+        after = BrodenDataset(directory)
+        np.testing.assert_array_equal(after.labels(1).planes["object"], expected)
+        np.testing.assert_array_equal(after.image(1), image)
+        assert all(path.is_file() for path in after.source_files())

@@ -11,6 +11,7 @@ import pytest
 from hostile import refuse, rows_of, unchanged, write_earlier_results, write_three_images
 
 from net2vec_jax.data.broden import BrodenDataset
+from net2vec_jax.errors import Net2VecError
 
 SIZES = "12,10,6,5"
 LINE = f"x/1.jpg,train,{SIZES},x/1_object.png,7"
@@ -99,15 +100,39 @@ REFUSED: dict[str, Callable[[Path], object]] = {
     "image path that leads out": put(f"../../secret.jpg,train,{SIZES},x/1_object.png,7"),
     "plane path that leads out": put(f"x/1.jpg,train,{SIZES},x/../../../secret.png,7"),
     "absolute path": put(f"/etc/passwd,train,{SIZES},x/1_object.png,7"),
+    "path with backslashes": put(f"x\\1.jpg,train,{SIZES},x/1_object.png,7"),
+    "column without a name, as pandas writes its index": lambda directory: (
+        directory / "index.csv"
+    ).write_text(
+        "\n".join(
+            ("" if place == 0 else f"{place - 1}") + "," + line
+            for place, line in enumerate((directory / "index.csv").read_text().splitlines())
+        )
+        + "\n"
+    ),
     "path of Windows": put(f"C:/1.jpg,train,{SIZES},x/1_object.png,7"),
     "path of ten thousand characters": put(f"{'x' * 10_000},train,{SIZES},x/1_object.png,7"),
     "label number that label.csv lacks, in the index": put(
         f"x/1.jpg,train,{SIZES},x/1_object.png,8"
     ),
+    "whole-image number that pandas wrote": put(f"x/1.jpg,train,{SIZES},x/1_object.png,7.0"),
+    "size that pandas wrote": put("x/1.jpg,train,12.0,10.0,6.0,5.0,x/1_object.png,7"),
+    "label number that pandas wrote": swap("label.csv", "\n2,cat", "\n2.0,cat"),
+    "number of a coverage table that pandas wrote": lambda directory: (
+        directory / "c_object.csv"
+    ).write_text("code,number,name,frequency,coverage\n1,1.0,dog,3,0.5\n"),
+    "number with a space before it": put(f"x/1.jpg,train,{SIZES},x/1_object.png, 7"),
+    "whole-image number with a fraction": put(f"x/1.jpg,train,{SIZES},x/1_object.png,7.5"),
+    "nan in a category's cell": put(f"x/1.jpg,train,{SIZES},x/1_object.png,nan"),
+    "None in the place of an image": put(f"None,train,{SIZES},x/1_object.png,7"),
+    "nan as a label's category": swap("label.csv", "2,cat,object(3)", "2,cat,nan"),
+    "label without a name": swap("label.csv", "\n2,cat", "\n2,"),
+    "label number 0 with the name of a concept": swap("label.csv", "\n2,cat", "\n0,cat"),
+    "whole-image number of another category": put(f"x/1.jpg,train,{SIZES},x/1_object.png,1"),
     "label number twice": swap("label.csv", "\n2,cat", "\n1,cat"),
     "label number beyond 65535": swap("label.csv", "\n2,cat", "\n70000,cat"),
     "negative label number": swap("label.csv", "\n2,cat", "\n-2,cat"),
-    "category cell of another form": swap("label.csv", "2,cat,object(3)", "2,cat,object"),
+    "category cell of another form": swap("label.csv", "2,cat,object(3)", "2,cat,object(3"),
     "count of five thousand digits": swap(
         "label.csv", "2,cat,object(3)", f"2,cat,object({'9' * 5000})"
     ),
@@ -203,3 +228,73 @@ def test_tables_that_are_read(directory: Path, case: str) -> None:
             after.labels(index).planes["object"], before.labels(index).planes["object"]
         )
         assert after.labels(index).whole_image == before.labels(index).whole_image
+
+
+@pytest.mark.parametrize("filler", ["NaN", "none", "<NA>", "NULL", "#N/A", " nan "])
+def test_every_filler_of_an_empty_cell_is_named(directory: Path, filler: str) -> None:
+    put(f"x/1.jpg,train,{SIZES},x/1_object.png;{filler},7")(directory)
+    with pytest.raises(
+        Net2VecError, match=f"line 3, column object: '{filler}' stands for an empty"
+    ):
+        BrodenDataset(directory, allow_missing=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_background"),
+    [("", True), ("Background", True), ("un-labelled", True), ("no_label", True), ("road", False)],
+)
+def test_number_0_is_passed_over_if_its_name_is_no_concept(
+    directory: Path, name: str, is_background: bool
+) -> None:
+    swap("label.csv", "\n2,cat", f"\n0,{name},,0,0,\n2,cat")(directory)
+    if is_background:
+        assert [concept.number for concept in BrodenDataset(directory).catalog] == [1, 2, 3, 7]
+    else:
+        with pytest.raises(Net2VecError, match=r"line 3: label number 0 .*'road'"):
+            BrodenDataset(directory)
+
+
+def test_counts_are_optional(directory: Path) -> None:
+    label_csv = directory / "label.csv"
+    label_csv.write_text(label_csv.read_text().replace("object(3)", "object", 2))
+    catalog = BrodenDataset(directory).catalog
+    assert [dict(concept.categories) for concept in catalog] == [
+        {"object": 0},
+        {"object": 0},
+        {"object": 3},
+        {"scene": 3},
+    ]
+    swap("label.csv", "1,dog,object", "1,dog,scene ( 2 ); object")(directory)
+    assert dict(BrodenDataset(directory).catalog.by_number[1].categories) == {
+        "scene": 2,
+        "object": 0,
+    }
+
+
+@pytest.mark.parametrize("cell", ["object)", "(3)", "()", "object(3)x", "object()", " ", "a(b)(3)"])
+def test_category_cells_of_another_form(directory: Path, cell: str) -> None:
+    swap("label.csv", "2,cat,object(3)", f"2,cat,{cell}")(directory)
+    with pytest.raises(Net2VecError, match=r"label\.csv line 3: category .* name or name\(count\)"):
+        BrodenDataset(directory)
+
+
+def test_labels_of_one_name_are_told_apart(directory: Path) -> None:
+    swap("label.csv", "1,dog,", "1,cat,")(directory)
+    names = [concept.name for concept in BrodenDataset(directory).catalog]
+    assert names == ["cat (1)", "cat (2)", "cow", "street-s"]
+
+
+def test_labels_that_are_left_out(directory: Path) -> None:
+    assert BrodenDataset(directory).notices == ()
+    label_csv = directory / "label.csv"
+    label_csv.write_text(label_csv.read_text().replace("object(3)", "objects(3)", 2))
+    dataset = BrodenDataset(directory)
+    assert [concept.name for concept in dataset.catalog] == ["cow", "street-s"]
+    row = rows_of(__file__, "test_labels_that_are_left_out")[
+        "labels of categories that index.csv lacks"
+    ]
+    assert dataset.notices == (row.message,)
+    swap("label.csv", "1,dog,objects(3)", "1,dog,")(directory)
+    swap("label.csv", "2,cat,objects(3)", "2,cat,")(directory)
+    (notice,) = BrodenDataset(directory).notices
+    assert "2 labels" in notice and "have no category" in notice and "dog, cat" in notice

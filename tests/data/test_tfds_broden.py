@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -184,6 +185,26 @@ def test_layers_numbers_and_order_survive(directory: Path, tmp_path: Path) -> No
             collect_concept_masks(read, category_choice=choice),
             collect_concept_masks(expected, category_choice=choice),
         )
+
+
+def test_files_of_another_unicode_form_are_stored(directory: Path, tmp_path: Path) -> None:
+    expected = prepare_broden(directory, tmp_path / "before")
+    composed = directory / "images" / "ä"
+    composed.rename(directory / "images" / unicodedata.normalize("NFD", "ä"))
+    assert not composed.exists()
+    read = prepare_broden(directory, tmp_path / "after")
+    assert read.image_names == expected.image_names
+    for index in range(len(expected)):
+        assert read.encoded_image(index) == expected.encoded_image(index)
+        assert_equal_labels(read.labels(index), expected.labels(index))
+
+
+def test_what_the_directory_says_of_itself_is_said_again(directory: Path, tmp_path: Path) -> None:
+    with (directory / "label.csv").open("a") as table:
+        table.write("7,ghost,weather(3),3,3,\n")
+    read = prepare_broden(directory, tmp_path / "tfds")
+    assert read.notices == BrodenDataset(directory).notices
+    assert "weather" in read.notices[0] and "ghost" in read.notices[0]
 
 
 @given(

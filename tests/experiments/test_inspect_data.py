@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from experiments import inspect_data
 from experiments.inspect_data import InspectionFlags, choose_pairs, main
-from experiments.script import open_dataset
+from experiments.script import open_dataset, run_script
 from net2vec_jax.data.broden import BrodenDataset
 from net2vec_jax.data.broden_writer import write_broden
 from net2vec_jax.data.coco import CocoDataset
@@ -120,3 +121,22 @@ def test_every_kind_of_dataset_is_opened_by_its_name(directory: Path, tmp_path: 
         open_by_name("nowhere@64")
     with pytest.raises(Net2VecError, match=r"2 to 4096 pixels, not 5000"):
         open_by_name(f"{tmp_path}/mine@64@5000")
+
+
+def test_damaged_exif_data_is_passed_over_without_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for place in range(4):
+        exif = b"Exif\0\0II*\0\x08\0\0\0\x05\0" if place else b"Exif\0\0nothing"
+        Image.new("RGB", (40, 40)).save(tmp_path / f"images/{place}.jpg", exif=exif)
+        Image.new("L", (40, 40), 1).save(tmp_path / f"masks/{place}.png")
+    (tmp_path / "concepts.csv").write_text("number,name,category\n1,cup,object\n")
+    out = tmp_path / "out"
+    monkeypatch.setattr(sys, "argv", ["", "--dataset", str(tmp_path), "--out", str(out)])
+    run_script(inspect_data.main, InspectionFlags, "")
+    with (out / "concept_counts.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert int(row["train_images"]) + int(row["val_images"]) == 4
+    assert "EXIF" not in capsys.readouterr().err

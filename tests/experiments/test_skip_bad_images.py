@@ -125,7 +125,10 @@ def test_only_the_dataset_of_a_run_without_results_may_change(tmp_path: Path) ->
     run = RunDirectory(tmp_path, before | {"dataset": "b"})
     with pytest.raises(Net2VecError, match="seed: 0 there, 1 now"):
         RunDirectory(tmp_path, before | {"seed": 1})
-    with run.stage("labels"):
+    with run.stage("labels"):  # of which nothing is kept
+        pass
+    run = RunDirectory(tmp_path, before | {"dataset": "b"})
+    with run.stage("thresholds"):
         pass
     with pytest.raises(Net2VecError, match="dataset: 'b' there, 'c' now"):
         RunDirectory(tmp_path, before | {"dataset": "c"})

@@ -1,0 +1,29 @@
+"""What is installed is what lies here."""
+
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_files_that_are_no_modules_are_package_data() -> None:
+    """A file that setuptools is not told of is missing from a wheel."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    settings = settings["tool"]["setuptools"]
+    packages = [ROOT / name.replace(".", "/") for name in settings["packages"]]
+    for package in packages:
+        assert (package / "__init__.py").is_file()
+    packed = {
+        path
+        for package, patterns in settings["package-data"].items()
+        for pattern in patterns
+        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    found = {
+        path
+        for top in ("net2vec_jax", "experiments")
+        for path in (ROOT / top).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {path for path in found if path.suffix != ".py"} == packed
+    assert {path.parent for path in found if path.suffix == ".py"} == set(packages)
