@@ -22,10 +22,11 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.layer_activations import collect_missing_layers, fit_subset_sizes
+from experiments.left_out import find_whole_images
 from experiments.network_choice import open_network
 from experiments.result_files import make_folder
 from experiments.run_directory import SCENES_FOLDER
-from experiments.script import open_console, open_scenes, run_script
+from experiments.script import announce_left_out, open_console, open_scenes, run_script
 from experiments.segmentation_flags import SegmentationFlags
 from experiments.segmentation_run import SegmentationRun
 from net2vec_jax.data.concepts import CATEGORIES, WHOLE_IMAGE_CATEGORIES
@@ -129,7 +130,8 @@ def tabulate_gains(scores: list[Score], count: int = 10) -> Table:
         table.add_column(column)
     for column in ("best single filter", "embedding", "gain"):
         table.add_column(column, justify="right")
-    masked = [score for score in scores if score.category not in WHOLE_IMAGE_CATEGORIES]
+    whole_images = _find_whole_images(scores)
+    masked = [score for score in scores if score.concept not in whole_images]
     for score in sorted(masked, key=lambda score: -score.gain)[:count]:
         table.add_row(
             score.concept,
@@ -140,6 +142,12 @@ def tabulate_gains(scores: list[Score], count: int = 10) -> Table:
             f"+{score.gain:.3f}",
         )
     return table
+
+
+def _find_whole_images(scores: list[Score]) -> dict[str, str]:
+    return find_whole_images(
+        [score.concept for score in scores], [score.category for score in scores]
+    )
 
 
 def main(flags: QuickstartFlags) -> None:
@@ -174,6 +182,7 @@ def main(flags: QuickstartFlags) -> None:
         run.finish()
         scores += read_scores(run)
     console.print(tabulate_categories(scores), tabulate_gains(scores))
+    announce_left_out("concepts from those that gain most", _find_whole_images(scores))
     title = "EfficientNet-Lite0" if loaded.name == NETWORK else loaded.name
     figures = draw_figures(scores, flags.out, title)
     from experiments.report import write_report  # here, since the probe needs no plotting library
