@@ -25,7 +25,7 @@ def test_the_number_behind_a_shared_name_is_taken_off() -> None:
         "crane (17)",
         "red-c (5)",
         "sea (beach)-s",
-        "t-shirt (2) (3)",
+        "hat (2) (3)",
         "(4)",
         " (4)",
         "Route 66",
