@@ -23,7 +23,6 @@ from rich import box
 from rich.table import Table
 
 from experiments.result_files import write_table
-from experiments.scores import read_scores
 from experiments.script import open_console, run_script
 from experiments.study import LayerResults, StudyFlags, run_study, write_summary
 from net2vec_jax.analysis.filter_counts import (
@@ -62,7 +61,7 @@ def count_layer(result: LayerResults) -> dict[str, CountedConcepts]:
         ("segmentation", result.segmentation, "val_iou", 0.0),
         ("classification", result.classification, "val_accuracy", 0.5),
     ):
-        scores = read_scores(run, column)
+        scores = run.scores(column)
         kept = np.array(
             [
                 probe == "classification" or category not in WHOLE_IMAGE_CATEGORIES

@@ -21,7 +21,8 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from experiments.layer_activations import collect_missing_layers, fit_subset_sizes
+from experiments.layer_activations import fit_subset_sizes
+from experiments.layer_run import collect_missing_layers
 from experiments.network_choice import open_network
 from experiments.result_files import make_folder
 from experiments.run_directory import SCENES_FOLDER

@@ -22,7 +22,6 @@ from rich import box
 from rich.table import Table
 
 from experiments.result_files import write_table
-from experiments.scores import read_scores
 from experiments.script import open_console, run_script
 from experiments.segmentation_run import SegmentationRun
 from experiments.study import LayerResults, StudyFlags, run_study, write_summary
@@ -49,7 +48,7 @@ def compare_layer(result: LayerResults) -> tuple[SegmentationComparison, list[li
     Scenes and textures, whose masks are whole images, are tested but not compared (spec 8).
     """
     run = result.segmentation
-    scores = read_scores(run, "val_iou")
+    scores = run.scores("val_iou")
     names = [concept.name for concept in run.catalog]
     place = np.array([names.index(name) for name in scores.concepts])
     with np.load(run.run / "single_filter.npz") as file:
@@ -109,7 +108,7 @@ def _test_concepts(run: SegmentationRun, place: np.ndarray, best: np.ndarray) ->
 
 def compare_accuracy(result: LayerResults) -> ClassificationComparison:
     """Classification: the filter of largest weight, retrained alone, against the embedding."""
-    scores = read_scores(result.classification, "val_accuracy")
+    scores = result.classification.scores("val_accuracy")
     single = np.full(len(scores.full), np.nan)
     if 1 in scores.sizes:
         single = scores.by_size[:, scores.sizes.tolist().index(1)]
