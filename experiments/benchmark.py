@@ -34,6 +34,7 @@ from experiments.measurement import Measurement, describe_machine, print_measure
 from experiments.result_files import make_folder
 from experiments.script import open_console, open_scenes, run_script
 from net2vec_jax.errors import Net2VecError
+from net2vec_jax.report.paper_style import write_figure
 from net2vec_jax.report.speed_figures import plot_scaling, plot_stages
 
 SMALL_IMAGES = 60
@@ -278,7 +279,7 @@ def main(flags: BenchmarkFlags) -> None:
     text = json.dumps(content, indent=2, default=str)
     (flags.out / "benchmark.json").write_text(text + "\n", encoding="utf-8")
     for name, figure in report.figures.items():
-        figure.savefig(flags.out / f"{name}.png", dpi=160)
+        write_figure(figure, flags.out / f"{name}.png", dpi=160)
     for name, difference in report.disagreements.items():
         print(f"error: the two sides disagree on {name}, by {difference:.1e}", file=sys.stderr)
     if report.disagreements:

@@ -26,11 +26,12 @@ from experiments.representations import (
     Compared,
     collect_representations,
     compare_activations,
+    find_left_out,
     measure_seed_distance,
     open_runs,
 )
 from experiments.result_files import make_folder, write_json
-from experiments.script import open_console, run_script
+from experiments.script import announce_left_out, open_console, run_script
 from net2vec_jax.analysis.category_means import make_jsonable
 from net2vec_jax.analysis.network_similarity import (
     DistanceMeasure,
@@ -132,6 +133,7 @@ def main(flags: CompareFlags) -> None:
     make_folder(out)
     pairs = compare_all(flags, compared)
     write_tables(out, pairs)
+    left_out = find_left_out(runs, compared)
     activations, gone = compare_activations(runs) if flags.compare_activations else ([], {})
     summary = {
         "representations": [
@@ -150,6 +152,7 @@ def main(flags: CompareFlags) -> None:
             }
             for representation in compared.representations
         ],
+        "left_out": left_out,
         "pairwise": flags.pairwise,
         "permutations": flags.permutations,
         "seed": flags.seed,
@@ -168,9 +171,11 @@ def main(flags: CompareFlags) -> None:
         console.print(f"activations on {images} images, {first} – {second}: CKA {value:.3f}")
     for name, reason in gone.items():
         print(f"no comparison with the activations of {name}: {reason}")
-    for representation in compared.representations:
-        if representation.missing:
-            print(f"{representation.name} lacks {_shorten_list(representation.missing)}")
+    of = "some pairs" if flags.pairwise else "the comparison"
+    asked_first = {name: left_out[name] for name in flags.concepts if name in left_out}
+    announce_left_out(
+        f"concepts from {of}", asked_first | left_out, of=len({*compared.categories, *left_out})
+    )
     print(f"tables and summary.json are in {out}, figures in {out / 'figures'}")
 
 
@@ -199,11 +204,6 @@ def draw_figures(folder: Path, pairs: list[PairComparison]) -> None:
 
 def _write_slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[-60:]
-
-
-def _shorten_list(names: tuple[str, ...], most: int = 10) -> str:
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 if __name__ == "__main__":

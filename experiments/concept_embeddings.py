@@ -36,9 +36,10 @@ from experiments.embedding_tables import (
     write_tables,
 )
 from experiments.finished_run import FinishedRun
+from experiments.left_out import announce_untrained, find_undirected
 from experiments.result_files import make_folder, write_json
 from experiments.run_sources import RunSources, SourceFlags
-from experiments.script import open_console, run_script
+from experiments.script import announce_left_out, open_console, run_script
 from net2vec_jax.analysis.activation_statistics import ActivationStatistics
 from net2vec_jax.analysis.concept_embeddings import (
     Linkage,
@@ -113,6 +114,7 @@ class ConceptWeights:
       weights: float [seeds, C, K]; one seed for activation probabilities.
       unit: the mean of the seeds' unit embeddings.
       statistics: of activations, where the embeddings are made of them; of all the run's concepts.
+      left_out: why concepts have no neighbours and stand in no map, by name.
     """
 
     concepts: tuple[str, ...]
@@ -120,6 +122,7 @@ class ConceptWeights:
     weights: np.ndarray
     unit: UnitEmbeddings
     statistics: ActivationStatistics | None
+    left_out: dict[str, str]
 
 
 def load_weights(run: FinishedRun, flags: EmbeddingFlags) -> ConceptWeights:
@@ -142,12 +145,15 @@ def load_weights(run: FinishedRun, flags: EmbeddingFlags) -> ConceptWeights:
     if flags.embeddings == "activation_probabilities":
         statistics = measure_run_activations(RunSources(run, flags), flags.split)
     weights = (run.weights if statistics is None else statistics.probability[None])[:, chosen]
+    concepts, unit = tuple(run.concepts[place] for place in chosen), average_seeds(weights)
+    inactive = f"no filter is active on {'' if flags.split == 'all' else flags.split + ' '}images"
     return ConceptWeights(
-        tuple(run.concepts[place] for place in chosen),
+        concepts,
         tuple(run.categories[place] for place in chosen),
         weights,
-        average_seeds(weights),
+        unit,
         statistics,
+        find_undirected(concepts, unit, **({"reason": inactive} if statistics else {})),
     )
 
 
@@ -186,6 +192,8 @@ def main(flags: EmbeddingFlags) -> None:
     """Answer, or measure, write and draw everything."""
     run = FinishedRun(flags.run)
     known = load_weights(run, flags)
+    announce_untrained(run)
+    announce_left_out("concepts", known.left_out, of=len(known.concepts))
     console = open_console()
     if flags.query or flags.neighbours:
         answer(known, flags, console)
@@ -215,7 +223,19 @@ def main(flags: EmbeddingFlags) -> None:
     written = write_json(out / "summary.json", summary)
     draw_figures(out / "figures", f"{run.name}, {run.probe}", known, geometry)
     console.print(tabulate(known, geometry))
+    announce_left_out("concepts from the comparison of seeds", find_unstable(known, geometry))
     print(f"tables are in {out}, figures in {out / 'figures'}, their numbers in {written}")
+
+
+def find_unstable(known: ConceptWeights, geometry: Geometry) -> dict[str, str]:
+    """Why concepts that have an embedding cannot be compared between seeds, by name."""
+    if geometry.stability is None:
+        return {}
+    return {
+        concept: "the embedding of a seed is 0"
+        for concept, shared in zip(known.concepts, geometry.stability.overlap, strict=True)
+        if not np.isfinite(shared) and concept not in known.left_out
+    }
 
 
 def tabulate(known: ConceptWeights, geometry: Geometry) -> Table:

@@ -34,6 +34,7 @@ from net2vec_jax.probes.heads import make_full_heads
 from net2vec_jax.probes.interpolation import interpolation_matrix
 from net2vec_jax.probes.segmentation import SegmentationConfig, train_segmentation
 from net2vec_jax.probes.segmentation_model import Geometry
+from net2vec_jax.report.paper_style import write_figure
 from net2vec_jax.report.speed_figures import plot_prediction
 
 PARTS = ("pair", "entries", "rows", "pixels")
@@ -236,7 +237,7 @@ def main(flags: CostFlags) -> None:
         [1e6 * row["predicted"] for row in shown],
         [1e6 * row["measured"] for row in shown],
     )
-    figure.savefig(flags.out / "cost_model.png", dpi=160)
+    write_figure(figure, flags.out / "cost_model.png", dpi=160)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,12 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments.finished_run import FinishedRun
+from experiments.left_out import find_undirected, find_unfiltered
 from experiments.run_predictions import best_filters
 from experiments.run_sources import RunSources
 from net2vec_jax.analysis.concept_embeddings import average_seeds
-from net2vec_jax.analysis.filter_overlap import NO_FILTER
 from net2vec_jax.data.masks import ConceptMasks
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.errors import Net2VecError, list_names
 
 DIRECTIONS = ("embedding", "filter")
 
@@ -62,32 +62,34 @@ def find_directions(run: FinishedRun, places: Sequence[int]) -> ConceptDirection
     the embedding, with its sign.
 
     Raises:
-      Net2VecError: a concept's embedding is 0, or no filter alone overlaps it on train.
+      Net2VecError: a concept lacks a direction, see `find_without_direction`; or there is none.
     """
     places = list(places)
-    average = average_seeds(run.weights[:, places])
-    if not average.is_valid.all():
-        names = [run.concepts[places[row]] for row in np.flatnonzero(~average.is_valid)]
+    lacking = find_without_direction(run)
+    wrong = [run.concepts[place] for place in places if run.concepts[place] in lacking]
+    if wrong or not places:
+        names = wrong or list(lacking)
+        reasons = ", ".join(dict.fromkeys(lacking[name] for name in names))
         raise Net2VecError(
-            f"the embedding of {', '.join(names)} is 0 in {run.path}, so it has no direction; "
+            f"{list_names(names)} of {run.path}: {reasons}, so there is nothing to maximise; "
             "choose other --concepts"
         )
-    embedding = average.vectors
+    embedding = average_seeds(run.weights[:, places]).vectors
     rows = np.arange(len(places))
     single = np.zeros_like(embedding)
     if run.probe == "segmentation":
         filters = best_filters(run)[places]
-        without = [run.concepts[places[row]] for row in np.flatnonzero(filters == NO_FILTER)]
-        if without:
-            raise Net2VecError(
-                f"no filter alone overlaps {', '.join(without)} on the train images of {run.path}, "
-                "so there is no best filter; choose other --concepts"
-            )
         single[rows, filters] = 1
     else:
         filters = np.abs(embedding).argmax(axis=1)
         single[rows, filters] = np.sign(embedding[rows, filters])
     return ConceptDirections(places, filters, np.stack([embedding, single]).astype(np.float32))
+
+
+def find_without_direction(run: FinishedRun) -> dict[str, str]:
+    """Why concepts lack one of their two directions, by name."""
+    undirected = find_undirected(run.concepts, average_seeds(run.weights))
+    return undirected | (find_unfiltered(run) if run.probe == "segmentation" else {})
 
 
 def measure_responses(

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.finished_run import FinishedRun
+from experiments.left_out import announce_untrained
 from experiments.overlap_analysis import (
     SINGLE,
     LayerAnalysis,
@@ -34,7 +35,7 @@ from experiments.overlap_analysis import (
 )
 from experiments.overlap_tables import tabulate_correlations, tabulate_overlap, write_results
 from experiments.result_files import make_folder
-from experiments.script import open_console, run_script
+from experiments.script import announce_left_out, open_console, run_script
 from net2vec_jax.errors import Net2VecError
 
 
@@ -113,6 +114,13 @@ def main(flags: OverlapFlags) -> None:
     draw_figures(out / "figures", layers)
     for table in (tabulate_overlap(layers), tabulate_correlations(layers)):
         open_console().print(table)
+    for run in (*runs, *others):
+        announce_untrained(run)
+    for name, layer in layers.items():
+        for part, reasons in layer.left_out.items():
+            announce_left_out(
+                f"concepts of {name} from {part}", reasons, of=len(layer.concepts.run)
+            )
     print(f"tables and summary.json are in {out}, figures in {out / 'figures'}")
 
 

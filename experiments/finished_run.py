@@ -22,7 +22,8 @@ from experiments.embedding_store import load_tree
 from experiments.result_files import read_table
 from experiments.run_directory import RUN_FILE
 from experiments.scores import Scores, collect_scores
-from net2vec_jax.errors import Net2VecError, unknown_name_error
+from net2vec_jax.data.concepts import find_numbers, normalize_name
+from net2vec_jax.errors import Net2VecError, list_names, unknown_name_error
 
 Probe = Literal["segmentation", "classification"]
 VAL_SCORES: dict[Probe, str] = {"segmentation": "val_iou", "classification": "val_accuracy"}
@@ -91,9 +92,9 @@ class FinishedRun:
         twice = sorted({name for name in self.concepts if self.concepts.count(name) > 1})
         if twice:
             raise Net2VecError(
-                f"the dataset of the run in {self.path} has several concepts called "
-                f"{', '.join(twice[:10])}, which tables cannot tell apart; give them different "
-                "names in its table of concepts and run the probe again"
+                f"the tables of the run in {self.path} have several concepts called "
+                f"{list_names(twice)} and do not tell them apart; run the probe again, which now "
+                f"writes their numbers behind such names"
             )
         with self._reading("concepts.csv"):
             known = {row["name"]: row for row in self.read_table("concepts.csv")}
@@ -120,6 +121,17 @@ class FinishedRun:
         """What the run's results depend on: configuration, fingerprints, seed."""
         return self.record["identity"]
 
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Why the run left concepts out, by their names.
+
+        Raises:
+          Net2VecError: run.json is damaged.
+        """
+        with self._reading(RUN_FILE):
+            reasons = dict(self.record.get("skipped", {}))
+        return {str(name): str(reason) for name, reason in reasons.items()}
+
     @cached_property
     def rows(self) -> list[dict[str, str]]:
         """Rows of segmentation.csv or classification.csv."""
@@ -139,15 +151,23 @@ class FinishedRun:
     def find_concepts(self, names: Sequence[str]) -> list[int]:
         """Places of the concepts of these names or label numbers, each once.
 
+        A name that several concepts share means all of them, see `find_numbers`.
+
         Raises:
-          Net2VecError: the run has no such concept; the nearest names are suggested.
+          Net2VecError: the run has no such concept, and why it left it out, or the nearest names.
         """
-        known = {str(number): place for place, number in enumerate(self.numbers.tolist())}
-        known |= {name: place for place, name in enumerate(self.concepts)}
+        numbers = self.numbers.tolist()
+        known = dict(zip(numbers, self.concepts, strict=True))
+        places: list[int] = []
         for name in names:
-            if name not in known:
+            found = find_numbers(name, known)
+            if not found:
+                reason = self.skipped.get(normalize_name(name))
+                if reason is not None:
+                    raise Net2VecError(f"the run in {self.path} left out {name!r}: {reason}")
                 raise unknown_name_error("concept", name, self.concepts)
-        return list(dict.fromkeys(known[name] for name in names))
+            places += map(numbers.index, found)
+        return list(dict.fromkeys(places))
 
     def has(self, name: str) -> bool:
         """Whether the directory has a file or folder of this name."""

@@ -22,8 +22,9 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
+from experiments.left_out import find_whole_images
 from experiments.result_files import write_table
-from experiments.script import open_console, run_script
+from experiments.script import announce_left_out, open_console, run_script
 from experiments.study import LayerResults, StudyFlags, run_study, write_summary
 from net2vec_jax.analysis.filter_counts import (
     ALL_FRACTIONS,
@@ -31,7 +32,6 @@ from net2vec_jax.analysis.filter_counts import (
     FilterCounts,
     count_filters,
 )
-from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
 
 CONCEPTS = "how_many_filters.csv"
 
@@ -44,11 +44,21 @@ class CountedConcepts:
       counts: how many filters they need.
       names: of the concepts.
       categories: of the concepts.
+      left_out: why other concepts are not counted, by name.
     """
 
     counts: FilterCounts
     names: tuple[str, ...]
     categories: tuple[str, ...]
+    left_out: dict[str, str]
+
+    @property
+    def unlearnt(self) -> dict[str, str]:
+        """Why concepts have no part in medians and curves, by name."""
+        return {
+            self.names[place]: "the score with all filters is not above chance"
+            for place in np.flatnonzero(~self.counts.has_learnt)
+        }
 
 
 def count_layer(result: LayerResults) -> dict[str, CountedConcepts]:
@@ -62,13 +72,10 @@ def count_layer(result: LayerResults) -> dict[str, CountedConcepts]:
         ("classification", result.classification, "val_accuracy", 0.5),
     ):
         scores = run.scores(column)
-        kept = np.array(
-            [
-                probe == "classification" or category not in WHOLE_IMAGE_CATEGORIES
-                for category in scores.categories
-            ],
-            bool,
-        )
+        left_out = {}
+        if probe == "segmentation":
+            left_out = find_whole_images(scores.concepts, scores.categories)
+        kept = np.array([concept not in left_out for concept in scores.concepts], bool)
         names, categories = (
             tuple(value for value, keep in zip(values, kept, strict=True) if keep)
             for values in (scores.concepts, scores.categories)
@@ -82,7 +89,7 @@ def count_layer(result: LayerResults) -> dict[str, CountedConcepts]:
             chance=chance,
             fractions=ALL_FRACTIONS,
         )
-        counted[probe] = CountedConcepts(counts, names, categories)
+        counted[probe] = CountedConcepts(counts, names, categories, left_out)
     return counted
 
 
@@ -136,13 +143,26 @@ def main(flags: StudyFlags) -> None:
     results = run_study(flags)
     counted = {result.name: count_layer(result) for result in results}
     summary = {
-        layer: {probe: concepts.counts.summary() for probe, concepts in probes.items()}
+        layer: {
+            probe: concepts.counts.summary() | {"left_out": concepts.left_out | concepts.unlearnt}
+            for probe, concepts in probes.items()
+        }
         for layer, probes in counted.items()
     }
     written = write_summary(flags.out, "how_many_filters", summary)
     write_concepts(flags.out / CONCEPTS, counted)
     draw_figures(flags, counted)
     open_console().print(tabulate(counted))
+    whole_images = {
+        name: reason
+        for probes in counted.values()
+        for name, reason in probes["segmentation"].left_out.items()
+    }
+    announce_left_out("concepts from all that is counted of segmentation", whole_images)
+    for layer, probes in counted.items():
+        for probe, concepts in probes.items():
+            kind = f"concepts from medians and curves of {layer}, {probe}"
+            announce_left_out(kind, concepts.unlearnt, of=len(concepts.names))
     print(
         f"figures are in {flags.out / 'figures'}, their numbers in {written}, "
         f"those of every concept in {flags.out / CONCEPTS}"

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.decoded_data import decode_images, decode_masks
-from experiments.result_files import make_folder, make_safe, replacing, write_table
+from experiments.result_files import make_folder, make_safe, write_table
 from experiments.run_directory import SCENES_FOLDER
 from experiments.script import (
     announce,
@@ -35,6 +35,7 @@ from net2vec_jax.data.dataset import TRAIN, VAL, ConceptDataset
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.report.contact_sheet import ConceptExamples, plot_contact_sheet
+from net2vec_jax.report.paper_style import write_figure
 
 COUNTS_FILE = "concept_counts.csv"
 CONCEPTS_PER_SHEET = 24
@@ -193,8 +194,7 @@ def draw_sheets(
             suffix = f"_{start // CONCEPTS_PER_SHEET + 1}" if len(places) > len(chosen) else ""
             name = make_safe(category)
             path = flags.out / f"contact_sheet_{name}{suffix}.png"
-            with replacing(path) as partial:
-                figure.savefig(partial, dpi=150, format="png")
+            write_figure(figure, path, dpi=150)
             yield path
 
 

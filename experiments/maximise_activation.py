@@ -31,15 +31,15 @@ from experiments.direction_responses import (
     ConceptDirections,
     RealResponses,
     find_directions,
+    find_without_direction,
     measure_real_images,
     measure_responses,
 )
 from experiments.finished_run import FinishedRun
+from experiments.left_out import announce_untrained
 from experiments.result_files import make_folder, make_safe, write_table
-from experiments.run_predictions import best_filters
 from experiments.run_sources import RunSources, SourceFlags
-from experiments.script import run_script
-from net2vec_jax.analysis.filter_overlap import NO_FILTER
+from experiments.script import announce_left_out, run_script
 from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.inversion.maximisation import Maximisation, MaximisedImages, maximise_activations
@@ -92,9 +92,8 @@ def choose_concepts(run: FinishedRun, names: Sequence[str]) -> list[int]:
     if names:
         return run.find_concepts(names)
     ranked = np.argsort(-np.nan_to_num(run.scores.full), kind="stable").tolist()
-    if run.probe == "segmentation":  # a concept that no filter overlaps has no best filter
-        has_filter = best_filters(run) != NO_FILTER
-        ranked = [place for place in ranked if has_filter[place]]
+    lacking = find_without_direction(run)
+    ranked = [place for place in ranked if run.concepts[place] not in lacking]
     by_category: dict[str, list[int]] = {}
     for place in ranked:
         by_category.setdefault(run.categories[place], []).append(place)
@@ -127,6 +126,9 @@ def main(flags: MaximisationFlags) -> None:
         raise Net2VecError(f"--seeds must be at least 1, not {flags.seeds}")
     run = FinishedRun(flags.run)
     places = choose_concepts(run, flags.concepts)
+    if not flags.concepts:
+        announce_untrained(run)
+        announce_left_out("concepts from the choice", find_without_direction(run), of=len(run))
     sources = RunSources(run, flags)
     loaded = sources.network
     directions = find_directions(run, places)

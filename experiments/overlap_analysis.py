@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from experiments.finished_run import FinishedRun
+from experiments.left_out import find_undirected, find_unfiltered, find_whole_images
 from experiments.run_predictions import check_seed
 from net2vec_jax.analysis.chance_overlap import ChanceOverlap, permute_filters
-from net2vec_jax.analysis.concept_embeddings import average_seeds
+from net2vec_jax.analysis.concept_embeddings import average_seeds, normalise_embeddings
 from net2vec_jax.analysis.filter_overlap import (
     FilterOverlap,
     Ranking,
@@ -29,7 +30,6 @@ from net2vec_jax.analysis.weight_correlations import (
     correlate_weights_with_ious,
     measure_spread,
 )
-from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
 from net2vec_jax.errors import Net2VecError
 
 Overlaps = tuple[FilterOverlap, ChanceOverlap]
@@ -79,6 +79,7 @@ class LayerConcepts:
       categories: of the concepts.
       train_images: int64 [C].
       weights: embeddings, float32 [C, K].
+      left_out: why others of the run's are not counted, by name.
     """
 
     run: FinishedRun
@@ -86,6 +87,7 @@ class LayerConcepts:
     categories: tuple[str, ...]
     train_images: np.ndarray
     weights: np.ndarray
+    left_out: dict[str, str]
 
     @property
     def single_ious(self) -> np.ndarray:
@@ -105,6 +107,7 @@ class LayerAnalysis:
       spread: of the weights.
       probes: both probes' weights, per concept and per filter; None without classification.
       common: names of the concepts that both probes have.
+      left_out: what a part of the analysis is → why it lacks concepts, by name.
     """
 
     concepts: LayerConcepts
@@ -114,6 +117,7 @@ class LayerAnalysis:
     spread: WeightSpread
     probes: tuple[Correlations, Correlations] | None
     common: tuple[str, ...]
+    left_out: dict[str, dict[str, str]]
 
     def summary(self) -> dict[str, Any]:
         """Numbers for a JSON file."""
@@ -127,6 +131,7 @@ class LayerAnalysis:
                 split: correlations.summary() for split, correlations in self.weight_iou.items()
             },
             "weight_spread": self.spread.summary(),
+            "left_out": self.left_out,
         }
         if self.probes:
             by_concept, by_filter = (correlations.summary() for correlations in self.probes)
@@ -154,11 +159,10 @@ def choose_concepts(run: FinishedRun, flags: OverlapFlags) -> LayerConcepts:
     """
     if flags.repetition is not None:
         check_seed(run, flags.repetition)
-    kept = [
-        place
-        for place, category in enumerate(run.categories)
-        if flags.include_whole_images or category not in WHOLE_IMAGE_CATEGORIES
-    ]
+    left_out = {}
+    if not flags.include_whole_images:
+        left_out = find_whole_images(run.concepts, run.categories)
+    kept = [place for place, concept in enumerate(run.concepts) if concept not in left_out]
     if not kept:
         raise Net2VecError(
             f"all concepts of {run.path} are scenes or textures; count them with "
@@ -175,6 +179,7 @@ def choose_concepts(run: FinishedRun, flags: OverlapFlags) -> LayerConcepts:
         tuple(run.categories[place] for place in kept),
         run.train_images[kept],
         weights[kept],
+        left_out,
     )
 
 
@@ -206,15 +211,46 @@ def analyse_layer(
                 for layer in (concepts, classification)
             )
         )
+    weight_iou = {
+        split: correlate_weights_with_ious(concepts.weights, iou)
+        for split, iou in zip(SPLITS, ious, strict=True)
+    }
     return LayerAnalysis(
         concepts=concepts,
         overlaps=overlaps,
         by_size=by_size,
-        weight_iou={
-            split: correlate_weights_with_ious(concepts.weights, iou)
-            for split, iou in zip(SPLITS, ious, strict=True)
-        },
+        weight_iou=weight_iou,
         spread=measure_spread(concepts.weights, concepts.categories, concepts.train_images),
         probes=probes,
         common=common,
+        left_out=_find_left_out(concepts, classification, weight_iou["val"]),
     )
+
+
+def _find_left_out(
+    concepts: LayerConcepts, classification: LayerConcepts | None, weight_iou: Correlations
+) -> dict[str, dict[str, str]]:
+    """By part of the analysis, the concepts that it lacks, and why."""
+    unfiltered = find_unfiltered(concepts.run)
+    undirected = find_undirected(concepts.names, normalise_embeddings(concepts.weights))
+    unrelated = {
+        concepts.names[place]: "weights or IoUs do not vary"
+        for place in np.flatnonzero(~np.isfinite(weight_iou.r))
+    }
+    left_out = {
+        "all counts": concepts.left_out,
+        "best single filters": {
+            name: unfiltered[name] for name in concepts.names if name in unfiltered
+        },
+        "filters of largest weight": undirected,
+        "correlations with IoUs": unrelated,
+    }
+    if classification is not None:
+        sides = (concepts, classification)
+        left_out["correlations of both probes"] = {
+            name: f"the {other.run.probe} run has it not"
+            for one, other in (sides, sides[::-1])
+            for name in one.names
+            if name not in other.names
+        }
+    return {part: reasons for part, reasons in left_out.items() if reasons}

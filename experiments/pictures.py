@@ -16,7 +16,7 @@ of it and on many images nothing; at the 5th percentile both miss small and dark
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -32,7 +32,8 @@ from experiments.concept_pictures import (
     collect_served_pictures,
 )
 from experiments.finished_run import FinishedRun
-from experiments.recall import rank_images, write_recall
+from experiments.left_out import announce_untrained, find_unfiltered
+from experiments.recall import find_unranked, rank_images, write_recall
 from experiments.result_files import make_folder, make_safe, write_table
 from experiments.run_predictions import (
     best_filters,
@@ -44,7 +45,7 @@ from experiments.run_predictions import (
     single_scores,
 )
 from experiments.run_sources import RunSources, SourceFlags
-from experiments.script import run_script
+from experiments.script import announce_left_out, run_script
 from net2vec_jax.analysis.example_selection import (
     PERCENTILES,
     choose_across,
@@ -54,7 +55,6 @@ from net2vec_jax.analysis.filter_overlap import NO_FILTER, find_best_filters
 from net2vec_jax.analysis.image_ranking import Reduction
 from net2vec_jax.data.dataset import ConceptDataset, Split
 from net2vec_jax.errors import Net2VecError
-from net2vec_jax.locks import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -155,7 +155,6 @@ def draw_concepts(
                  np.float64(picture.filter_iou)]
             )  # fmt: skip
         if not rows:
-            print(f"{run.concepts[place]} is on no {flags.split} image", flush=True)
             continue
         figure = plot_concept_sheet(
             run.concepts[place], run.categories[place],
@@ -176,8 +175,8 @@ def draw_filters(
     maxima: np.ndarray,
     flags: PictureFlags,
     out: Path,
-) -> None:
-    """Write the sheets of filters and filter_pictures.csv."""
+) -> dict[int, list[FilterPicture]]:
+    """Write the sheets of filters and filter_pictures.csv, and return where each filter fires."""
     from net2vec_jax.report.picture_sheets import plot_filter_sheet
 
     thresholds, dataset, table = read_thresholds(run), sources.dataset, []
@@ -197,7 +196,6 @@ def draw_filters(
     )
     for filter_, shown in tqdm(firing.items(), "filters", unit="sheet", leave=False, delay=1):
         if not shown:
-            print(f"filter {filter_} is above its threshold on no image", flush=True)
             continue
         count = int((maxima[:, filter_] > thresholds[filter_]).sum())
         note = f"on {count:,} images\nof {len(maxima):,},\nstrongest first"
@@ -223,6 +221,7 @@ def draw_filters(
         _save(plot_filter_sheet(filter_, rows, note=title), out / f"filter_{filter_:04d}.png")
     header = ["filter", "image", "index", "maximum", "threshold"]
     write_table(out / "filter_pictures.csv", header, table)
+    return firing
 
 
 def _make_filter_row(
@@ -246,6 +245,34 @@ def _make_filter_row(
     )
 
 
+def find_left_out(
+    run: FinishedRun,
+    flags: PictureFlags,
+    pictures: Mapping[int, Sequence[ConceptPicture]],
+    firing: Mapping[int, Sequence[FilterPicture]],
+) -> dict[str, dict[str, str]]:
+    """By kind, what has no sheet, or not all of one, and why."""
+    split = "" if flags.split == "all" else f"{flags.split} "
+    unfiltered = find_unfiltered(run)
+    return {
+        "concepts": {
+            run.concepts[place]: f"on no {split}image"
+            for place, shown in pictures.items()
+            if not shown
+        },
+        "best filters": {
+            run.concepts[place]: unfiltered[run.concepts[place]]
+            for place in pictures
+            if run.concepts[place] in unfiltered
+        },
+        "filters": {
+            str(filter_): "above the threshold on no image"
+            for filter_, shown in firing.items()
+            if not shown
+        },
+    }
+
+
 def main(flags: PictureFlags) -> None:
     """Choose, collect, draw, and say where everything is."""
     if not flags.percentiles or (flags.highest is not None and flags.highest < 1):
@@ -260,14 +287,21 @@ def main(flags: PictureFlags) -> None:
     for filter_ in filters:
         check_place(filter_, run.filters, "filters", run)
     make_folder(out)
+    if not flags.concepts:
+        announce_untrained(run)
     maxima, comparison = rank_images(
         run, sources, reduction=flags.reduction, raw=flags.raw, seed=flags.repetition
     )
-    draw_concepts(run, sources, places, flags, out)
-    draw_filters(run, sources, filters, maxima, flags, out)
+    pictures = draw_concepts(run, sources, places, flags, out)
+    firing = draw_filters(run, sources, filters, maxima, flags, out)
     if comparison is not None:
         write_recall(comparison, out)
-    print(f"sheets of {len(places)} concepts and {len(filters)} filters are in {out}")
+    left_out = find_left_out(run, flags, pictures, firing)
+    for kind, reasons in left_out.items():
+        announce_left_out(kind, reasons)
+    announce_left_out("concepts from the recall", find_unranked(run, sources), of=len(run))
+    shown = sum(map(bool, pictures.values())), sum(map(bool, firing.values()))
+    print(f"sheets of {shown[0]} concepts and {shown[1]} filters are in {out}")
 
 
 def _format(maximum: float) -> str:
@@ -278,8 +312,9 @@ def _format(maximum: float) -> str:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with replacing(path) as partial:
-        figure.savefig(partial, dpi=150, format="png")
+    from net2vec_jax.report.paper_style import write_figure
+
+    write_figure(figure, path, dpi=150)
 
 
 if __name__ == "__main__":

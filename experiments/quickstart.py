@@ -22,15 +22,15 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.layer_activations import fit_subset_sizes
-from experiments.layer_run import collect_missing_layers
+from experiments.layer_run import collect_missing_layers, prepare_runs
+from experiments.left_out import find_whole_images
 from experiments.network_choice import open_network
 from experiments.result_files import make_folder
 from experiments.run_directory import SCENES_FOLDER
-from experiments.script import open_console, open_scenes, run_script
+from experiments.script import announce_left_out, open_console, open_scenes, run_script
 from experiments.segmentation_flags import SegmentationFlags
 from experiments.segmentation_run import SegmentationRun
 from net2vec_jax.data.concepts import CATEGORIES, WHOLE_IMAGE_CATEGORIES
-from net2vec_jax.locks import replacing
 
 NETWORK = "efficientnet_lite0"
 LAYERS = ("block10", "head")
@@ -131,7 +131,8 @@ def tabulate_gains(scores: list[Score], count: int = 10) -> Table:
         table.add_column(column)
     for column in ("best single filter", "embedding", "gain"):
         table.add_column(column, justify="right")
-    masked = [score for score in scores if score.category not in WHOLE_IMAGE_CATEGORIES]
+    whole_images = _find_whole_images(scores)
+    masked = [score for score in scores if score.concept not in whole_images]
     for score in sorted(masked, key=lambda score: -score.gain)[:count]:
         table.add_row(
             score.concept,
@@ -142,6 +143,12 @@ def tabulate_gains(scores: list[Score], count: int = 10) -> Table:
             f"+{score.gain:.3f}",
         )
     return table
+
+
+def _find_whole_images(scores: list[Score]) -> dict[str, str]:
+    return find_whole_images(
+        [score.concept for score in scores], [score.category for score in scores]
+    )
 
 
 def main(flags: QuickstartFlags) -> None:
@@ -168,6 +175,7 @@ def main(flags: QuickstartFlags) -> None:
         )
         for layer in layers
     ]
+    prepare_runs(runs)
     console.print(f"activations of {len(dataset)} images …")
     collect_missing_layers(runs)
     scores = []
@@ -176,6 +184,7 @@ def main(flags: QuickstartFlags) -> None:
         run.finish()
         scores += read_scores(run)
     console.print(tabulate_categories(scores), tabulate_gains(scores))
+    announce_left_out("concepts from those that gain most", _find_whole_images(scores))
     title = "EfficientNet-Lite0" if loaded.name == NETWORK else loaded.name
     figures = draw_figures(scores, flags.out, title)
     from experiments.report import write_report  # here, since the probe needs no plotting library
@@ -191,6 +200,7 @@ def draw_figures(scores: list[Score], out: Path, network: str) -> list[Path]:
     """Scatter of the first layer's concepts, as PNG and PDF."""
     # Imported here: the probe itself needs no plotting library.
     from net2vec_jax.report.figures import plot_single_against_embedding
+    from net2vec_jax.report.paper_style import write_figure
 
     layer = scores[0].layer
     shown = [score for score in scores if score.layer == layer]
@@ -205,8 +215,7 @@ def draw_figures(scores: list[Score], out: Path, network: str) -> list[Path]:
     )
     paths = [out / f"single_against_embedding.{kind}" for kind in ("png", "pdf")]
     for path in paths:
-        with replacing(path) as partial:
-            figure.savefig(partial, dpi=150, format=path.suffix[1:])
+        write_figure(figure, path, dpi=150)
     return paths
 
 

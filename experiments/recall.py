@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.finished_run import FinishedRun
+from experiments.left_out import find_whole_images
 from experiments.result_files import write_table
 from experiments.run_predictions import (
     best_filters,
@@ -22,7 +23,6 @@ from net2vec_jax.analysis.image_ranking import (
     compare_recall,
     score_images,
 )
-from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
 
 
 def rank_images(
@@ -35,8 +35,7 @@ def rank_images(
 ) -> tuple[np.ndarray, RecallComparison | None]:
     """Maxima of all filters on all images, [N, K], and the recall that they and embeddings have.
 
-    Scenes and textures, whose embeddings only ever saw images of them, are not ranked (spec 8); no
-    comparison if all others are on every val image or on none. For a concept without a best
+    No comparison if no concept can be ranked, see `find_unranked`. For a concept without a best
     filter all images tie.
 
     Args:
@@ -66,15 +65,30 @@ def rank_images(
     positive = np.zeros((len(masks.is_val), len(run)), bool)
     positive[masks.pair_image, masks.pair_concept] = True
     val = np.flatnonzero(masks.is_val)
-    masked = [name not in WHOLE_IMAGE_CATEGORIES for name in run.categories]
-    shown = positive[val].sum(axis=0)
-    kept = np.flatnonzero(np.array(masked, bool) & (shown > 0) & (shown < len(val)))
-    if not len(kept):
+    unranked = find_unranked(run, sources)
+    kept = [place for place, concept in enumerate(run.concepts) if concept not in unranked]
+    if not kept:
         return largest, None
     chosen = np.ix_(val, kept)
     best = best_filters(run)
     by_filter = np.where(best == NO_FILTER, 0, largest[:, best])
     return largest, compare_recall(by_embedding[chosen], by_filter[chosen], positive[chosen])
+
+
+def find_unranked(run: FinishedRun, sources: RunSources) -> dict[str, str]:
+    """Why concepts have no part in the recall, by name.
+
+    Embeddings of scenes and textures only ever saw images of them (spec 8); of a concept on every
+    val image or on none, nothing can be ranked.
+    """
+    _, shown = sources.masks.count_images()
+    val = int(sources.masks.is_val.sum())
+    extremes = {val: "on every val image", 0: "on no val image"}
+    return {
+        concept: extremes[count]
+        for concept, count in zip(run.concepts, shown.tolist(), strict=True)
+        if count in extremes
+    } | find_whole_images(run.concepts, run.categories)
 
 
 def write_recall(comparison: RecallComparison, out: Path) -> None:

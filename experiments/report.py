@@ -21,10 +21,12 @@ import numpy as np
 
 from experiments.concept_pictures import collect_concept_pictures, collect_filter_pictures
 from experiments.finished_run import FinishedRun
+from experiments.left_out import announce_untrained, find_undirected, find_whole_images
 from experiments.report_content import gather_content
 from experiments.result_files import make_folder
 from experiments.run_sources import RunSources, SourceFlags
-from experiments.script import run_script
+from experiments.script import announce_left_out, run_script
+from net2vec_jax.analysis.concept_embeddings import average_seeds
 from net2vec_jax.analysis.example_selection import PERCENTILES
 from net2vec_jax.data.dataset import ConceptDataset, map_in_order
 from net2vec_jax.errors import Net2VecError, writing_error
@@ -202,6 +204,13 @@ def main(flags: ReportFlags) -> None:
         image_size=flags.image_size,
         sources=flags,
     )
+    run = FinishedRun(flags.run)
+    announce_untrained(run)
+    if run.probe == "segmentation":
+        whole_images = find_whole_images(run.concepts, run.categories)
+        announce_left_out("concepts from the means at the top", whole_images, of=len(run))
+    undirected = find_undirected(run.concepts, average_seeds(run.weights))
+    announce_left_out("concepts from map, neighbours and queries", undirected, of=len(run))
     print(f"the report is {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
 
 

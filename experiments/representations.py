@@ -23,6 +23,7 @@ from net2vec_jax.analysis.network_similarity import (
     measure_distances,
     measure_similarities,
 )
+from net2vec_jax.data.concepts import strip_number
 from net2vec_jax.errors import Net2VecError
 
 WORDNET = "wordnet"
@@ -109,7 +110,7 @@ def collect_representations(
             categories.setdefault(concept, category)
         directions = average_seeds(run.weights).vectors
         representations.append(make_representation(name, run.concepts, directions))
-    unknown = sorted(set(meant) - set(categories))
+    unknown = sorted(set(meant) - set(categories) - set(map(strip_number, categories)))
     if unknown:
         raise Net2VecError(f"--synsets names {', '.join(unknown)}, which no run has")
     lexicons: dict[str, LexicalEmbedding] = {}
@@ -131,6 +132,29 @@ def collect_representations(
         for name, found in lexicons.items()
     }
     return Compared(tuple(representations), categories, entries)
+
+
+def find_left_out(runs: dict[str, FinishedRun], compared: Compared) -> dict[str, str]:
+    """Why a run or a lexicon lacks concepts, by name.
+
+    Args:
+      runs: by name.
+      compared: representations of them, and of lexicons.
+    """
+    skipped = (name for run in runs.values() for name in run.skipped)
+    reasons = {name: [] for name in (*compared.categories, *skipped)}
+    for representation in compared.representations:
+        name, run = representation.name, runs.get(representation.name)
+        for concept in reasons.keys() - set(representation.concepts):
+            if run is None:
+                if concept in compared.categories:  # others were not looked up
+                    reasons[concept].append(f"not in {name}")
+            elif concept in run.concepts:
+                reasons[concept].append(f"the embedding of {name} is 0")
+            else:
+                why = f" ({run.skipped[concept]})" if concept in run.skipped else ""
+                reasons[concept].append(f"not in {name}{why}")
+    return {concept: "; ".join(lacking) for concept, lacking in reasons.items() if lacking}
 
 
 def measure_seed_distance(run: FinishedRun) -> float | None:

@@ -25,7 +25,7 @@ from net2vec_jax.data.resized_files import DEFAULT_RESOLUTION, split_resolution
 from net2vec_jax.data.scenes import SCENE_CONCEPTS, draw_scenes
 from net2vec_jax.data.tfds import open_tfds
 from net2vec_jax.devices import count_cores, is_first_host, wait_for_hosts
-from net2vec_jax.errors import FULL_DISK, MOST_NAMED, Net2VecError
+from net2vec_jax.errors import FULL_DISK, MOST_NAMED, Net2VecError, list_names
 
 Config = TypeVar("Config")
 
@@ -221,7 +221,7 @@ def announce(notices: Iterable[str]) -> None:
 
 
 def announce_left_out(kind: str, reasons: Mapping[str, str], *, of: int | None = None) -> None:
-    """Say on the console what is left out, and why: how many, and the first ten.
+    """Say on the console what is left out, and why: how many, and the first ten for each reason.
 
     Args:
       kind: what they are, in the plural.
@@ -232,10 +232,15 @@ def announce_left_out(kind: str, reasons: Mapping[str, str], *, of: int | None =
         return
     of_all = f" of {of:,}" if of else ""
     print(f"left out: {len(reasons):,}{of_all} {kind}", file=sys.stderr)
-    for name, reason in list(reasons.items())[:MOST_NAMED]:
-        print(f"  {name}: {reason}", file=sys.stderr)
-    if len(reasons) > MOST_NAMED:
-        print(f"  and {len(reasons) - MOST_NAMED:,} more", file=sys.stderr)
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason, []).append(name)
+    groups = list(names.items())
+    for reason, alike in groups[:MOST_NAMED]:
+        print(f"  {list_names(alike)}: {reason}", file=sys.stderr)
+    more = sum(len(alike) for _, alike in groups[MOST_NAMED:])
+    if more:
+        print(f"  and {more:,} more", file=sys.stderr)
 
 
 def open_scenes(directory: Path, *, images: int = 800) -> BrodenDataset:

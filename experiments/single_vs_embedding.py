@@ -21,8 +21,9 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
+from experiments.left_out import find_whole_images
 from experiments.result_files import write_table
-from experiments.script import open_console, run_script
+from experiments.script import announce_left_out, open_console, run_script
 from experiments.segmentation_run import SegmentationRun
 from experiments.study import LayerResults, StudyFlags, run_study, write_summary
 from net2vec_jax.analysis.single_against_embedding import (
@@ -31,7 +32,6 @@ from net2vec_jax.analysis.single_against_embedding import (
     compare_classification,
     compare_segmentation,
 )
-from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
 from net2vec_jax.multiple_testing import control_false_discoveries
 from net2vec_jax.probes.chosen_filter import count_chosen_filters
 from net2vec_jax.probes.overlap import Overlap
@@ -42,8 +42,10 @@ RATE = 0.05
 """False discovery rate."""
 
 
-def compare_layer(result: LayerResults) -> tuple[SegmentationComparison, list[list]]:
-    """Segmentation: the comparison, and a row of TESTS per concept.
+def compare_layer(
+    result: LayerResults,
+) -> tuple[SegmentationComparison, list[list], dict[str, str]]:
+    """Segmentation: the comparison, a row of TESTS per concept, and why some are not compared.
 
     Scenes and textures, whose masks are whole images, are tested but not compared (spec 8).
     """
@@ -53,7 +55,8 @@ def compare_layer(result: LayerResults) -> tuple[SegmentationComparison, list[li
     place = np.array([names.index(name) for name in scores.concepts])
     with np.load(run.run / "single_filter.npz") as file:
         single = np.stack([file["train_iou"], file["val_iou"]])[:, place]
-    masked = np.array([c not in WHOLE_IMAGE_CATEGORIES for c in scores.categories], bool)
+    left_out = find_whole_images(scores.concepts, scores.categories)
+    masked = np.array([concept not in left_out for concept in scores.concepts], bool)
     comparison = compare_segmentation(
         single[:, masked],
         scores.full[masked],
@@ -71,7 +74,7 @@ def compare_layer(result: LayerResults) -> tuple[SegmentationComparison, list[li
             discoveries.q_value, discoveries.rejected.astype(int), strict=True,
         )
     ]  # fmt: skip
-    return comparison, rows
+    return comparison, rows, left_out
 
 
 def _test_concepts(run: SegmentationRun, place: np.ndarray, best: np.ndarray) -> PairedComparison:
@@ -106,43 +109,60 @@ def _test_concepts(run: SegmentationRun, place: np.ndarray, best: np.ndarray) ->
     )
 
 
-def compare_accuracy(result: LayerResults) -> ClassificationComparison:
-    """Classification: the filter of largest weight, retrained alone, against the embedding."""
+def compare_accuracy(result: LayerResults) -> tuple[ClassificationComparison, dict[str, str]]:
+    """Classification: the filter of largest weight, retrained alone, against the embedding.
+
+    Returns:
+      The comparison, and why some concepts are not compared.
+    """
     scores = result.classification.scores("val_accuracy")
-    single = np.full(len(scores.full), np.nan)
+    single, reason = np.full(len(scores.full), np.nan), "no filter was trained alone (--filters 1)"
     if 1 in scores.sizes:
-        single = scores.by_size[:, scores.sizes.tolist().index(1)]
+        single, reason = scores.by_size[:, scores.sizes.tolist().index(1)], "there is no accuracy"
+    compared = np.isfinite(single) & np.isfinite(scores.full)
+    left_out = {scores.concepts[place]: reason for place in np.flatnonzero(~compared)}
     images = {
         row["name"]: int(row["train_images"])
         for row in result.classification.run.read_table("concepts.csv")
     }
-    return compare_classification(
+    comparison = compare_classification(
         single,
         scores.full,
         scores.categories,
         train_images=np.array([images[name] for name in scores.concepts]),
     )
+    return comparison, left_out
 
 
 def main(flags: StudyFlags) -> None:
     """Run what is missing, compare, test, draw, and say where everything is."""
     results = run_study(flags)
-    segmentation, rows = {}, []
+    segmentation, classification, rows, summary = {}, {}, [], {}
+    whole_images: dict[str, str] = {}
+    unscored: dict[str, dict[str, str]] = {}
     for result in results:
-        segmentation[result.name], tested = compare_layer(result)
+        name = result.name
+        segmentation[name], tested, not_compared = compare_layer(result)
+        classification[name], unscored[name] = compare_accuracy(result)
         rows += tested
-    classification = {result.name: compare_accuracy(result) for result in results}
-    summary = {
-        layer: {
-            "segmentation": segmentation[layer].summary(),
-            "classification": classification[layer].summary(),
+        whole_images |= not_compared
+        summary[name] = {
+            "segmentation": segmentation[name].summary() | {"left_out": not_compared},
+            "classification": classification[name].summary() | {"left_out": unscored[name]},
         }
-        for layer in segmentation
-    }
     written = write_summary(flags.out, "single_vs_embedding", summary)
     _write_tests(flags.out / TESTS, rows)
     draw_figures(flags, segmentation, classification)
     open_console().print(tabulate(segmentation, classification, rows))
+    announce_left_out(
+        "concepts from the comparison by segmentation, though they are tested", whole_images
+    )
+    for layer, reasons in unscored.items():
+        announce_left_out(
+            f"concepts from the comparison by classification, {layer}",
+            reasons,
+            of=len(classification[layer].single),
+        )
     print(
         f"figures are in {flags.out / 'figures'}, their numbers in {written}, "
         f"the tests in {flags.out / TESTS}"

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from net2vec_jax.analysis.concept_embeddings import UnitEmbeddings, rank_concepts
-from net2vec_jax.data.concepts import strip_suffix
+from net2vec_jax.data.concepts import strip_number, strip_suffix
 from net2vec_jax.errors import Net2VecError, unknown_name_error
 
 ANSWERS = 10
@@ -85,7 +85,8 @@ def parse_query(text: str) -> tuple[QueryTerm, ...]:
 def find_concept(name: str, concepts: Sequence[str]) -> int:
     """Index of the concept of this name, upper and lower case alike.
 
-    A name that no concept has is looked up without Broden's suffix: "blue" finds "blue-c".
+    A name that no concept has is looked up without Broden's suffix, and without the number of a
+    name that several share: "blue" finds "blue-c".
 
     Raises:
       Net2VecError: there is none, or there are several.
@@ -96,7 +97,7 @@ def find_concept(name: str, concepts: Sequence[str]) -> int:
     short = [
         place
         for place, concept in enumerate(concepts)
-        if strip_suffix(concept) != concept and strip_suffix(concept).casefold() == wanted
+        if wanted in (strip_number(concept).casefold(), strip_suffix(concept).casefold())
     ]
     found = exact or alike or short
     if not found:

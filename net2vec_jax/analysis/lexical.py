@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from net2vec_jax.data.concepts import strip_suffix
+from net2vec_jax.data.concepts import strip_number, strip_suffix
 from net2vec_jax.errors import Net2VecError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class LexicalEmbedding:
 
 
 def write_lemma(concept: str) -> str:
-    """A concept's name as lexicons write it: without mark, "_" for spaces."""
+    """A concept's name as lexicons write it: without mark and number, "_" for spaces."""
     return "_".join(strip_suffix(concept).split())
 
 
@@ -74,7 +74,7 @@ def embed_wordnet(
       wordnet: an open WordNet.
       synsets: concepts with the synset meant, such as {"crane": "crane.n.04"}, or None to leave
         one out; they go before `SYNSETS`, and those, where this WordNet has them, before a name's
-        first synset.
+        first synset. A name without number means all concepts that share it.
 
     Raises:
       Net2VecError: a synset given does not exist, or the files are damaged.
@@ -82,9 +82,11 @@ def embed_wordnet(
     meant = synsets or {}
     found = {}
     for concept in concepts:
-        name = meant.get(concept, SYNSETS.get(concept, ""))
+        shared = strip_number(concept)
+        is_given = concept in meant or shared in meant
+        name = meant.get(concept, meant.get(shared)) if is_given else SYNSETS.get(shared, "")
         synset = wordnet.find(name) if name else None
-        if synset is None and concept in meant and name:
+        if synset is None and is_given and name:
             raise Net2VecError(
                 f"WordNet has no synset {name!r}, which {concept!r} was said to be; write "
                 "LEMMA.PART.NUMBER, for example white.n.02"

@@ -48,13 +48,42 @@ def _strip_signs(name: str) -> str:
     return re.sub(r"[\W_]", "", name).lower()
 
 
+def strip_number(concept: str) -> str:
+    """A concept's name without the number that tells it from others of its name: "crane (17)".
+
+    See `ConceptCatalog.of`.
+    """
+    return re.sub(r"(?<=.) \([0-9]+\)$", "", concept)
+
+
 def strip_suffix(concept: str) -> str:
     """A concept's name without Broden's mark of a colour or scene at its end (spec 8.6).
 
-    The spec removes everything from the first "-c" or "-s" on, which makes "t" of "t-shirt"; for
-    Broden's own marks, which stand at the end, that is the same.
+    The number of a name that several share goes too. The spec removes everything from the first
+    "-c" or "-s" on, which makes "t" of "t-shirt"; for Broden's own marks, which stand at the end,
+    that is the same.
     """
-    return concept[:-2] if concept.endswith(SUFFIXES) and len(concept) > 2 else concept
+    name = strip_number(concept)
+    return name[:-2] if name.endswith(SUFFIXES) and len(name) > 2 else name
+
+
+def find_numbers(name: str, known: Mapping[int, str]) -> tuple[int, ...]:
+    """The numbers of the concepts that a name, or a decimal number, means; none if unknown.
+
+    A name that several concepts share (see `ConceptCatalog.of`) means all of them.
+
+    Args:
+      name: as it was asked for.
+      known: names by number.
+    """
+    asked = normalize_name(name)
+    found = tuple(
+        number
+        for number, concept in known.items()
+        if normalize_name(concept) in (asked, f"{asked} ({number})")
+    )
+    is_number = re.fullmatch("[0-9]{1,9}", name) and int(name) in known
+    return found or ((int(name),) if is_number else ())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,18 +181,8 @@ class ConceptCatalog:
         return self.concepts[-1].number if self.concepts else 0
 
     def find(self, name: str) -> tuple[int, ...]:
-        """The numbers of the concepts that a name, or a decimal number, means; none if unknown.
-
-        A name that several concepts share (see `of`) means all of them.
-        """
-        asked = normalize_name(name)
-        found = tuple(
-            concept.number
-            for concept in self.concepts
-            if concept.name in (asked, f"{asked} ({concept.number})")
-        )
-        is_number = re.fullmatch("[0-9]{1,9}", name) and int(name) in self.by_number
-        return found or ((int(name),) if is_number else ())
+        """The numbers of the concepts that a name or number means, see `find_numbers`."""
+        return find_numbers(name, {concept.number: concept.name for concept in self.concepts})
 
     def select(self, names: Iterable[str]) -> ConceptCatalog:
         """The concepts of these names (or decimal numbers), in the catalog's order.

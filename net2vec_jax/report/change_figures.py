@@ -11,6 +11,7 @@ from net2vec_jax.analysis.category_means import order_categories
 from net2vec_jax.analysis.network_similarity import DistanceMeasure, order_by_change, shorten_names
 from net2vec_jax.analysis.pair_comparison import PairComparison
 from net2vec_jax.report.figures import style_category
+from net2vec_jax.report.fonts import count_letters, shorten_wide
 from net2vec_jax.report.paper_style import PAGE_WIDTH, add_legend, paper_style
 
 MEASURES: dict[DistanceMeasure, str] = {
@@ -25,7 +26,7 @@ MOST_NAMES = 130
 def join_names(first: str, second: str, most: int) -> str:
     """Two names on one line, or on two if it had more than `most` letters."""
     line = f"{first} – {second}"
-    return line if len(line) <= most else f"{first} –\n{second}"
+    return line if count_letters(line) <= most else f"{first} –\n{second}"
 
 
 def plot_changes(pair: PairComparison, *, count: int = 12) -> Figure:
@@ -53,7 +54,7 @@ def plot_changes(pair: PairComparison, *, count: int = 12) -> Figure:
         ):
             colors = [style_category(pair.categories[place])[0] for place in chosen]
             axes.barh(range(count), pair.distances[chosen], 0.7, color=colors)
-            axes.set_yticks(range(count), [pair.concepts[place] for place in chosen])
+            axes.set_yticks(range(count), [shorten_wide(pair.concepts[place]) for place in chosen])
             axes.set_ylim(count - 0.5, -0.5)
             axes.tick_params(axis="y", length=0)
             axes.set_title(f"{title}: {join_names(*short, 36)}", loc="left")
@@ -83,7 +84,8 @@ def plot_cluster_map(pair: PairComparison) -> Figure:
     named = count <= MOST_NAMES
     side = float(np.clip(0.072 * count, 2.4, 9.4)) if named else 6.0
     short = shorten_names([pair.first, pair.second])
-    letters = 0.045 * max(map(len, pair.concepts)) if named else 0.0
+    names = [shorten_wide(concept) for concept in pair.concepts]
+    letters = 0.045 * max(map(count_letters, names)) if named else 0.0
     with paper_style():
         figure = Figure(figsize=(side + letters + 1.7, side + letters + 1.0), layout="constrained")
         figure.get_layout_engine().set(w_pad=0.01, h_pad=0.02, wspace=0, hspace=0)
@@ -98,7 +100,7 @@ def plot_cluster_map(pair: PairComparison) -> Figure:
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0, left=False, labelleft=False, labelright=named, bottom=False)
         if named:
-            labels = [pair.concepts[place] for place in order]
+            labels = [names[place] for place in order]
             size = min(6.5, 72 * 0.86 * side / count)
             axes.set_xticks(range(count), labels, rotation=90, fontsize=size)
             axes.set_yticks(range(count), labels, fontsize=size)

@@ -18,6 +18,7 @@ from net2vec_jax.analysis.single_against_embedding import (
     SegmentationComparison,
 )
 from net2vec_jax.report.figures import CATEGORY_STYLES, style_category
+from net2vec_jax.report.fonts import count_letters
 from net2vec_jax.report.paper_style import (
     COLUMN_WIDTH,
     EMBEDDING_STYLE,
@@ -59,10 +60,13 @@ def plot_category_scores(
     categories = order_categories([c for x in layers.values() for c in x.categories])
     labels = [_label_categories(x.embedding_means, categories) for x in layers.values()]
     columns = 1 if len(layers) <= MOST_ROWS else 2
+    widths = map(count_letters, categories)
+    wide = [0.055 * w for w, name in zip(widths, categories, strict=True) if w > len(name)]
+    step = max([0.42, *wide])  # inches of a category
     with paper_style():
         figure, panels = lay_out_panels(
             len(layers), columns=columns,
-            width=columns * max(COLUMN_WIDTH, 0.5 + 0.42 * len(labels[0])),
+            width=columns * max(COLUMN_WIDTH, 0.5 + step * len(labels[0])),
             height=1.3 if len(layers) == 1 else 1.15,
         )  # fmt: skip
         for place, (axes, (name, comparison)) in enumerate(

@@ -18,6 +18,7 @@ from net2vec_jax.analysis.category_means import find_members, order_categories
 from net2vec_jax.analysis.concept_embeddings import ConceptClusters, UnitEmbeddings
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.report.figures import style_category
+from net2vec_jax.report.fonts import shorten_wide
 from net2vec_jax.report.paper_style import PAGE_WIDTH, add_legend, paper_style
 from net2vec_jax.report.point_names import name_points
 
@@ -131,7 +132,8 @@ def plot_concept_tree(
         present = order_categories([categories[place] for place in order])
         if named:
             heat.yaxis.tick_right()
-            heat.set_yticks(range(len(order)), [names[place] for place in order], fontsize=size)
+            labels = [shorten_wide(names[place]) for place in order]
+            heat.set_yticks(range(len(order)), labels, fontsize=size)
             heat.tick_params(axis="y", length=0, pad=2)
             for label, place in zip(heat.get_yticklabels(), order, strict=True):
                 label.set_color(_darken(categories[place]))

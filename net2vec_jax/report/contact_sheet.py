@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from net2vec_jax.report.figures import style_category
+from net2vec_jax.report.fonts import shorten
 from net2vec_jax.report.overlays import draw_mask
 from net2vec_jax.report.paper_style import plain_text
 
@@ -69,10 +70,10 @@ def plot_contact_sheet(concepts: Sequence[ConceptExamples], *, columns: int = 2)
         left = margin + place % columns * (strip + gap)
         top = height - margin - place // columns * step
         letters = int(strip / _LETTER) - len(concept.note)
-        name = concept.name if len(concept.name) <= letters else concept.name[: letters - 1] + "…"
         figure.text(
-            left / width, (top - 0.22) / height, name, fontsize=10, fontweight="bold", color=color
-        )
+            left / width, (top - 0.22) / height, shorten(concept.name, letters), fontsize=10,
+            fontweight="bold", color=color,
+        )  # fmt: skip
         figure.text(
             (left + strip - 0.06) / width, (top - 0.22) / height, concept.note, fontsize=8,
             color="#555555", ha="right",

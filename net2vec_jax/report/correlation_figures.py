@@ -15,6 +15,7 @@ from net2vec_jax.analysis.weight_correlations import Correlations, WeightSpread
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.report.comparison_figures import style_of_bar
 from net2vec_jax.report.figures import style_category
+from net2vec_jax.report.fonts import shorten_wide
 from net2vec_jax.report.paper_style import (
     LINE_COLORS,
     PAGE_WIDTH,
@@ -169,7 +170,7 @@ def plot_weights_against_ious(
                 axes.axhline(0, color="#cccccc", linewidth=0.6, zorder=0)
                 axes.xaxis.set_major_locator(MaxNLocator(4))
                 r = _format_correlation(correlations.r[concept])
-                axes.set_title(f"{name}, {names[concept]}: r = {r}")
+                axes.set_title(f"{name}, {shorten_wide(names[concept], 16)}: r = {r}")
         figure.supxlabel("set IoU of the single filter", fontsize=8)
         figure.supylabel("weight in the embedding", fontsize=8)
     return figure

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from net2vec_jax.data.concepts import CATEGORIES
+from net2vec_jax.report.fonts import shorten_wide
 from net2vec_jax.report.paper_style import plain_text
 
 CATEGORY_STYLES = {
@@ -99,6 +100,6 @@ def _name_points(
         if names[place] and gains and not near and len(taken) < count:
             taken.append((x, y))
             axes.annotate(
-                names[place], (x, y), xytext=(6, 0), textcoords="offset points", va="center",
-                fontsize=8, color="#333333",
+                shorten_wide(names[place], 32), (x, y), xytext=(6, 0),
+                textcoords="offset points", va="center", fontsize=8, color="#333333",
             )  # fmt: skip

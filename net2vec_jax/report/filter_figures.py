@@ -13,6 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentF
 from net2vec_jax.analysis.category_means import order_categories
 from net2vec_jax.analysis.filter_counts import CumulativeFractions, FilterCounts
 from net2vec_jax.errors import Net2VecError
+from net2vec_jax.report.fonts import shorten_wide
 from net2vec_jax.report.paper_style import (
     COLUMN_WIDTH,
     PAGE_WIDTH,
@@ -190,12 +191,8 @@ def plot_concept_curves(
                 counts.sizes, line, color=line_style(1)["color"],
                 label="a · ln(filters) + b",
             )  # fmt: skip
-            explained = fit.explained[concept]
-            axes.set_title(
-                f"{names[concept]}: R² = {explained:.2f}"
-                if np.isfinite(explained)
-                else names[concept]
-            )
+            name, explained = shorten_wide(names[concept], 16), fit.explained[concept]
+            axes.set_title(f"{name}: R² = {explained:.2f}" if np.isfinite(explained) else name)
             if chance is not None:
                 axes.axhline(chance, color="#777777", linestyle=":", linewidth=0.8, zorder=0)
         for axes in panels:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.report.figures import style_category
+from net2vec_jax.report.fonts import count_letters, shorten
 from net2vec_jax.report.paper_style import paper_style
 
 _PANEL = 0.98
@@ -91,8 +92,8 @@ def plot_image_sheet(rows: Sequence[SheetRow], headings: Sequence[str]) -> Figur
             above = top + place * step
             baseline = 1 - (above + _ABOVE - 0.05) / height
             color = style_category(row.category)[0]
-            letters = int((width - 2 * _MARGIN) / _LETTER) - len(row.note) - 2
-            name = row.name if len(row.name) <= letters else row.name[: letters - 1] + "…"
+            letters = int((width - 2 * _MARGIN) / _LETTER) - count_letters(row.note) - 2
+            name = shorten(row.name, letters)
             title = figure.text(
                 _MARGIN / width, baseline, name, fontweight="bold", color=color, parse_math=False
             )
@@ -116,7 +117,7 @@ def _wrap(text: str, room: float) -> str:
     """The text in lines that fit into so many inches, if its words do."""
     lines: list[str] = []
     for word in text.split():
-        if lines and len(lines[-1]) + 1 + len(word) <= room / _LETTER:
+        if lines and count_letters(f"{lines[-1]} {word}") <= room / _LETTER:
             lines[-1] += f" {word}"
         else:
             lines.append(word)

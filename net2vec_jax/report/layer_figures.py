@@ -19,6 +19,7 @@ from net2vec_jax.analysis.single_against_embedding import (
 )
 from net2vec_jax.report.comparison_figures import Comparison
 from net2vec_jax.report.figures import style_category
+from net2vec_jax.report.fonts import count_letters
 from net2vec_jax.report.paper_style import (
     COLUMN_WIDTH,
     EMBEDDING_STYLE,
@@ -266,7 +267,8 @@ def _name_layers(axes: Axes, layers: Mapping[str, object]) -> None:
     """Layers' names below, slanted where they would not fit side by side."""
     figure = axes.get_figure()
     width = axes.get_position().width * figure.get_figwidth()
-    long = max(map(len, layers)) * len(layers) > width / 0.065  # inches of a letter and a bit
+    letters = max(map(count_letters, layers)) * len(layers)
+    long = letters > width / 0.065  # inches of a letter and a bit
     style = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if long else {}
     axes.set_xticks(range(len(layers)), list(layers), fontsize=6.5, **style)
     axes.set_xlim(-0.6, len(layers) - 0.4)

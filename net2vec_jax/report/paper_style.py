@@ -20,6 +20,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatter, NullLoc
 
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.locks import replacing
+from net2vec_jax.report.fonts import (
+    announce_unwritable,
+    count_letters,
+    fit_fonts,
+    has_postscript_fonts,
+)
 
 COLUMN_WIDTH = 3.4
 """Width of a single column, inches."""
@@ -75,11 +81,28 @@ def save_figure(figure: Figure, path_without_suffix: Path | str) -> tuple[Path, 
     """
     path = Path(path_without_suffix)
     path.parent.mkdir(parents=True, exist_ok=True)
-    settings = {"png": {"dpi": 200}, "pdf": {"metadata": {"CreationDate": None}}}  # none of the day
-    for kind, extra in settings.items():
-        with replacing(path.with_name(f"{path.name}.{kind}")) as partial, paper_style():
-            figure.savefig(partial, format=kind, **extra)
-    return path.with_name(path.name + ".png"), path.with_name(path.name + ".pdf")
+    png, pdf = (path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf"))
+    with paper_style():
+        write_figure(figure, png, dpi=200)
+        write_figure(figure, pdf, metadata={"CreationDate": None})  # nothing of the day
+    return png, pdf
+
+
+def write_figure(figure: Figure, path: Path, **options: Any) -> None:
+    """Write a figure to a file, complete or not at all, with every character readable.
+
+    What its font lacks is shown in another font, or as code points; of these the console is told.
+
+    Args:
+      figure: its texts are changed where their font lacks characters.
+      path: its suffix says what kind of file; its folder must exist.
+      options: of `Figure.savefig`.
+    """
+    fit_fonts(figure)
+    settings = {"pdf.fonttype": 3} if has_postscript_fonts(figure) else {}
+    with replacing(path) as partial, matplotlib.rc_context(settings):
+        figure.savefig(partial, format=path.suffix[1:], **options)
+    announce_unwritable(figure, path.parent)
 
 
 def line_style(place: int, *, dash: int | None = None) -> dict[str, Any]:
@@ -104,7 +127,8 @@ def check_layers(layers: Mapping[str, Any]) -> None:
 
 def add_legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
     """A legend above the panels, in as many columns as the figure is wide for."""
-    entry = 0.45 + 0.062 * max(map(len, labels))  # inches: the sample, and letters of 7 points
+    letters = max(map(count_letters, labels))
+    entry = 0.45 + 0.062 * letters  # inches: the sample, and letters of 7 points
     columns = max(1, min(len(labels), int(figure.get_figwidth() / entry)))
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, columnspacing=1.2)
 

@@ -17,6 +17,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from net2vec_jax.report.figures import style_category
+from net2vec_jax.report.fonts import count_letters, shorten
 from net2vec_jax.report.overlays import (
     COLORS,
     darken_outside,
@@ -172,11 +173,6 @@ def _percent(fraction: float) -> str:
     return f"{fraction:.1%}" if fraction < 0.1 else f"{fraction:.0%}"
 
 
-def _shorten(text: str, letters: int) -> str:
-    """The text with its end, which tells image files apart, if it is too long."""
-    return text if len(text) <= letters else "…" + text[-(letters - 1) :]
-
-
 class _Sheet:
     """A grid of square panels with names at the left, laid out in inches."""
 
@@ -189,9 +185,10 @@ class _Sheet:
 
     def add_title(self, title: str, note: str, color: str) -> None:
         room = int((self._width - 2 * _MARGIN) / _LETTER)
-        letters = max(int((room - len(note)) * 0.62), 12)
-        shown = title if len(title) <= letters else title[: letters - 1] + "…"
-        self._text(_MARGIN, _MARGIN, shown, fontsize=11, fontweight="bold", color=color)
+        letters = max(int((room - count_letters(note)) * 0.62), 12)
+        self._text(
+            _MARGIN, _MARGIN, shorten(title, letters), fontsize=11, fontweight="bold", color=color
+        )
         self._text(
             self._width - _MARGIN, _MARGIN + 0.03, note, fontsize=7.5, color=_GREY, ha="right"
         )
@@ -202,12 +199,11 @@ class _Sheet:
     def add_row_name(self, row: int, name: str, note: str, color: str) -> None:
         top = self._top + row * (_PANEL + _CAPTION + _GAP)
         letters = int((_SIDE - 0.06) / _LETTER)
-        self._text(
-            _MARGIN, top + 0.02, _shorten(name, letters), fontsize=8, fontweight="bold",
-            color=color,
-        )  # fmt: skip
-        lines = "\n".join(_shorten(line, letters) for line in note.split("\n"))
-        self._text(_MARGIN, top + 0.2, lines, fontsize=7, color=_GREY, linespacing=1.35)
+        name, *lines = (  # the end tells image files apart
+            shorten(line, letters, at_start=True) for line in (name, *note.split("\n"))
+        )
+        self._text(_MARGIN, top + 0.02, name, fontsize=8, fontweight="bold", color=color)
+        self._text(_MARGIN, top + 0.2, "\n".join(lines), fontsize=7, color=_GREY, linespacing=1.35)
 
     def add_image(self, row: int, column: int, image: np.ndarray, caption: str) -> None:
         top = self._top + row * (_PANEL + _CAPTION + _GAP)

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from net2vec_jax.errors import Net2VecError
+from net2vec_jax.report.fonts import fit_fonts, fit_text
 
 _ANGLES = np.deg2rad([0, 180, 90, 270, 45, 135, 315, 225, 22, 158, 338, 202, 67, 113, 247, 293])
 _CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
@@ -58,6 +59,7 @@ def name_points(
     if len(names) != len(points):
         raise Net2VecError(f"{len(names)} names were given for {len(points)} points")
     figure = axes.get_figure(root=True)
+    fit_fonts(figure)
     figure.draw_without_rendering()  # makes the layout
     figure.set_layout_engine("none")
     scale = figure.dpi / 72
@@ -74,6 +76,7 @@ def name_points(
             names[point], points[point], xytext=(0, 0), textcoords="offset points", ha="center",
             va="center", fontsize=size, color=color, in_layout=False, zorder=4,
         )  # fmt: skip
+        fit_text(label)
         extent = label.get_window_extent()
         half = np.array([extent.width, 0.8 * extent.height]) / scale / 2  # without the descent
         offset = _find_room(places[point], half, boxes, inside, distances)

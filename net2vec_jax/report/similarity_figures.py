@@ -16,6 +16,7 @@ from net2vec_jax.analysis.pair_comparison import PairComparison
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.report.change_figures import MEASURES, join_names
 from net2vec_jax.report.figures import style_category
+from net2vec_jax.report.fonts import count_letters
 from net2vec_jax.report.paper_style import (
     COLUMN_WIDTH,
     PAGE_WIDTH,
@@ -99,7 +100,7 @@ def plot_category_distances(pairs: Sequence[PairComparison]) -> Figure:
     short = dict(zip(names, shorten_names(names), strict=True))
     categories = order_categories([c for pair in pairs for c in pair.categories])
     one = len(pairs) == 1
-    longest = max(len(short[n]) for n in names)
+    longest = max(count_letters(short[n]) for n in names)
     width = COLUMN_WIDTH if one else PAGE_WIDTH
     columns = 1 if one else 2 if longest > 18 or len(pairs) in (2, 4) else 3
     with paper_style():
@@ -159,7 +160,7 @@ def _fill_matrix(
 
 
 def _lay_out_matrices(names: Sequence[str], count: int) -> tuple[Figure, list[Axes]]:
-    letters = _LETTER * max(map(len, shorten_names(names)))
+    letters = _LETTER * max(map(count_letters, shorten_names(names)))
     side = _CELL * len(names)
     figure = Figure(
         figsize=(count * max(side, 1.5) + letters + 0.3 * count, side + letters + 0.75),

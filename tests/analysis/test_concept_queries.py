@@ -110,6 +110,14 @@ def test_names_are_found_without_suffix_unless_that_is_ambiguous() -> None:
         find_concept("blve", names)
 
 
+def test_names_that_several_share_are_written_in_full() -> None:
+    names = ["crane (17)", "crane (205)", "red-c (4)", "dog"]
+    assert find_concept("crane (205)", names) == 1
+    assert find_concept("red", names) == find_concept("red-c", names) == 2
+    with pytest.raises(Net2VecError, match=r"may be 'crane \(17\)' or 'crane \(205\)'; write"):
+        find_concept("crane", names)
+
+
 def test_planted_analogies_are_found() -> None:
     unit = normalise_embeddings(plant_analogy())
     answer = answer_query("king - man + woman", unit, NAMES, count=2)

@@ -66,6 +66,23 @@ def test_meanings_may_be_given(wordnet: WordNet) -> None:
             embed_wordnet(["dog"], wordnet, synsets={"dog": wrong})
 
 
+def test_names_that_several_share_are_looked_up_without_their_number(
+    wordnet: WordNet, tmp_path: Path
+) -> None:
+    names = ["dog (3)", "dog (14)", "white-c (2)", "white-c (9)", "unicorn (1)"]
+    found = embed_wordnet(names, wordnet)
+    assert found.entries == ("dog.n.01", "dog.n.01", "white.n.02", "white.n.02")
+    assert found.missing == ("unicorn (1)",)
+    own = {"dog": "animal.n.01", "dog (14)": "pet.n.01", "white-c": None}
+    found = embed_wordnet(names, wordnet, synsets=own)
+    assert found.entries == ("animal.n.01", "pet.n.01")
+    with pytest.raises(Net2VecError, match="has no synset"):
+        embed_wordnet(["dog (3)"], wordnet, synsets={"dog": "dog.n.02"})
+    path = tmp_path / "words.txt"
+    path.write_text("dog 1 0\nwhite 0 1\n")
+    assert embed_words(names, path).concepts == tuple(names[:4])
+
+
 def test_a_meaning_of_the_specs_that_is_not_there_is_no_error(wordnet: WordNet) -> None:
     assert wordnet.find(SYNSETS["orange-c"]) is None
     assert embed_wordnet(["orange-c"], wordnet).missing == ("orange-c",)

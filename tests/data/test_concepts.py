@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from net2vec_jax.data.concepts import Concept, ConceptCatalog
+from net2vec_jax.data.concepts import Concept, ConceptCatalog, strip_number, strip_suffix
 from net2vec_jax.errors import Net2VecError
 
 
@@ -18,6 +18,22 @@ def test_concepts_of_one_name_are_told_apart_by_number() -> None:
     assert catalog.find("crane (17)") == catalog.find("17") == (17,)
     assert catalog.find("heron") == ()
     assert [c.number for c in catalog.select(["crane"])] == [17, 205]
+
+
+def test_the_number_behind_a_shared_name_is_taken_off() -> None:
+    names = [
+        "crane (17)",
+        "red-c (5)",
+        "sea (beach)-s",
+        "t-shirt (2) (3)",
+        "(4)",
+        " (4)",
+        "Route 66",
+    ]
+    assert [strip_number(name) for name in names] == [
+        "crane", "red-c", "sea (beach)-s", "hat (2)", "(4)", " (4)", "Route 66",
+    ]  # fmt: skip
+    assert strip_suffix("red-c (5)") == "red" and strip_suffix("sea-s") == "sea"
 
 
 def test_names_that_stay_the_same_are_refused() -> None:

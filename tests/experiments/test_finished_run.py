@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -175,8 +176,20 @@ def test_concepts_of_one_name_are_refused(finished_study: Path, tmp_path: Path) 
     shutil.copytree(finished_study / "block4" / "segmentation", path)
     for table in ("segmentation.csv", "concepts.csv"):
         _replace(path / table, "red-c,", "blue-c,")
-    with pytest.raises(Net2VecError, match="several concepts called blue-c"):
+    with pytest.raises(Net2VecError, match=r"several concepts called blue-c.* run the probe again"):
         FinishedRun(path)
+
+
+def test_a_name_that_several_share_means_all_of_them(
+    finished_study: Path, tmp_path: Path, rename_run: Callable[..., Path]
+) -> None:
+    original = finished_study / "block4" / "segmentation"
+    numbers = dict(zip(FinishedRun(original).concepts, FinishedRun(original).numbers, strict=True))
+    shared = {name: f"crane ({numbers[name]})" for name in ("sky", "grass")}
+    run = FinishedRun(rename_run(original, tmp_path / "run", concepts=shared))
+    places = run.find_concepts(["crane", str(numbers["sky"])])
+    assert [run.concepts[place] for place in places] == list(shared.values())
+    assert run.find_concepts([shared["grass"]]) == places[1:]
 
 
 def test_code_that_only_the_run_names_is_not_run(finished_study: Path, tmp_path: Path) -> None:

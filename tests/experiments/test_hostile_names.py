@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from font_writer import write_font
 from rich.console import Console
 
 from experiments import (
@@ -21,6 +22,7 @@ from experiments.finished_run import FinishedRun
 from experiments.script import open_console
 from net2vec_jax.data.concepts import Concept
 from net2vec_jax.inversion.feature_inversion import InvertedImages
+from net2vec_jax.report import fonts
 from net2vec_jax.report.contact_sheet import ConceptExamples, plot_contact_sheet
 from net2vec_jax.report.paper_style import save_figure
 
@@ -98,6 +100,28 @@ def test_tables_and_figures_of_the_other_scripts(
     )
     figures += save_figure(sheet, tmp_path / "sheet")
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in figures}
+
+
+@pytest.mark.parametrize("has_font", [True, False])
+def test_names_that_the_usual_font_lacks(
+    has_font: bool,
+    finished_study: Path,
+    tmp_path: Path,
+    rename_run: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    """No box, hence no warning of one, also where names are measured before the figure is saved."""
+    installed = [write_font(tmp_path / "cjk.ttf", "汽车物体")] if has_font else []
+    monkeypatch.setattr(fonts, "_list_installed", lambda: installed)
+    run = rename_run(
+        finished_study / "block4" / "segmentation", tmp_path / "run",
+        concepts={"sky": "汽车", "grass": "物体"}, categories={"color": "物"},
+    )  # fmt: skip
+    concept_embeddings.main(concept_embeddings.EmbeddingFlags(run=run, out=tmp_path / "out"))
+    told = [line for line in capsys.readouterr().err.splitlines() if "code points" in line]
+    assert len(told) == (not has_font)
+    assert all(character in line for line in told for character in "汽车物体")
 
 
 def test_a_console_that_reads_markup_would_not_do(capsys: pytest.CaptureFixture) -> None:

@@ -65,6 +65,9 @@ def test_runs_figures_and_summary_are_written(study: StudyFlags) -> None:
     assert counts["filters"] == [1, 4, 24]  # a layer of 24 filters cannot have 500
     assert counts["concepts"][0] == 2  # a scene's mask is the whole image
     assert summary["block1"]["classification"]["concepts"][0] == 3
+    whole_images = [n for n, reason in counts["left_out"].items() if "whole images" in reason]
+    assert whole_images == [NAMES[3]]
+    assert len(counts["left_out"]) == 1 + counts["concepts_not_above_chance"]
     figures = {path.name for path in (study.out / "figures").iterdir()}
     for probe in ("segmentation", "classification"):
         assert {f"{probe}_against_filters.png", f"{probe}_against_filters.pdf"} <= figures

@@ -1,7 +1,13 @@
 """Contact sheets show each mask where it is."""
 
-import numpy as np
+import dataclasses
+from pathlib import Path
 
+import numpy as np
+import pytest
+from font_writer import write_font
+
+from net2vec_jax.report import fonts
 from net2vec_jax.report.contact_sheet import ConceptExamples, plot_contact_sheet
 
 
@@ -42,3 +48,20 @@ def test_long_names_are_shortened_and_other_categories_drawn() -> None:
     figure = plot_contact_sheet([long])
     name = figure.texts[0].get_text()
     assert name.endswith("…") and len(name) < 50
+
+
+@pytest.mark.parametrize("has_font", [True, False])
+def test_wide_names_and_notes_do_not_meet(
+    has_font: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "汽车物体自行" * 6
+    installed = [write_font(tmp_path / "cjk.ttf", name[:6])] if has_font else []
+    monkeypatch.setattr(fonts, "_list_installed", lambda: installed)
+    (concept,) = make_examples(1, 4)
+    figure = plot_contact_sheet([dataclasses.replace(concept, name=name)])
+    fonts.fit_fonts(figure)
+    figure.draw_without_rendering()
+    shown, note = figure.texts
+    assert shown.get_text().startswith("汽车" if has_font else "\\u6c7d\\u8f66")
+    assert shown.get_window_extent().x1 < note.get_window_extent().x0
+    assert shown.get_window_extent().width > 0.4 * figure.bbox.width

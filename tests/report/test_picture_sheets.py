@@ -1,12 +1,15 @@
 """Sheets show every picture with its numbers, and nothing overlaps or leaves them."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
+from font_writer import write_font
 from matplotlib.figure import Figure
 
 from net2vec_jax.analysis.image_ranking import compare_recall
+from net2vec_jax.report import fonts
 from net2vec_jax.report.overlays import draw_mask
 from net2vec_jax.report.picture_sheets import (
     ConceptRow,
@@ -86,6 +89,18 @@ def test_long_names_and_signs_of_mathematics_fit() -> None:
     texts = read_texts(figure)
     assert texts[0].endswith("…")
     assert any(text.startswith("…") and text.endswith("0001.jpg") for text in texts)
+
+
+@pytest.mark.parametrize("has_font", [True, False])
+def test_wide_names_fit(has_font: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = [write_font(tmp_path / "cjk.ttf", "汽车")] if has_font else []
+    monkeypatch.setattr(fonts, "_list_installed", lambda: installed)
+    rows = [make_row(50, "汽车/汽车汽车汽车/0001.jpg")]
+    concept = plot_concept_sheet("汽车" * 40, "object", 1, rows, note="set IoU 0.30")
+    served = dataclasses.replace(make_filter_row(3), name="汽车" * 9)
+    for figure in (concept, plot_filter_sheet(3, [served])):
+        fonts.fit_fonts(figure)
+        assert_nothing_overlaps(figure)
 
 
 @pytest.mark.parametrize("count", [1, 5])
