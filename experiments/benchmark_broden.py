@@ -11,6 +11,7 @@ from experiments.benchmark_problem import timed_outcome
 from experiments.benchmark_workers import Outcome
 from experiments.broden_size import ProblemSize, draw_problem
 from experiments.script import use_all_devices
+from net2vec_jax.devices import count_cores
 from net2vec_jax.probes.heads import make_full_heads
 from net2vec_jax.probes.segmentation import SegmentationConfig, train_segmentation
 from net2vec_jax.probes.segmentation_evaluation import evaluate_segmentation
@@ -81,7 +82,6 @@ class TorchBrodenSide(BrodenSide):
         """Concepts of middling numbers of images; the time to build the tensors is left out."""
         import torch
 
-        from experiments.measurement import count_cores
         from experiments.reference_torch import train_segmentation_torch
 
         torch.set_num_threads(count_cores())

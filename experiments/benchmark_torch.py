@@ -10,7 +10,6 @@ import torch
 
 from experiments.benchmark_problem import PREPROCESSING, Settings, Side, timed_outcome
 from experiments.benchmark_workers import Outcome
-from experiments.measurement import count_cores
 from experiments.reference_quantiles import collect_thresholds_by_sketch
 from experiments.reference_torch import (
     evaluate_segmentation_torch,
@@ -22,6 +21,7 @@ from experiments.reference_torch_classification import (
     train_classification_torch,
 )
 from experiments.torch_activations import collect_activations_torch
+from net2vec_jax.devices import count_cores
 from net2vec_jax.probes.classification_groups import make_full_classification_heads
 
 

@@ -24,7 +24,6 @@ from rich.table import Table
 
 from experiments.left_out import find_whole_images
 from experiments.result_files import write_table
-from experiments.scores import read_scores
 from experiments.script import announce_left_out, open_console, run_script
 from experiments.study import LayerResults, StudyFlags, run_study, write_summary
 from net2vec_jax.analysis.filter_counts import (
@@ -72,7 +71,7 @@ def count_layer(result: LayerResults) -> dict[str, CountedConcepts]:
         ("segmentation", result.segmentation, "val_iou", 0.0),
         ("classification", result.classification, "val_accuracy", 0.5),
     ):
-        scores = read_scores(run, column)
+        scores = run.scores(column)
         left_out = {}
         if probe == "segmentation":
             left_out = find_whole_images(scores.concepts, scores.categories)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -18,9 +17,6 @@ from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.devices import is_first_host, share_of_host
 from net2vec_jax.errors import Net2VecError
 from net2vec_jax.networks.zoo import LoadedNetwork
-
-if TYPE_CHECKING:
-    from experiments.layer_run import LayerRun
 
 
 def describe_origin(
@@ -49,46 +45,45 @@ def describe_origin(
     return origin | {"dataset": dataset.fingerprint}
 
 
-def collect_missing_layers(runs: Sequence[LayerRun]) -> None:
-    """Collect, in one pass, the layers of those runs that still need them; see `collect_layers`."""
-    missing = [
-        run for run in runs if not run.run.has(run.table) and not run.activations_directory.exists()
-    ]
-    if missing:
-        with contextlib.ExitStack() as stack:
-            for run in missing:
-                stack.enter_context(run.run.stage("activations"))
-            collect_layers(missing)
+def collect_layers(
+    flags: LayerFlags,
+    dataset: ConceptDataset,
+    loaded: LoadedNetwork,
+    origins: Mapping[Path, dict[str, str]],
+) -> None:
+    """Collect and store the activations of layers of a network in one pass over the images.
 
+    Args:
+      flags: of runs that share network, preprocessing and dataset.
+      dataset: N images.
+      loaded: the network.
+      origins: where each layer's activations go → what makes them, see `describe_origin`.
 
-def collect_layers(runs: Sequence[LayerRun]) -> None:
-    """Collect the layers of runs that share dataset, network and preprocessing, in one pass."""
-    first = runs[0]
-    files = -(-len(first.dataset) // CHUNK_IMAGES)
+    Raises:
+      Net2VecError: there are too few images for the hosts, or an image cannot be read.
+    """
+    files = -(-len(dataset) // CHUNK_IMAGES)
     if files < jax.process_count():
         raise Net2VecError(
-            f"{len(first.dataset)} images are too few for {jax.process_count()} hosts, each of "
+            f"{len(dataset)} images are too few for {jax.process_count()} hosts, each of "
             f"which stores {CHUNK_IMAGES} at a time; use {files} or fewer"
         )
+    by_layer = {origin["layer"]: (path, origin) for path, origin in origins.items()}
     batches = collect_activations(
-        first.probed.network,
-        decode_images(
-            first.dataset,
-            cache=first.flags.cache_data,
-            checked=first.flags.skip_bad_images,
-        ),
-        [run.layer for run in runs],
-        preprocess=first.probed.preprocessing(first.flags.resolve_preprocessing()),
-        batch_size=first.flags.images_per_batch,
-        dtype=first.flags.dtype,
-        images=share_of_host(len(first.dataset), multiple=CHUNK_IMAGES),
+        loaded.network,
+        decode_images(dataset, cache=flags.cache_data, checked=flags.skip_bad_images),
+        list(by_layer),
+        preprocess=loaded.preprocessing(flags.resolve_preprocessing()),
+        batch_size=flags.images_per_batch,
+        dtype=flags.dtype,
+        images=share_of_host(len(dataset), multiple=CHUNK_IMAGES),
         progress=is_first_host(),
     )
     store_activations(
         batches,
-        {run.layer: run.activations_directory for run in runs},
-        len(first.dataset),
-        {run.layer: run.origin for run in runs},
+        {layer: path for layer, (path, _) in by_layer.items()},
+        len(dataset),
+        {layer: origin for layer, (_, origin) in by_layer.items()},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
@@ -11,11 +12,12 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 
 from experiments.decoded_data import decode_masks
-from experiments.layer_activations import collect_layers, collect_missing_layers, describe_origin
+from experiments.layer_activations import collect_layers, describe_origin
 from experiments.layer_flags import LayerFlags
 from experiments.network_choice import open_network
 from experiments.run_directory import LABELS_STAGE, RUN_FILE, SCENES_FOLDER, RunDirectory
 from experiments.run_sources import describe_sources
+from experiments.scores import Scores, collect_scores
 from experiments.script import (
     announce,
     announce_left_out,
@@ -120,7 +122,8 @@ class LayerRun(Generic[AnyFlags]):
             return self.probed
         if not self.activations_directory.exists():
             with self.run.stage("activations"):
-                collect_layers([self])
+                origins = {self.activations_directory: self.origin}
+                collect_layers(self.flags, self.dataset, self.probed, origins)
         store = ActivationStore(self.activations_directory)
         store.check_origin(self.origin)
         return store
@@ -132,6 +135,10 @@ class LayerRun(Generic[AnyFlags]):
             choice = self.category_choice()
             masks = decode_masks(self.dataset, choice, cache=self.flags.cache_data)
         return masks.select(self.catalog)
+
+    def scores(self, column: str) -> Scores:
+        """Scores of the finished run, of a column of its table: "val_iou" or "val_accuracy"."""
+        return collect_scores(self.run.read_table(self.table), column)
 
     def subset_sizes(self) -> list[int]:
         """The numbers of filters that were asked for, ascending.
@@ -234,6 +241,24 @@ def prepare_runs(
         if shortages not in said:
             announce_left_out("concepts", shortages, of=len(run.catalog))
             said.append(shortages)
+
+
+def collect_missing_layers(runs: Sequence[LayerRun]) -> None:
+    """Collect, in one pass, the layers of those runs that still need them.
+
+    Args:
+      runs: of one network, with the same dataset and preprocessing.
+    """
+    missing = [
+        run for run in runs if not run.run.has(run.table) and not run.activations_directory.exists()
+    ]
+    if missing:
+        first = missing[0]
+        with contextlib.ExitStack() as stack:
+            for run in missing:
+                stack.enter_context(run.run.stage("activations"))
+            origins = {run.activations_directory: run.origin for run in missing}
+            collect_layers(first.flags, first.dataset, first.probed, origins)
 
 
 def finish_layers(kind: type[AnyRun], flags: LayerFlags) -> Sequence[AnyRun]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,8 @@ import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from net2vec_jax.devices import count_cores
 
 R = TypeVar("R")
 
@@ -108,13 +109,6 @@ def print_measurements(console: Console, measured: Sequence[Measurement]) -> Non
 
 def _megabytes(size: int | None) -> str:
     return "" if size is None else f"{size / 1e6:,.0f}"
-
-
-def count_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def describe_machine() -> dict[str, str | int]:

@@ -21,7 +21,8 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from experiments.layer_activations import collect_missing_layers, fit_subset_sizes
+from experiments.layer_activations import fit_subset_sizes
+from experiments.layer_run import collect_missing_layers, prepare_runs
 from experiments.left_out import find_whole_images
 from experiments.network_choice import open_network
 from experiments.result_files import make_folder
@@ -174,6 +175,7 @@ def main(flags: QuickstartFlags) -> None:
         )
         for layer in layers
     ]
+    prepare_runs(runs)
     console.print(f"activations of {len(dataset)} images …")
     collect_missing_layers(runs)
     scores = []

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from experiments.layer_run import LayerRun
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,16 +25,6 @@ class Scores:
     sizes: np.ndarray
     by_size: np.ndarray
     full: np.ndarray
-
-
-def read_scores(run: LayerRun, column: str) -> Scores:
-    """Scores of a finished run.
-
-    Args:
-      run: of either probe.
-      column: of its table, "val_iou" or "val_accuracy".
-    """
-    return collect_scores(run.run.read_table(run.table), column)
 
 
 def collect_scores(rows: Sequence[Mapping[str, str]], column: str) -> Scores:

@@ -15,7 +15,6 @@ import tyro
 from rich.console import Console
 from tqdm import tqdm
 
-from experiments.measurement import count_cores
 from net2vec_jax.data.bad_images import ListsBadImages, leave_out_bad_images
 from net2vec_jax.data.broden import BrodenDataset
 from net2vec_jax.data.broden_writer import write_broden
@@ -25,7 +24,7 @@ from net2vec_jax.data.folder import FolderDataset, is_image_folder
 from net2vec_jax.data.resized_files import DEFAULT_RESOLUTION, split_resolution
 from net2vec_jax.data.scenes import SCENE_CONCEPTS, draw_scenes
 from net2vec_jax.data.tfds import open_tfds
-from net2vec_jax.devices import is_first_host, wait_for_hosts
+from net2vec_jax.devices import count_cores, is_first_host, wait_for_hosts
 from net2vec_jax.errors import FULL_DISK, MOST_NAMED, Net2VecError, list_names
 
 Config = TypeVar("Config")

@@ -23,7 +23,6 @@ from rich.table import Table
 
 from experiments.left_out import find_whole_images
 from experiments.result_files import write_table
-from experiments.scores import read_scores
 from experiments.script import announce_left_out, open_console, run_script
 from experiments.segmentation_run import SegmentationRun
 from experiments.study import LayerResults, StudyFlags, run_study, write_summary
@@ -51,7 +50,7 @@ def compare_layer(
     Scenes and textures, whose masks are whole images, are tested but not compared (spec 8).
     """
     run = result.segmentation
-    scores = read_scores(run, "val_iou")
+    scores = run.scores("val_iou")
     names = [concept.name for concept in run.catalog]
     place = np.array([names.index(name) for name in scores.concepts])
     with np.load(run.run / "single_filter.npz") as file:
@@ -116,7 +115,7 @@ def compare_accuracy(result: LayerResults) -> tuple[ClassificationComparison, di
     Returns:
       The comparison, and why some concepts are not compared.
     """
-    scores = read_scores(result.classification, "val_accuracy")
+    scores = result.classification.scores("val_accuracy")
     single, reason = np.full(len(scores.full), np.nan), "no filter was trained alone (--filters 1)"
     if 1 in scores.sizes:
         single, reason = scores.by_size[:, scores.sizes.tolist().index(1)], "there is no accuracy"

@@ -14,9 +14,9 @@ from typing import Any
 
 from experiments.classification_flags import ClassificationFlags
 from experiments.classification_run import ClassificationRun
-from experiments.layer_activations import collect_missing_layers, fit_subset_sizes
+from experiments.layer_activations import fit_subset_sizes
 from experiments.layer_flags import Preprocessing, PresetName
-from experiments.layer_run import prepare_runs
+from experiments.layer_run import collect_missing_layers, prepare_runs
 from experiments.network_choice import open_network
 from experiments.result_files import write_json
 from experiments.run_directory import SCENES_FOLDER

@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -29,6 +30,13 @@ LONGEST_WAIT_SECONDS = 24 * 3600
 _BARRIERS = itertools.count()
 
 Tree = TypeVar("Tree")
+
+
+def count_cores() -> int:
+    """Cores of the CPU that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def make_mesh() -> Mesh:

@@ -41,7 +41,7 @@ def find_bad_images(
 
     Returns:
       The bad images, in the order of the dataset; one whose image and labels are both bad has both
-      messages.
+      messages, if they differ.
     """
 
     def check(index: int) -> BadImage | None:
@@ -53,7 +53,7 @@ def find_bad_images(
                 messages.append(str(error))
         if not messages:
             return None
-        return BadImage(index, dataset.image_names[index], "; ".join(messages))
+        return BadImage(index, dataset.image_names[index], "; ".join(dict.fromkeys(messages)))
 
     checked = map_in_order(check, range(len(dataset)), workers=workers)
     bar = tqdm(

@@ -7,7 +7,6 @@ masks [S // 2, S // 2].
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
@@ -19,42 +18,42 @@ from net2vec_jax.data.coco_annotations import (
     CATEGORY,
     CocoAnnotations,
     CocoImage,
-    decode_regions,
+    CocoPart,
+    merge_categories,
     read_coco,
 )
-from net2vec_jax.data.dataset import VAL, ImageLabels
-from net2vec_jax.data.image_files import PLANE_FORMATS, check_regular_file, open_image_file
+from net2vec_jax.data.coco_files import name_apart
+from net2vec_jax.data.coco_regions import decode_regions
+from net2vec_jax.data.concepts import normalize_name
+from net2vec_jax.data.dataset import SPLITS, VAL, ImageLabels
+from net2vec_jax.data.image_files import (
+    PLANE_FORMATS,
+    drop_opaque_alpha,
+    open_image_file,
+    read_png_bit_depth,
+)
 from net2vec_jax.data.resized_files import (
     DEFAULT_RESOLUTION,
     check_resolution,
+    orientation_remark,
     place_by_hash,
     read_resized_image,
     resize_mask,
+    split_by_folders,
     split_by_hash,
 )
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.errors import Net2VecError, join_messages, list_names
 
 PREFIX = "coco:"
 _PART = re.compile(
-    r"(?P<annotations>.+?\.json):(?P<images>(?:[A-Za-z]:(?=[\\/]))?[^:]+)(?::(?P<panoptic>.+))?"
+    r"(?P<annotations>.+?\.(?i:json)):(?P<images>(?:[A-Za-z]:(?=[\\/]))?[^:]+)(?::(?P<panoptic>.+))?"
 )
-_MOST_LISTED = 10
-
-
-@dataclasses.dataclass(frozen=True)
-class CocoPart:
-    """An annotation file and where its images lie.
-
-    Attributes:
-      annotations: a JSON file.
-      images: the folder of the images.
-      panoptic: the folder of the PNG files of panoptic annotations; by default the one beside the
-        JSON file that has its name.
-    """
-
-    annotations: Path
-    images: Path
-    panoptic: Path | None = None
+_TWO_PARTS = "coco:TRAIN.json:TRAIN_IMAGES,VAL.json:VAL_IMAGES"
+_FORM = f"write coco:ANNOTATIONS.json:IMAGES, or {_TWO_PARTS}"
+_TURN = (
+    "if they were annotated upright, as Label Studio shows them, save them upright without EXIF "
+    "(mogrify -auto-orient) and export the annotations anew"
+)
 
 
 def parse_coco_name(text: str) -> list[CocoPart]:
@@ -64,10 +63,11 @@ def parse_coco_name(text: str) -> list[CocoPart]:
       Net2VecError: the text is not of that form.
     """
     parts = [_PART.fullmatch(part) for part in text.removeprefix(PREFIX).split(",")]
-    if not all(parts) or len(parts) > 2:
+    if not all(parts):
+        raise Net2VecError(f"{text!r} is no COCO dataset: {_FORM}")
+    if len(parts) > 2:
         raise Net2VecError(
-            f"{text!r} is no COCO dataset: write coco:ANNOTATIONS.json:IMAGES, or "
-            "coco:TRAIN.json:TRAIN_IMAGES,VAL.json:VAL_IMAGES"
+            f"{text!r} has {len(parts)} parts, but two at most are read, train and val: {_FORM}"
         )
     return [
         CocoPart(
@@ -89,6 +89,8 @@ class CocoDataset:
     Attributes: those of `ConceptDataset`, and
       directory: the folder of the (train) images.
       image_size: (S, S).
+      notices: what was assumed, and how to say otherwise.
+      skipped_annotations: annotation → why it is left out, or a polygon or segment of it.
     """
 
     def __init__(
@@ -102,13 +104,16 @@ class CocoDataset:
         """Read the annotation files and list the images; they are decoded when asked for.
 
         Args:
-          parts: one, whose images are split by a hash of their names, 70 % train; or two, train
-            and val.
+          parts: one, whose images are split by their folders, if these are named train and val, or
+            by a hash of their names, 70 % train; or two, train and val.
           resolution: S, what images are resized to.
+          allow_missing: open it though some images are missing or misnamed; they are refused when
+            they are read.
+          skip_bad_annotations: leave out annotations that are bad.
 
         Raises:
-          Net2VecError: an annotation file is missing or malformed (see `read_coco`), two files have
-            other categories, or images are missing.
+          Net2VecError: an annotation file is missing or not of COCO's form (see `read_coco`), two
+            files have other categories or share images, annotations are bad, or images missing.
         """
         check_resolution(resolution)
         self.directory = Path(parts[0].images)
@@ -117,24 +122,30 @@ class CocoDataset:
         self.segmentation_size = (resolution // 2, resolution // 2)
         self.categories = (CATEGORY,)
         self._parts = tuple(parts)
-        read = [read_coco(part.annotations) for part in parts]
-        self.catalog = read[0].catalog
-        if any(other.catalog != self.catalog for other in read):
-            raise Net2VecError(
-                f"{parts[0].annotations} and {parts[1].annotations} have other categories"
+        read = [read_coco(part) for part in parts]
+        names = name_apart([part.annotations for part in parts])
+        self.catalog, self._numbers, notices = merge_categories(read, names)
+        self._images = [
+            (part, image)
+            for part, one in enumerate(read)
+            for image in sorted(
+                one.images, key=lambda image: (place_by_hash(image.name), image.name)
             )
-        ordered = [
-            sorted(one.images, key=lambda image: (place_by_hash(image.name), image.name))
-            for one in read
         ]
-        self._images = [(part, image) for part, some in enumerate(ordered) for image in some]
-        if len(parts) == 1:
-            splits = [split_by_hash(image.name) == VAL for _, image in self._images]
-        else:
-            splits = [part == 1 for part, _ in self._images]
-        self.is_val = np.array(splits)
+        self._refuse(read, allow_missing, skip_bad_annotations)
+        self.skipped_annotations = {
+            f"{name}: {which}" if len(parts) > 1 else which: reason
+            for name, one in zip(names, read, strict=True)
+            for which, reason in one.faults.items()
+        }
         self.image_names = self._name_images()
-        self.fingerprint = self._fingerprint(read, resolution)
+        without_area = sum(one.without_area for one in read)
+        if without_area:
+            notices.append(f"{without_area:,} regions mark nothing, since they enclose no area")
+        splits, notice = self._split()
+        self.is_val = np.array([splits[name] == VAL for name in self.image_names])
+        self.notices = (*notices, *([notice] if notice else []))
+        self.fingerprint = self._fingerprint(resolution)
 
     def __len__(self) -> int:
         """The number of images N."""
@@ -147,12 +158,12 @@ class CocoDataset:
           Net2VecError: the file is missing, damaged, or of another aspect ratio than the annotation
             file says.
         """
-        part, image = self._images[index]
+        part, image = self._usable(index)
         return read_resized_image(
-            self._parts[part].images / image.name,
+            image.path,
             self.image_size[0],
             shape=image.shape,
-            source=f"that of {self._parts[part].annotations}",
+            source=f"that of {part.annotations}",
             prefer_stored=True,  # that is what COCO's sizes are of
         )
 
@@ -160,93 +171,140 @@ class CocoDataset:
         """The concepts marked on the image at `index`, in as few planes as do without overlap.
 
         Raises:
-          Net2VecError: a segmentation or panoptic PNG cannot be decoded.
+          Net2VecError: the image is missing, or a panoptic PNG cannot be decoded.
         """
-        part, image = self._images[index]
+        part, image = self._usable(index)
         planes: list[np.ndarray] = []
-        for number, mask in self._decode(self._parts[part], image):
+        for number, mask in self._decode(part, image):
             free = (plane for plane in planes if not plane[mask].any())
             plane = next(free, None)
             if plane is None:
                 plane = np.zeros(self.segmentation_size, np.int32)
                 planes.append(plane)
             plane[mask] = number
-        return ImageLabels({CATEGORY: np.stack(planes)} if planes else {}, {})
+        shape = image.shape if image.is_shape_given else None
+        remark = orientation_remark(image.path, shape, prefer_stored=True, otherwise=_TURN)
+        return ImageLabels(
+            {CATEGORY: np.stack(planes)} if planes else {}, {}, (remark,) if remark else ()
+        )
 
     def source_files(self) -> Iterator[Path]:
         """The annotation files, images and panoptic masks that all else is read from."""
         yield from (part.annotations for part in self._parts)
-        for place, image in self._images:
-            part = self._parts[place]
-            yield part.images / image.name
+        for _, image in self._images:
+            yield image.path
             if image.panoptic is not None:
-                yield _panoptic_folder(part) / image.panoptic[0]
+                yield image.panoptic[0]
+
+    def _usable(self, index: int) -> tuple[CocoPart, CocoImage]:
+        """The image at `index` and its part; its fault is raised."""
+        place, image = self._images[index]
+        if image.fault is not None:
+            raise Net2VecError(image.fault)
+        return self._parts[place], image
 
     def _decode(self, part: CocoPart, image: CocoImage) -> Iterator[tuple[int, np.ndarray]]:
         """(concept number, bool [S // 2, S // 2]) of every concept that is marked."""
         if image.panoptic is None:
-            try:
-                for number, mask in decode_regions(image):
-                    small = resize_mask(mask, self.segmentation_size)
-                    if small.any():
-                        yield number, small
-            except Net2VecError as error:
-                raise Net2VecError(f"{part.annotations}: {error}") from error
+            for category, mask in decode_regions(image.regions, image.shape):
+                small = resize_mask(mask, self.segmentation_size)
+                if small.any():
+                    yield self._numbers[category], small
             return
-        name, segments = image.panoptic
-        path = _panoptic_folder(part) / name
+        path, segments = image.panoptic
         with open_image_file(path, PLANE_FORMATS) as png:
-            if png.mode != "RGB" or (png.height, png.width) != image.shape:
+            is_rgb = png.mode in ("RGB", "RGBA") and read_png_bit_depth(path) == 8
+            if not is_rgb or (png.height, png.width) != image.shape:
                 raise Net2VecError(
                     f"{path}: a panoptic mask must be an 8-bit RGB image of the image's size, "
                     f"{image.shape[0]}×{image.shape[1]}"
                 )
-            pixels = resize_mask(np.asarray(png), self.segmentation_size)
+            pixels = resize_mask(np.asarray(drop_opaque_alpha(png, path)), self.segmentation_size)
         ids = pixels.astype(np.int32) @ np.array([1, 256, 65536], np.int32)
         values, places = np.unique(ids, return_inverse=True)
-        numbers = [segments.get(value, 0) if value else 0 for value in values.tolist()]
         unknown = [v for v in values.tolist() if v and v not in segments]
         if unknown:
             raise Net2VecError(
                 f"{path}: segment {unknown[0]} is not among the segments_info of {part.annotations}"
             )
+        # Segment 0 is none; one without category is left out.
+        numbers = [self._numbers.get(segments.get(v), 0) if v else 0 for v in values.tolist()]
         plane = np.array(numbers)[places].reshape(ids.shape)
         yield from ((number, plane == number) for number in sorted({*numbers} - {0}))
 
+    def _refuse(
+        self, read: Sequence[CocoAnnotations], allow_missing: bool, skip_bad_annotations: bool
+    ) -> None:
+        """Refuse bad annotations and images, unless they may be left out; all in one message."""
+        messages = []
+        for one in read:
+            faults = [f"{which}: {reason}" for which, reason in one.faults.items()]
+            if faults and not skip_bad_annotations:
+                messages.append(
+                    f"{one.path}: {join_messages(faults)}\n"
+                    "mend them, or pass --skip-bad-annotations to go on without them"
+                )
+        bad = [image.fault for one in read for image in one.images if image.fault is not None]
+        if bad and (len(bad) == len(self) or not allow_missing):
+            advice = "mend the file, or give the folder that file_name is relative to as IMAGES"
+            if len(bad) < len(self):
+                advice += ", or pass --skip-bad-images to go on without them"
+            messages.append(
+                f"{len(bad)} of {len(self)} images of {self.name} cannot be used: "
+                f"{join_messages(bad)}\n{advice}"
+            )
+        if messages:
+            raise Net2VecError("\n".join(messages))
+
     def _name_images(self) -> tuple[str, ...]:
-        """Their file names; with the folder before them where two parts share one."""
+        """Their file names; with folders before them where two parts share one.
+
+        Raises:
+          Net2VecError: a file is in both parts.
+        """
         names = [image.name for _, image in self._images]
         if len(set(names)) < len(names):
-            folders = [part.images.name for part in self._parts]
+            folders = name_apart([part.images for part in self._parts])
             names = [f"{folders[part]}/{image.name}" for part, image in self._images]
-        if len(set(names)) < len(names):
+        first: dict[object, int] = {}
+        shared = []
+        for name, (part, image) in zip(names, self._images, strict=True):
+            key = name if image.fault is not None else image.file_id
+            if first.setdefault(key, part) != part:
+                shared.append(image.name)
+        if shared:
             raise Net2VecError(
                 f"{self._parts[0].annotations} and {self._parts[1].annotations} share images, so "
-                "that val images would be trained on"
+                f"that val images would be trained on: {list_names(shared)}; remove them from one"
             )
         return tuple(names)
 
-    def _fingerprint(self, read: Sequence[CocoAnnotations], resolution: int) -> str:
-        """Digest of the annotation files, the resolution, and every file's name and size."""
-        digest = hashlib.sha256(repr(("coco", resolution)).encode())
-        for one in read:
-            with one.path.open("rb") as file:
+    def _split(self) -> tuple[dict[str, str], str | None]:
+        """Image → "train" or "val", and a notice if folders have to do with it."""
+        if len(self._parts) == 2:
+            parts = (part for part, _ in self._images)
+            return {
+                name: SPLITS[part] for name, part in zip(self.image_names, parts, strict=True)
+            }, None
+        splits, notice = split_by_folders(
+            self.image_names, otherwise=f"for another split give two files, {_TWO_PARTS}"
+        )
+        return splits or {name: split_by_hash(name) for name in self.image_names}, notice
+
+    def _fingerprint(self, resolution: int) -> str:
+        """Digest of the annotation files, the resolution, and every file's name and size.
+
+        The split is in it where it is neither that of two parts nor that of the hash.
+        """
+        by_hash = [split_by_hash(name) == VAL for name in self.image_names]
+        is_special = len(self._parts) == 1 and self.is_val.tolist() != by_hash
+        special = self.is_val.tolist() if is_special else []
+        digest = hashlib.sha256(repr(("coco", resolution, *special)).encode())
+        for part in self._parts:
+            with part.annotations.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
-        missing = []
         for path in self.source_files():
-            try:
-                digest.update(f"{path.name}\0{check_regular_file(path).st_size}\0".encode())
-            except Net2VecError as error:
-                missing.append(str(error))
-        if missing:
-            more = len(missing) - _MOST_LISTED
-            lines = missing[:_MOST_LISTED] + ([f"and {more} more"] if more > 0 else [])
-            raise Net2VecError(
-                f"{len(missing)} files that {self.name} names cannot be used; give the folder they "
-                "lie in as IMAGES:\n  " + "\n  ".join(lines)
-            )
+            size = path.stat().st_size if path.is_file() else -1
+            name = normalize_name(path.name)
+            digest.update(f"{name}\0{size}\0".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
-
-
-def _panoptic_folder(part: CocoPart) -> Path:
-    return part.panoptic or part.annotations.with_suffix("")

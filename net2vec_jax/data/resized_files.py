@@ -157,9 +157,11 @@ def read_resized_image(
         upright, stored = _shapes(image)
         fits = [shape is None or same_aspect(one, shape) for one in (upright, stored)]
         if not any(fits):
+            swapped = same_aspect(upright[::-1], shape)
+            hint = "; height and width look swapped there" if swapped else ""
             raise Net2VecError(
                 f"{path}: the image is {upright[0]}×{upright[1]} pixels, but {source} is "
-                f"{shape[0]}×{shape[1]}, of another aspect ratio"
+                f"{shape[0]}×{shape[1]}, of another aspect ratio{hint}"
             )
         image.draft(image.mode, (2 * resolution, 2 * resolution))
         if not fits[0] or (prefer_stored and fits[1]):
@@ -173,13 +175,13 @@ def read_resized_image(
 
 
 def orientation_remark(
-    path: Path, shape: tuple[int, int], *, otherwise: str, prefer_stored: bool = False
+    path: Path, shape: tuple[int, int] | None, *, otherwise: str, prefer_stored: bool = False
 ) -> str | None:
     """What `read_resized_image` assumes of a photograph that EXIF turns or mirrors.
 
     Args:
       path: the file.
-      shape: (H, W) of its labels.
+      shape: (H, W) of its labels; None if nothing says it.
       otherwise: what to do if the assumption is wrong, the end of the remark.
       prefer_stored: as `read_resized_image` has it.
 
@@ -189,9 +191,11 @@ def orientation_remark(
     """
     try:
         with open_image_file(path, IMAGE_FORMATS) as image:
+            if image.format == "PNG" and "exif" not in image.info:
+                return None  # Pillow would decode all of it to look for EXIF data behind the pixels
             if image.getexif().get(_ORIENTATION, 1) not in _MIRRORED_OR_TURNED:
                 return None
-            upright, stored = (same_aspect(one, shape) for one in _shapes(image))
+            upright, stored = (shape is None or same_aspect(one, shape) for one in _shapes(image))
     except Net2VecError:
         return None  # reading the photograph says why
     if not stored:

@@ -1,19 +1,23 @@
-"""index.csv, label.csv and images of any contents are read, or refused with our own error."""
+"""Tables, COCO's JSON and images of any contents are read, or refused with our own error."""
 
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from coco_examples import change, make_annotations, make_panoptic, write
 from fuzz import damaged, fuzz_settings, read_or_refuse
 from PIL import Image
 
+from net2vec_jax.data.bad_images import leave_out_bad_images
 from net2vec_jax.data.broden import BrodenDataset
 from net2vec_jax.data.broden_writer import write_broden
+from net2vec_jax.data.coco import CocoDataset, CocoPart
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 from net2vec_jax.data.image_files import read_image, read_label_plane
 from net2vec_jax.data.masks import collect_concept_masks
@@ -160,6 +164,90 @@ def test_sound_tables_are_read_and_others_refused(directory: Path) -> None:
     for name in ("index.csv", "label.csv"):
         assert fuzz_table(directory, name, (directory / name).read_bytes())
         assert not fuzz_table(directory, name, b"no table")
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["x.jpg", "x.png", "../x", "a\\b", "\ud800", "b'0'", 10**400, 3, 10, 40, 60]),
+    lambda inner: st.lists(inner, max_size=7)
+    | st.dictionaries(
+        st.sampled_from(["id", "image_id", "category_id", "file_name", "height", "width", "name",
+                         "segmentation", "size", "counts", "segments_info", "coco_url"]),
+        inner, max_size=5,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+PLACES = [
+    *(("images",), ("categories",), ("annotations",), ("images", 0), ("categories", 0)),
+    *(("images", 0, key) for key in ("id", "file_name", "coco_url", "height", "width")),
+    *(("categories", 0, key) for key in ("id", "name")),
+    *(("annotations", 0), ("annotations", 1)),
+    *(("annotations", 0, key) for key in ("id", "image_id", "category_id", "file_name")),
+    *(("annotations", 0, key) for key in ("segmentation", "segments_info")),
+]
+SEGMENTATION = ("annotations", 0, "segmentation")
+REGIONS = [
+    *((*SEGMENTATION, 0), (*SEGMENTATION, 0, 3), ("annotations", 3, "segmentation", "counts")),
+    *(("annotations", 3, "segmentation", "size"), ("annotations", 4, "segmentation", "counts", 1)),
+]
+SEGMENTS = [
+    *(("annotations", 0, "segments_info", 0), ("annotations", 0, "segments_info", 0, "id")),
+    ("annotations", 0, "segments_info", 1, "category_id"),
+]
+COCO_TOKENS = [
+    token.encode()
+    for token in (
+        *("null", "[]", "{}", "[[]]", '"segmentation":', '"counts":', '"segments_info":', '"id":'),
+        *("NaN", "-1", "1e999", "0.5", '"', ",", "[", "]", "}", "\\ud800", "\ufeff", "9" * 400),
+    )
+]
+
+
+@pytest.fixture(scope="module", params=["instances", "panoptic"])
+def coco(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CocoPart:
+    """Three sound images."""
+    root = tmp_path_factory.mktemp("coco")
+    if request.param == "instances":
+        return write(root, make_annotations())
+    return write(root, make_panoptic(root)[0], "panoptic.json")
+
+
+def read_all_of_coco(part: CocoPart, *, skip: bool) -> None:
+    """What a run reads."""
+    dataset = CocoDataset([part], resolution=16, allow_missing=skip, skip_bad_annotations=skip)
+    if skip:
+        dataset = leave_out_bad_images(dataset, workers=1)
+    collect_concept_masks(dataset, workers=1)
+
+
+@fuzz_settings
+@hypothesis.given(data=st.data())
+def test_any_coco_file_is_read_or_refused(coco: CocoPart, data: st.DataObject) -> None:
+    sound = coco.annotations.read_bytes()
+    content = json.loads(sound)
+    is_panoptic = coco.annotations.stem == "panoptic"
+    if data.draw(st.booleans()):
+        place = data.draw(st.sampled_from([*PLACES, *(SEGMENTS if is_panoptic else REGIONS)]))
+        change(place, data.draw(JSON))(content)
+        new = json.dumps(content).encode()
+    else:
+        new = data.draw(damaged([sound], COCO_TOKENS))
+    skip = data.draw(st.booleans())
+    try:
+        coco.annotations.write_bytes(new)
+        read_or_refuse(lambda: read_all_of_coco(coco, skip=skip))
+    finally:
+        coco.annotations.write_bytes(sound)
+
+
+def test_a_sound_coco_file_is_read(coco: CocoPart) -> None:
+    """That the law above is not kept by refusing everything."""
+    for skip in (False, True):
+        assert read_or_refuse(lambda skip=skip: read_all_of_coco(coco, skip=skip))
 
 
 def encode(image: Image.Image, kind: str) -> bytes:

@@ -50,11 +50,12 @@ def test_other_folders_say_nothing() -> None:
         (3, (16, 24), False, ("both upright and as stored", "taken upright")),
         (6, (99, 10), False, None),  # fits neither way, which reading it refuses
         (9, (8, 12), True, None),
+        (6, None, True, ("both upright and as stored", "taken as stored")),
     ],
 )
 def test_what_is_assumed_of_turned_photographs_is_told(
     orientation: int | None,
-    shape: tuple[int, int],
+    shape: tuple[int, int] | None,
     prefer_stored: bool,
     assumed: tuple[str, str] | None,
     tmp_path: Path,
