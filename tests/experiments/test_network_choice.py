@@ -116,7 +116,7 @@ def test_script_exits_with_the_users_error(
 ) -> None:
     arguments = ["--dataset", "scenes", "--network", "own_file.py:fail", "--layer", "x"]
     monkeypatch.setattr(sys, "argv", ["segmentation", *arguments, "--out", "out"])
-    for name in ("open_dataset", "screen_dataset"):
+    for name in ("open_screened_dataset", "require_both_splits"):
         monkeypatch.setattr(f"experiments.layer_run.{name}", lambda *_, **__: None)
     with pytest.raises(SystemExit) as stopped:
         run_script(segmentation.main, SegmentationFlags, "probe")
