@@ -29,7 +29,7 @@ from net2vec_jax.data.image_files import (
     read_image,
     read_label_plane,
 )
-from net2vec_jax.data.resized_files import orientation_remark
+from net2vec_jax.data.resized_files import remark_on_photograph
 from net2vec_jax.errors import Net2VecError, join_messages, list_names, unknown_name_error
 
 
@@ -129,13 +129,13 @@ class BrodenDataset:
             if paths:
                 planes[category] = np.stack([self._plane(row, path) for path in paths])
         whole = {c: row.whole_image[c] for c in self.categories if c in row.whole_image}
-        remark = orientation_remark(
+        remarks = remark_on_photograph(
             self._path(row.image),
             self.image_size,
             prefer_stored=True,
             otherwise="where planes lie otherwise, save upright photographs without that tag",
         )
-        return ImageLabels(planes, whole, (remark,) if remark else ())
+        return ImageLabels(planes, whole, remarks)
 
     def source_files(self) -> Iterator[Path]:
         """The tables, images and planes that all else is read from."""

@@ -35,9 +35,9 @@ from net2vec_jax.data.image_files import (
 from net2vec_jax.data.resized_files import (
     DEFAULT_RESOLUTION,
     check_resolution,
-    orientation_remark,
     place_by_hash,
     read_resized_image,
+    remark_on_photograph,
     resize_mask,
     split_by_folders,
     split_by_hash,
@@ -183,10 +183,8 @@ class CocoDataset:
                 planes.append(plane)
             plane[mask] = number
         shape = image.shape if image.is_shape_given else None
-        remark = orientation_remark(image.path, shape, prefer_stored=True, otherwise=_TURN)
-        return ImageLabels(
-            {CATEGORY: np.stack(planes)} if planes else {}, {}, (remark,) if remark else ()
-        )
+        remarks = remark_on_photograph(image.path, shape, prefer_stored=True, otherwise=_TURN)
+        return ImageLabels({CATEGORY: np.stack(planes)} if planes else {}, {}, remarks)
 
     def source_files(self) -> Iterator[Path]:
         """The annotation files, images and panoptic masks that all else is read from."""

@@ -29,6 +29,7 @@ from net2vec_jax.data.image_files import (
     check_regular_file,
     find_file,
     open_image_file,
+    read_shapes,
 )
 from net2vec_jax.errors import Net2VecError, join_messages, list_names
 
@@ -414,7 +415,7 @@ def _read_image(entry: dict, part: CocoPart) -> CocoImage:
         image.file_id = (found.st_dev, found.st_ino)
         if not image.is_shape_given:
             with open_image_file(image.path, IMAGE_FORMATS) as file:
-                image.shape = (file.height, file.width)
+                image.shape = read_shapes(file)[1]
     except Net2VecError as error:
         image.fault = str(error)
     return image

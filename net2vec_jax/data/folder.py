@@ -33,10 +33,10 @@ from net2vec_jax.data.image_files import check_regular_file
 from net2vec_jax.data.resized_files import (
     DEFAULT_RESOLUTION,
     check_resolution,
-    orientation_remark,
     place_by_hash,
     read_mask_shape,
     read_resized_image,
+    remark_on_photograph,
     same_aspect,
     split_by_folders,
     split_by_hash,
@@ -189,9 +189,11 @@ class FolderDataset:
                     f"{path} is {shape[0]}×{shape[1]} pixels, but {masks[0]} is "
                     f"{shapes[0][0]}×{shapes[0][1]}, of another aspect ratio"
                 )
-        if shapes:
-            remark = orientation_remark(self._images[name], shapes[0], otherwise=_OTHER_ORIENTATION)
-            remarks += [remark] if remark else []
+        remarks += remark_on_photograph(
+            self._images[name],
+            shapes[0] if shapes else None,
+            otherwise=_OTHER_ORIENTATION if shapes else None,
+        )
         for path in masks:
             layer, some = self._meaning.read(path, self.segmentation_size)
             remarks += some

@@ -3,7 +3,7 @@
 Photographs become uint8 [H, W, 3], RGB; label planes int32 [Y, X], R + 256·G (reference spec 1.3).
 A file's size is compared with the expected one and with a limit before a pixel is decoded, so that
 decompression bombs cost nothing. Pixels are taken as stored: an EXIF rotation is not applied, since
-labels are aligned with the stored pixels.
+labels are aligned with the stored pixels. Only HEIF files have no other pixels than upright ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, features
+from PIL import Image, TiffImagePlugin, features
 
 from net2vec_jax.errors import Net2VecError
 
@@ -47,6 +47,20 @@ _LARGE_PIXELS = 1 << 25
 """Images above are decoded one at a time, or several threads would need gigabytes."""
 _ONE_LARGE_IMAGE = threading.Lock()
 _OPENING = threading.Lock()
+ORIENTATION = 0x0112
+"""The EXIF tag; 1 is upright."""
+_TO_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_TO_STORED = _TO_UPRIGHT | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+TURNED_BY_A_QUARTER = (5, 6, 7, 8)
+_TIFF_BEGINS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG_BIT_DEPTH = 24
 """Offset of the byte of a PNG file that says how many bits a sample has."""
 
@@ -71,8 +85,41 @@ def read_image(path: Path, size: tuple[int, int], *, source: str) -> np.ndarray:
         or is grey of more than 8 bits, whose range nobody knows.
     """
     with open_image_file(path, IMAGE_FORMATS) as image:
-        _check_size(path, "image", image, size, source)
-        return np.asarray(convert_to_rgb(image, path))
+        _check_size(path, "image", read_shapes(image)[1], size, source)
+        return np.asarray(convert_to_rgb(decode_photograph(image, upright=False), path))
+
+
+def read_orientation(image: Image.Image) -> int:
+    """Which way a photograph is turned or mirrored, by EXIF or XMP: 1 (it is not) to 8.
+
+    Args:
+      image: as opened, not yet decoded. Of a PNG only what stands before the pixels counts, where
+        nearly all tools write it: Pillow would decode every PNG without it to look behind them.
+    """
+    orientation = Image.Image.getexif(image).get(ORIENTATION, 1)
+    return orientation if orientation in _TO_UPRIGHT else 1
+
+
+def read_shapes(image: Image.Image) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(H, W) of a photograph upright, as its orientation says, and as stored; not yet decoded."""
+    stored = (image.height, image.width)
+    if image.format == "TIFF":  # of which Pillow gives the size upright, but not if XMP turns it
+        stored = (
+            image.tag_v2[TiffImagePlugin.IMAGELENGTH],
+            image.tag_v2[TiffImagePlugin.IMAGEWIDTH],
+        )
+    turned = read_orientation(image) in TURNED_BY_A_QUARTER
+    return stored[::-1] if turned else stored, stored
+
+
+def decode_photograph(image: Image.Image, *, upright: bool) -> Image.Image:
+    """The decoded photograph, upright as its orientation says, or as stored."""
+    orientation = read_orientation(image)
+    image.load()
+    is_upright = image.format == "TIFF"  # which Pillow turns by itself
+    if orientation == 1 or upright == is_upright:
+        return image
+    return image.transpose((_TO_UPRIGHT if upright else _TO_STORED)[orientation])
 
 
 def convert_to_rgb(image: Image.Image, where: Path | str) -> Image.Image:
@@ -128,7 +175,7 @@ def read_label_plane(path: Path, size: tuple[int, int], *, source: str) -> np.nd
         8 bits without transparent pixels.
     """
     with open_image_file(path, PLANE_FORMATS) as image:
-        _check_size(path, "label plane", image, size, source)
+        _check_size(path, "label plane", (image.height, image.width), size, source)
         return read_numbers(image, read_png_bit_depth(path), path)
 
 
@@ -266,26 +313,32 @@ def one_decoding_message(where: Path | str, formats: tuple[str, ...]) -> Iterato
         raise
     except Image.UnidentifiedImageError as error:
         raise Net2VecError(
-            f"{where} cannot be decoded as an image: it is none of {', '.join(formats)}"
-            f"{_name_format(where)}"
+            f"{where} cannot be decoded as an image: {_explain_unknown(where, formats)}"
         ) from error
     except Exception as error:  # damaged files raise nearly any type, bombs a warning or an error
         raise Net2VecError(f"{where} cannot be decoded as an image: {error}") from error
 
 
-def _name_format(where: Path | str) -> str:
-    """ ", but JPEG", of a file that is an image of another format."""
+def _explain_unknown(where: Path | str, formats: tuple[str, ...]) -> str:
+    """What a file is that Pillow does not know as an image of these formats."""
+    unknown = f"it is none of {', '.join(formats)}"
     with contextlib.suppress(Exception), Image.open(where, formats=IMAGE_FORMATS) as image:
-        return f", but {image.format}"
-    return ""
+        return f"{unknown}, but {image.format}"
+    with contextlib.suppress(OSError), open(where, "rb") as file:
+        if file.read(4).startswith(_TIFF_BEGINS):
+            return (
+                "it is a damaged TIFF file, or one of a kind that is not read (such as two or "
+                "five channels, or floating-point colours): convert it to 8-bit RGB"
+            )
+    return unknown
 
 
 def _check_size(
-    path: Path, kind: str, image: Image.Image, size: tuple[int, int], source: str
+    path: Path, kind: str, found: tuple[int, int], size: tuple[int, int], source: str
 ) -> None:
-    if (image.height, image.width) != size:
+    if found != size:
         raise Net2VecError(
-            f"{path}: the {kind} is {image.height}×{image.width} pixels, but {source} says "
+            f"{path}: the {kind} is {found[0]}×{found[1]} pixels, but {source} says "
             f"{size[0]}×{size[1]}"
         )
 

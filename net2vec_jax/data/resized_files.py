@@ -14,17 +14,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from net2vec_jax.data.dataset import TRAIN, VAL
 from net2vec_jax.data.encoded_images import resize_mask
 from net2vec_jax.data.image_files import (
     IMAGE_FORMATS,
+    ORIENTATION,
     PLANE_FORMATS,
+    TURNED_BY_A_QUARTER,
     convert_to_rgb,
+    decode_photograph,
     drop_opaque_alpha,
     open_image_file,
+    read_orientation,
     read_png_bit_depth,
+    read_shapes,
 )
 from net2vec_jax.errors import Net2VecError, list_names
 
@@ -36,10 +41,8 @@ _SPLIT_FOLDER = re.compile(
     r"(?:(?P<train>train(?:ing)?)|val|valid|validation|test|testing)[-_]?\d*", re.IGNORECASE
 )
 """Names of folders that are splits, with a year: train2017."""
-_ORIENTATION = 0x0112
-"""The EXIF tag; 1 is upright."""
-_MIRRORED_OR_TURNED = (2, 3, 4, 5, 6, 7, 8)
-_TURNED_BY_A_QUARTER = (5, 6, 7, 8)
+_SEVERAL_PICTURES = ("GIF", "TIFF", "WEBP", "PNG", "AVIF")
+"""Formats of several equal pictures; MPO and HEIF say which one is the photograph."""
 
 
 def split_resolution(text: str) -> tuple[str, int]:
@@ -154,65 +157,87 @@ def read_resized_image(
         `convert_to_rgb`), or does not go with its labels.
     """
     with open_image_file(path, IMAGE_FORMATS) as image:
-        upright, stored = _shapes(image)
+        upright, stored = read_shapes(image)
         fits = [shape is None or same_aspect(one, shape) for one in (upright, stored)]
         if not any(fits):
-            swapped = same_aspect(upright[::-1], shape)
-            hint = "; height and width look swapped there" if swapped else ""
             raise Net2VecError(
                 f"{path}: the image is {upright[0]}×{upright[1]} pixels, but {source} is "
-                f"{shape[0]}×{shape[1]}, of another aspect ratio{hint}"
+                f"{shape[0]}×{shape[1]}, of another aspect ratio{_explain_misfit(image, shape)}"
             )
         image.draft(image.mode, (2 * resolution, 2 * resolution))
-        if not fits[0] or (prefer_stored and fits[1]):
-            shown = image
-        else:
-            shown = ImageOps.exif_transpose(image)
+        shown = decode_photograph(image, upright=fits[0] and not (prefer_stored and fits[1]))
         resized = convert_to_rgb(shown, path).resize(
             (resolution, resolution), Image.Resampling.BILINEAR
         )
         return np.asarray(resized)
 
 
-def orientation_remark(
-    path: Path, shape: tuple[int, int] | None, *, otherwise: str, prefer_stored: bool = False
-) -> str | None:
-    """What `read_resized_image` assumes of a photograph that EXIF turns or mirrors.
+def _explain_misfit(image: Image.Image, shape: tuple[int, int]) -> str:
+    """Why an image may not go with labels of (H, W), the end of a message."""
+    if not same_aspect((image.width, image.height), shape):
+        return ""
+    if image.info.get("original_orientation") is not None:  # which pillow-heif gives
+        return "; HEIC photographs are taken upright, as EXIF says: turn its labels upright too"
+    image.load()
+    late = Image.Exif()
+    late.load(image.info.get("exif", b""))
+    if late.get(ORIENTATION) in TURNED_BY_A_QUARTER:
+        return "; EXIF data behind its pixels is not followed: save it upright, without that tag"
+    return "; height and width look swapped there"
+
+
+def remark_on_photograph(
+    path: Path,
+    shape: tuple[int, int] | None,
+    *,
+    otherwise: str | None,
+    prefer_stored: bool = False,
+) -> tuple[str, ...]:
+    """What `read_resized_image` assumes of a photograph.
+
+    That is, which way it is turned if EXIF turns or mirrors it and its labels do not say that it
+    is upright; and which picture is meant if the file has several.
 
     Args:
       path: the file.
       shape: (H, W) of its labels; None if nothing says it.
-      otherwise: what to do if the assumption is wrong, the end of the remark.
+      otherwise: what to do if it is turned otherwise, the end of that remark; None if it does not
+        matter, since no label has a place in the photograph.
       prefer_stored: as `read_resized_image` has it.
 
     Returns:
-      A remark as `gather_remarks` takes it; None where nothing is assumed, since the photograph has
-      no such orientation, fits its labels only when upright, or cannot be read.
+      Remarks as `gather_remarks` takes them; none of a photograph that cannot be read.
     """
     try:
         with open_image_file(path, IMAGE_FORMATS) as image:
-            if image.format == "PNG" and "exif" not in image.info:
-                return None  # Pillow would decode all of it to look for EXIF data behind the pixels
-            if image.getexif().get(_ORIENTATION, 1) not in _MIRRORED_OR_TURNED:
-                return None
-            upright, stored = (shape is None or same_aspect(one, shape) for one in _shapes(image))
+            has_several = image.format in _SEVERAL_PICTURES and image.is_animated
+            remarks = [_FIRST_PICTURE] if has_several else []
+            if otherwise is not None and read_orientation(image) != 1:
+                fits = [shape is None or same_aspect(one, shape) for one in read_shapes(image)]
+                remarks += _remark_on_orientation(*fits, prefer_stored, otherwise)
     except Net2VecError:
-        return None  # reading the photograph says why
+        return ()  # reading the photograph says why
+    return tuple(remarks)
+
+
+_FIRST_PICTURE = (
+    "photographs hold several pictures, as animations do ({count}: {images}); the first is taken: "
+    "save another one alone where it is meant"
+)
+
+
+def _remark_on_orientation(
+    upright: bool, stored: bool, prefer_stored: bool, otherwise: str
+) -> list[str]:
+    """Of a photograph with an orientation that fits its labels upright, as stored, or both."""
     if not stored:
-        return None
+        return []
     fit = "both upright and as stored" if upright else "only as stored"
     taken = "as stored" if prefer_stored or not upright else "upright"
-    return (
+    return [
         f"photographs with an EXIF orientation fit their labels {fit} ({{count}}: {{images}}); "
         f"their pixels are taken {taken}: {otherwise}"
-    )
-
-
-def _shapes(image: Image.Image) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(H, W) of a photograph upright, as its EXIF orientation says, and as stored."""
-    stored = (image.height, image.width)
-    turned = image.getexif().get(_ORIENTATION, 1) in _TURNED_BY_A_QUARTER
-    return stored[::-1] if turned else stored, stored
+    ]
 
 
 def read_mask_shape(path: Path) -> tuple[int, int]:
@@ -232,6 +257,8 @@ class StoredMask(NamedTuple):
     """int32 [Y, X] indices or values, or uint8 [Y, X, 3] colours."""
     palette: np.ndarray | None
     """uint8 [n, 3], the colours of the indices; None without a palette."""
+    has_orientation: bool
+    """Whether EXIF turns or mirrors it, which is not applied: pixels are taken as stored."""
 
 
 def read_resized_mask(path: Path, size: tuple[int, int]) -> StoredMask:
@@ -246,6 +273,7 @@ def read_resized_mask(path: Path, size: tuple[int, int]) -> StoredMask:
       Net2VecError: the file is missing, damaged, of another kind, or has transparent pixels.
     """
     with open_image_file(path, PLANE_FORMATS) as opened:
+        has_orientation = read_orientation(opened) != 1
         depth = read_png_bit_depth(path)
         image = drop_opaque_alpha(opened, path) if opened.mode in ("RGBA", "LA") else opened
         if image.mode not in ("1", "L", "P", "RGB", "I;16") or (image.mode == "RGB" and depth != 8):
@@ -255,13 +283,13 @@ def read_resized_mask(path: Path, size: tuple[int, int]) -> StoredMask:
             )
         pixels = resize_mask(np.asarray(image), size)
         if image.mode == "RGB":
-            return StoredMask(pixels, None)
+            return StoredMask(pixels, None, has_orientation)
         palette = None
         if image.mode == "P":
             palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
         if image.mode == "L" and depth < 8:  # which Pillow stretches to 0 … 255
             pixels = pixels // (255 // (2**depth - 1))
-        return StoredMask(pixels.astype(np.int32), palette)
+        return StoredMask(pixels.astype(np.int32), palette, has_orientation)
 
 
 def same_aspect(one: tuple[int, int], other: tuple[int, int]) -> bool:

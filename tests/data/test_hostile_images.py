@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,28 @@ def paint_plane(path: Path) -> None:
     Image.fromarray(pixels).save(path)
 
 
+def make_tiff(channels: int, kind: str) -> Callable[[Path], object]:
+    """A TIFF file that Pillow does not read: of so many channels, u8 or f4."""
+
+    def make(path: Path) -> None:
+        pixels = np.zeros((HEIGHT, WIDTH, channels), kind)
+        begin = 8 + pixels.nbytes  # of the tags; their values behind them
+        bits, sample = [8 * pixels.itemsize] * channels, [3 if kind == "f4" else 1] * channels
+        tags = [(256, [WIDTH]), (257, [HEIGHT]), (258, bits), (259, [1]), (262, [2]), (273, [8])]
+        tags += [(277, [channels]), (278, [HEIGHT]), (279, [pixels.nbytes]), (339, sample)]
+        entries, values = b"", b""
+        for tag, numbers in tags:
+            packed = struct.pack(f"<{len(numbers)}H", *numbers)
+            if len(packed) > 4:
+                packed, behind = struct.pack("<I", begin + 6 + 12 * len(tags) + len(values)), packed
+                values += behind
+            entries += struct.pack("<HHI4s", tag, 3, len(numbers), packed)
+        head = struct.pack("<2sHI", b"II", 42, begin) + pixels.tobytes()
+        path.write_bytes(head + struct.pack("<H", len(tags)) + entries + bytes(4) + values)
+
+    return make
+
+
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 12\n(code) print\n"
 IMAGES: dict[str, Callable[[Path], object]] = {
     "image cut off": lambda path: path.write_bytes(path.read_bytes()[:-60]),
@@ -78,6 +101,9 @@ IMAGES: dict[str, Callable[[Path], object]] = {
     "grey image of floating-point numbers": lambda path: Image.fromarray(
         RAMP.astype(np.float32)
     ).save(path, format="TIFF"),
+    "TIFF image of two channels": make_tiff(2, "u1"),
+    "TIFF image of five channels": make_tiff(5, "u1"),
+    "TIFF image of floating-point colours": make_tiff(3, "f4"),
     "image of another size than the index says": lambda path: Image.new("RGB", (12, 12)).save(path),
     "decompression bomb": lambda path: write_png_header(path, 30_000, 30_000),
     "large image that announces what it does not hold": lambda path: write_png_header(
@@ -146,6 +172,11 @@ def make_rotated(path: Path) -> np.ndarray:
     return COLOURS
 
 
+def make_rotated_tiff(path: Path) -> np.ndarray:
+    Image.fromarray(COLOURS).save(path, format="TIFF", tiffinfo={0x0112: 6})
+    return COLOURS
+
+
 def make_cmyk(path: Path) -> np.ndarray:
     cmyk = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
     cmyk[:, :5] = (0, 255, 255, 0)  # red
@@ -205,6 +236,7 @@ READ: dict[str, Callable[[Path], np.ndarray]] = {
     "image with an alpha channel that is opaque": make_opaque,
     "colour image of 16 bits": make_colour_16,
     "EXIF rotation": make_rotated,
+    "TIFF image with an orientation": make_rotated_tiff,
     "PNG file named .jpg": make_other_format,
     "symbolic link to an image elsewhere": make_link,
 }
