@@ -35,6 +35,7 @@ from net2vec_jax.data.image_files import (
 from net2vec_jax.data.resized_files import (
     DEFAULT_RESOLUTION,
     check_resolution,
+    folders_of,
     place_by_hash,
     read_resized_image,
     remark_on_photograph,
@@ -46,7 +47,7 @@ from net2vec_jax.errors import Net2VecError, join_messages, list_names
 
 PREFIX = "coco:"
 _PART = re.compile(
-    r"(?P<annotations>.+?\.(?i:json)):(?P<images>(?:[A-Za-z]:(?=[\\/]))?[^:]+)(?::(?P<panoptic>.+))?"
+    r"(?P<annotations>.+?\.(?i:json(?:\.gz)?)):(?P<images>(?:[A-Za-z]:(?=[\\/]))?[^:]+)(?::(?P<panoptic>.+))?"
 )
 _TWO_PARTS = "coco:TRAIN.json:TRAIN_IMAGES,VAL.json:VAL_IMAGES"
 _FORM = f"write coco:ANNOTATIONS.json:IMAGES, or {_TWO_PARTS}"
@@ -138,7 +139,14 @@ class CocoDataset:
             for name, one in zip(names, read, strict=True)
             for which, reason in one.faults.items()
         }
-        self.image_names = self._name_images()
+        self._skip_bad_annotations = skip_bad_annotations
+        self.image_names, same_files = self._name_images()
+        if same_files:
+            notices.append(
+                "images are one file under several names, as links are, and count several times, "
+                f"maybe both in train and val ({len(same_files)}: {list_names(same_files)}): list "
+                "each file once"
+            )
         without_area = sum(one.without_area for one in read)
         if without_area:
             notices.append(f"{without_area:,} regions mark nothing, since they enclose no area")
@@ -175,7 +183,8 @@ class CocoDataset:
         """
         part, image = self._usable(index)
         planes: list[np.ndarray] = []
-        for number, mask in self._decode(part, image):
+        marked, remarks = self._decode(part, image)
+        for number, mask in marked:
             free = (plane for plane in planes if not plane[mask].any())
             plane = next(free, None)
             if plane is None:
@@ -183,7 +192,7 @@ class CocoDataset:
                 planes.append(plane)
             plane[mask] = number
         shape = image.shape if image.is_shape_given else None
-        remarks = remark_on_photograph(image.path, shape, prefer_stored=True, otherwise=_TURN)
+        remarks += remark_on_photograph(image.path, shape, prefer_stored=True, otherwise=_TURN)
         return ImageLabels({CATEGORY: np.stack(planes)} if planes else {}, {}, remarks)
 
     def source_files(self) -> Iterator[Path]:
@@ -201,14 +210,13 @@ class CocoDataset:
             raise Net2VecError(image.fault)
         return self._parts[place], image
 
-    def _decode(self, part: CocoPart, image: CocoImage) -> Iterator[tuple[int, np.ndarray]]:
-        """(concept number, bool [S // 2, S // 2]) of every concept that is marked."""
+    def _decode(
+        self, part: CocoPart, image: CocoImage
+    ) -> tuple[list[tuple[int, np.ndarray]], tuple[str, ...]]:
+        """(concept number, bool [S // 2, S // 2]) of every concept that is marked, and remarks."""
         if image.panoptic is None:
-            for category, mask in decode_regions(image.regions, image.shape):
-                small = resize_mask(mask, self.segmentation_size)
-                if small.any():
-                    yield self._numbers[category], small
-            return
+            found = decode_regions(image.regions, image.shape, self.segmentation_size)
+            return [(self._numbers[category], mask) for category, mask in found if mask.any()], ()
         path, segments = image.panoptic
         with open_image_file(path, PLANE_FORMATS) as png:
             is_rgb = png.mode in ("RGB", "RGBA") and read_png_bit_depth(path) == 8
@@ -221,14 +229,21 @@ class CocoDataset:
         ids = pixels.astype(np.int32) @ np.array([1, 256, 65536], np.int32)
         values, places = np.unique(ids, return_inverse=True)
         unknown = [v for v in values.tolist() if v and v not in segments]
-        if unknown:
+        if unknown and not self._skip_bad_annotations:
             raise Net2VecError(
-                f"{path}: segment {unknown[0]} is not among the segments_info of {part.annotations}"
+                f"{path}: segment {unknown[0]} is not among the segments_info of "
+                f"{part.annotations}; list it there, or pass --skip-bad-annotations to go on "
+                "without it"
             )
+        remark = (
+            f"panoptic segments that are not among the segments_info of {part.annotations} are "
+            "left out ({count}: {images}): list them there if they are meant"
+        )
         # Segment 0 is none; one without category is left out.
-        numbers = [self._numbers.get(segments.get(v), 0) if v else 0 for v in values.tolist()]
+        numbers = [self._numbers.get(segments.get(v), 0) for v in values.tolist()]
         plane = np.array(numbers)[places].reshape(ids.shape)
-        yield from ((number, plane == number) for number in sorted({*numbers} - {0}))
+        marked = [(number, plane == number) for number in sorted({*numbers} - {0})]
+        return marked, (remark,) if unknown else ()
 
     def _refuse(
         self, read: Sequence[CocoAnnotations], allow_missing: bool, skip_bad_annotations: bool
@@ -244,7 +259,9 @@ class CocoDataset:
                 )
         bad = [image.fault for one in read for image in one.images if image.fault is not None]
         if bad and (len(bad) == len(self) or not allow_missing):
-            advice = "mend the file, or give the folder that file_name is relative to as IMAGES"
+            advice = "mend the file"
+            if any(not image.path.exists() for one in read for image in one.images):
+                advice += ", or give the folder that file_name is relative to as IMAGES"
             if len(bad) < len(self):
                 advice += ", or pass --skip-bad-images to go on without them"
             messages.append(
@@ -254,8 +271,10 @@ class CocoDataset:
         if messages:
             raise Net2VecError("\n".join(messages))
 
-    def _name_images(self) -> tuple[str, ...]:
+    def _name_images(self) -> tuple[tuple[str, ...], list[str]]:
         """Their file names; with folders before them where two parts share one.
+
+        And what to tell of images of one part that are the same file.
 
         Raises:
           Net2VecError: a file is in both parts.
@@ -264,28 +283,46 @@ class CocoDataset:
         if len(set(names)) < len(names):
             folders = name_apart([part.images for part in self._parts])
             names = [f"{folders[part]}/{image.name}" for part, image in self._images]
-        first: dict[object, int] = {}
-        shared = []
+        first: dict[object, tuple[int, str]] = {}
+        shared, same = [], []
         for name, (part, image) in zip(names, self._images, strict=True):
             key = name if image.fault is not None else image.file_id
-            if first.setdefault(key, part) != part:
+            other = first.setdefault(key, (part, name))
+            if other[0] != part:
                 shared.append(image.name)
+            elif other[1] != name:
+                same.append(f"{name} is {other[1]}")
         if shared:
             raise Net2VecError(
                 f"{self._parts[0].annotations} and {self._parts[1].annotations} share images, so "
                 f"that val images would be trained on: {list_names(shared)}; remove them from one"
             )
-        return tuple(names)
+        return tuple(names), same
 
     def _split(self) -> tuple[dict[str, str], str | None]:
-        """Image → "train" or "val", and a notice if folders have to do with it."""
+        """Image → "train" or "val", and a notice if the files have anything to say of it."""
         if len(self._parts) == 2:
             parts = (part for part, _ in self._images)
             return {
                 name: SPLITS[part] for name, part in zip(self.image_names, parts, strict=True)
             }, None
+        images = dict(zip(self.image_names, (image for _, image in self._images), strict=True))
         splits, notice = split_by_folders(
-            self.image_names, otherwise=f"for another split give two files, {_TWO_PARTS}"
+            self.image_names,
+            otherwise=f"for another split give two files, {_TWO_PARTS}",
+            sources={
+                f"values of 'split' in {self._parts[0].annotations}": {
+                    name: [image.split] if isinstance(image.split, str) else []
+                    for name, image in images.items()
+                },
+                "folders": {name: folders_of(image.name) for name, image in images.items()},
+                "folders in coco_url": {
+                    name: folders_of(image.url.partition("://")[2].partition("/")[2])
+                    if isinstance(image.url, str)
+                    else []
+                    for name, image in images.items()
+                },
+            },
         )
         return splits or {name: split_by_hash(name) for name in self.image_names}, notice
 
@@ -301,6 +338,8 @@ class CocoDataset:
         for part in self._parts:
             with part.annotations.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
+        if self._skip_bad_annotations and any(image.panoptic for _, image in self._images):
+            digest.update(b"without unknown segments")
         for path in self.source_files():
             size = path.stat().st_size if path.is_file() else -1
             name = normalize_name(path.name)

@@ -21,11 +21,10 @@ from net2vec_jax.data.coco_files import (
     find_image,
 )
 from net2vec_jax.data.coco_json import read_lists
-from net2vec_jax.data.coco_regions import Segmentation, check_segmentation
+from net2vec_jax.data.coco_regions import MOST_PIXELS, Segmentation, check_segmentation
 from net2vec_jax.data.concepts import Concept, ConceptCatalog, normalize_name
 from net2vec_jax.data.image_files import (
     IMAGE_FORMATS,
-    LARGEST_PIXELS,
     check_regular_file,
     find_file,
     open_image_file,
@@ -69,6 +68,8 @@ class CocoImage:
       is_shape_given: whether the annotation file says it.
       file_id: what tells its file from all others, by whatever path; None of one that is missing.
       fault: why it cannot be used, or None; its shape means nothing then.
+      url: its coco_url, or what stands there; None if nothing does.
+      split: what the annotation file has as its split, if anything.
       regions: per annotation (category id, what is marked).
       panoptic: the path of its PNG and its segments, id → category id, None of those that are left
         out; None of instances.
@@ -80,6 +81,8 @@ class CocoImage:
     is_shape_given: bool = True
     file_id: tuple[int, int] | None = None
     fault: str | None = None
+    url: Any = None
+    split: Any = None
     regions: list[tuple[int, Segmentation]] = dataclasses.field(default_factory=list)
     panoptic: tuple[Path, dict[int, int | None]] | None = None
 
@@ -199,9 +202,13 @@ class _Reader:
             return  # its size may not be known, and nothing of it is used
         if image.panoptic is not None:
             raise Net2VecError(f"{image.name} has a panoptic annotation already")
-        found = check_segmentation(annotation.get("segmentation"), image.shape)
+        where = f"(image {image.name!r:.200})"
+        try:
+            found = check_segmentation(annotation.get("segmentation"), image.shape)
+        except Net2VecError as error:
+            raise Net2VecError(f"{error} {where}") from error
         for place, reason in found.faults.items():
-            self._add_fault(reason, f", polygon {place}")
+            self._add_fault(f"{reason} {where}", f", polygon {place}")
         self.without_area += found.without_area
         if self.largest <= 1 and min(image.shape) > 2:
             self.largest = max(self.largest, *map(max, found.polygons), -math.inf)
@@ -333,7 +340,7 @@ def _check_same(files: list[CocoAnnotations], names: list[str]) -> None:
 
 
 def _read_categories(categories: list[dict]) -> dict[int, str]:
-    """Id → name, in Unicode's composed form."""
+    """Id → name, in Unicode's composed form and without white space around it."""
     found: dict[int, str] = {}
     faults = []
     for place, category in enumerate(categories):
@@ -345,7 +352,7 @@ def _read_categories(categories: list[dict]) -> dict[int, str]:
                     "number, and category_id too"
                 )
             id = _whole(id, f"the id of category number {place}, {name!r:.60},")
-            name = normalize_name(check_text(name, f"the name of category {id}"))
+            name = normalize_name(check_text(name, f"the name of category {id}").strip())
             if id in found:
                 raise Net2VecError(f"categories {found[id]!r} and {name!r} have the same id, {id}")
             found[id] = name
@@ -400,7 +407,14 @@ def _read_image(entry: dict, part: CocoPart) -> CocoImage:
     if name is None and entry.get("coco_url"):  # LVIS
         url = check_text(entry["coco_url"], f"the coco_url of {which}")
         name = url.rpartition("/")[2]
+    if name is None:
+        raise Net2VecError(
+            f"the file_name of {which} is missing; write the name of its file, relative to the "
+            "folder of the images"
+        )
     image = CocoImage(normalize_name(check_text(name, f"the file_name of {which}")), part.images)
+    image.url = url or entry.get("coco_url")
+    image.split = entry.get("split")
     try:
         try:
             check_file_name(name, which)
@@ -426,8 +440,17 @@ def _check_shape(sides: tuple[Any, Any], name: str) -> tuple[int, int]:
         _whole(value, f"the {side} of {name}")
         for value, side in zip(sides, ("height", "width"), strict=True)
     )
-    if min(height, width) < 1 or height * width > LARGEST_PIXELS:
-        raise Net2VecError(f"{name} cannot be an image of {height}×{width} pixels")
+    problem = f"{name} cannot be an image of {height}×{width} pixels"
+    if min(height, width) < 1:
+        raise Net2VecError(
+            f"{problem}; write its size, or leave height and width out, which are then read from "
+            "its file"
+        )
+    if height * width > MOST_PIXELS:
+        raise Net2VecError(
+            f"{problem}: sizes go up to {MOST_PIXELS / 1e6:.0f} million pixels; annotate a reduced "
+            "copy"
+        )
     return height, width
 
 

@@ -61,7 +61,8 @@ def check_file_name(name: str, where: str) -> None:
         raise Net2VecError(f"{shown} has backslashes; write / between folders: {str(path)!r:.200}")
     if ".." in path.parts:
         raise Net2VecError(
-            f"{shown} leads out of the folder of the images; give a folder above as IMAGES"
+            f"{shown} leads out of the folder of the images; write it relative to that folder, "
+            f"such as {path.name!r:.200}"
         )
     check_inside(name, where)
 

@@ -29,6 +29,7 @@ _ELEMENTS = {
     ("filename", "regions"): "a VIA file",
     ("data_row",): "a Labelbox file",
 }
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\3\4": "zip"}
 
 
 class CocoLists(NamedTuple):
@@ -76,9 +77,14 @@ def read_lists(path: Path) -> CocoLists:
 def _read_json(path: Path) -> Any:
     check_regular_file(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
     except OSError as error:
         raise Net2VecError(f"{path} cannot be read: {error.strerror}") from error
+    for begin, kind in _COMPRESSED.items():
+        if content.startswith(begin):
+            raise Net2VecError(f"{path} is {kind}-compressed; unpack it and give the JSON file")
+    try:
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Net2VecError(
             f"{path} is not a JSON file in UTF-8: {error}; save it as UTF-8"

@@ -11,8 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from net2vec_jax.data.encoded_images import nearest_pixels
 from net2vec_jax.errors import Net2VecError
 
+MOST_PIXELS = (1 << 31) - 1
+"""Of an image's size; pycocotools counts pixels in 32 bits."""
 _MOST_GROUPS = 9
 """Of five bits each, of one run length; a valid one has at most six."""
 _NO_AREA = 1e-6
@@ -60,8 +63,8 @@ def check_segmentation(segmentation: Any, shape: tuple[int, int]) -> Segmentatio
             "its segmentation is a flat list of numbers; write a list of polygons, "
             "[[x1, y1, x2, y2, …]]"
         )
-    if all(isinstance(some, list) and len(some) == 2 for some in segmentation):
-        raise Net2VecError(_POINTS)
+    if all(map(_is_point, segmentation)):
+        raise Net2VecError(_describe_points(segmentation[0]))
     polygons, faults, without_area = [], {}, 0
     for place, polygon in enumerate(segmentation, start=1):
         try:
@@ -77,38 +80,41 @@ def check_segmentation(segmentation: Any, shape: tuple[int, int]) -> Segmentatio
 
 
 def decode_regions(
-    regions: Iterable[tuple[int, Segmentation]], shape: tuple[int, int]
+    regions: Iterable[tuple[int, Segmentation]], shape: tuple[int, int], size: tuple[int, int]
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """The union of each category's regions.
+    """The union of each category's regions, at the nearest pixel for each of [Y, X].
+
+    A mask of the image's own size, which may be gigabytes, is never made.
 
     Args:
       regions: (category id, what is marked), checked.
       shape: (H, W) of the image.
+      size: (Y, X), see `resize_mask`.
 
     Yields:
-      (category id, bool [H, W]), ascending.
+      (category id, bool [Y, X]), ascending, of the categories that have an area.
     """
     from pycocotools import mask as coco_mask
 
     height, width = shape
     encoded: dict[int, list] = {}
     for category, region in regions:
-        some = encoded.setdefault(category, [])
         if region.polygons:
-            some.extend(coco_mask.frPyObjects(region.polygons, height, width))
+            some = coco_mask.frPyObjects(region.polygons, height, width)
+            encoded.setdefault(category, []).extend(some)
         if region.run_lengths is not None:
             is_compressed = isinstance(region.run_lengths["counts"], bytes)
-            some.append(
+            encoded.setdefault(category, []).append(
                 region.run_lengths
                 if is_compressed
                 else coco_mask.frPyObjects(region.run_lengths, height, width)
             )
+    rows, columns = map(nearest_pixels, shape, size)
+    places = columns * height + rows[:, None]  # down the columns, as run lengths go
     for category in sorted(encoded):
-        # Not by pycocotools' decode, which numpy 2 warns of.
         merged = coco_mask.merge(encoded[category])["counts"].decode()
-        counts = decode_counts(merged, height * width)
-        marked = np.arange(len(counts)) % 2 == 1
-        yield category, np.repeat(marked, counts).reshape(width, height).T
+        ends = np.cumsum(decode_counts(merged, height * width))
+        yield category, np.searchsorted(ends, places, side="right") % 2 == 1
 
 
 def decode_counts(text: str, pixels: int) -> np.ndarray:
@@ -150,7 +156,17 @@ def decode_counts(text: str, pixels: int) -> np.ndarray:
 
 
 _DAMAGED = "its run lengths are damaged"
-_POINTS = "its points are lists [x, y]; write a polygon as one list, [x1, y1, x2, y2, …]"
+
+
+def _is_point(value: Any) -> bool:
+    """Whether a point stands where COCO has the numbers of a whole polygon."""
+    is_pair = isinstance(value, list) and len(value) == 2
+    return is_pair or (isinstance(value, dict) and {"x", "y"} <= value.keys())
+
+
+def _describe_points(point: Any) -> str:
+    kind = "lists [x, y]" if isinstance(point, list) else 'objects {"x": …, "y": …}'
+    return f"its points are {kind}; write a polygon as one list, [x1, y1, x2, y2, …]"
 
 
 def _is_number(value: Any) -> bool:
@@ -165,8 +181,8 @@ def _check_polygon(polygon: Any, shape: tuple[int, int]) -> bool:
     """
     if not isinstance(polygon, list) or not polygon:
         raise Net2VecError(f"a polygon is {polygon!r:.60}, not a list [x1, y1, x2, y2, …]")
-    if isinstance(polygon[0], list):
-        raise Net2VecError(_POINTS)
+    if isinstance(polygon[0], list) or _is_point(polygon[0]):
+        raise Net2VecError(_describe_points(polygon[0]))
     if not set(map(type, polygon)) <= {int, float}:
         odd = next(value for value in polygon if type(value) not in (int, float))
         raise Net2VecError(f"{odd!r:.60} is no coordinate, which must be a number")

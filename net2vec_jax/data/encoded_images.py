@@ -84,11 +84,15 @@ def resize_image(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The nearest pixel of `mask` [H, W, …] for each of [Y, X, …]: no class is ever mixed.
 
+    See `nearest_pixels`.
+    """
+    return mask[np.ix_(*map(nearest_pixels, mask.shape, size))]
+
+
+def nearest_pixels(n: int, m: int) -> np.ndarray:
+    """int [m]: which of n pixels is nearest to each of m.
+
     Broden's label maps were resized by `scipy.ndimage.zoom` of order 0 (spec 1.11): output i of m
     takes input round(i·(n − 1) / (m − 1)), the corners being aligned.
     """
-    rows, columns = (
-        np.floor(np.arange(m) * ((n - 1) / max(m - 1, 1)) + 0.5).astype(int)
-        for n, m in zip(mask.shape, size, strict=False)
-    )
-    return mask[np.ix_(rows, columns)]
+    return np.floor(np.arange(m) * ((n - 1) / max(m - 1, 1)) + 0.5).astype(int)

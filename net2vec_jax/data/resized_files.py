@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,10 +37,16 @@ DEFAULT_RESOLUTION = 224
 """What most networks were trained on, in pixels."""
 LARGEST_RESOLUTION = 4096
 TRAIN_FRACTION = 0.7
-_SPLIT_FOLDER = re.compile(
-    r"(?:(?P<train>train(?:ing)?)|val|valid|validation|test|testing)[-_]?\d*", re.IGNORECASE
+_SPLIT_WORD = (
+    r"(?:(?P<train>train(?:ing)?)|val|valid|validation|test|testing|dev|eval|evaluation"
+    r"|hold[-_ ]?out)[-_ ]?\d*"
 )
-"""Names of folders that are splits, with a year: train2017."""
+_AFFIX = r"(?:images?|imgs?|photos?|pictures?|frames?|data|dataset|sets?|splits?)"
+_SPLIT_FOLDER = re.compile(
+    rf"(?:{_AFFIX}[-_ ])?{_SPLIT_WORD}(?:[-_ ]{_AFFIX}|(?-i:[AB]))?", re.IGNORECASE
+)
+"""Names of folders that are splits: train2017, train_images, images_train, trainA."""
+_SPLIT_PREFIX = re.compile(_SPLIT_WORD, re.IGNORECASE)
 _SEVERAL_PICTURES = ("GIF", "TIFF", "WEBP", "PNG", "AVIF")
 """Formats of several equal pictures; MPO and HEIF say which one is the photograph."""
 
@@ -85,7 +91,10 @@ def split_by_hash(name: str) -> str:
 
 
 def split_by_folders(
-    names: Collection[str], *, otherwise: str
+    names: Collection[str],
+    *,
+    otherwise: str,
+    sources: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
 ) -> tuple[dict[str, str] | None, str | None]:
     """The split that the folders of images say, such as train/ and val/, and what to tell of it.
 
@@ -95,36 +104,73 @@ def split_by_folders(
     Args:
       names: of the images, with "/" between folders.
       otherwise: what to do for another split, the end of the notice.
+      sources: what may say it → image → words that may be those of splits; the first that says
+        anything counts. By default the folders.
 
     Returns:
-      image → "train" or "val", or None where the folders do not say so; and a notice, or None where
-      no folder has such a name.
+      image → "train" or "val", or None where nothing says so of all; and a notice, or None where no
+      folder or image is named like a split.
     """
-    found = {name: _split_folders(name) for name in names}
-    folders = {folder.lower(): split for some in found.values() for folder, split in some.items()}
-    shown = ", ".join(f"{folder}/ is {split}" for folder, split in sorted(folders.items()))
+    sources = sources or {"folders": {name: folders_of(name) for name in names}}
+    for what, words in sources.items():
+        found = {name: _split_words(words[name]) for name in names}
+        splits, notice = _follow(found, what, otherwise)
+        if notice is not None:
+            return splits, notice
+    return None, _remark_on_file_names(names, otherwise)
+
+
+def folders_of(path: str) -> list[str]:
+    """The folders of a path, each with "/" behind it."""
+    return [f"{part}/" for part in path.split("/")[:-1]]
+
+
+def _split_words(words: Sequence[str]) -> dict[str, str]:
+    """The words that name a split, and which."""
+    matches = ((word, _SPLIT_FOLDER.fullmatch(word.removesuffix("/"))) for word in words)
+    return {word: TRAIN if match["train"] else VAL for word, match in matches if match}
+
+
+def _follow(
+    found: Mapping[str, Mapping[str, str]], what: str, otherwise: str
+) -> tuple[dict[str, str] | None, str | None]:
+    """See `split_by_folders`; `found` has for each image the words that name a split."""
+    named = {word.lower(): split for some in found.values() for word, split in some.items()}
     told = {name: {*some.values()} for name, some in found.items()}
-    kinds = set(folders.values())
+    kinds = set(named.values())
     if kinds == {TRAIN, VAL} and all(len(some) == 1 for some in told.values()):
+        shown = ", ".join(f"{word} is {split}" for word, split in sorted(named.items()))
         splits = {name: some.pop() for name, some in told.items()}
-        return splits, f"the split is that of the folders: {shown}; {otherwise}"
+        return splits, f"the split is that of the {what}: {shown}; {otherwise}"
     if kinds == {TRAIN, VAL}:
         unclear = [name for name, some in told.items() if len(some) != 1]
         reason = f"but they do not say it of {list_names(unclear, most=3)}"
     elif kinds and all(told.values()):
-        reason = "but there is no folder of the other split"
+        reason = "but none is of the other split"
     else:
         return None, None
     return None, (
-        f"folders are named like splits ({', '.join(sorted(folders))}), {reason}; the split is by "
-        f"a hash of the names; {otherwise}"
+        f"{what} are named like splits ({', '.join(sorted(named))}), {reason}; the split is by a "
+        f"hash of the names; {otherwise}"
     )
 
 
-def _split_folders(name: str) -> dict[str, str]:
-    """The folders of an image that are named like a split, and which."""
-    matches = ((part, _SPLIT_FOLDER.fullmatch(part)) for part in name.split("/")[:-1])
-    return {part: TRAIN if match["train"] else VAL for part, match in matches if match}
+def _remark_on_file_names(names: Collection[str], otherwise: str) -> str | None:
+    """A notice if the files of all images are named like splits, as train_0.jpg and val_0.jpg."""
+    found: dict[str, str] = {}
+    for name in names:
+        parts = re.split(r"[-_. ]+", name.rpartition("/")[2])
+        matches = ((part.lower(), _SPLIT_PREFIX.fullmatch(part)) for part in parts)
+        words = {word: TRAIN if match["train"] else VAL for word, match in matches if match}
+        if len({*words.values()}) != 1:
+            return None
+        found |= words
+    if {*found.values()} != {TRAIN, VAL}:
+        return None
+    return (
+        f"names of images look like splits ({', '.join(sorted(found))}), but only folders are "
+        f"followed; the split is by a hash of the names; {otherwise}"
+    )
 
 
 def read_resized_image(

@@ -6,6 +6,7 @@ The table is in docs/data.md. Every image is 60 × 80 pixels and shows a mug on 
 from __future__ import annotations
 
 import copy
+import gzip
 import json
 import unicodedata
 from collections.abc import Callable
@@ -15,7 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 from coco_examples import change, make_mugs, remove, show, write_mugs
-from hostile import assert_documented, refuse, rows_of, unchanged, write_earlier_results
+from hostile import (
+    assert_documented,
+    refuse,
+    rows_of,
+    unchanged,
+    write_earlier_results,
+    write_png_header,
+)
 from PIL import Image
 
 from net2vec_jax.data.bad_images import leave_out_bad_images
@@ -25,6 +33,7 @@ from net2vec_jax.errors import Net2VecError
 
 Content = dict[str, Any]
 MUG = make_mugs()["annotations"][0]["segmentation"]
+TRIANGLE = [(10, 10), (50, 10), (50, 40)]
 ALL_MUGS = {"mug": (4, 4, 25)}
 
 
@@ -84,6 +93,8 @@ BAD_ANNOTATIONS: dict[str, Callable[[Content], None]] = {
     "COCO polygon that is not in a list of polygons": one_more(MUG[0]),
     "COCO polygon of points [x, y]": one_more([[10, 10], [50, 10], [50, 40]]),
     "COCO polygons of points [x, y]": one_more([[[10, 10], [50, 10], [50, 40]]]),
+    "COCO polygon of points as objects": one_more([{"x": x, "y": y} for x, y in TRIANGLE]),
+    "COCO polygons of points as objects": one_more([[{"x": x, "y": y} for x, y in TRIANGLE]]),
     "COCO coordinate that is a text": one_more([[1, 2, 3, 4, 5, "6"]]),
     "COCO coordinate NaN": one_more([[1, 2, 3, float("nan"), 5, 6]]),
     "COCO coordinate far outside": one_more([[10, 10, 800, 10, 50, 40]]),
@@ -151,6 +162,9 @@ BAD_IMAGES: dict[str, Callable[[Content, Path], object]] = {
     "COCO name that leads out": name_image("../runs/2.jpg"),
     "COCO height that is a text": in_json(change(("images", 2, "height"), "60")),
     "COCO height of zero": in_json(change(("images", 2, "height"), 0)),
+    "COCO size beyond the limit": in_json(
+        lambda content: content["images"][2].update(height=50_000, width=50_000)
+    ),
     "COCO image without sizes whose file is damaged": damage_without_size,
 }
 
@@ -208,6 +222,9 @@ REFUSED: dict[str, Callable[[Content], object]] = {
     "COCO category ids that are texts": change(("categories", 0, "id"), "1"),
     "COCO category name that is a number": change(("categories", 0, "name"), 0),
     "COCO category without name": remove("categories", 0, "name"),
+    "COCO images of flickr_url alone": for_all(
+        "images", lambda image: image.update(flickr_url=f"http://a/{image.pop('file_name')}")
+    ),
     "COCO file without categories": remove("categories"),
     "COCO file without annotations": change(("annotations",), []),
 }
@@ -229,6 +246,7 @@ def test_coco_files_that_are_refused(root: Path, case: str) -> None:
 
 OTHER_FILES: dict[str, object] = {
     "COCO file cut off": json.dumps(make_mugs())[:700],
+    "COCO file that is compressed": gzip.compress(json.dumps(make_mugs()).encode()),
     "COCO file in UTF-16": json.dumps(make_mugs()).encode("utf-16"),
     "detection results in the place of a COCO file": [
         {"image_id": 0, "category_id": 1, "segmentation": MUG, "score": 0.9}
@@ -260,6 +278,16 @@ def test_height_and_width_swapped(root: Path) -> None:
     row = rows_of(__file__, "test_height_and_width_swapped")["COCO height and width swapped"]
     dataset = CocoDataset([put(root, content)])
     refuse(row, root, lambda: dataset.image(dataset.image_names.index("2.jpg")))
+
+
+def test_images_beyond_the_limit_say_it_and_what_to_do(root: Path) -> None:
+    content = make_mugs()
+    content["images"][2] |= {"height": 13_000, "width": 15_000}
+    write_png_header(root / "images/2.jpg", 15_000, 13_000)
+    row = rows_of(__file__, "test_images_beyond_the_limit_say_it_and_what_to_do")
+    dataset = CocoDataset([put(root, content)])
+    index = dataset.image_names.index("2.jpg")
+    refuse(row["COCO image beyond the limit"], root, lambda: dataset.image(index))
 
 
 def test_at_most_two_parts() -> None:
@@ -302,6 +330,41 @@ def mark_nothing(content: Content, root: Path) -> None:
     one_more({"size": [60, 80], "counts": [4800]})(content)
 
 
+def mark_nothing_alone(content: Content, root: Path) -> None:
+    """On images 2, 3 and 4, of which the last has a mug beside its spoon."""
+    content["categories"].append({"id": 2, "name": "spoon"})
+    content["annotations"][2]["segmentation"] = [[5, 5, 10, 10, 20, 20]]
+    content["annotations"][3]["segmentation"] = {"size": [60, 80], "counts": [4800]}
+    one_more([[7, 7, 7, 7, 7, 7, 7, 7]], image_id=4, category_id=2)(content)
+
+
+def put_a_space_behind(content: Content, root: Path) -> None:
+    content["categories"] = [{"id": 1, "name": "mug"}, {"id": 2, "name": " mug "}]
+    for place, annotation in enumerate(content["annotations"]):
+        annotation["category_id"] = 1 + place % 2
+
+
+def annotate_larger_ones(content: Content, root: Path) -> None:
+    """Polygons and run lengths of images of 180 megapixels, whose files are reduced copies."""
+    height, width = 60 * 200, 80 * 200 - 100  # up to rounding
+    for image in content["images"]:
+        image |= {"height": height, "width": width}
+    for place, annotation in enumerate(content["annotations"]):
+        top, left, bottom, right = 2000, 2000, 8000, 10000
+        annotation["segmentation"] = [[left, top, right, top, right, bottom, left, bottom]]
+        if place % 2:
+            runs = [left * height + top]
+            for _ in range(right - left):
+                runs += [bottom - top, height - bottom + top]
+            runs[-1] = height * width - sum(runs[:-1])
+            annotation["segmentation"] = {"size": [height, width], "counts": runs}
+
+
+def link(content: Content, root: Path) -> None:
+    (root / "images/1.jpg").unlink()
+    (root / "images/1.jpg").symlink_to(root / "images/0.jpg")
+
+
 def number_from_zero(content: Content, root: Path) -> None:
     content["categories"][0]["id"] = 0
     for annotation in content["annotations"]:
@@ -310,7 +373,11 @@ def number_from_zero(content: Content, root: Path) -> None:
 
 READ: dict[str, tuple[Callable[[Content, Path], object], dict, str]] = {
     "COCO file with byte order mark": (write_bom, ALL_MUGS, ""),
-    "COCO images with coco_url and no file_name": (use_addresses, ALL_MUGS, ""),
+    "COCO images with coco_url and no file_name": (
+        use_addresses,
+        ALL_MUGS,
+        "folders in coco_url are named like splits (train2017/), but none is of the other",
+    ),
     "COCO name in another Unicode form than on disk": (decompose, ALL_MUGS, ""),
     "COCO images without height and width": (remove_sizes, ALL_MUGS, ""),
     "COCO height that is a whole float": (
@@ -338,6 +405,18 @@ READ: dict[str, tuple[Callable[[Content, Path], object], dict, str]] = {
         "",
     ),
     "COCO regions without area": (mark_nothing, ALL_MUGS, "2 regions mark nothing"),
+    "COCO regions without area, alone on their images": (
+        mark_nothing_alone,
+        {"mug": (2, 4, 25), "spoon": (0, 0, 0)},
+        "3 regions mark nothing",
+    ),
+    "COCO images that are reduced copies of larger ones": (annotate_larger_ones, ALL_MUGS, ""),
+    "COCO images that are links to one file": (link, ALL_MUGS, "(1: 1.jpg is 0.jpg)"),
+    "COCO category names with white space around": (
+        put_a_space_behind,
+        {"mug (1)": (2, 2, 25), "mug (2)": (2, 2, 25)},
+        "",
+    ),
     "COCO categories that share a name": (
         share_a_name,
         {"mug (186)": (2, 2, 25), "mug (1333)": (2, 2, 25)},
@@ -402,6 +481,52 @@ def test_folders_named_train_and_val_are_the_split(root: Path) -> None:
     assert show(dataset) == {"mug": (6, 2, 25)}
     assert "the split is that of the folders: train/ is train, val/ is val" in dataset.notices[0]
     assert "TRAIN.json" in dataset.notices[0]
+
+
+def say_in_addresses(content: Content, place: int, split: str) -> None:
+    image = content["images"][place]
+    image["coco_url"] = f"http://images.cocodataset.org/{split}2017/{image['file_name']}"
+
+
+def say_in_entries(content: Content, place: int, split: str) -> None:
+    content["images"][place]["split"] = split
+
+
+@pytest.mark.parametrize(
+    ("say", "shown"),
+    [
+        (say_in_addresses, "folders in coco_url: train2017/ is train, val2017/ is val"),
+        (say_in_entries, "a.json: train is train, val is val"),
+    ],
+)
+def test_other_entries_that_say_the_split_are_followed(
+    root: Path, say: Callable[[Content, int, str], None], shown: str
+) -> None:
+    content = make_mugs()
+    for place in range(8):
+        say(content, place, "val" if place in (1, 5) else "train")
+    dataset = CocoDataset([put(root, content)])
+    (notice,) = dataset.notices
+    assert f"{shown}; for another split give two files" in notice
+    assert show(dataset) == {"mug": (6, 2, 25)}
+    assert {n for n, v in zip(dataset.image_names, dataset.is_val, strict=True) if v} == {
+        "1.jpg",
+        "5.jpg",
+    }
+    say(content, 5, "other")  # so that it is not said of all
+    dataset = CocoDataset([put(root, content)])
+    (notice,) = dataset.notices
+    assert "do not say it of 5.jpg; the split is by a hash of the names" in notice
+    assert show(dataset) == ALL_MUGS
+
+
+def test_entries_named_split_come_before_folders(root: Path) -> None:
+    """As in the files of Karpathy's split, whose images lie in COCO's folders."""
+    write_in_folders(root, ("train", "val"))
+    content = json.loads((root / "a.json").read_text())
+    for place in range(8):
+        say_in_entries(content, place, "train" if place in (2, 3) else "test")
+    assert show(CocoDataset([put(root, content)])) == {"mug": (2, 6, 25)}
 
 
 def test_other_folders_leave_the_split_to_the_hash(root: Path) -> None:
@@ -615,6 +740,24 @@ def test_bad_panoptic_annotations_stop_or_are_left_out(root: Path, case: str) ->
     assert len(dataset.skipped_annotations) == 1
     assert sum(shown["car"][:2]) == 8
     assert sum(shown["road"][:2]) == (7 if "unknown" in case else 8)
+
+
+def test_a_panoptic_segment_that_is_not_listed(root: Path) -> None:
+    part, content = panoptic(root)
+    row = rows_of(__file__, "test_a_panoptic_segment_that_is_not_listed")
+    content["annotations"][0]["segments_info"].pop(0)
+    part.annotations.write_text(json.dumps(content))
+    strict = CocoDataset([part])
+    name = content["images"][0]["file_name"]
+    index = strict.image_names.index(name)
+    refuse(row["panoptic segment that is not listed"], root, lambda: strict.labels(index))
+    dataset = CocoDataset([part], skip_bad_annotations=True)
+    assert dataset.fingerprint != strict.fingerprint  # or its cache would be used by the other
+    (remark,) = collect_concept_masks(dataset).notices
+    assert f"{root}/panoptic.json are left out (1: {name})" in remark
+    shown = show(dataset)
+    assert sum(shown["car"][:2]) == 7
+    assert sum(shown["road"][:2]) == 8
 
 
 def test_a_panoptic_mask_that_is_missing(root: Path) -> None:
