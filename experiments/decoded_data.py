@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from net2vec_jax.data.dataset import ConceptDataset, map_in_order
 from net2vec_jax.data.masks import CategoryChoice, ConceptMasks, collect_concept_masks
-from net2vec_jax.data.packed import load_concept_masks, load_packed_images
-from net2vec_jax.devices import is_first_host, wait_for_hosts
+from net2vec_jax.data.packed import PackedImages, load_concept_masks, load_packed_images
+from net2vec_jax.devices import is_first_host, share_of_host, wait_for_hosts
 from net2vec_jax.errors import Net2VecError
 
 T = TypeVar("T")
@@ -48,10 +48,12 @@ def decode_images(dataset: ConceptDataset, *, cache: bool, checked: bool = False
       Net2VecError: an image is missing or damaged.
     """
     if cache:
-        return _first_host_first(lambda: load_packed_images(dataset, progress=True))
-    if not checked:
-        decoded = map_in_order(lambda index: dataset.image(index).shape, range(len(dataset)))
-        for _ in tqdm(decoded, "images", len(dataset), unit="image", leave=False, delay=1):
+        dataset = _first_host_first(lambda: load_packed_images(dataset, progress=True))
+    if not (checked or isinstance(dataset, PackedImages)):  # nothing was kept, hence not decoded
+        mine = share_of_host(len(dataset))
+        decoded = map_in_order(lambda index: dataset.image(index).shape, mine)
+        shown = {"leave": False, "delay": 1, "disable": not is_first_host()}
+        for _ in tqdm(decoded, "images", len(mine), unit="image", **shown):
             pass
     return dataset
 

@@ -5,7 +5,9 @@
 Prints a table per category, writes all of it to DIR/concept_counts.csv, and draws every concept on
 a few of its images: DIR/contact_sheet_<category>.png. Look at them before a long run: masks that
 are shifted, turned or of the wrong concept are seen at once.
-Time: seconds for thousands of images; half a minute more for every thousand concepts drawn.
+Time: every photograph and mask is decoded, a thousand in two seconds on two cores, and kept for the
+runs that follow, 150 kB per photograph of 224 × 224 pixels (--no-cache-data keeps nothing); half a
+minute more for every thousand concepts drawn.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from experiments.script import (
 from net2vec_jax.data.concepts import Concept
 from net2vec_jax.data.dataset import TRAIN, VAL, ConceptDataset
 from net2vec_jax.data.masks import ConceptMasks
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.errors import Net2VecError, list_names
 from net2vec_jax.report.contact_sheet import ConceptExamples, plot_contact_sheet
 from net2vec_jax.report.paper_style import write_figure
 
@@ -180,7 +182,10 @@ def draw_sheets(
 ) -> Iterator[Path]:
     """Write contact sheets, one or several per category, and yield their paths."""
     area = np.bincount(masks.pair_concept, weights=masks.area, minlength=len(counts))
+    names: dict[str, str] = {}  # of files, by category
     for category in dataset.categories:
+        name = make_safe(category)
+        names[category] = f"{name}_{len(names)}" if name in names.values() else name
         places = [
             place
             for place, count in enumerate(counts)
@@ -192,8 +197,7 @@ def draw_sheets(
                 [gather_examples(dataset, masks, counts[p], p, flags.images) for p in chosen]
             )
             suffix = f"_{start // CONCEPTS_PER_SHEET + 1}" if len(places) > len(chosen) else ""
-            name = make_safe(category)
-            path = flags.out / f"contact_sheet_{name}{suffix}.png"
+            path = flags.out / f"contact_sheet_{names[category]}{suffix}.png"
             write_figure(figure, path, dpi=150)
             yield path
 
@@ -250,8 +254,7 @@ def _describe(console: Console, dataset: ConceptDataset) -> None:
     left_out = getattr(dataset, "unlabelled_images", ())
     if left_out:
         console.print(
-            f"{len(left_out):,} images without any label are left out: {', '.join(left_out[:5])}"
-            + (", …" if len(left_out) > 5 else ""),
+            f"{len(left_out):,} images without any label are left out: {list_names(left_out)}",
             highlight=False,
             soft_wrap=True,
         )

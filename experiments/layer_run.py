@@ -152,14 +152,12 @@ class LayerRun(Generic[AnyFlags]):
             raise Net2VecError(f"--filters must lie in 1 … {filters}, not {sizes}")
         return sizes
 
-    def prepare(self) -> dict[str, str]:
-        """Find out, before anything is computed, what is left out, and why.
-
-        Returns:
-          Concepts that are left out, with the reason, by name.
+    @cached_property
+    def shortages(self) -> dict[str, str]:
+        """Concepts that are left out, and why, by name; known before anything is computed.
 
         Raises:
-          Net2VecError: no concept is left.
+          Net2VecError: labels cannot be read, or no concept is left.
         """
         if self.run.has("concepts.csv"):
             return self.run.skipped
@@ -174,7 +172,7 @@ class LayerRun(Generic[AnyFlags]):
     def write_concepts(self) -> None:
         """Write concepts.csv, and record the concepts that are left out."""
         train, val = self.masks.count_images()
-        self.run.record_skipped(self.prepare())
+        self.run.record_skipped(self.shortages)
         header = ["number", "name", "category", "train_images", "val_images", "train_coverage"]
         columns = zip(self.catalog, train, val, self.masks.train_coverage(), strict=True)
         rows = [[c.number, c.name, c.primary_category, *counts] for c, *counts in columns]
@@ -228,19 +226,24 @@ def prepare_runs(
       Net2VecError: labels cannot be read, or a run has no concept that can be probed.
     """
     masks = {} if masks is None else masks
-    said: list[dict[str, str]] = []
+    said: list[object] = []
     for run in runs:
         choice = run.category_choice()
         if choice in masks:
             run.masks = masks[choice]
-        shortages = run.prepare()
-        if "masks" in run.__dict__ and choice not in masks:
-            if not masks:
-                announce(run.masks.notices)
-            masks[choice] = run.masks
-        if shortages not in said:
-            announce_left_out("concepts", shortages, of=len(run.catalog))
-            said.append(shortages)
+        shortages = run.shortages
+        if "masks" in run.__dict__:
+            masks.setdefault(choice, run.masks)
+        known = getattr(run.dataset, "notices", ())  # said when the dataset was opened
+        notices = [line for line in run.run.notices if line not in known and line not in said]
+        announce(notices)
+        kind = f"concepts from {run.table.removesuffix('.csv')}"
+        if (kind, shortages) not in said:
+            announce_left_out(kind, shortages, of=len(run.catalog))
+        said += [*notices, (kind, shortages)]
+    for run in runs:  # those that were prepared before, and have more to do
+        if run.category_choice() in masks:
+            run.masks = masks[run.category_choice()]
 
 
 def collect_missing_layers(runs: Sequence[LayerRun]) -> None:

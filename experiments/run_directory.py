@@ -120,6 +120,11 @@ class RunDirectory:
         """Concepts that the run left out, and why."""
         return dict(self._record["skipped"])
 
+    @property
+    def notices(self) -> list[str]:
+        """What was assumed of the run's data, and how to say otherwise."""
+        return list(self._record.get("notices", ()))
+
     def record(self, name: str, content: Any) -> None:
         """Note something of the run in run.json, as JSON values."""
         self._record[name] = content

@@ -139,12 +139,19 @@ def open_dataset(
             skip_bad_annotations=skip_bad_annotations,
         )
     if is_image_folder(Path(own)):
-        return FolderDataset(own, resolution=resolution)
+        return FolderDataset(own, resolution=resolution, allow_missing=allow_missing)
     if not Path(name).is_dir():
         raise Net2VecError(
             f"there is no dataset {name!r}: give a Broden directory (index.csv, label.csv, "
             "images/), a folder with images/, masks/ and concepts.csv, coco:FILE.json:IMAGES, "
             "tfds:NAME, or 'scenes'"
+        )
+    if not any((Path(name) / table).exists() for table in ("index.csv", "label.csv")):
+        found = sorted(path.name for path in Path(name).glob("[!.]*"))
+        raise Net2VecError(
+            f"{name} is no dataset: it holds {list_names(found) or 'nothing'}. A folder of images "
+            "has images/, masks/ and concepts.csv, a Broden directory index.csv, label.csv and "
+            "images/; COCO's annotations are given as coco:FILE.json:IMAGES"
         )
     return BrodenDataset(name, allow_missing=allow_missing)
 

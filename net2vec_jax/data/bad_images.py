@@ -1,10 +1,9 @@
 """Images that cannot be read: all of them listed at once, or left out.
 
-N images, of which some are bad: the image or one of its labels cannot be decoded. Checking every
-file before every run would decode all of them twice, so nothing is checked as long as reading goes
-well. Only the first failure, which ends the run anyhow, starts a parallel pass over all images that
-lists the bad ones (`ListsBadImages`). Leaving bad images out changes N and so must know them
-before anything is computed; it pays that pass (`leave_out_bad_images`).
+N images, of which some are bad: the image or one of its labels cannot be decoded. The first failure
+to read one starts a parallel pass over all images that lists the bad ones (`ListsBadImages`).
+Leaving bad images out changes N and so must know them before anything is computed; it pays that
+pass (`leave_out_bad_images`).
 """
 
 from __future__ import annotations

@@ -65,7 +65,8 @@ def read_table(path: Path, required: Sequence[str]) -> tuple[list[str], list[tup
             header = list(reader.fieldnames or ())
             missing = [column for column in required if column not in header]
             if missing:
-                hint = "; separate the fields by commas" if ";" in "".join(header) else ""
+                other = any(sign in "".join(header) for sign in (";", "\t", "sep="))
+                hint = "; separate the fields by commas" if other else ""
                 raise Net2VecError(
                     f"{path}: column {', '.join(missing)} is missing; the header has "
                     f"{header!s:.1000}{hint}"
@@ -79,9 +80,12 @@ def read_table(path: Path, required: Sequence[str]) -> tuple[list[str], list[tup
                         f"{path} line {reader.line_num}: the row has not as many fields as the "
                         f"header, {len(header)}"
                     )
-                rows.append((reader.line_num, row))
+                if any(row.values()):  # spreadsheets leave empty rows at the end
+                    rows.append((reader.line_num, row))
     except (csv.Error, UnicodeDecodeError) as error:
-        raise Net2VecError(f"{path} is not a UTF-8 CSV table: {error}") from error
+        raise Net2VecError(
+            f"{path} is not a UTF-8 CSV table: {error}; save it as CSV in UTF-8"
+        ) from error
     except OSError as error:
         raise Net2VecError(f"{path} cannot be read: {error.strerror}") from error
     return header, rows

@@ -36,12 +36,13 @@ def normalize_name(name: str) -> str:
 
 def is_background(name: str) -> bool:
     """Whether a name of number 0 says that it is no concept: "background", "Unlabeled", ""."""
-    return _strip_signs(name) in BACKGROUND_NAMES
+    return is_void(name) or _strip_signs(name) in BACKGROUND_NAMES
 
 
 def is_void(name: str) -> bool:
-    """Whether a name says that pixels of it have no label: "void", "Out of ROI"."""
-    return _strip_signs(name) in VOID_NAMES
+    """Whether a name says that pixels of it have no label: "Out of ROI", "void (ignore)"."""
+    words = re.split(r"[\W_]+", name.lower())
+    return _strip_signs(name) in VOID_NAMES or any(word in VOID_NAMES for word in words if word)
 
 
 def _strip_signs(name: str) -> str:
@@ -151,7 +152,8 @@ class ConceptCatalog:
         """
         ordered = sorted(concepts, key=lambda concept: concept.number)
         named = [
-            dataclasses.replace(concept, name=normalize_name(concept.name)) for concept in ordered
+            dataclasses.replace(concept, name=normalize_name(concept.name.strip()))
+            for concept in ordered
         ]
         times = collections.Counter(concept.name for concept in named)
         told_apart = [
@@ -180,9 +182,34 @@ class ConceptCatalog:
         """The largest concept number, 0 for an empty catalog."""
         return self.concepts[-1].number if self.concepts else 0
 
+    @cached_property
+    def _numbers_by_name(self) -> Mapping[str, tuple[int, ...]]:
+        """Numbers by name, and by the name that several concepts share (see `of`)."""
+        found: dict[str, tuple[int, ...]] = {}
+        for concept in self.concepts:
+            shared = concept.name.removesuffix(f" ({concept.number})")
+            for name in dict.fromkeys((concept.name, shared)):
+                found[name] = (*found.get(name, ()), concept.number)
+        return found
+
     def find(self, name: str) -> tuple[int, ...]:
-        """The numbers of the concepts that a name or number means, see `find_numbers`."""
-        return find_numbers(name, {concept.number: concept.name for concept in self.concepts})
+        """The numbers of the concepts that a name, or a decimal number, means; none if unknown.
+
+        A name that several concepts share (see `of`) means all of them.
+
+        Raises:
+          Net2VecError: it is the name of one concept and the number of another.
+        """
+        found = self._numbers_by_name.get(normalize_name(name), ())
+        number = int(name) if re.fullmatch("[0-9]{1,9}", name) else 0
+        if number not in self.by_number:
+            return found
+        if found and found != (number,):
+            raise Net2VecError(
+                f"{name!r} is the name of concept {found[0]} and the number of concept "
+                f"{self.by_number[number].name!r}; rename concepts whose names are numbers"
+            )
+        return (number,)
 
     def select(self, names: Iterable[str]) -> ConceptCatalog:
         """The concepts of these names (or decimal numbers), in the catalog's order.

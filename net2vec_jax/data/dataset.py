@@ -35,11 +35,13 @@ class ImageLabels:
       whole_image: category → concept numbers that hold for the whole image. A category may be in
         both; a category in neither has no data for this image. Number 0 is no concept, but data.
       remarks: what was assumed while reading this image's files, see `gather_remarks`.
+      hints: likewise, but worth saying only if some concept is on no image.
     """
 
     planes: Mapping[str, np.ndarray]
     whole_image: Mapping[str, tuple[int, ...]]
     remarks: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,6 @@ from net2vec_jax.data.folder_files import (
     find_images,
     find_layers,
     find_masks,
-    find_others,
     is_text,
     refuse_names,
 )
@@ -41,11 +40,17 @@ from net2vec_jax.data.resized_files import (
     split_by_folders,
     split_by_hash,
 )
-from net2vec_jax.errors import Net2VecError, list_names
+from net2vec_jax.errors import Net2VecError, join_messages, list_names
 
 CONCEPTS_FILE = "concepts.csv"
 IMAGE_LABELS_FILE = "image_labels.csv"
 SPLITS_FILE = "splits.csv"
+_TABLE_SUFFIXES = (
+    *(".csv", ".tsv", ".txt", ".xlsx", ".xls", ".ods", ".json", ".jsonl", ".xml", ".yaml", ".yml"),
+    *(".zip", ".tar", ".gz", ".7z", ".rar"),
+)
+"""Of files that may be meant as tables or masks."""
+_ABOUT = ("readme", "license", "licence", "changelog", "citation", "requirements", "about")
 _OTHER_ORIENTATION = (
     "where masks lie otherwise (inspect_data shows it), save the photographs upright and without "
     "that tag"
@@ -79,16 +84,25 @@ class FolderDataset:
       notices: what was assumed of files that can be read in two ways, and how to say otherwise.
     """
 
-    def __init__(self, directory: str | Path, *, resolution: int = DEFAULT_RESOLUTION) -> None:
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        resolution: int = DEFAULT_RESOLUTION,
+        allow_missing: bool = False,
+    ) -> None:
         """Read the tables of `directory` and list its files; they are decoded when asked for.
 
         Args:
           directory: holds concepts.csv and images/.
           resolution: S, what images are resized to.
+          allow_missing: open it though images or masks are links to nothing; they are refused when
+            they are read.
 
         Raises:
-          Net2VecError: a missing or malformed table, a mask without image, two images that would
-            share a mask, an image without split; the message names the file.
+          Net2VecError: files that are links to nothing, all of them listed; a missing or malformed
+            table, a mask without image, two images that would share a mask, an image without split;
+            the message names the file.
         """
         self.directory = Path(directory)
         self.name = self.directory.resolve().name
@@ -106,10 +120,9 @@ class FolderDataset:
             raise Net2VecError(
                 f"{folder} is missing: a folder of images holds {CONCEPTS_FILE}, images/, masks/"
             )
-        self._images = find_images(folder)
-        others = find_others(folder, self._images)
+        self._images, others = find_images(folder)
         self._masks = find_masks(self.directory, self._images, others)
-        if 0 in concepts.values and concepts.values[0] and len(find_layers(self.directory)) > 1:
+        if concepts.values[0] and len(find_layers(self.directory)) > 1:
             raise Net2VecError(
                 f"{self._tables[0]}: number 0 is a concept, but with several layers of masks 0 "
                 "must mean that a layer marks nothing; give the concept another number, in the "
@@ -117,7 +130,7 @@ class FolderDataset:
             )
         listed: dict[str, tuple[int, ...]] = {}
         if self._has_table(IMAGE_LABELS_FILE):
-            listed = read_image_labels(self._tables[-1], self.catalog, self._images)
+            listed = read_image_labels(self._tables[-1], concepts, self._images)
         labelled = [image for image in self._images if image in self._masks or image in listed]
         if not labelled:
             raise Net2VecError(
@@ -152,7 +165,7 @@ class FolderDataset:
         self._category_of = np.full(2**16, -1, np.int16)
         for concept in self.catalog:
             self._category_of[concept.number] = self.categories.index(concept.primary_category)
-        self.fingerprint = self._fingerprint(resolution)
+        self.fingerprint = self._fingerprint(resolution, allow_missing)
 
     def __len__(self) -> int:
         """The number of images N."""
@@ -181,6 +194,7 @@ class FolderDataset:
         name = self.image_names[index]
         layers: list[np.ndarray] = []
         remarks: list[str] = []
+        hints: list[str] = []
         masks = self._masks.get(name, ())
         shapes = [read_mask_shape(path) for path in masks]
         for path, shape in zip(masks[1:], shapes[1:], strict=False):
@@ -195,8 +209,9 @@ class FolderDataset:
             otherwise=_OTHER_ORIENTATION if shapes else None,
         )
         for path in masks:
-            layer, some = self._meaning.read(path, self.segmentation_size)
+            layer, some, more = self._meaning.read(path, self.segmentation_size)
             remarks += some
+            hints += more
             for other in layers:  # a pixel has a concept once, however many layers say so
                 layer = np.where(layer == other, 0, layer)
             layers.append(layer)
@@ -206,7 +221,8 @@ class FolderDataset:
             chosen = [plane for plane in chosen if plane.any()]
             if chosen:
                 planes[category] = np.stack(chosen)
-        return ImageLabels(planes, self._whole_image.get(name, {}), tuple(dict.fromkeys(remarks)))
+        said = (tuple(dict.fromkeys(lines)) for lines in (remarks, hints))
+        return ImageLabels(planes, self._whole_image.get(name, {}), *said)
 
     def source_files(self) -> Iterator[Path]:
         """The tables, images and masks that all else is read from."""
@@ -244,6 +260,8 @@ class FolderDataset:
                 if found.name.lower().startswith(stems)
             )
             there = f" (there is {list_names(like, most=3)})" if like else ""
+            if any(self.directory.glob("*.json")) or any(self.directory.glob("annotations/*.json")):
+                there += " (COCO's annotations are given as coco:FILE.json:IMAGES)"
             raise Net2VecError(
                 f"{path} is missing{there}: write it, with a header and a line for each concept, "
                 "such as\n  number,name,category\n  1,cup,object"
@@ -252,18 +270,27 @@ class FolderDataset:
 
     def _name_other_folders(self) -> str:
         """What masks may lie in by another name, for a message."""
-        other = [name for name in self._list_unread() if name.endswith("/")]
+        other = [self.directory / name for name in self._list_unread() if name.endswith("/")]
         if (self.directory / "masks").is_dir() or not other:
             return ""
-        return f"; there is no folder masks/, but {list_names(other, most=3)}: rename it"
+        masks = [path.name for path in other if any(path.rglob("*.[pP][nN][gG]"))]
+        if masks:
+            return f"; there is no folder masks/, but {list_names(masks, most=3)}/: rename it"
+        names = list_names((path.name for path in other), most=3)
+        return f"; {names}/ holds no PNG file, and boxes and outlines in texts are not read"
 
     def _list_unread(self) -> list[str]:
         """Folders and tables in the directory that are none of those that are read."""
         known = {"images", CONCEPTS_FILE, IMAGE_LABELS_FILE, SPLITS_FILE}
         known |= {layer.name for layer in find_layers(self.directory)}
         found = sorted(path for path in self.directory.glob("[!.]*") if path.name not in known)
-        tables = [path.name for path in found if path.suffix in (".csv", ".tsv", ".txt")]
-        return [f"{path.name}/" for path in found if path.is_dir()] + tables
+        names = [f"{path.name}/" if path.is_dir() else path.name for path in found]
+        return [
+            name
+            for name in names
+            if name.endswith("/")
+            or (name.lower().endswith(_TABLE_SUFFIXES) and not name.lower().startswith(_ABOUT))
+        ]
 
     def _name_unread(self) -> list[str]:
         """A notice of what may be a layer, a split or labels by another name; or none."""
@@ -275,15 +302,25 @@ class FolderDataset:
             f"masks/ and masks_NAME/, the split is {SPLITS_FILE}, labels are {IMAGE_LABELS_FILE}"
         ]
 
-    def _fingerprint(self, resolution: int) -> str:
+    def _fingerprint(self, resolution: int, allow_missing: bool) -> str:
         """Digest of the tables, the resolution, and every file's name and size."""
         digest = hashlib.sha256(repr(("folder", resolution)).encode())
+        missing: list[str] = []
         for path in self.source_files():
-            size = check_regular_file(path).st_size
+            try:
+                size = check_regular_file(path).st_size
+            except Net2VecError as error:
+                size = -1
+                missing.append(str(error))
             name = normalize_name(path.relative_to(self.directory).as_posix())
             digest.update(f"{name}\0{size}\0".encode("utf-8", "surrogateescape"))
             if path in self._tables:
                 digest.update(path.read_bytes())
+        if missing and not allow_missing:
+            raise Net2VecError(
+                f"{join_messages(missing)}\nbring them back, or pass --skip-bad-images to go on "
+                "without these images"
+            )
         if self._is_split_by_folders:
             digest.update(b"split by folders")
         return digest.hexdigest()

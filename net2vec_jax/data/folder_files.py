@@ -34,11 +34,14 @@ _LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
 """What systems leave in folders, besides what begins with a dot."""
 
 
-def find_images(folder: Path) -> dict[str, Path]:
-    """Name → path of all photographs below `folder`.
+def find_images(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """The photographs below `folder`, and what is no photograph and not beside one.
+
+    Returns:
+      name → path of the photographs, and stem → name of the others.
 
     Raises:
-      Net2VecError: there is none, or two would have the same mask.
+      Net2VecError: there is no photograph, or two would have the same mask.
     """
     files = _list_files(folder)
     found = {name: path for name, path in files.items() if is_photograph(name)}
@@ -55,14 +58,8 @@ def find_images(folder: Path) -> dict[str, Path]:
         raise Net2VecError(
             f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES)}){there}{_advise(files)}"
         )
-    return found
-
-
-def find_others(folder: Path, images: Collection[str]) -> dict[str, str]:
-    """Stem → name of the files below `folder` that are no photograph and not beside one."""
-    stems = set(map(stem_of, images))
-    others = (name for name in _list_files(folder) if not is_photograph(name))
-    return {stem_of(name): name for name in others if stem_of(name) not in stems}
+    others = {stem_of(name): name for name in files if stem_of(name) not in stems}
+    return found, others
 
 
 def find_masks(
@@ -73,7 +70,7 @@ def find_masks(
     Args:
       directory: of the dataset.
       images: names of the photographs.
-      others: `find_others` of the folder images/, for messages.
+      others: what else lies in images/, see `find_images`, for messages.
 
     Raises:
       Net2VecError: a mask is no PNG file, or belongs to no photograph.
@@ -180,7 +177,13 @@ def _list_files(folder: Path) -> dict[str, Path]:
       Net2VecError: two names are the same but for their form in Unicode.
     """
     found: dict[str, Path] = {}
-    for parent, folders, files in os.walk(folder):
+    entered: set[str] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in entered:  # a link to a folder above, or to one that was entered
+            folders.clear()
+            continue
+        entered.add(real)
         folders[:] = [name for name in folders if not _is_litter(name)]
         for name in files:
             if _is_litter(name):

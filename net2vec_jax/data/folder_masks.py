@@ -6,6 +6,7 @@ A mask is int32 [Y, X] of concept numbers, 0 where none is marked.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,8 +15,29 @@ from net2vec_jax.data.folder_tables import NO_LABEL_VALUE, ConceptTable
 from net2vec_jax.data.resized_files import StoredMask, read_resized_mask
 from net2vec_jax.errors import Net2VecError, list_names
 
+_BY_COLOUR = (
+    "masks whose palette has the colours of concepts.csv at other indices than the numbers there "
+    "are read by colour ({count}: {images}); if the indices count, remove the column color"
+)
+_BY_INDEX = (
+    "masks whose palette has other colours than concepts.csv are read by index ({count}: "
+    "{images}); if the colours count, save the masks as RGB"
+)
+_VOID_BESIDE = (
+    "masks hold 255 beside concepts ({count}: {images}), and some concepts are on no image: 255 is "
+    "no label unless concepts.csv names it; if it is one of these concepts, give it the number 255"
+)
 _FEW = 3
 """As many unknown colours or values may have been forgotten in the table; more are soft edges."""
+
+
+class ReadMask(NamedTuple):
+    """What a mask marks, and what was assumed (see `ImageLabels`)."""
+
+    numbers: np.ndarray
+    """int32 [Y, X] of concept numbers."""
+    remarks: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
 
 
 class MaskMeaning:
@@ -31,15 +53,12 @@ class MaskMeaning:
         self._void_is_unlabelled = table.values[NO_LABEL_VALUE] == 0
         self._void_remark = _describe_void(table.catalog)
 
-    def read(self, path: Path, size: tuple[int, int]) -> tuple[np.ndarray, tuple[str, ...]]:
+    def read(self, path: Path, size: tuple[int, int]) -> ReadMask:
         """Decode a mask and look up what it marks.
 
         Args:
           path: of the mask.
           size: (Y, X), see `read_resized_mask`.
-
-        Returns:
-          int32 [Y, X] of concept numbers, and remarks (see `gather_remarks`).
 
         Raises:
           Net2VecError: the file is missing, damaged or of another kind, or holds a value or colour
@@ -47,20 +66,39 @@ class MaskMeaning:
         """
         mask = read_resized_mask(path, size)
         if mask.pixels.ndim == 3:
-            return self._look_up_colours(mask.pixels, path), ()
+            return ReadMask(self._look_up_colours(mask.pixels, path))
         if mask.palette is not None and self._contradicts(mask):
             colours = mask.palette[np.minimum(mask.pixels, len(mask.palette) - 1)]
             numbers = self._look_up_colours(colours, path, palette=True)
-            return numbers, (
-                "masks whose palette is in another order than the numbers of "
-                f"{self._path} are read by colour ({{count}}: {{images}})",
-            )
+            return ReadMask(numbers, remarks=(_BY_COLOUR,))
         numbers = self._number_of[mask.pixels]
         if (numbers < 0).any():
             raise self._unknown_values(np.unique(mask.pixels[numbers < 0]).tolist(), path)
-        if not numbers.any() and self._void_is_unlabelled and (mask.pixels == NO_LABEL_VALUE).any():
-            return numbers, (self._void_remark,)
-        return numbers, ()
+        remarks: tuple[str, ...] = ()
+        hints: tuple[str, ...] = ()
+        if self._void_is_unlabelled and (mask.pixels == NO_LABEL_VALUE).any():
+            if numbers.any():
+                hints = (_VOID_BESIDE,)
+            else:
+                remarks = (self._void_remark,)
+        if mask.palette is not None and self._differs(mask):
+            remarks = (*remarks, _BY_INDEX)
+        return ReadMask(numbers, remarks, hints)
+
+    def _differs(self, mask: StoredMask) -> bool:
+        """Whether marked indices have other colours than their concepts; plain greys do not."""
+        used = np.unique(mask.pixels)
+        used = used[(used < len(mask.palette)) & (self._number_of[used] > 0)]
+        colours = mask.palette[used]
+        if (colours == used[:, None]).all():
+            return False
+        coloured = set(self._colours.values())
+        return any(
+            number in coloured and self._colours.get(code) != number
+            for number, code in zip(
+                self._number_of[used].tolist(), _encode(colours).tolist(), strict=True
+            )
+        )
 
     def _contradicts(self, mask: StoredMask) -> bool:
         """Whether a palette has the colours of the table at other indices than its numbers."""
@@ -128,7 +166,8 @@ def _describe_void(catalog: ConceptCatalog) -> str:
         example = f"{catalog.concepts[0].name},{catalog.concepts[0].primary_category}"
     return (
         "masks hold 255 and mark no concept ({count}: {images}): 255 is no label unless "
-        f"concepts.csv names it; if it is a concept there, write 255,{example}"
+        f"concepts.csv names it; if it is a concept there, write 255,{example}, or, if other masks "
+        "mark that concept by another number, save these with that number"
     )
 
 

@@ -7,12 +7,18 @@ not named here are ignored.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from net2vec_jax.data.broden_tables import LARGEST_NUMBER, parse_whole_number, read_table
+from net2vec_jax.data.broden_tables import (
+    FILLERS,
+    LARGEST_NUMBER,
+    parse_whole_number,
+    read_table,
+)
 from net2vec_jax.data.concepts import (
     CATEGORIES,
     Concept,
@@ -55,32 +61,43 @@ def read_concept_table(path: Path) -> ConceptTable:
       Net2VecError: a missing column, a malformed or repeated number or colour, no concept at all.
     """
     _, table = read_table(path, CONCEPT_COLUMNS)
+    are_digits = sum(row["name"].strip().isdecimal() for _, row in table) > 1
     concepts: dict[int, Concept] = {}  # by the value in masks
-    colours: dict[int, int] = {}  # to that value
-    seen: set[int] = set()
+    colours: dict[int, int | None] = {}  # to that value; None: no concept
     notices = []
+    void_is_named = False
     for line, row in table:
         where = f"{path} line {line}"
         value = parse_whole_number(row["number"], f"{where}, column number")
         if value > LARGEST_NUMBER:
             raise Net2VecError(f"{where}: numbers go up to {LARGEST_NUMBER}, not {value}")
         name, category = (normalize_name(row[column].strip()) for column in ("name", "category"))
-        text = row.get("color", "").strip()
-        if value in seen and (value or value in concepts):
-            raise Net2VecError(f"{where}: number {value} occurs twice")
         if value and not name:
             raise Net2VecError(f"{where}: concept {value} has no name")
-        if value == NO_LABEL_VALUE and is_void(name):
-            notices.append(f"{where}: 255 is called {name}, so it is no label and no concept")
-        elif value or (category and not is_background(name)):
-            if not _CATEGORY.fullmatch(category):
+        is_digit = are_digits and name == "0"
+        is_none = (value == NO_LABEL_VALUE and is_void(name)) or (
+            value == 0 and is_background(name) and not is_digit
+        )
+        if (value in concepts and (value or not is_none)) or (
+            value == NO_LABEL_VALUE and void_is_named
+        ):
+            raise Net2VecError(f"{where}: number {value} occurs twice")
+        if is_none:
+            void_is_named |= value == NO_LABEL_VALUE
+            if category:
+                notices.append(
+                    f"{where}: {value} is called {name}, so it is no label and no concept; call it "
+                    "otherwise if it is one"
+                )
+        else:
+            if not _CATEGORY.fullmatch(category) or category.lower() in FILLERS:
                 raise Net2VecError(
                     f"{where}: {category!r:.80} cannot be a category; Broden's are "
                     f"{', '.join(CATEGORIES)}"
                 )
             # How many images have it is not known before all masks are decoded.
             concepts[value] = Concept(value or LARGEST_NUMBER, name, {category: 0}, category)
-        seen.add(value)
+        text = (row.get("color") or row.get("colour") or "").strip()
         if text:
             match = re.fullmatch("#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})", text)
             if match is None:
@@ -89,11 +106,11 @@ def read_concept_table(path: Path) -> ConceptTable:
             colour = red + 256 * green + 65536 * blue
             if colour in colours:
                 raise Net2VecError(f"{where}: color {text} occurs twice")
-            colours[colour] = value
+            colours[colour] = None if is_none else value
     if not concepts:
         raise Net2VecError(f"{path} lists no concept")
     if 0 in concepts:
-        candidates = (*range(max(concepts) + 1, LARGEST_NUMBER + 1), *range(1, LARGEST_NUMBER))
+        candidates = itertools.chain(range(max(concepts) + 1, LARGEST_NUMBER + 1), range(1, 2**16))
         number = next(n for n in candidates if n != NO_LABEL_VALUE and n not in concepts)
         concepts[0] = dataclasses.replace(concepts[0], number=number)
         notices.append(
@@ -103,7 +120,7 @@ def read_concept_table(path: Path) -> ConceptTable:
     present = {concept.primary_category for concept in concepts.values()}
     ordered = [c for c in CATEGORIES if c in present] + sorted(present - set(CATEGORIES))
     values = {0: 0, NO_LABEL_VALUE: 0} | {v: concept.number for v, concept in concepts.items()}
-    numbers = {colour: values[value] for colour, value in colours.items()}
+    numbers = {c: 0 if v is None else values[v] for c, v in colours.items()}
     if numbers:
         numbers.setdefault(0, 0)  # black
     catalog = ConceptCatalog.of(concepts.values())
@@ -111,13 +128,13 @@ def read_concept_table(path: Path) -> ConceptTable:
 
 
 def read_image_labels(
-    path: Path, catalog: ConceptCatalog, images: Collection[str]
+    path: Path, concepts: ConceptTable, images: Collection[str]
 ) -> dict[str, tuple[int, ...]]:
     """Read image_labels.csv: `image,concepts`, whole-image labels by name or number.
 
     Args:
       path: the file.
-      catalog: the concepts there are.
+      concepts: those there are.
       images: the images there are.
 
     Returns:
@@ -126,11 +143,12 @@ def read_image_labels(
     Raises:
       Net2VecError: an unknown image or concept, a name of several concepts, an image listed twice.
     """
-    labels = {}
+    catalog, labels = concepts.catalog, {}
     for image, where, text in _read_images(path, "concepts", images):
         numbers = set()
         for element in filter(None, (part.strip() for part in text.split(";"))):
-            found = catalog.find(element)
+            zero = concepts.values[0] if element == "0" else 0
+            found = (zero,) if zero else catalog.find(element)
             if not found and re.fullmatch(r"[0-9]+\.0*", element):
                 parse_whole_number(element, f"{where}, column concepts")
             if not found:

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from net2vec_jax.data.concepts import ConceptCatalog
-from net2vec_jax.data.dataset import ConceptDataset, gather_remarks, map_in_order
+from net2vec_jax.data.dataset import ConceptDataset, ImageLabels, gather_remarks, map_in_order
 from net2vec_jax.data.python2 import dictionary_order
 from net2vec_jax.errors import Net2VecError
 
@@ -152,7 +152,7 @@ def collect_concept_masks(
     order = {c.number: dictionary_order(tuple(c.categories)) for c in dataset.catalog}
     size = height, width = dataset.segmentation_size
 
-    def pack(index: int) -> tuple[list[tuple[int, int, bool, np.ndarray]], tuple[str, ...]]:
+    def pack(index: int) -> tuple[list[tuple[int, int, bool, np.ndarray]], ImageLabels]:
         labels = dataset.labels(index)
         marked = {category: _pack_planes(planes) for category, planes in labels.planes.items()}
         numbers = {n for listed in (*marked.values(), *labels.whole_image.values()) for n in listed}
@@ -163,17 +163,20 @@ def collect_concept_masks(
             )
             mask = _combine(marked, labels.whole_image, number, categories, size)
             found.append((position[number], *mask))
-        return found, labels.remarks
+        return found, dataclasses.replace(labels, planes={}, whole_image={})
 
-    pairs, remarks = [], []
+    pairs, remarks, hints = [], [], []
     decoded = map_in_order(pack, range(len(dataset)), workers=workers)
     bar = tqdm(
         decoded, "labels", len(dataset), unit="image", disable=not progress, leave=False, delay=1
     )
-    for image, (found, some) in enumerate(bar):
+    for image, (found, said) in enumerate(bar):
         pairs.extend((place, image, *rest) for place, *rest in found)
-        if some:
-            remarks.append((dataset.image_names[image], some))
+        if said.remarks or said.hints:
+            remarks.append((dataset.image_names[image], said.remarks))
+            hints.append((dataset.image_names[image], said.hints))
+    if len({pair[0] for pair in pairs}) == len(position):
+        hints = []
     pairs.sort(key=lambda pair: pair[:2])
     packed = np.empty((len(pairs), -(-height // 8), width), np.uint8)
     for row, pair in enumerate(pairs):
@@ -189,7 +192,7 @@ def collect_concept_masks(
         whole_image=np.array(columns[3], bool),
         segmentation_size=(height, width),
         category_choice=category_choice,
-        notices=gather_remarks(remarks),
+        notices=gather_remarks(remarks) + gather_remarks(hints),
     )
 
 

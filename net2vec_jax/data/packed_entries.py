@@ -8,8 +8,10 @@ caller goes on without.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
+import importlib.metadata
 import os
 import re
 import shutil
@@ -34,7 +36,15 @@ FOLDER = ".net2vec_jax"
 SPARE_BYTES = 1 << 28
 """What an entry leaves free on the disk."""
 _PARTIAL = ".partial"
-_DECODERS = (PIL.__version__, PIL.features.version("jpg"))
+
+
+def _find_version(package: str) -> str | None:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return None
+
+
+_DECODERS = (PIL.__version__, PIL.features.version("jpg"), _find_version("pillow-heif"))
 
 Entry = TypeVar("Entry")
 

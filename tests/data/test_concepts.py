@@ -49,3 +49,15 @@ def test_composed_and_decomposed_letters_are_one_name() -> None:
     assert catalog.find(decomposed) == catalog.find("Küche") == (1,)
     both = [Concept(n, name, {"scene": 0}, "scene") for n, name in ((1, "Küche"), (2, decomposed))]
     assert [c.name for c in ConceptCatalog.of(both)] == ["Küche (1)", "Küche (2)"]
+
+
+def test_a_name_that_is_another_concepts_number_is_refused() -> None:
+    digits = {1: "0", 2: "1", 3: "3"}
+    catalog = ConceptCatalog.of(
+        Concept(number, name, {"digit": 0}, "digit") for number, name in digits.items()
+    )
+    assert catalog.find("0") == (1,)
+    assert catalog.find("3") == (3,)  # both its name and its number
+    assert catalog.find("2") == (2,)
+    with pytest.raises(Net2VecError, match=r"'1' is the name of concept 2 and the number of .*'0'"):
+        catalog.find("1")

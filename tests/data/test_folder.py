@@ -410,10 +410,10 @@ def test_any_table_is_read_or_refused(
     path = tmp_path_factory.getbasetemp() / "table.csv"
     path.write_bytes(end.join([header, *rows]).encode("utf-8", "surrogatepass"))
     (tmp_path_factory.getbasetemp() / "concepts.csv").write_text(CONCEPTS)
-    catalog = read_concept_table(tmp_path_factory.getbasetemp() / "concepts.csv").catalog
+    concepts = read_concept_table(tmp_path_factory.getbasetemp() / "concepts.csv")
     for read in (
         read_concept_table,
-        lambda path: read_image_labels(path, catalog, NAMES),
+        lambda path: read_image_labels(path, concepts, NAMES),
         lambda path: read_splits(path, NAMES),
     ):
         try:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from net2vec_jax.data import folder_files
+from net2vec_jax.data.bad_images import leave_out_bad_images
 from net2vec_jax.data.folder import FolderDataset, is_image_folder
 from net2vec_jax.data.image_files import IMAGE_FORMATS
 from net2vec_jax.errors import Net2VecError
@@ -172,3 +173,40 @@ def test_tables_and_folders_of_other_names_are_said(tmp_path: Path, name: str) -
     assert "README" not in notice
     assert "masks_NAME/" in notice
     assert "splits.csv" in notice
+
+
+def test_linked_folders_are_entered_once(tmp_path: Path) -> None:
+    make_folder(tmp_path / "elsewhere", ["0", "1"])
+    make_folder(tmp_path / "here", ["2"])
+    for kind in ("images", "masks"):
+        (tmp_path / "here" / kind / "linked").symlink_to(tmp_path / "elsewhere" / kind)
+        (tmp_path / "here" / kind / "up").symlink_to(tmp_path / "here" / kind)
+    dataset = FolderDataset(tmp_path / "here", resolution=16)
+    assert set(dataset.image_names) == {"2.jpg", "linked/0.jpg", "linked/1.jpg"}
+    assert set(dataset.labels(0).planes) == {"object"}
+
+
+def test_links_to_nothing_may_be_left_out(tmp_path: Path) -> None:
+    make_folder(tmp_path, ["0", "1", "2"])
+    (tmp_path / "images/1.jpg").unlink()
+    (tmp_path / "images/1.jpg").symlink_to(tmp_path / "nowhere")
+    dataset = leave_out_bad_images(FolderDataset(tmp_path, resolution=16, allow_missing=True))
+    assert set(dataset.image_names) == {"0.jpg", "2.jpg"}
+
+
+def test_boxes_in_texts_are_no_masks(tmp_path: Path) -> None:
+    make_folder(tmp_path, ["0", "1"])
+    (tmp_path / "masks").rename(tmp_path / "labels")
+    for path in (tmp_path / "labels").iterdir():
+        path.rename(path.with_suffix(".txt"))
+    with pytest.raises(Net2VecError, match="labels/ holds no PNG file"):
+        FolderDataset(tmp_path)
+
+
+def test_number_0_in_image_labels_is_what_the_table_calls_0(tmp_path: Path) -> None:
+    make_folder(tmp_path, ["0", "1"])
+    (tmp_path / "concepts.csv").write_text("number,name,category\n0,indoors,scene\n1,cup,object\n")
+    (tmp_path / "image_labels.csv").write_text("image,concepts\n1.jpg,0\n")
+    dataset = FolderDataset(tmp_path, resolution=16)
+    labels = dataset.labels(dataset.image_names.index("1.jpg"))
+    assert labels.whole_image == {"scene": (dataset.catalog.find("indoors")[0],)}

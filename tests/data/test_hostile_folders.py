@@ -111,6 +111,12 @@ def announce_large(root: Path) -> None:
     write_png_header(root / "images/x/1.jpg", 15_000, 13_000)
 
 
+def break_links(root: Path) -> None:
+    for name in ("images/x/1.jpg", "masks/x/2.png"):
+        (root / name).unlink()
+        (root / name).symlink_to(root / "nowhere")
+
+
 RAMP = (np.linspace(0, 200, 40)[:, None] * np.ones(40)).astype(np.uint8)
 REFUSED: dict[str, Change] = {
     "folder without concepts.csv": move("concepts.csv", "concepts.csv.txt"),
@@ -127,6 +133,8 @@ REFUSED: dict[str, Change] = {
     "palette that contradicts concepts.csv, with other colours": put_mask(
         give_palette([200, 30, 30, 18, 52, 86])
     ),
+    "links to nothing among images and masks": break_links,
+    "folder of another kind of dataset": lambda root: shutil.rmtree(root / "images"),
     "concept of number 0 in one of several layers": name_zero_in_layers,
     "concepts.csv that went through pandas": write(
         "concepts.csv", "number,name,category\n1.0,cup,object\n"
@@ -191,17 +199,29 @@ def add_litter(root: Path) -> None:
         add_file(name)(root)
 
 
+def unlist_rim_and(change: Change) -> Change:
+    def both(root: Path) -> None:
+        (root / "concepts.csv").write_text(TABLE.replace("2,rim,part,#785028\n", ""))
+        change(root)
+
+    return both
+
+
 READ: dict[str, tuple[Change, dict[str, int]]] = {
     "masks of 0 and 255 where 255 is listed": (
         put_masks(CUP * 255, "number,name,category\n255,cup,object\n"),
         {"cup": 4},
     ),
     "mask that holds an unlisted 255 and no concept": (
-        put_mask(Image.fromarray(CUP * 255)),
-        {"cup": 3, "rim": 0},
+        unlist_rim_and(put_mask(Image.fromarray(CUP * 255))),
+        {"cup": 3},
     ),
     "concepts.csv that calls 255 void": (write("concepts.csv", TABLE + "255,void,object,\n"),
         {"cup": 4, "rim": 0}),
+    "unlisted 255 where a listed concept is on no image": (
+        put_mask(Image.fromarray(np.where(CUP, 1, 255).astype(np.uint8))),
+        {"cup": 4, "rim": 0},
+    ),
     "concepts.csv with a concept of number 0": (
         write("concepts.csv", "number,name,category\n0,road,object\n1,cup,object\n"),
         {"cup": 4, "road": 4},

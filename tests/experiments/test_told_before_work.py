@@ -124,7 +124,7 @@ def test_concepts_left_out_are_said_and_told_apart(
     collect = layer_run.collect_missing_layers
 
     def collect_later(runs: object) -> None:
-        assert "left out: 2 of 3 concepts" in capsys.readouterr().err
+        assert "left out: 2 of 3 concepts from" in capsys.readouterr().err
         collect(runs)
 
     if probe == "classification":  # which needs images without the concept, too
@@ -133,7 +133,8 @@ def test_concepts_left_out_are_said_and_told_apart(
     assert call(monkeypatch, probe, directory, out, *extra) == 0
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert set(record["skipped"]) == {"crane (9)", "heron"}
-    (notice,) = record["notices"]
+    notice, beside = record["notices"]
+    assert "255 beside concepts" in beside  # heron is on no image
     assert ("(2: 5.jpg, 9.jpg)" if probe == "classification" else "(1: 5.jpg)") in notice
     assert "hold 255 and mark no concept" in notice
     names = [row.split(",")[1] for row in (out / "concepts.csv").read_text().splitlines()[1:]]
