@@ -27,6 +27,10 @@ _VOID_BESIDE = (
     "masks hold 255 beside concepts ({count}: {images}), and some concepts are on no image: 255 is "
     "no label unless concepts.csv names it; if it is one of these concepts, give it the number 255"
 )
+_TURNED = (
+    "masks have an EXIF orientation, which is not applied ({count}: {images}); if they lie turned "
+    "over their photographs, save them upright and without that tag"
+)
 _FEW = 3
 """As many unknown colours or values may have been forgotten in the table; more are soft edges."""
 
@@ -65,6 +69,12 @@ class MaskMeaning:
             that the table lacks.
         """
         mask = read_resized_mask(path, size)
+        read = self._look_up(mask, path)
+        if mask.has_orientation:
+            read = read._replace(remarks=(*read.remarks, _TURNED))
+        return read
+
+    def _look_up(self, mask: StoredMask, path: Path) -> ReadMask:
         if mask.pixels.ndim == 3:
             return ReadMask(self._look_up_colours(mask.pixels, path))
         if mask.palette is not None and self._contradicts(mask):

@@ -204,3 +204,15 @@ def test_soft_edges_are_called_so(tmp_path: Path, mode: str) -> None:
     mask = Image.fromarray(ramp).convert(mode)
     with pytest.raises(Net2VecError, match=r"0\.png: \d+ (colours|values) .*soft edges"):
         open_folder(tmp_path, COLOURED, [mask]).labels(0)
+
+
+def test_the_orientation_of_a_mask_is_not_applied_and_said(tmp_path: Path) -> None:
+    open_folder(tmp_path, "1,cup,object,\n", [grey(1), grey(1)])
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    grey(1).save(tmp_path / "masks/1.png", exif=exif)
+    dataset = FolderDataset(tmp_path, resolution=64)
+    planes = [dataset.labels(index).planes["object"] for index in range(2)]
+    np.testing.assert_array_equal(*planes)
+    (notice,) = collect_concept_masks(dataset).notices
+    assert "not applied (1: 1.jpg)" in notice
