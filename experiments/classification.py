@@ -14,10 +14,10 @@ Expected: concepts with few images generalise badly at these settings; scenes ar
 
 from __future__ import annotations
 
-from experiments.classification_flags import ClassificationFlags
-from experiments.classification_run import ClassificationRun
-from experiments.layer_run import finish_layers
-from experiments.script import run_script
+from net2vec_jax.core.console import run_script
+from net2vec_jax.runs.classification import ClassificationRun
+from net2vec_jax.runs.classification_flags import ClassificationFlags
+from net2vec_jax.runs.layer import finish_layers
 
 
 def main(flags: ClassificationFlags) -> None:

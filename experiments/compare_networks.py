@@ -21,8 +21,18 @@ from pathlib import Path
 import jax
 from tqdm import tqdm
 
-from experiments.comparison_tables import tabulate, tabulate_neighbours, write_tables
-from experiments.representations import (
+from net2vec_jax.analysis.category_means import make_jsonable
+from net2vec_jax.analysis.similarity.network_similarity import (
+    DistanceMeasure,
+    find_common_concepts,
+    shorten_names,
+)
+from net2vec_jax.analysis.similarity.pair_comparison import PairComparison, compare_pair
+from net2vec_jax.core.console import announce_left_out, open_console, run_script
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.result_files import make_folder, write_json
+from net2vec_jax.studies.comparison_tables import tabulate, tabulate_neighbours, write_tables
+from net2vec_jax.studies.representations import (
     Compared,
     collect_representations,
     compare_activations,
@@ -30,16 +40,6 @@ from experiments.representations import (
     measure_seed_distance,
     open_runs,
 )
-from experiments.result_files import make_folder, write_json
-from experiments.script import announce_left_out, open_console, run_script
-from net2vec_jax.analysis.category_means import make_jsonable
-from net2vec_jax.analysis.network_similarity import (
-    DistanceMeasure,
-    find_common_concepts,
-    shorten_names,
-)
-from net2vec_jax.analysis.pair_comparison import PairComparison, compare_pair
-from net2vec_jax.errors import Net2VecError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,9 +182,9 @@ def main(flags: CompareFlags) -> None:
 def draw_figures(folder: Path, pairs: list[PairComparison]) -> None:
     """Matrices and bars of all pairs; a cluster map and the changed concepts of each."""
     # Imported here: the numbers themselves need no plotting library.
-    from net2vec_jax.report.change_figures import plot_changes, plot_cluster_map
-    from net2vec_jax.report.paper_style import save_figure
-    from net2vec_jax.report.similarity_figures import (
+    from net2vec_jax.plots.changes import plot_changes, plot_cluster_map
+    from net2vec_jax.plots.paper_style import save_figure
+    from net2vec_jax.plots.similarity import (
         plot_associations,
         plot_category_distances,
         plot_distances,

@@ -27,7 +27,23 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from experiments.embedding_tables import (
+from net2vec_jax.analysis.geometry.activation_statistics import ActivationStatistics
+from net2vec_jax.analysis.geometry.concept_embeddings import (
+    Linkage,
+    UnitEmbeddings,
+    average_seeds,
+    find_nearest_concepts,
+)
+from net2vec_jax.analysis.geometry.concept_queries import answer_query, find_concept
+from net2vec_jax.analysis.geometry.embedding_maps import PERPLEXITY
+from net2vec_jax.core.console import announce_left_out, open_console, run_script
+from net2vec_jax.core.errors import Net2VecError, unknown_name_error
+from net2vec_jax.core.result_files import make_folder, write_json
+from net2vec_jax.data.dataset import Split
+from net2vec_jax.runs.finished import FinishedRun
+from net2vec_jax.runs.left_out import announce_untrained, find_undirected
+from net2vec_jax.runs.sources import RunSources, SourceFlags
+from net2vec_jax.studies.embedding_tables import (
     Geometry,
     measure_geometry,
     measure_run_activations,
@@ -35,22 +51,6 @@ from experiments.embedding_tables import (
     write_statistics,
     write_tables,
 )
-from experiments.finished_run import FinishedRun
-from experiments.left_out import announce_untrained, find_undirected
-from experiments.result_files import make_folder, write_json
-from experiments.run_sources import RunSources, SourceFlags
-from experiments.script import announce_left_out, open_console, run_script
-from net2vec_jax.analysis.activation_statistics import ActivationStatistics
-from net2vec_jax.analysis.concept_embeddings import (
-    Linkage,
-    UnitEmbeddings,
-    average_seeds,
-    find_nearest_concepts,
-)
-from net2vec_jax.analysis.concept_queries import answer_query, find_concept
-from net2vec_jax.analysis.embedding_maps import PERPLEXITY
-from net2vec_jax.data.dataset import Split
-from net2vec_jax.errors import Net2VecError, unknown_name_error
 
 FOLDERS = {
     "learned": "concept_embeddings",
@@ -264,14 +264,14 @@ def tabulate(known: ConceptWeights, geometry: Geometry) -> Table:
 def draw_figures(folder: Path, title: str, known: ConceptWeights, geometry: Geometry) -> None:
     """All figures, as PNG and PDF."""
     # Imported here: a query needs no plotting library.
-    from net2vec_jax.report.concept_maps import plot_concept_tree, plot_embedding_map
-    from net2vec_jax.report.embedding_figures import (
+    from net2vec_jax.plots.concept_maps import plot_concept_tree, plot_embedding_map
+    from net2vec_jax.plots.embeddings import (
         plot_filter_alphas,
         plot_nearest_categories,
         plot_neighbour_stability,
         plot_spectrum,
     )
-    from net2vec_jax.report.paper_style import save_figure
+    from net2vec_jax.plots.paper_style import save_figure
 
     names, categories = known.concepts, known.categories
     first, second = (f"{part:.0%} of variance" for part in geometry.pca.explained)

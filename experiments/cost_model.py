@@ -23,19 +23,19 @@ from rich import box
 from rich.table import Table
 from tqdm import tqdm
 
-from experiments.broden_size import ProblemSize, draw_problem
-from experiments.measurement import describe_machine
-from experiments.result_files import make_folder, write_json
-from experiments.script import open_console, run_script
+from experiments.benchmark.broden_size import ProblemSize, draw_problem
+from experiments.benchmark.measurement import describe_machine
 from net2vec_jax.activations.binary import entries_per_block
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.console import open_console, run_script
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.result_files import make_folder, write_json
+from net2vec_jax.plots.paper_style import write_figure
+from net2vec_jax.plots.speed import plot_prediction
 from net2vec_jax.probes.head_shards import PAIRS_ON_ACCELERATORS, resolve_chunk_size
 from net2vec_jax.probes.heads import make_full_heads
 from net2vec_jax.probes.interpolation import interpolation_matrix
-from net2vec_jax.probes.segmentation import SegmentationConfig, train_segmentation
-from net2vec_jax.probes.segmentation_model import Geometry
-from net2vec_jax.report.paper_style import write_figure
-from net2vec_jax.report.speed_figures import plot_prediction
+from net2vec_jax.probes.segmentation.model import Geometry
+from net2vec_jax.probes.segmentation.training import SegmentationConfig, train_segmentation
 
 PARTS = ("pair", "entries", "rows", "pixels")
 """What a pair's time is made of on a CPU, see `count_work`."""

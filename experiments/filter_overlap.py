@@ -24,19 +24,23 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.finished_run import FinishedRun
-from experiments.left_out import announce_untrained
-from experiments.overlap_analysis import (
+from net2vec_jax.core.console import announce_left_out, open_console, run_script
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.result_files import make_folder
+from net2vec_jax.runs.finished import FinishedRun
+from net2vec_jax.runs.left_out import announce_untrained
+from net2vec_jax.studies.overlap_analysis import (
     SINGLE,
     LayerAnalysis,
     OverlapFlags,
     analyse_layer,
     choose_concepts,
 )
-from experiments.overlap_tables import tabulate_correlations, tabulate_overlap, write_results
-from experiments.result_files import make_folder
-from experiments.script import announce_left_out, open_console, run_script
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.studies.overlap_tables import (
+    tabulate_correlations,
+    tabulate_overlap,
+    write_results,
+)
 
 
 def name_layers(runs: list[FinishedRun]) -> list[str]:
@@ -127,19 +131,19 @@ def main(flags: OverlapFlags) -> None:
 def draw_figures(folder: Path, layers: dict[str, LayerAnalysis]) -> None:
     """Figures of every source of memberships, and of the weights, as PNG and PDF."""
     # Imported here: the tables need no plotting library.
-    from net2vec_jax.report.correlation_figures import (
+    from net2vec_jax.plots.correlations import (
         plot_probe_correlations,
         plot_weight_iou_correlations,
         plot_weight_spread,
         plot_weights_against_ious,
     )
-    from net2vec_jax.report.overlap_figures import (
+    from net2vec_jax.plots.overlap import (
         plot_categories_per_filter,
         plot_category_overlap,
         plot_concepts_per_filter,
         plot_shared_filters,
     )
-    from net2vec_jax.report.paper_style import save_figure
+    from net2vec_jax.plots.paper_style import save_figure
 
     figures = {}
     for source in dict.fromkeys(source for layer in layers.values() for source in layer.overlaps):

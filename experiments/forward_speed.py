@@ -25,13 +25,13 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from experiments.measurement import describe_machine, timed
-from experiments.result_files import make_folder, write_json
-from experiments.script import open_console, run_script
-from experiments.torch_networks import CAFFE_NETWORKS, build_torch_network, state_arrays
-from net2vec_jax.errors import Net2VecError, unknown_name_error
+from experiments.benchmark.measurement import describe_machine, timed
+from experiments.torch_reference.networks import CAFFE_NETWORKS, build_torch_network, state_arrays
+from net2vec_jax.core.console import open_console, run_script
+from net2vec_jax.core.errors import Net2VecError, unknown_name_error
+from net2vec_jax.core.result_files import make_folder, write_json
+from net2vec_jax.networks.load import NETWORKS, port_network
 from net2vec_jax.networks.network import Network
-from net2vec_jax.networks.zoo import NETWORKS, port_network
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,16 +22,16 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from experiments.left_out import find_whole_images
-from experiments.result_files import write_table
-from experiments.script import announce_left_out, open_console, run_script
-from experiments.study import LayerResults, StudyFlags, run_study, write_summary
-from net2vec_jax.analysis.filter_counts import (
+from net2vec_jax.analysis.filters.filter_counts import (
     ALL_FRACTIONS,
     FRACTIONS,
     FilterCounts,
     count_filters,
 )
+from net2vec_jax.core.console import announce_left_out, open_console, run_script
+from net2vec_jax.core.result_files import write_table
+from net2vec_jax.runs.left_out import find_whole_images
+from net2vec_jax.runs.study import LayerResults, StudyFlags, run_study, write_summary
 
 CONCEPTS = "how_many_filters.csv"
 
@@ -172,12 +172,12 @@ def main(flags: StudyFlags) -> None:
 def draw_figures(flags: StudyFlags, counted: dict[str, dict[str, CountedConcepts]]) -> None:
     """Figures of both probes, and of each layer's concepts, as PNG and PDF."""
     # Imported here: the probes themselves need no plotting library.
-    from net2vec_jax.report.filter_figures import (
+    from net2vec_jax.plots.filter_counts import (
         plot_concept_curves,
         plot_score_against_filters,
         plot_sufficient_filters,
     )
-    from net2vec_jax.report.paper_style import save_figure
+    from net2vec_jax.plots.paper_style import save_figure
 
     labels = {"segmentation": "set IoU on val", "classification": "accuracy on val"}
     folder = flags.out / "figures"

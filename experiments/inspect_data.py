@@ -21,23 +21,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from experiments.decoded_data import decode_images, decode_masks
-from experiments.result_files import make_folder, make_safe, write_table
-from experiments.run_directory import SCENES_FOLDER
-from experiments.script import (
-    announce,
-    announce_left_out,
-    describe_split_shortage,
-    open_console,
-    open_screened_dataset,
-    run_script,
-)
+from net2vec_jax.core.console import announce, announce_left_out, open_console, run_script
+from net2vec_jax.core.errors import Net2VecError, list_names
+from net2vec_jax.core.result_files import make_folder, make_safe, write_table
 from net2vec_jax.data.concepts import Concept
 from net2vec_jax.data.dataset import TRAIN, VAL, ConceptDataset
+from net2vec_jax.data.decoded import decode_images, decode_masks
 from net2vec_jax.data.masks import ConceptMasks
-from net2vec_jax.errors import Net2VecError, list_names
-from net2vec_jax.report.contact_sheet import ConceptExamples, plot_contact_sheet
-from net2vec_jax.report.paper_style import write_figure
+from net2vec_jax.data.open import describe_split_shortage, open_screened_dataset
+from net2vec_jax.plots.contact_sheet import ConceptExamples, plot_contact_sheet
+from net2vec_jax.plots.paper_style import write_figure
+from net2vec_jax.runs.directory import SCENES_FOLDER
 
 COUNTS_FILE = "concept_counts.csv"
 CONCEPTS_PER_SHEET = 24

@@ -27,17 +27,17 @@ from rich import box
 from rich.table import Table
 from tqdm import tqdm
 
-from experiments.finished_run import FinishedRun
-from experiments.network_choice import open_network
-from experiments.result_files import make_folder, make_safe, replacing, write_table
-from experiments.run_sources import RunSources, SourceFlags
-from experiments.script import open_console, run_script
-from net2vec_jax.data.image_files import IMAGE_FORMATS, convert_to_rgb, open_image_file
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.console import open_console, run_script
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.result_files import make_folder, make_safe, replacing, write_table
+from net2vec_jax.data.images.files import IMAGE_FORMATS, convert_to_rgb, open_image_file
 from net2vec_jax.inversion.feature_inversion import PRESETS, InvertedImages, invert_features
 from net2vec_jax.inversion.response_shape import find_response_shape
+from net2vec_jax.networks.choice import open_network
+from net2vec_jax.networks.load import LoadedNetwork
 from net2vec_jax.networks.preprocessing import Preprocessing
-from net2vec_jax.networks.zoo import LoadedNetwork
+from net2vec_jax.runs.finished import FinishedRun
+from net2vec_jax.runs.sources import RunSources, SourceFlags
 
 RUN_IMAGES = 3
 TABLE = "errors.csv"
@@ -233,8 +233,8 @@ def tabulate(names: Sequence[str], inverted: dict[str, InvertedImages]) -> Table
 def draw_sheet(task: InversionTask, inverted: dict[str, InvertedImages]) -> None:
     """The figure, as PNG and PDF."""
     # Imported here: the optimisation itself needs no plotting library.
-    from net2vec_jax.report.inversion_figures import Panel, SheetRow, plot_image_sheet
-    from net2vec_jax.report.paper_style import save_figure
+    from net2vec_jax.plots.inversion import Panel, SheetRow, plot_image_sheet
+    from net2vec_jax.plots.paper_style import save_figure
 
     rows = [
         SheetRow(

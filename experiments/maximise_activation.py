@@ -26,7 +26,20 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from experiments.direction_responses import (
+from net2vec_jax.core.console import announce_left_out, run_script
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.locks import replacing
+from net2vec_jax.core.result_files import make_folder, make_safe, write_table
+from net2vec_jax.data.dataset import ConceptDataset
+from net2vec_jax.inversion.maximisation import Maximisation, MaximisedImages, maximise_activations
+from net2vec_jax.inversion.objectives import Pooling
+from net2vec_jax.inversion.response_shape import find_response_shape
+from net2vec_jax.networks.load import LoadedNetwork
+from net2vec_jax.networks.preprocessing import Preprocessing
+from net2vec_jax.runs.finished import FinishedRun
+from net2vec_jax.runs.left_out import announce_untrained
+from net2vec_jax.runs.sources import RunSources, SourceFlags
+from net2vec_jax.studies.direction_responses import (
     DIRECTIONS,
     ConceptDirections,
     RealResponses,
@@ -35,19 +48,6 @@ from experiments.direction_responses import (
     measure_real_images,
     measure_responses,
 )
-from experiments.finished_run import FinishedRun
-from experiments.left_out import announce_untrained
-from experiments.result_files import make_folder, make_safe, write_table
-from experiments.run_sources import RunSources, SourceFlags
-from experiments.script import announce_left_out, run_script
-from net2vec_jax.data.dataset import ConceptDataset
-from net2vec_jax.errors import Net2VecError
-from net2vec_jax.inversion.maximisation import Maximisation, MaximisedImages, maximise_activations
-from net2vec_jax.inversion.objectives import Pooling
-from net2vec_jax.inversion.response_shape import find_response_shape
-from net2vec_jax.locks import replacing
-from net2vec_jax.networks.preprocessing import Preprocessing
-from net2vec_jax.networks.zoo import LoadedNetwork
 
 DEFAULT_CONCEPTS = 6
 DEFAULT_SIZE = 128
@@ -265,8 +265,8 @@ def draw_sheet(
 ) -> None:
     """The figure, as PNG and PDF."""
     # Imported here: the optimisation itself needs no plotting library.
-    from net2vec_jax.report.inversion_figures import Panel, SheetRow, plot_image_sheet
-    from net2vec_jax.report.paper_style import save_figure
+    from net2vec_jax.plots.inversion import Panel, SheetRow, plot_image_sheet
+    from net2vec_jax.plots.paper_style import save_figure
 
     highest = measured.highest
     rows = []

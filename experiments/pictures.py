@@ -23,19 +23,20 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from tqdm import tqdm
 
-from experiments.concept_pictures import (
-    ConceptPicture,
-    FilterPicture,
-    ServedPicture,
-    collect_concept_pictures,
-    collect_filter_pictures,
-    collect_served_pictures,
+from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER, find_best_filters
+from net2vec_jax.analysis.images.example_selection import (
+    PERCENTILES,
+    choose_across,
+    choose_concepts_of_filter,
 )
-from experiments.finished_run import FinishedRun
-from experiments.left_out import announce_untrained, find_unfiltered
-from experiments.recall import find_unranked, rank_images, write_recall
-from experiments.result_files import make_folder, make_safe, write_table
-from experiments.run_predictions import (
+from net2vec_jax.analysis.images.image_ranking import Reduction
+from net2vec_jax.core.console import announce_left_out, run_script
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.result_files import make_folder, make_safe, write_table
+from net2vec_jax.data.dataset import ConceptDataset, Split
+from net2vec_jax.runs.finished import FinishedRun
+from net2vec_jax.runs.left_out import announce_untrained, find_unfiltered
+from net2vec_jax.runs.predictions import (
     best_filters,
     check_place,
     check_seed,
@@ -44,22 +45,21 @@ from experiments.run_predictions import (
     read_thresholds,
     single_scores,
 )
-from experiments.run_sources import RunSources, SourceFlags
-from experiments.script import announce_left_out, run_script
-from net2vec_jax.analysis.example_selection import (
-    PERCENTILES,
-    choose_across,
-    choose_concepts_of_filter,
+from net2vec_jax.runs.sources import RunSources, SourceFlags
+from net2vec_jax.studies.concept_pictures import (
+    ConceptPicture,
+    FilterPicture,
+    ServedPicture,
+    collect_concept_pictures,
+    collect_filter_pictures,
+    collect_served_pictures,
 )
-from net2vec_jax.analysis.filter_overlap import NO_FILTER, find_best_filters
-from net2vec_jax.analysis.image_ranking import Reduction
-from net2vec_jax.data.dataset import ConceptDataset, Split
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.studies.recall import find_unranked, rank_images, write_recall
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from net2vec_jax.report.picture_sheets import FilterRow
+    from net2vec_jax.plots.picture_sheets import FilterRow
 
 CHOSEN = 12
 """Concepts and filters that are drawn where none are named."""
@@ -135,7 +135,7 @@ def draw_concepts(
     run: FinishedRun, sources: RunSources, places: Sequence[int], flags: PictureFlags, out: Path
 ) -> dict[int, list[ConceptPicture]]:
     """Write the sheets of concepts and pictures.csv, and return the pictures."""
-    from net2vec_jax.report.picture_sheets import ConceptRow, plot_concept_sheet
+    from net2vec_jax.plots.picture_sheets import ConceptRow, plot_concept_sheet
 
     pictures = collect_concept_pictures(
         run, sources, places, percentiles=flags.percentiles, highest=flags.highest,
@@ -177,7 +177,7 @@ def draw_filters(
     out: Path,
 ) -> dict[int, list[FilterPicture]]:
     """Write the sheets of filters and filter_pictures.csv, and return where each filter fires."""
-    from net2vec_jax.report.picture_sheets import plot_filter_sheet
+    from net2vec_jax.plots.picture_sheets import plot_filter_sheet
 
     thresholds, dataset, table = read_thresholds(run), sources.dataset, []
     train_iou, val_iou = run.single_ious
@@ -232,7 +232,7 @@ def _make_filter_row(
     pictures: Sequence[FilterPicture],
     captions: Sequence[str],
 ) -> FilterRow:
-    from net2vec_jax.report.picture_sheets import FilterRow
+    from net2vec_jax.plots.picture_sheets import FilterRow
 
     return FilterRow(
         name,
@@ -312,7 +312,7 @@ def _format(maximum: float) -> str:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    from net2vec_jax.report.paper_style import write_figure
+    from net2vec_jax.plots.paper_style import write_figure
 
     write_figure(figure, path, dpi=150)
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from experiments.script import run_script
-from net2vec_jax.networks.zoo import load_network, save_network
+from net2vec_jax.core.console import run_script
+from net2vec_jax.networks.load import load_network, save_network
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,9 +19,9 @@ from typing import Annotated, Literal
 import tyro
 from rich.table import Table
 
-from experiments.script import open_console, run_script
-from net2vec_jax.data.broden_archive import CountsDifferError, prepare_broden
-from net2vec_jax.data.broden_counts import BRODEN, CountCheck, ExpectedCounts
+from net2vec_jax.core.console import open_console, run_script
+from net2vec_jax.data.broden.archive import CountsDifferError, prepare_broden
+from net2vec_jax.data.broden.counts import BRODEN, CountCheck, ExpectedCounts
 
 MOST_AGREEING = 50
 """Counts that agree with what was published and are printed; those that differ all are."""

@@ -16,10 +16,10 @@ import logging
 import re
 from pathlib import Path
 
-from experiments.script import announce, run_script
-from net2vec_jax.data.tfds import find_data_dir, open_tfds, parse_tfds_name
-from net2vec_jax.data.tfds_adapters import ADAPTERS
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.console import announce, run_script
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data.tfds.adapters import ADAPTERS
+from net2vec_jax.data.tfds.open import find_data_dir, open_tfds, parse_tfds_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +46,11 @@ def main(flags: PrepareFlags) -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS warns of every config that is not its
     data_dir = find_data_dir(flags.data_dir)
     if Path(flags.dataset).is_dir():
-        from net2vec_jax.data.tfds_builders import prepare_broden
+        from net2vec_jax.data.tfds.builders import prepare_broden
 
         prepared = prepare_broden(flags.dataset, data_dir, name=flags.name)
     elif flags.dataset == "scenes":
-        from net2vec_jax.data.tfds_builders import prepare_scenes
+        from net2vec_jax.data.tfds.builders import prepare_scenes
 
         prepared = prepare_scenes(data_dir, images=flags.images, seed=flags.seed)
     else:

@@ -21,16 +21,17 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from experiments.layer_activations import fit_subset_sizes
-from experiments.layer_run import collect_missing_layers, prepare_runs
-from experiments.left_out import find_whole_images
-from experiments.network_choice import open_network
-from experiments.result_files import make_folder
-from experiments.run_directory import SCENES_FOLDER
-from experiments.script import announce_left_out, open_console, open_scenes, run_script
-from experiments.segmentation_flags import SegmentationFlags
-from experiments.segmentation_run import SegmentationRun
+from net2vec_jax.core.console import announce_left_out, open_console, run_script
+from net2vec_jax.core.result_files import make_folder
 from net2vec_jax.data.concepts import CATEGORIES, WHOLE_IMAGE_CATEGORIES
+from net2vec_jax.data.open import open_scenes
+from net2vec_jax.networks.choice import open_network
+from net2vec_jax.runs.activations import fit_subset_sizes
+from net2vec_jax.runs.directory import SCENES_FOLDER
+from net2vec_jax.runs.layer import collect_missing_layers, prepare_runs
+from net2vec_jax.runs.left_out import find_whole_images
+from net2vec_jax.runs.segmentation import SegmentationRun
+from net2vec_jax.runs.segmentation_flags import SegmentationFlags
 
 NETWORK = "efficientnet_lite0"
 LAYERS = ("block10", "head")
@@ -199,8 +200,8 @@ def main(flags: QuickstartFlags) -> None:
 def draw_figures(scores: list[Score], out: Path, network: str) -> list[Path]:
     """Scatter of the first layer's concepts, as PNG and PDF."""
     # Imported here: the probe itself needs no plotting library.
-    from net2vec_jax.report.figures import plot_single_against_embedding
-    from net2vec_jax.report.paper_style import write_figure
+    from net2vec_jax.plots.paper_style import write_figure
+    from net2vec_jax.plots.single_against_embedding import plot_single_against_embedding
 
     layer = scores[0].layer
     shown = [score for score in scores if score.layer == layer]

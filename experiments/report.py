@@ -19,21 +19,21 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.concept_pictures import collect_concept_pictures, collect_filter_pictures
-from experiments.finished_run import FinishedRun
-from experiments.left_out import announce_untrained, find_undirected, find_whole_images
-from experiments.report_content import gather_content
-from experiments.result_files import make_folder
-from experiments.run_sources import RunSources, SourceFlags
-from experiments.script import announce_left_out, run_script
-from net2vec_jax.analysis.concept_embeddings import average_seeds
-from net2vec_jax.analysis.example_selection import PERCENTILES
+from net2vec_jax.analysis.geometry.concept_embeddings import average_seeds
+from net2vec_jax.analysis.images.example_selection import PERCENTILES
+from net2vec_jax.core.console import announce_left_out, run_script
+from net2vec_jax.core.errors import Net2VecError, writing_error
+from net2vec_jax.core.locks import replacing
+from net2vec_jax.core.result_files import make_folder
 from net2vec_jax.data.dataset import ConceptDataset, map_in_order
-from net2vec_jax.errors import Net2VecError, writing_error
-from net2vec_jax.locks import replacing
+from net2vec_jax.report.gather import gather_content
 from net2vec_jax.report.page.content import Pictures
 from net2vec_jax.report.page.payload import find_serving_filters
 from net2vec_jax.report.page.render import render_page
+from net2vec_jax.runs.finished import FinishedRun
+from net2vec_jax.runs.left_out import announce_untrained, find_undirected, find_whole_images
+from net2vec_jax.runs.sources import RunSources, SourceFlags
+from net2vec_jax.studies.concept_pictures import collect_concept_pictures, collect_filter_pictures
 
 REPORT = "report.html"
 FILTER_PICTURES = 4

@@ -13,10 +13,10 @@ Expected: embeddings beat the best single filter on val for nearly every object.
 
 from __future__ import annotations
 
-from experiments.layer_run import finish_layers
-from experiments.script import run_script
-from experiments.segmentation_flags import SegmentationFlags
-from experiments.segmentation_run import SegmentationRun
+from net2vec_jax.core.console import run_script
+from net2vec_jax.runs.layer import finish_layers
+from net2vec_jax.runs.segmentation import SegmentationRun
+from net2vec_jax.runs.segmentation_flags import SegmentationFlags
 
 
 def main(flags: SegmentationFlags) -> None:

@@ -21,21 +21,21 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from experiments.left_out import find_whole_images
-from experiments.result_files import write_table
-from experiments.script import announce_left_out, open_console, run_script
-from experiments.segmentation_run import SegmentationRun
-from experiments.study import LayerResults, StudyFlags, run_study, write_summary
-from net2vec_jax.analysis.single_against_embedding import (
+from net2vec_jax.analysis.filters.single_against_embedding import (
     ClassificationComparison,
     SegmentationComparison,
     compare_classification,
     compare_segmentation,
 )
-from net2vec_jax.multiple_testing import control_false_discoveries
-from net2vec_jax.probes.chosen_filter import count_chosen_filters
-from net2vec_jax.probes.overlap import Overlap
-from net2vec_jax.uncertainty import PairedComparison, compare_set_ious
+from net2vec_jax.core.console import announce_left_out, open_console, run_script
+from net2vec_jax.core.result_files import write_table
+from net2vec_jax.probes.single_filters.prediction import count_chosen_filters
+from net2vec_jax.runs.left_out import find_whole_images
+from net2vec_jax.runs.segmentation import SegmentationRun
+from net2vec_jax.runs.study import LayerResults, StudyFlags, run_study, write_summary
+from net2vec_jax.stats.discoveries import control_false_discoveries
+from net2vec_jax.stats.intervals import PairedComparison, compare_set_ious
+from net2vec_jax.stats.overlap import Overlap
 
 TESTS = "single_vs_embedding.csv"
 RATE = 0.05
@@ -210,20 +210,20 @@ def draw_figures(
 ) -> None:
     """Figures of both probes, as PNG and PDF."""
     # Imported here: the probes themselves need no plotting library.
-    from net2vec_jax.report.comparison_figures import (
+    from net2vec_jax.plots.comparison import (
         plot_category_scores,
         plot_concept_scores,
         plot_improvements,
         plot_unique_detectors,
     )
-    from net2vec_jax.report.layer_figures import (
+    from net2vec_jax.plots.layers import (
         plot_at_least_as_good,
         plot_exception_images,
         plot_mean_improvements,
         plot_score_histograms,
         plot_scores_by_layer,
     )
-    from net2vec_jax.report.paper_style import save_figure
+    from net2vec_jax.plots.paper_style import save_figure
 
     accuracy = "accuracy on val"
     figures = {

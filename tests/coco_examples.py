@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from net2vec_jax.data.coco_annotations import CocoPart
+from net2vec_jax.data.coco.annotations import CocoPart
 from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.data.masks import collect_concept_masks
 

@@ -20,9 +20,9 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from net2vec_jax.activations.collect import collect_activations  # noqa: E402
-from net2vec_jax.data.broden import BrodenDataset  # noqa: E402
+from net2vec_jax.data.broden.dataset import BrodenDataset  # noqa: E402
 from net2vec_jax.data.masks import ConceptMasks, collect_concept_masks  # noqa: E402
-from net2vec_jax.networks.zoo import load_network  # noqa: E402
+from net2vec_jax.networks.load import load_network  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -35,6 +35,8 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("suite")
 
+pytest_plugins = ["finished_runs"]
+"""Runs that tests of runs, studies and scripts share."""
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -12,11 +12,11 @@ import jax
 import numpy as np
 from helpers import make_random_problem
 
-from net2vec_jax.devices import share_of_host
+from net2vec_jax.core.devices import share_of_host
 from net2vec_jax.probes.heads import make_full_heads
-from net2vec_jax.probes.segmentation import SegmentationConfig, train_segmentation
-from net2vec_jax.probes.segmentation_evaluation import evaluate_segmentation
-from net2vec_jax.probes.single_filter import probe_single_filters
+from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation
+from net2vec_jax.probes.segmentation.training import SegmentationConfig, train_segmentation
+from net2vec_jax.probes.single_filters.evaluation import probe_single_filters
 
 IMAGES, CONCEPTS = 40, 11
 

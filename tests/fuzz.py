@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 import hypothesis
 import hypothesis.strategies as st
 
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
 
 ASKED = os.environ.get("NET2VEC_JAX_FUZZ_CASES")
 CASES = int(ASKED or 60)

@@ -5,7 +5,10 @@ Everything is drawn from an explicit seed and small enough to be checked by brut
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +18,12 @@ from net2vec_jax.activations.binary import BinaryActivations
 from net2vec_jax.data.concepts import Concept, ConceptCatalog
 from net2vec_jax.data.dataset import ImageLabels
 from net2vec_jax.data.masks import ConceptMasks
-from net2vec_jax.probes.score_maps import ArrangedActivations, Form, arrange_activations
-from net2vec_jax.probes.segmentation_model import ProbeData
+from net2vec_jax.probes.segmentation.model import ProbeData
+from net2vec_jax.probes.segmentation.score_maps import (
+    ArrangedActivations,
+    Form,
+    arrange_activations,
+)
 
 
 def make_catalog(count: int) -> ConceptCatalog:
@@ -214,3 +221,15 @@ def train_by_loop(
             weights = weights - learning_rate * velocity
         losses.append(total / len(pairs))
     return weights, losses
+
+
+def import_script(name: str) -> ModuleType:
+    """The module of a script's `main`; of a folder of modules its __main__."""
+    module = importlib.import_module(name)
+    return module if hasattr(module, "main") else importlib.import_module(f"{name}.__main__")
+
+
+def is_script(root: Path, name: str) -> bool:
+    """Whether experiments has a script of this name: a file, or a folder with __main__."""
+    files = (root / "experiments" / f"{name}.py", root / "experiments" / name / "__main__.py")
+    return any(path.is_file() for path in files)

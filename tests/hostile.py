@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from net2vec_jax.data.broden_writer import write_broden
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
-from net2vec_jax.errors import Net2VecError
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "data.md"
 NO_MESSAGE = "—"

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from net2vec_jax.analysis.concept_embeddings import normalise_embeddings
-from net2vec_jax.analysis.embedding_maps import map_principal_components
+from net2vec_jax.analysis.geometry.concept_embeddings import normalise_embeddings
+from net2vec_jax.analysis.geometry.embedding_maps import map_principal_components
+from net2vec_jax.plots.pictures import ConceptPicture, FilterPicture
 from net2vec_jax.report.page.content import (
     Curves,
     Fact,
@@ -17,7 +18,6 @@ from net2vec_jax.report.page.content import (
     ReportContent,
     SingleFilters,
 )
-from net2vec_jax.report.pictures import ConceptPicture, FilterPicture
 
 HOSTILE = "<script>alert(1)</script>&\"'"
 ENDING = "</script><img src=x onerror=alert(2)>"

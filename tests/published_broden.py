@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from net2vec_jax.data.broden_counts import ExpectedCounts
+from net2vec_jax.data.broden.counts import ExpectedCounts
 
 CATEGORIES = ("color", "object", "part", "material", "scene", "texture")
 LABELS = {

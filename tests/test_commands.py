@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import shlex
 import typing
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import tyro
+from helpers import import_script
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -31,7 +31,7 @@ def find_commands() -> list[tuple[str, str, tuple[str, ...]]]:
     ("page", "script", "arguments"), find_commands(), ids=lambda value: str(value)[:60]
 )
 def test_commands_are_accepted(page: str, script: str, arguments: tuple[str, ...]) -> None:
-    module = importlib.import_module(script)
+    module = import_script(script)
     flags = next(iter(typing.get_type_hints(module.main).values()))
     tyro.cli(flags, args=list(arguments))
 

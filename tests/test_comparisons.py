@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from net2vec_jax.metrics import set_iou
-from net2vec_jax.probes.overlap import Overlap
-from net2vec_jax.uncertainty import compare_accuracies, compare_set_ious
+from net2vec_jax.stats.intervals import compare_accuracies, compare_set_ious
+from net2vec_jax.stats.metrics import set_iou
+from net2vec_jax.stats.overlap import Overlap
 
 KEY = jax.random.key(0)
 

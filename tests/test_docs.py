@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import shlex
 import subprocess
@@ -11,14 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import import_script, is_script
 
 from experiments.inspect_data import InspectionFlags
-from experiments.segmentation_flags import SegmentationFlags
-from net2vec_jax.data.broden_writer import write_broden
-from net2vec_jax.data.coco import CocoDataset, CocoPart
+from net2vec_jax.data.broden.writer import write_broden
+from net2vec_jax.data.coco.dataset import CocoDataset, CocoPart
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
-from net2vec_jax.data.folder import FolderDataset
+from net2vec_jax.data.folder.dataset import FolderDataset
 from net2vec_jax.data.masks import collect_concept_masks
+from net2vec_jax.runs.segmentation_flags import SegmentationFlags
 
 OWN_MODELS = Path(__file__).resolve().parents[1] / "docs" / "own_models.md"
 TFDS = OWN_MODELS.with_name("tfds.md")
@@ -57,7 +57,7 @@ def test_own_models(
         else:
             python, _, module, *arguments = shlex.split(text)
             assert python == "python"
-            script = importlib.import_module(module)
+            script = import_script(module)
             monkeypatch.setattr(sys, "argv", [module, *arguments])
             script.run_script(script.main, script.SegmentationFlags, "")
     results = {path.parent for path in Path("runs").rglob("segmentation.csv")}
@@ -88,7 +88,7 @@ def test_own_images(
         elif content.startswith("python -m experiments."):
             _, _, module, *arguments = shlex.split(content)
             monkeypatch.setattr(sys, "argv", [module, *arguments])
-            script = importlib.import_module(module)
+            script = import_script(module)
             script.run_script(script.main, FLAGS[module.split(".")[1]], "")
         else:  # the tree: what it names is there at the end
             tree = re.findall(r"^    ([\w.]+)", content, re.MULTILINE)
@@ -133,7 +133,7 @@ def test_tfds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for line in blocks[0][1].splitlines():
         python, _, module, *arguments = shlex.split(line)
         assert python == "python"
-        script = importlib.import_module(module)
+        script = import_script(module)
         monkeypatch.setattr(sys, "argv", [module, *arguments])
         flags = script.main.__annotations__["flags"]
         script.run_script(script.main, getattr(script, flags), "")
@@ -149,4 +149,4 @@ def test_every_script_and_file_that_the_pages_name_exists() -> None:
     root = OWN_MODELS.parents[1]
     for page in OWN_MODELS.parent.glob("*.md"):
         for name in re.findall(r"experiments\.(\w+)", page.read_text(encoding="utf-8")):
-            assert (root / "experiments" / f"{name}.py").is_file(), f"{page.name}: {name}"
+            assert is_script(root, name), f"{page.name}: {name}"

@@ -10,9 +10,8 @@ def test_files_that_are_no_modules_are_package_data() -> None:
     """A file that setuptools is not told of is missing from a wheel."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     settings = settings["tool"]["setuptools"]
-    packages = [ROOT / name.replace(".", "/") for name in settings["packages"]]
-    for package in packages:
-        assert (package / "__init__.py").is_file()
+    tops = [ROOT / name.removesuffix("*") for name in settings["packages"]["find"]["include"]]
+    packages = [path.parent for top in tops for path in top.rglob("__init__.py")]
     packed = {
         path
         for package, patterns in settings["package-data"].items()

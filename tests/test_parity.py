@@ -17,18 +17,18 @@ import pytest
 from helpers import make_catalog, pack_activations
 
 from net2vec_jax.activations.binary import BinaryActivations, collect_binary_activations
-from net2vec_jax.activations.quantiles import collect_thresholds
+from net2vec_jax.activations.thresholds import collect_thresholds
 from net2vec_jax.data.masks import ConceptMasks
-from net2vec_jax.metrics import choose_best_filters, iou, set_iou
 from net2vec_jax.probes.heads import Heads, top_filters
-from net2vec_jax.probes.overlap import Overlap
-from net2vec_jax.probes.segmentation import (
+from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation
+from net2vec_jax.probes.segmentation.training import (
     SegmentationConfig,
     SegmentationResult,
     train_segmentation,
 )
-from net2vec_jax.probes.segmentation_evaluation import evaluate_segmentation
-from net2vec_jax.probes.single_filter import probe_single_filters
+from net2vec_jax.probes.single_filters.evaluation import probe_single_filters
+from net2vec_jax.stats.metrics import choose_best_filters, iou, set_iou
+from net2vec_jax.stats.overlap import Overlap
 
 OBJECTS = np.arange(11, 22, dtype=np.int32)
 """Positions of the concepts 12 … 22 in the catalog."""

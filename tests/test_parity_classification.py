@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from net2vec_jax.activations.pooled import collect_pooled_activations
-from net2vec_jax.metrics import mean_over_batches
-from net2vec_jax.probes.classification import (
+from net2vec_jax.probes.classification.model import ClassificationHeads, score
+from net2vec_jax.probes.classification.sampling import ListedSampler
+from net2vec_jax.probes.classification.training import (
     ClassificationConfig,
     train_classification,
 )
-from net2vec_jax.probes.classification_model import ClassificationHeads, score
-from net2vec_jax.probes.sampling import ListedSampler
+from net2vec_jax.stats.metrics import mean_over_batches
 
 # The goldens' own tolerances: 1e-6 after a few epochs, 1e-5 at the end.
 EARLY, LATE = 1e-6, 1e-5

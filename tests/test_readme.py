@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers import is_script
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 
@@ -24,4 +25,4 @@ def test_every_script_that_it_names_exists() -> None:
     names = set(re.findall(r"experiments\.(\w+)", README.read_text(encoding="utf-8")))
     assert names
     for name in names:
-        assert (README.parent / "experiments" / f"{name}.py").is_file(), name
+        assert is_script(README.parent, name), name

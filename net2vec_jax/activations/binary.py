@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
 
 LARGEST_BLOCK = 1024
 """Entry lists are read in blocks of at most so many entries, see `entries_per_block`."""

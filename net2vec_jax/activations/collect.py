@@ -17,8 +17,8 @@ from jaxtyping import Array, Float, UInt8
 from tqdm import tqdm
 
 from net2vec_jax.activations.store import ActivationStore, ActivationWriter
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.dataset import ConceptDataset, map_in_order
-from net2vec_jax.errors import Net2VecError
 from net2vec_jax.networks.network import Network
 
 Preprocess = Callable[[UInt8[Array, "N H W 3"]], Float[Array, "N H W 3"]]

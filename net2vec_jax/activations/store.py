@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import tensorstore
 
-from net2vec_jax.devices import is_first_host, share_of_host, wait_for_hosts
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.devices import is_first_host, share_of_host, wait_for_hosts
+from net2vec_jax.core.errors import Net2VecError
 
 ORIGIN_FILE = "origin.json"
 CHUNK_IMAGES = 64

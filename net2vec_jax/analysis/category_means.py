@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import CATEGORIES
-from net2vec_jax.errors import Net2VecError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

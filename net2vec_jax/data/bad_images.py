@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from net2vec_jax.core.errors import Net2VecError, join_messages
 from net2vec_jax.data.dataset import ConceptDataset, DatasetView, ImageLabels, map_in_order
-from net2vec_jax.errors import Net2VecError, join_messages
 
 
 class BadImage(NamedTuple):

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
-from net2vec_jax.errors import Net2VecError, unknown_name_error
+from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 
 CATEGORIES = ("color", "object", "part", "material", "scene", "texture")
 """Broden's six categories in the order of its index.csv (spec 1.2)."""

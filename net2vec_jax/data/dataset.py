@@ -14,8 +14,8 @@ from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
+from net2vec_jax.core.errors import list_names
 from net2vec_jax.data.concepts import ConceptCatalog
-from net2vec_jax.errors import list_names
 
 TRAIN, VAL = "train", "val"
 SPLITS = (TRAIN, VAL)
@@ -64,7 +64,7 @@ class LabelledImage:
 class ConceptDataset(Protocol):
     """Random access to images and to the concepts marked on them.
 
-    Decoded images and masks are kept on disk (`net2vec_jax.data.packed`) of a dataset that also has
+    Decoded images and masks are kept on disk (`net2vec_jax.data.cache`) of a dataset that also has
     `source_files() -> Iterator[Path]`, all files it is read from; they lie in its `directory`, a
     path, if it has one. A dataset may have `notices`, lines that say what was assumed when it was
     opened and how to say otherwise, and `skipped_annotations`, identity → why.

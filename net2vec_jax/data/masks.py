@@ -15,10 +15,10 @@ from typing import Literal
 import numpy as np
 from tqdm import tqdm
 
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import ConceptCatalog
 from net2vec_jax.data.dataset import ConceptDataset, ImageLabels, gather_remarks, map_in_order
 from net2vec_jax.data.python2 import dictionary_order
-from net2vec_jax.errors import Net2VecError
 
 CategoryChoice = Literal["union", "containing", "first_available"]
 """Which categories of an image give a concept its mask, see `collect_concept_masks`."""

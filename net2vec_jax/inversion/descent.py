@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
 
 Method = Literal["sgd", "adam"]
 Loss = Callable[[Any, Key[Array, " N"], Float[Array, ""]], Float[Array, " N"]]

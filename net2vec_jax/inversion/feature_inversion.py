@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.inversion.descent import Descent, descend
 from net2vec_jax.inversion.objectives import Regularisers, relative_error
 from net2vec_jax.inversion.response_shape import find_response_shape

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.inversion.descent import Descent, descend
 from net2vec_jax.inversion.objectives import (
     Pooling,
@@ -26,8 +26,8 @@ from net2vec_jax.inversion.objectives import (
     symmetric_logarithm,
 )
 from net2vec_jax.inversion.response_shape import find_response_shape
+from net2vec_jax.networks.layers.nonlinearities import leaking_gradients
 from net2vec_jax.networks.network import Network
-from net2vec_jax.networks.nonlinearities import leaking_gradients
 from net2vec_jax.networks.preprocessing import IMAGENET, Preprocessing
 
 REFERENCE_SIZE = 224

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
 
 Pooling = Literal["mean", "centre", "max"]
 """How a direction's responses at all places of a layer become one number."""

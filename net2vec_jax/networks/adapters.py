@@ -17,9 +17,9 @@ import numpy as np
 from flax import linen, nnx
 from jaxtyping import Array, Float
 
-from net2vec_jax.errors import Net2VecError, unknown_name_error
+from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 from net2vec_jax.networks.network import Network
-from net2vec_jax.networks.wrapped import Layers, OutputForm, WrappedNetwork
+from net2vec_jax.networks.wrap import Layers, OutputForm, WrappedNetwork
 
 
 class FunctionNetwork(WrappedNetwork):

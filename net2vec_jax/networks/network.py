@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from net2vec_jax.errors import Net2VecError, unknown_name_error
+from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 
 
 class Network(nnx.Module):

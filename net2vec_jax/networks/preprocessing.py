@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
-from net2vec_jax.errors import unknown_name_error
+from net2vec_jax.core.errors import unknown_name_error
 
 
 @dataclass(frozen=True)

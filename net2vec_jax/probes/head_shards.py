@@ -15,8 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from net2vec_jax.activations.binary import BinaryActivations
-from net2vec_jax.data.masks import ConceptMasks
-from net2vec_jax.devices import (
+from net2vec_jax.core.devices import (
     COPIED,
     DIVIDED,
     divide_evenly,
@@ -25,9 +24,10 @@ from net2vec_jax.devices import (
     place_copies,
     place_parts,
 )
+from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.probes.heads import Heads
-from net2vec_jax.probes.score_maps import Form, arrange_activations
-from net2vec_jax.probes.segmentation_model import Geometry, ProbeData
+from net2vec_jax.probes.segmentation.model import Geometry, ProbeData
+from net2vec_jax.probes.segmentation.score_maps import Form, arrange_activations
 
 HEADS_AT_ONCE = 32
 """Heads are updated in blocks of so many; a device's heads are padded to whole blocks."""

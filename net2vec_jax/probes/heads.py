@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.masks import ConceptMasks
-from net2vec_jax.errors import Net2VecError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

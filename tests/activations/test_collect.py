@@ -11,9 +11,9 @@ from flax import nnx
 from helpers import ListDataset, make_catalog
 
 from net2vec_jax.activations.collect import collect_activations, store_activations
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.dataset import ImageLabels
-from net2vec_jax.errors import Net2VecError
-from net2vec_jax.networks.efficientnet_lite import EfficientNetLite0
+from net2vec_jax.networks.models.efficientnet_lite import EfficientNetLite0
 from net2vec_jax.networks.network import Network
 from net2vec_jax.networks.preprocessing import IMAGENET
 

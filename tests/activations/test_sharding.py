@@ -10,7 +10,7 @@ SCRIPT = """
 import jax, numpy as np
 from net2vec_jax.activations.collect import collect_activations
 from net2vec_jax.data.dataset import ImageLabels
-from net2vec_jax.networks.zoo import load_network
+from net2vec_jax.networks.load import load_network
 from helpers import ListDataset, make_catalog
 
 class Noise(ListDataset):

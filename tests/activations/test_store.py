@@ -7,7 +7,7 @@ import pytest
 
 from net2vec_jax.activations.collect import store_activations
 from net2vec_jax.activations.store import CHUNK_IMAGES, ActivationStore, ActivationWriter
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
 
 ORIGIN = {"network": "toy", "layer": "conv1", "dataset": "abc"}
 

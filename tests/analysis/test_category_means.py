@@ -11,7 +11,7 @@ from net2vec_jax.analysis.category_means import (
     mean_with_error,
     order_categories,
 )
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
 
 
 def test_known_means_and_errors() -> None:

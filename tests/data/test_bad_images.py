@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from net2vec_jax import errors
+from net2vec_jax.core import errors
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data import bad_images
 from net2vec_jax.data.bad_images import (
     BadImage,
@@ -16,11 +17,10 @@ from net2vec_jax.data.bad_images import (
     find_bad_images,
     leave_out_bad_images,
 )
-from net2vec_jax.data.broden import BrodenDataset
-from net2vec_jax.data.broden_writer import write_broden
+from net2vec_jax.data.broden.dataset import BrodenDataset
+from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.dataset import ConceptDataset, ImageLabels, LabelledImage, map_in_order
 from net2vec_jax.data.masks import collect_concept_masks
-from net2vec_jax.errors import Net2VecError
 
 IMAGES = 20
 BAD = {3: ".jpg", 7: "_object.png", 11: ".jpg", 19: ".jpg"}

@@ -12,9 +12,9 @@ import pytest
 from hostile import unchanged, write_earlier_results, write_three_images
 from PIL import Image
 
-from net2vec_jax.data.broden import BrodenDataset
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data.broden.dataset import BrodenDataset
 from net2vec_jax.data.masks import collect_concept_masks
-from net2vec_jax.errors import Net2VecError
 
 
 @pytest.fixture(autouse=True)

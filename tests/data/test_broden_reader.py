@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from net2vec_jax.data.broden import BrodenDataset
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data.broden.dataset import BrodenDataset
 from net2vec_jax.data.masks import ConceptMasks
-from net2vec_jax.errors import Net2VecError
 
 HEADER = "image,split,ih,iw,sh,sw,object,part,scene\n"
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from net2vec_jax.data.broden import BrodenDataset
-from net2vec_jax.data.broden_writer import write_broden
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data.broden.dataset import BrodenDataset
+from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage, map_in_order
-from net2vec_jax.errors import Net2VecError
 
 NAMES = {1: "red-c", 2: "dog", 300: "tail", 1197: "fur", 19: "street-s", 65535: "last"}
 NUMBERS = np.array([0, 1, 2, 300, 1197, 65535])

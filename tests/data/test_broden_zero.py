@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.reference_torch import read_mask
-from net2vec_jax.data.broden import BrodenDataset
-from net2vec_jax.data.broden_counts import count_label_pixels
-from net2vec_jax.data.broden_writer import write_broden
+from experiments.torch_reference.segmentation import read_mask
+from net2vec_jax.data.broden.counts import count_label_pixels
+from net2vec_jax.data.broden.dataset import BrodenDataset
+from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.dataset import ConceptDataset, LabelledImage
 from net2vec_jax.data.masks import CategoryChoice, collect_concept_masks
-from net2vec_jax.data.tfds_builders import prepare_broden
+from net2vec_jax.data.tfds.builders import prepare_broden
 
 MARKED = np.array([[1, 0], [1, 0]])
 """Half of the pixels."""

@@ -4,8 +4,8 @@ import unicodedata
 
 import pytest
 
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import Concept, ConceptCatalog, strip_number, strip_suffix
-from net2vec_jax.errors import Net2VecError
 
 
 def test_concepts_of_one_name_are_told_apart_by_number() -> None:

@@ -15,11 +15,11 @@ from fuzz import damaged, fuzz_settings, read_or_refuse
 from PIL import Image
 
 from net2vec_jax.data.bad_images import leave_out_bad_images
-from net2vec_jax.data.broden import BrodenDataset
-from net2vec_jax.data.broden_writer import write_broden
-from net2vec_jax.data.coco import CocoDataset, CocoPart
+from net2vec_jax.data.broden.dataset import BrodenDataset
+from net2vec_jax.data.broden.writer import write_broden
+from net2vec_jax.data.coco.dataset import CocoDataset, CocoPart
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
-from net2vec_jax.data.image_files import read_image, read_label_plane
+from net2vec_jax.data.images.files import read_image, read_label_plane
 from net2vec_jax.data.masks import collect_concept_masks
 
 CELLS = st.one_of(

@@ -12,10 +12,10 @@ import pytest
 from hostile import refuse, rows_of, snapshot, write_earlier_results
 from published_broden import write_published_broden, zip_folder
 
-from net2vec_jax.data.broden_archive import prepare_broden
-from net2vec_jax.data.broden_counts import ExpectedCounts
-from net2vec_jax.data.zip_archive import ArchiveLimits, list_zip, unpack_zip
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.zip_archive import ArchiveLimits, list_zip, unpack_zip
+from net2vec_jax.data.broden.archive import prepare_broden
+from net2vec_jax.data.broden.counts import ExpectedCounts
 
 TOP = "broden1_227"
 

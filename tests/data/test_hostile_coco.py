@@ -26,10 +26,10 @@ from hostile import (
 )
 from PIL import Image
 
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.bad_images import leave_out_bad_images
-from net2vec_jax.data.coco import CocoDataset, CocoPart, parse_coco_name
+from net2vec_jax.data.coco.dataset import CocoDataset, CocoPart, parse_coco_name
 from net2vec_jax.data.masks import collect_concept_masks
-from net2vec_jax.errors import Net2VecError
 
 Content = dict[str, Any]
 MUG = make_mugs()["annotations"][0]["segmentation"]

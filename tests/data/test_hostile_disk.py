@@ -17,15 +17,15 @@ from hostile import assert_documented, refuse, rows_of, snapshot, unchanged, wri
 from PIL import Image
 from published_broden import write_published_broden, zip_folder
 
-from experiments import script
-from net2vec_jax.data import zip_archive
-from net2vec_jax.data.broden import BrodenDataset
-from net2vec_jax.data.broden_archive import prepare_broden
-from net2vec_jax.data.broden_counts import ExpectedCounts
-from net2vec_jax.data.broden_writer import write_broden
+from net2vec_jax.core import console, zip_archive
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data import open as open_module
+from net2vec_jax.data.broden.archive import prepare_broden
+from net2vec_jax.data.broden.counts import ExpectedCounts
+from net2vec_jax.data.broden.dataset import BrodenDataset
+from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 from net2vec_jax.data.masks import collect_concept_masks
-from net2vec_jax.errors import Net2VecError
 
 ROOT = Path(__file__).resolve().parents[2]
 Usage = namedtuple("Usage", "total used free")
@@ -144,10 +144,10 @@ def test_disk_full_during_a_run(
     def fail(_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(script.tyro, "cli", lambda *_, **__: None)
-    monkeypatch.setattr(script, "use_all_devices", lambda: None)
+    monkeypatch.setattr(console.tyro, "cli", lambda *_, **__: None)
+    monkeypatch.setattr(console, "use_all_devices", lambda: None)
     with unchanged(data.parent), pytest.raises(SystemExit) as stopped:
-        script.run_script(fail, object, "")
+        console.run_script(fail, object, "")
     assert stopped.value.code == 2
     message = capsys.readouterr().err.removeprefix("error: ").strip()
     assert_documented(
@@ -158,14 +158,15 @@ def test_disk_full_during_a_run(
         raise OSError(errno.EIO, "Input/output error")
 
     with pytest.raises(OSError, match="Input"):  # not hidden: it is no fault of the user's
-        script.run_script(fail_otherwise, object, "")
+        console.run_script(fail_otherwise, object, "")
 
 
 PREPARE = """
 import sys, os, signal, time
 from dataclasses import fields
 from pathlib import Path
-from net2vec_jax.data import broden_archive, zip_archive
+from net2vec_jax.core import zip_archive
+from net2vec_jax.data.broden import archive as broden_archive
 sys.path.insert(0, {tests!r})
 from published_broden import write_published_broden
 archive, data, content, count = sys.argv[1:]
@@ -235,7 +236,7 @@ def test_two_processes_preparing_the_same_dataset(
 WRITE = """
 import os, signal, sys
 import numpy as np
-from net2vec_jax.data.broden_writer import write_broden
+from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 def draw():
     labels = ImageLabels({"object": np.ones((1, 4, 4), np.int32)}, {})
@@ -272,8 +273,8 @@ def test_two_processes_drawing_the_same_scenes(data: Path, monkeypatch: pytest.M
         write_broden(scenes, draw_examples(), {1: "dog"})
         return iter(draw_examples())
 
-    monkeypatch.setattr(script, "draw_scenes", draw_late)
-    assert len(script.open_scenes(scenes, images=6)) == 6
+    monkeypatch.setattr(open_module, "draw_scenes", draw_late)
+    assert len(open_module.open_scenes(scenes, images=6)) == 6
 
 
 def test_read_only_data_directories(

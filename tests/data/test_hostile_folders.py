@@ -19,9 +19,9 @@ from hostile import (
 )
 from PIL import Image
 
-from net2vec_jax.data.folder import FolderDataset
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data.folder.dataset import FolderDataset
 from net2vec_jax.data.masks import collect_concept_masks
-from net2vec_jax.errors import Net2VecError
 
 Change = Callable[[Path], object]
 NAMES = [f"x/{place}" for place in range(4)]

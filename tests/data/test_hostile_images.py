@@ -21,7 +21,7 @@ from hostile import (
 )
 from PIL import Image
 
-from net2vec_jax.data.broden import BrodenDataset
+from net2vec_jax.data.broden.dataset import BrodenDataset
 
 HEIGHT, WIDTH = 12, 10
 RAMP = np.tile(np.arange(WIDTH, dtype=np.uint8) * 20, (HEIGHT, 1))

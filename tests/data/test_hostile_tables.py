@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hostile import refuse, rows_of, unchanged, write_earlier_results, write_three_images
 
-from net2vec_jax.data.broden import BrodenDataset
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data.broden.dataset import BrodenDataset
 
 SIZES = "12,10,6,5"
 LINE = f"x/1.jpg,train,{SIZES},x/1_object.png,7"

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from helpers import ListDataset, make_random_problem, pack_masks
 
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import Concept, ConceptCatalog
 from net2vec_jax.data.dataset import ImageLabels
 from net2vec_jax.data.masks import CategoryChoice, ConceptMasks, collect_concept_masks
 from net2vec_jax.data.python2 import dictionary_order
-from net2vec_jax.errors import Net2VecError
 
 SIZE = (3, 4)
 DOG, FUR, STREET = 1, 2, 3

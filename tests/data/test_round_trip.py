@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from net2vec_jax.data import packed
-from net2vec_jax.data.broden import BrodenDataset
-from net2vec_jax.data.broden_writer import write_broden
+from net2vec_jax.data import cache as packed
+from net2vec_jax.data.broden.dataset import BrodenDataset
+from net2vec_jax.data.broden.writer import write_broden
+from net2vec_jax.data.cache import PackedImages, load_concept_masks, load_packed_images
 from net2vec_jax.data.masks import ConceptMasks, collect_concept_masks
-from net2vec_jax.data.packed import PackedImages, load_concept_masks, load_packed_images
-from net2vec_jax.data.scene_concepts import SCENE_CONCEPTS
-from net2vec_jax.data.scenes import draw_scenes
-from net2vec_jax.data.tfds_builders import prepare_broden
+from net2vec_jax.data.scenes.concepts import SCENE_CONCEPTS
+from net2vec_jax.data.scenes.draw import draw_scenes
+from net2vec_jax.data.tfds.builders import prepare_broden
 
 IMAGES = 12
 

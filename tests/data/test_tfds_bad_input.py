@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from tfds_writer import encode
 
-from net2vec_jax.data.broden_writer import write_broden
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 from net2vec_jax.data.masks import collect_concept_masks
-from net2vec_jax.data.tfds import open_tfds
-from net2vec_jax.data.tfds_broden import TfdsBrodenDataset
-from net2vec_jax.data.tfds_builders import prepare_broden
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.data.tfds.broden import TfdsBrodenDataset
+from net2vec_jax.data.tfds.builders import prepare_broden
+from net2vec_jax.data.tfds.open import open_tfds
 
 NAMES = {1: "dog", 2: "cat", 300: "tail"}
 

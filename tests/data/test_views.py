@@ -7,8 +7,8 @@ import pytest
 from helpers import ListDataset, make_catalog
 
 from net2vec_jax.data.bad_images import ImageSubset, ListsBadImages
+from net2vec_jax.data.cache import PackedImages
 from net2vec_jax.data.dataset import DatasetView, ImageLabels
-from net2vec_jax.data.packed import PackedImages
 
 LABELS = [ImageLabels({"object": np.full((1, 2, 2), n % 3)}, {}) for n in range(5)]
 

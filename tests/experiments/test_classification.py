@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import classification, classification_run
-from experiments.classification_flags import ClassificationFlags
-from experiments.classification_run import ClassificationRun
-from net2vec_jax.data.broden import BrodenDataset
-from net2vec_jax.data.broden_writer import write_broden
+from experiments import classification
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data.broden.dataset import BrodenDataset
+from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
-from net2vec_jax.errors import Net2VecError
-from net2vec_jax.networks.zoo import load_network
+from net2vec_jax.networks.load import load_network
+from net2vec_jax.runs import classification as classification_run
+from net2vec_jax.runs.classification import ClassificationRun
+from net2vec_jax.runs.classification_flags import ClassificationFlags
 
 NAMES = {1: "everywhere", 2: "bright", 3: "rare", 4: "outside-s"}
 HEADER = "concept,category,filters,train_accuracy,val_accuracy,val_accuracy_low,val_accuracy_high"

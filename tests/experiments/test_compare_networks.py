@@ -13,10 +13,10 @@ from wordnet_writer import write_wordnet
 
 from experiments import compare_networks
 from experiments.compare_networks import CompareFlags, compare_all
-from experiments.finished_run import FinishedRun
-from experiments.representations import collect_representations, open_runs
-from experiments.result_files import read_table
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.result_files import read_table
+from net2vec_jax.runs.finished import FinishedRun
+from net2vec_jax.studies.representations import collect_representations, open_runs
 
 BLOCK4, BLOCK10 = (f"efficientnet_lite0/{layer}/segmentation" for layer in ("block4", "block10"))
 

@@ -12,12 +12,12 @@ import pytest
 
 from experiments import concept_embeddings
 from experiments.concept_embeddings import EmbeddingFlags
-from experiments.finished_run import FinishedRun
-from experiments.result_files import read_table
-from experiments.script import run_script
-from net2vec_jax.analysis.concept_embeddings import average_seeds, find_nearest_concepts
-from net2vec_jax.analysis.concept_queries import answer_query
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.analysis.geometry.concept_embeddings import average_seeds, find_nearest_concepts
+from net2vec_jax.analysis.geometry.concept_queries import answer_query
+from net2vec_jax.core.console import run_script
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.result_files import read_table
+from net2vec_jax.runs.finished import FinishedRun
 
 FIGURES = ("map_pca", "map_tsne", "tree", "nearest_categories", "stability", "spectrum")
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from experiments import cost_model
-from experiments.broden_size import ProblemSize
+from experiments.benchmark.broden_size import ProblemSize
 from experiments.cost_model import (
     H100,
     PARTS,
@@ -16,7 +16,7 @@ from experiments.cost_model import (
     predict,
     predict_accelerator,
 )
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
 
 CONV5 = ProblemSize()
 

@@ -13,11 +13,11 @@ import pytest
 
 from experiments import filter_overlap
 from experiments.filter_overlap import name_layers
-from experiments.finished_run import FinishedRun
-from experiments.overlap_analysis import OverlapFlags, average_repetitions, choose_concepts
-from experiments.result_files import read_table
-from net2vec_jax.analysis.concept_embeddings import average_seeds, normalise_embeddings
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.analysis.geometry.concept_embeddings import average_seeds, normalise_embeddings
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.result_files import read_table
+from net2vec_jax.runs.finished import FinishedRun
+from net2vec_jax.studies.overlap_analysis import OverlapFlags, average_repetitions, choose_concepts
 
 LAYERS = ("block4", "block10")
 

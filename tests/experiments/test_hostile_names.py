@@ -18,13 +18,13 @@ from experiments import (
     invert_features,
     quickstart,
 )
-from experiments.finished_run import FinishedRun
-from experiments.script import open_console
+from net2vec_jax.core.console import open_console
 from net2vec_jax.data.concepts import Concept
 from net2vec_jax.inversion.feature_inversion import InvertedImages
-from net2vec_jax.report import fonts
-from net2vec_jax.report.contact_sheet import ConceptExamples, plot_contact_sheet
-from net2vec_jax.report.paper_style import save_figure
+from net2vec_jax.plots import fonts
+from net2vec_jax.plots.contact_sheet import ConceptExamples, plot_contact_sheet
+from net2vec_jax.plots.paper_style import save_figure
+from net2vec_jax.runs.finished import FinishedRun
 
 FORMULA, CLOSED, OPEN = r"$\wheel$", "[/black-c]", "[red]:cat:"
 CATEGORY = r"$\kind$ [/b]"

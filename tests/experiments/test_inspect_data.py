@@ -11,14 +11,15 @@ from PIL import Image
 
 from experiments import inspect_data
 from experiments.inspect_data import InspectionFlags, choose_pairs, main
-from experiments.script import open_dataset, run_script
-from net2vec_jax.data.broden import BrodenDataset
-from net2vec_jax.data.broden_writer import write_broden
-from net2vec_jax.data.coco import CocoDataset
+from net2vec_jax.core.console import run_script
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data.broden.dataset import BrodenDataset
+from net2vec_jax.data.broden.writer import write_broden
+from net2vec_jax.data.coco.dataset import CocoDataset
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
-from net2vec_jax.data.folder import FolderDataset
+from net2vec_jax.data.folder.dataset import FolderDataset
 from net2vec_jax.data.masks import collect_concept_masks
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.data.open import open_dataset
 
 
 @pytest.fixture

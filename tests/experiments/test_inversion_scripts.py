@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from experiments import invert_features, maximise_activation
-from experiments.direction_responses import find_directions, measure_real_images
-from experiments.finished_run import FinishedRun
 from experiments.invert_features import InversionFlags, crop_centre
 from experiments.maximise_activation import MaximisationFlags, choose_concepts, name_image
-from experiments.result_files import read_table
-from experiments.run_sources import RunSources
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.result_files import read_table
+from net2vec_jax.runs.finished import FinishedRun
+from net2vec_jax.runs.sources import RunSources
+from net2vec_jax.studies.direction_responses import find_directions, measure_real_images
 
 
 @pytest.fixture(scope="module")

@@ -10,25 +10,25 @@ import numpy as np
 import pytest
 
 from experiments import pictures
-from experiments.concept_pictures import (
-    collect_concept_pictures,
-    collect_filter_pictures,
-    collect_served_pictures,
-)
-from experiments.finished_run import FinishedRun
 from experiments.pictures import PictureFlags, choose_concepts, name_sheet
-from experiments.recall import rank_images
-from experiments.result_files import read_table
-from experiments.run_predictions import (
+from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.result_files import read_table
+from net2vec_jax.runs.finished import FinishedRun
+from net2vec_jax.runs.predictions import (
     best_filters,
     collect_maxima,
     embedding_scores,
     read_thresholds,
 )
-from experiments.run_sources import RunSources
-from net2vec_jax.analysis.filter_overlap import NO_FILTER
-from net2vec_jax.errors import Net2VecError
-from net2vec_jax.metrics import iou
+from net2vec_jax.runs.sources import RunSources
+from net2vec_jax.stats.metrics import iou
+from net2vec_jax.studies.concept_pictures import (
+    collect_concept_pictures,
+    collect_filter_pictures,
+    collect_served_pictures,
+)
+from net2vec_jax.studies.recall import rank_images
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from experiments import port_weights
-from experiments.network_choice import open_network
-from experiments.script import run_script
-from net2vec_jax.networks.zoo import load_network
+from net2vec_jax.core.console import run_script
+from net2vec_jax.networks.choice import open_network
+from net2vec_jax.networks.load import load_network
 
 
 def test_the_directory_serves_as_weights(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

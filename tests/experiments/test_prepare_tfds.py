@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from experiments import prepare_tfds
-from experiments.script import open_dataset, run_script
-from net2vec_jax.data.broden import BrodenDataset
-from net2vec_jax.data.broden_writer import write_broden
+from net2vec_jax.core.console import run_script
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data.broden.dataset import BrodenDataset
+from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
-from net2vec_jax.data.tfds_broden import TfdsBrodenDataset
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.data.open import open_dataset
+from net2vec_jax.data.tfds.broden import TfdsBrodenDataset
 
 NO_TENSORFLOW = importlib.util.find_spec("tensorflow") is None
 

@@ -12,16 +12,16 @@ import numpy as np
 from browsing import By, ask, go, texts, wait_until
 from page_content import NAMES, WEIGHTS, make_content
 
-from experiments.finished_run import FinishedRun
-from net2vec_jax.analysis.concept_embeddings import (
+from net2vec_jax.analysis.geometry.concept_embeddings import (
     average_seeds,
     find_nearest_concepts,
     normalise_embeddings,
 )
-from net2vec_jax.analysis.concept_queries import answer_query, parse_query
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.analysis.geometry.concept_queries import answer_query, parse_query
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.report.page.encoding import encode_floats
 from net2vec_jax.report.page.render import render_page
+from net2vec_jax.runs.finished import FinishedRun
 
 
 def test_the_explorer_answers_planted_queries(show, planted: Path) -> None:

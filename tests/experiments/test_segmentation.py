@@ -12,17 +12,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import layer_activations, layer_run, script, segmentation, segmentation_run
-from experiments.run_directory import RunDirectory
-from experiments.script import open_scenes, run_script
-from experiments.segmentation_flags import SegmentationFlags
-from experiments.segmentation_run import SegmentationRun
-from net2vec_jax.data.broden import BrodenDataset
-from net2vec_jax.data.broden_writer import write_broden
+from experiments import segmentation
+from net2vec_jax.core.console import run_script
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data import open as open_module
+from net2vec_jax.data.broden.dataset import BrodenDataset
+from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
-from net2vec_jax.data.scenes import draw_scene
-from net2vec_jax.errors import Net2VecError
-from net2vec_jax.networks.zoo import load_network
+from net2vec_jax.data.open import open_scenes
+from net2vec_jax.data.scenes.draw import draw_scene
+from net2vec_jax.networks.load import load_network
+from net2vec_jax.runs import activations as layer_activations
+from net2vec_jax.runs import layer as layer_run
+from net2vec_jax.runs import segmentation as segmentation_run
+from net2vec_jax.runs.directory import RunDirectory
+from net2vec_jax.runs.segmentation import SegmentationRun
+from net2vec_jax.runs.segmentation_flags import SegmentationFlags
 
 HEADERS = {
     "concepts.csv": "number,name,category,train_images,val_images,train_coverage",
@@ -350,7 +355,7 @@ def test_scenes_are_drawn_inside_the_run_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(script, "draw_scenes", lambda images: map(draw_scene, range(8)))
+    monkeypatch.setattr(open_module, "draw_scenes", lambda images: map(draw_scene, range(8)))
     with pytest.raises(Net2VecError, match="holds 8 scenes, not 800"):
         segmentation.main(
             SegmentationFlags(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from net2vec_jax.data.broden_writer import write_broden
+from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 
 ROOT = Path(__file__).resolve().parents[2]

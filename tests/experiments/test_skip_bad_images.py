@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import inspect_data, layer_run, segmentation
+from experiments import inspect_data, segmentation
 from experiments.inspect_data import InspectionFlags
-from experiments.run_directory import RunDirectory
-from experiments.script import run_script
-from experiments.segmentation_flags import SegmentationFlags
-from experiments.segmentation_run import SegmentationRun
-from net2vec_jax.data.broden_writer import write_broden
+from net2vec_jax.core.console import run_script
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.runs import layer as layer_run
+from net2vec_jax.runs.directory import RunDirectory
+from net2vec_jax.runs.segmentation import SegmentationRun
+from net2vec_jax.runs.segmentation_flags import SegmentationFlags
 
 BAD = ("x/2.jpg", "x/9.jpg")
 

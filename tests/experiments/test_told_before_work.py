@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import classification, inspect_data, layer_activations, layer_run, segmentation
-from experiments.classification_flags import ClassificationFlags
+from experiments import classification, inspect_data, segmentation
 from experiments.inspect_data import InspectionFlags
-from experiments.script import run_script
-from experiments.segmentation_flags import SegmentationFlags
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.console import run_script
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.runs import activations as layer_activations
+from net2vec_jax.runs import layer as layer_run
+from net2vec_jax.runs.classification_flags import ClassificationFlags
+from net2vec_jax.runs.segmentation_flags import SegmentationFlags
 
 PROBES = {
     "segmentation": (segmentation.main, SegmentationFlags),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.inversion.descent import Descent
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.inversion.descent import Descent
 from net2vec_jax.inversion.feature_inversion import (
     PRESETS,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.inversion.descent import Descent
 from net2vec_jax.inversion.maximisation import (
     Maximisation,
@@ -24,9 +24,9 @@ from net2vec_jax.inversion.maximisation import (
 )
 from net2vec_jax.inversion.objectives import Regularisers, direction_response
 from net2vec_jax.networks.adapters import FunctionNetwork
-from net2vec_jax.networks.nonlinearities import relu
+from net2vec_jax.networks.layers.nonlinearities import relu
+from net2vec_jax.networks.load import LoadedNetwork, load_network
 from net2vec_jax.networks.preprocessing import CENTRED, IMAGENET
-from net2vec_jax.networks.zoo import LoadedNetwork, load_network
 
 SIZE = 16
 FILTERS = 5

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.inversion.objectives import (
     Regularisers,
     alpha_norm,

@@ -10,8 +10,8 @@ from flax import linen, nnx
 from helpers import ListDataset, make_catalog
 
 from net2vec_jax.activations.collect import collect_activations
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.dataset import ImageLabels
-from net2vec_jax.errors import Net2VecError
 from net2vec_jax.networks.adapters import (
     FunctionNetwork,
     module_fingerprint,

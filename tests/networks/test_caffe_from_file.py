@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from caffe_encoder import layer, legacy_blob, message, shaped_blob, v1_layer
 
-from net2vec_jax.networks.zoo import NETWORKS, load_network
+from net2vec_jax.networks.load import NETWORKS, load_network
 
 torch = pytest.importorskip("torch")
 
@@ -37,7 +37,7 @@ def _write_legacy(path, weights):
     ],
 )
 def test_logits_equal_torchs(name, write, tmp_path):
-    from experiments.torch_networks import build_torch_network, state_arrays
+    from experiments.torch_reference.networks import build_torch_network, state_arrays
 
     module = build_torch_network(name)
     arrays = state_arrays(name, module)

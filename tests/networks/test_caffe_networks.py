@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from net2vec_jax.errors import Net2VecError
-from net2vec_jax.networks.caffe_alexnet import CaffeAlexNet, CaffeNet, caffe_alexnet_rules
-from net2vec_jax.networks.googlenet import (
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.networks.models.caffe_alexnet import CaffeAlexNet, CaffeNet, caffe_alexnet_rules
+from net2vec_jax.networks.models.googlenet import (
     CAFFE_GOOGLENET_IGNORED,
     CaffeGoogLeNet,
     caffe_googlenet_rules,

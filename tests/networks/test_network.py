@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from net2vec_jax.errors import Net2VecError
-from net2vec_jax.networks.zoo import NETWORKS
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.networks.load import NETWORKS
 
 SIZES = {"efficientnet_lite0": 32, "alexnet": 63, "squeezenet1_1": 32}
 

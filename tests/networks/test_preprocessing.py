@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.preprocessing import (
     CENTRED,
     MODES,

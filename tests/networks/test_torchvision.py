@@ -14,7 +14,7 @@ from torchvision_golden import (
     tapped_modules,
 )
 
-from net2vec_jax.networks.zoo import load_network
+from net2vec_jax.networks.load import load_network
 
 BOTH_FORMATS_BELOW = 200e6
 """Bytes; larger networks are written as .pth only, to save time."""

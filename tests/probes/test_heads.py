@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from helpers import make_masks, make_random_problem
 
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import ConceptCatalog
-from net2vec_jax.errors import Net2VecError
 from net2vec_jax.probes.heads import (
     Heads,
     draw_initial_weights,

@@ -14,16 +14,16 @@ from helpers import make_catalog, pack_activations, pack_masks, place_data
 
 from net2vec_jax.activations.binary import BinaryActivations
 from net2vec_jax.data.masks import ConceptMasks
-from net2vec_jax.metrics import iou
 from net2vec_jax.probes.heads import Heads
-from net2vec_jax.probes.score_maps import Form
-from net2vec_jax.probes.segmentation_evaluation import evaluate_segmentation
-from net2vec_jax.probes.segmentation_model import (
+from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation
+from net2vec_jax.probes.segmentation.model import (
     ClassWeights,
     geometry_of,
     loss_and_gradient,
     score_pixels,
 )
+from net2vec_jax.probes.segmentation.score_maps import Form
+from net2vec_jax.stats.metrics import iou
 
 OBJECTS, IMAGES, FILTERS = 11, 64, 112
 step = jax.jit(loss_and_gradient, static_argnames=("geometry", "loss"))

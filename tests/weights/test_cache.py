@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.weights.cache import (
     cache_directory,
     fetch_weights,
@@ -42,7 +42,7 @@ def test_missing_package_names_the_command(monkeypatch):
 
 def test_networks_load_without_torch():
     script = (
-        "import sys; from net2vec_jax.networks.zoo import load_network; "
+        "import sys; from net2vec_jax.networks.load import load_network; "
         "load_network('efficientnet_lite0'); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=300)

@@ -18,9 +18,9 @@ import pytest
 from fuzz import damaged, fuzz_settings, read_or_refuse
 from safetensors.numpy import save
 
-from net2vec_jax.weights import torch_pickle
-from net2vec_jax.weights.files import load_weight_file
-from net2vec_jax.weights.torch_files import LEGACY_MAGIC, LEGACY_PROTOCOL
+from net2vec_jax.weights.readers import torch_pickle
+from net2vec_jax.weights.readers.files import load_weight_file
+from net2vec_jax.weights.readers.torch_files import LEGACY_MAGIC, LEGACY_PROTOCOL
 
 NUMBERS = np.arange(24, dtype=np.float32)
 

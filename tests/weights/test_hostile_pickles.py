@@ -12,9 +12,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from net2vec_jax.errors import Net2VecError
-from net2vec_jax.weights import pickle_weight, torch_pickle
-from net2vec_jax.weights.torch_files import load_torch_file
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.weights.readers import pickle_weight, torch_pickle
+from net2vec_jax.weights.readers.torch_files import load_torch_file
 
 
 def embed(value: object) -> bytes:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from net2vec_jax.networks.vgg import VGG16
+from net2vec_jax.networks.models.vgg import VGG16
 
 CHECK = """
 import re, sys
-from net2vec_jax.networks.zoo import load_network
+from net2vec_jax.networks.load import load_network
 import jax
 jax.block_until_ready(load_network("vgg16", weights=sys.argv[1]).network)
 status = open("/proc/self/status").read()  # getrusage would tell the parent's peak, too

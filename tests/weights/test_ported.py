@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 import net2vec_jax
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.weights.ported import (
     PortedDescription,
     is_ported,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.weights.layouts import CONVOLUTION, LINEAR, linear_after_map
 from net2vec_jax.weights.porting import port_weights
 from net2vec_jax.weights.rules import folded_rules, plain_rules

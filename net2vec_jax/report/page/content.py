@@ -11,8 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from net2vec_jax.errors import Net2VecError
-from net2vec_jax.report.pictures import ConceptPicture, FilterPicture
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.plots.pictures import ConceptPicture, FilterPicture
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -16,8 +16,8 @@ from net2vec_jax.analysis.category_means import (
     make_jsonable,
     order_categories,
 )
-from net2vec_jax.analysis.filter_overlap import NO_FILTER, find_top_filters
-from net2vec_jax.report.figures import CATEGORY_STYLES, style_category
+from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER, find_top_filters
+from net2vec_jax.plots.single_against_embedding import CATEGORY_STYLES, style_category
 from net2vec_jax.report.page.content import Pictures, ReportContent, SingleFilters
 from net2vec_jax.report.page.encoding import (
     encode_floats,

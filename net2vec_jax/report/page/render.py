@@ -12,7 +12,7 @@ from importlib.resources import files
 import jinja2
 from markupsafe import Markup
 
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.report.page.content import ReportContent
 from net2vec_jax.report.page.encoding import encode_json, hash_source
 from net2vec_jax.report.page.payload import (

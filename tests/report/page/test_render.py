@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from page_content import ENDING, HOSTILE, NAMES, WEIGHTS, make_content
 
-from net2vec_jax.analysis.filter_overlap import NO_FILTER
-from net2vec_jax.errors import Net2VecError
+from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.probes.heads import top_filters
 from net2vec_jax.report.page.content import SingleFilters
 from net2vec_jax.report.page.payload import (

@@ -1,0 +1,276 @@
+"""How many filters encode a concept (reference spec 8.2).
+
+Probes restricted to the F filters of largest weight, for several F, against the probe on all K.
+C concepts, F subset sizes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from net2vec_jax.analysis.category_means import (
+    find_members,
+    make_jsonable,
+    mean_with_error,
+    order_categories,
+)
+from net2vec_jax.core.errors import Net2VecError
+
+FRACTIONS = (0.8, 0.9)
+"""Of the full score above chance, that a subset has to reach (spec 8.2)."""
+ALL_FRACTIONS = (0.5, 0.6, 0.7, *FRACTIONS)
+"""The same, with those that the reference counts for classification only."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CumulativeFractions:
+    """Fraction of concepts for which so many filters suffice.
+
+    Attributes:
+      sizes: numbers of filters, ascending, the last is K; int64 [F + 1].
+      overall: of all counted concepts, float64 [F + 1]; NaN where none is counted.
+      categories: categories of the counted concepts.
+      by_category: the same per category, float64 [categories, F + 1].
+      concepts: counted concepts of each category, int64 [categories].
+    """
+
+    sizes: np.ndarray
+    overall: np.ndarray
+    categories: tuple[str, ...]
+    by_category: np.ndarray
+    concepts: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LogarithmicFit:
+    """score ≈ slope · ln F + intercept, per concept.
+
+    Attributes:
+      slope: float64 [C]; NaN where fewer than two sizes have a score.
+      intercept: score at one filter, float64 [C].
+      explained: fraction of the scores' variance that is explained (R²), float64 [C]; NaN where
+        the scores do not vary.
+    """
+
+    slope: np.ndarray
+    intercept: np.ndarray
+    explained: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FilterCounts:
+    """How many filters encode the concepts of a layer.
+
+    Attributes:
+      sizes: numbers of filters, ascending, the last is K; int64 [F + 1].
+      mean: mean score over the concepts that have one, at each size, float64 [F + 1].
+      error: its standard error, float64 [F + 1].
+      concepts: how many have one, int64 [F + 1].
+      scores: of each concept at each size, float64 [C, F + 1].
+      fit: over all sizes.
+      has_learnt: whether the concept's full score lies above chance, bool [C]; of the others, every
+        subset reaches any fraction, or none.
+      counts: fraction of the full score → smallest sufficient number of filters, int64 [C].
+      cumulative: fraction of the full score → curves over the concepts that were learnt.
+    """
+
+    sizes: np.ndarray
+    mean: np.ndarray
+    error: np.ndarray
+    concepts: np.ndarray
+    scores: np.ndarray
+    fit: LogarithmicFit
+    has_learnt: np.ndarray
+    counts: dict[float, np.ndarray]
+    cumulative: dict[float, CumulativeFractions]
+
+    def summary(self) -> dict[str, Any]:
+        """Numbers for a JSON file; null where there is none."""
+        learnt = self.has_learnt
+        sufficient = {
+            fraction: {
+                "median_filters": np.median(counts[learnt]) if learnt.any() else None,
+                "concepts_by_filters": {
+                    size: (counts[learnt] == size).sum() for size in self.sizes.tolist()
+                },
+                "fraction_of_concepts": self.cumulative[fraction].overall,
+                "by_category": dict(
+                    zip(
+                        self.cumulative[fraction].categories,
+                        self.cumulative[fraction].by_category,
+                        strict=True,
+                    )
+                ),
+            }
+            for fraction, counts in self.counts.items()
+        }
+        slope, explained = (
+            float(mean_with_error(values)[0]) for values in (self.fit.slope, self.fit.explained)
+        )
+        return make_jsonable(
+            {
+                "filters": self.sizes,
+                "mean": self.mean,
+                "standard_error": self.error,
+                "concepts": self.concepts,
+                "concepts_above_chance": int(learnt.sum()),
+                "concepts_not_above_chance": int((~learnt).sum()),
+                "mean_slope_per_ln_filter": slope,
+                "mean_explained_variance": explained,
+                "sufficient": sufficient,
+            }
+        )
+
+
+def smallest_sufficient(
+    scores: Float[np.ndarray, "C F"],
+    sizes: Int[np.ndarray, " F"],
+    full: Float[np.ndarray, " C"],
+    *,
+    filters: int,
+    fraction: float,
+    chance: float = 0.0,
+    strict: bool = False,
+) -> Int[np.ndarray, " C"]:
+    """Smallest number of filters that reaches a fraction of the full score above chance.
+
+    The least F with score_F ≥ chance + fraction · (full - chance) (spec 8.2).
+
+    Args:
+      scores: of each concept with each number of filters; NaN never suffices.
+      sizes: the numbers of filters, in any order.
+      full: score with all filters; where it is NaN, no number suffices.
+      filters: K, the answer where no size suffices.
+      fraction: of the full score above chance, in (0, 1].
+      chance: score of a guess: 0 for IoU, 0.5 for the accuracy on a balanced set.
+      strict: ask for more than the fraction, as one of the reference's notebooks does.
+
+    Returns:
+      int64.
+
+    Raises:
+      Net2VecError: shapes that do not fit, sizes outside 1 … K, or a fraction outside (0, 1].
+    """
+    scores, sizes, full = _check(scores, sizes, full, filters)
+    if not 0 < fraction <= 1:
+        raise Net2VecError(f"fraction {fraction} must lie in (0, 1]")
+    needed = (chance + fraction * (full - chance))[:, None]
+    enough = scores > needed if strict else scores >= needed  # false for NaN
+    return np.where(enough, sizes, filters).min(axis=1, initial=filters)
+
+
+def fraction_of_concepts(
+    counts: Int[np.ndarray, " C"],
+    sizes: Int[np.ndarray, " F"],
+    filters: int,
+    categories: Sequence[str],
+) -> CumulativeFractions:
+    """Fraction of the concepts that need at most so many filters, overall and per category.
+
+    Args:
+      counts: filters that each concept needs, see `smallest_sufficient`.
+      sizes: numbers of filters that were tried, in any order; K is added.
+      filters: K.
+      categories: category of each concept.
+
+    Raises:
+      Net2VecError: not as many categories as concepts.
+    """
+    counts = np.asarray(counts)
+    axis = np.union1d(np.asarray(sizes, np.int64), [filters])
+    present = order_categories(categories)
+    member = find_members(categories, present, len(counts))
+    reached = (counts[:, None] <= axis).astype(np.float64)
+    number = member.sum(axis=1)
+    overall = reached.mean(axis=0) if len(counts) else np.full(len(axis), np.nan)
+    return CumulativeFractions(
+        axis, overall, present, member.astype(float) @ reached / number[:, None], number
+    )
+
+
+def fit_logarithm(scores: Float[np.ndarray, "C F"], sizes: Int[np.ndarray, " F"]) -> LogarithmicFit:
+    """Least squares of score ≈ slope · ln F + intercept over the finite scores of each concept.
+
+    Args:
+      scores: of each concept with each number of filters; NaNs are left out.
+      sizes: the numbers of filters.
+    """
+    scores = np.asarray(scores, np.float64)
+    finite = np.isfinite(scores)
+    count = np.maximum(finite.sum(axis=1), 1)[:, None]
+    x = np.broadcast_to(np.log(np.asarray(sizes, np.float64)), scores.shape)
+    y = np.where(finite, scores, 0)
+    mean_x = np.where(finite, x, 0).sum(axis=1, keepdims=True) / count
+    mean_y = y.sum(axis=1, keepdims=True) / count
+    dx, dy = np.where(finite, x - mean_x, 0), np.where(finite, y - mean_y, 0)
+    xx, xy, yy = (dx * dx).sum(axis=1), (dx * dy).sum(axis=1), (dy * dy).sum(axis=1)
+    determined = finite.any(axis=1) & (xx > 1e-12)
+    slope = np.where(determined, xy / np.where(determined, xx, 1), np.nan)
+    varies = determined & (yy > 1e-12)
+    explained = np.where(varies, slope * xy / np.where(varies, yy, 1), np.nan)
+    return LogarithmicFit(slope, mean_y[:, 0] - slope * mean_x[:, 0], explained)
+
+
+def count_filters(
+    scores: Float[np.ndarray, "C F"],
+    sizes: Int[np.ndarray, " F"],
+    full: Float[np.ndarray, " C"],
+    categories: Sequence[str],
+    *,
+    filters: int,
+    chance: float = 0.0,
+    fractions: Sequence[float] = FRACTIONS,
+) -> FilterCounts:
+    """All of the above for one layer.
+
+    Args:
+      scores: of each concept with each number of filters.
+      sizes: the numbers of filters, in any order.
+      full: score of each concept with all filters.
+      categories: category of each concept.
+      filters: K, the number of all filters.
+      chance: score of a guess: 0 for IoU, 0.5 for the accuracy on a balanced set.
+      fractions: of the full score above chance, in (0, 1].
+
+    Raises:
+      Net2VecError: shapes that do not fit, sizes outside 1 … K, or a fraction outside (0, 1].
+    """
+    scores, sizes, full = _check(scores, sizes, full, filters)
+    axis, place = np.unique(np.append(sizes, filters), return_index=True)
+    curve = np.column_stack([scores, full])[:, place]
+    curve[:, -1] = full  # also where K is among the sizes
+    mean, error, number = mean_with_error(curve)
+    has_learnt = np.nan_to_num(full, nan=-np.inf) > chance
+    learnt_categories = [c for c, learnt in zip(categories, has_learnt, strict=True) if learnt]
+    counts = {
+        fraction: smallest_sufficient(
+            scores, sizes, full, filters=filters, fraction=fraction, chance=chance
+        )
+        for fraction in fractions
+    }
+    cumulative = {
+        fraction: fraction_of_concepts(count[has_learnt], sizes, filters, learnt_categories)
+        for fraction, count in counts.items()
+    }
+    fit = fit_logarithm(curve, axis)
+    return FilterCounts(axis, mean, error, number, curve, fit, has_learnt, counts, cumulative)
+
+
+def _check(
+    scores: np.ndarray, sizes: np.ndarray, full: np.ndarray, filters: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    scores, full = np.asarray(scores, np.float64), np.asarray(full, np.float64)
+    sizes = np.asarray(sizes, np.int64)
+    if scores.shape != (*full.shape, *sizes.shape) or scores.ndim != 2:
+        raise Net2VecError(
+            f"scores {scores.shape} must be [concepts, sizes]; there are full scores {full.shape} "
+            f"and sizes {sizes.shape}"
+        )
+    if len(sizes) and not 1 <= sizes.min() <= sizes.max() <= filters:
+        raise Net2VecError(f"numbers of filters must lie in 1 … {filters}, not {sizes.tolist()}")
+    return scores, sizes, full

@@ -1,0 +1,241 @@
+"""Which concepts share filters (reference spec 8.3).
+
+A filter serves a concept if it is the concept's best single filter, or one of the F filters of
+largest weight in its embedding. C concepts, K filters, G categories; memberships are bool [C, K].
+What independent choices would give is in `chance_overlap`; names are listed by `shared_filters`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from net2vec_jax.analysis.category_means import find_members, make_jsonable, order_categories
+from net2vec_jax.core.errors import Net2VecError
+
+BIN_STARTS = (0, 1, 2, 6, 10, 15, 20)
+"""Least number of concepts of each bin of the histogram; the last has no end (spec 8.3, B-19)."""
+BIN_NAMES = ("0", "1", "2–5", "6–9", "10–14", "15–19", "20+")
+Ranking = Literal["absolute", "positive"]
+NO_FILTER = -1
+"""Stands for the best filter of a concept that has none."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FilterOverlap:
+    """Which filters serve which concepts, counted.
+
+    Attributes:
+      membership: whether a filter serves a concept, bool [C, K].
+      concept_categories: category of each concept.
+      categories: those present, G of them, in Broden's order, then others by name.
+      by_category: concepts of each category that a filter serves, int64 [G, K].
+      concepts_per_filter: int64 [K].
+      categories_per_filter: int64 [K].
+      filters_per_concept: int64 [C].
+      similarity: mean Jaccard index of the filter sets of two concepts, by their categories,
+        float64 [G, G]; concepts without filters are left out; NaN where there is no pair.
+    """
+
+    membership: np.ndarray
+    concept_categories: tuple[str, ...]
+    categories: tuple[str, ...]
+    by_category: np.ndarray
+    concepts_per_filter: np.ndarray
+    categories_per_filter: np.ndarray
+    filters_per_concept: np.ndarray
+    similarity: np.ndarray
+
+    @property
+    def histogram(self) -> np.ndarray:
+        """Fraction of the filters in each bin of concepts per filter, float64 [bins]."""
+        return bin_counts(self.concepts_per_filter)
+
+    @property
+    def histogram_by_category(self) -> np.ndarray:
+        """The same, counting the concepts of one category only, float64 [G, bins]."""
+        return bin_counts(self.by_category)
+
+    @property
+    def category_numbers(self) -> np.ndarray:
+        """Fraction of the filters that serve 0, 1, … G categories, float64 [G + 1]."""
+        return count_numbers(self.categories_per_filter, len(self.categories))
+
+    @property
+    def shared_fraction(self) -> float:
+        """Fraction of the filters that serve concepts of at least two categories."""
+        return float(self.category_numbers[2:].sum())
+
+    def summary(self) -> dict[str, Any]:
+        """Numbers for a JSON file; null where there is none."""
+        counts = self.concepts_per_filter
+        used = counts[counts > 0]
+        bins = dict(zip(BIN_NAMES, self.histogram, strict=True))
+        by_category = {
+            name: {
+                "concepts_per_filter": {"mean": row.mean(), "median": np.median(row)},
+                "fraction_of_filters": dict(zip(BIN_NAMES, fractions, strict=True)),
+            }
+            for name, row, fractions in zip(
+                self.categories, self.by_category, self.histogram_by_category, strict=True
+            )
+        }
+        return make_jsonable(
+            {
+                "filters": len(counts),
+                "concepts": len(self.filters_per_concept),
+                "concepts_without_filter": int((self.filters_per_concept == 0).sum()),
+                "filters_used": len(used),
+                "concepts_per_filter": {
+                    "mean": counts.mean(),
+                    "median": np.median(counts),
+                    "median_of_used": np.median(used) if len(used) else None,
+                    "most": counts.max(initial=0),
+                },
+                "fraction_of_filters": bins,
+                "by_category": by_category,
+                "filters_by_number_of_categories": np.bincount(
+                    self.categories_per_filter, minlength=len(self.categories) + 1
+                ),
+                "filters_of_several_categories": int((self.categories_per_filter > 1).sum()),
+                "fraction_of_several_categories": self.shared_fraction,
+                "categories": self.categories,
+                "mean_jaccard": self.similarity,
+            }
+        )
+
+
+def find_best_filters(train_iou: Float[np.ndarray, "C K"]) -> Bool[np.ndarray, "C K"]:
+    """The filter of largest train IoU of each concept, the first of several.
+
+    A concept that no filter overlaps has none, where the original named filter 0 (spec 9.3).
+    """
+    train_iou = np.nan_to_num(_as_table(train_iou, "IoUs"), nan=0.0)
+    membership = np.zeros(train_iou.shape, bool)
+    if membership.size:
+        best = train_iou.argmax(axis=1)
+        rows = np.flatnonzero(train_iou.max(axis=1) > 0)
+        membership[rows, best[rows]] = True
+    return membership
+
+
+def find_top_filters(
+    weights: Float[np.ndarray, "C K"], size: int, *, ranking: Ranking = "absolute"
+) -> Bool[np.ndarray, "C K"]:
+    """The filters of largest weight of each concept, the same as embeddings of few filters have.
+
+    Args:
+      weights: embeddings.
+      size: F, how many filters serve a concept; fewer where fewer have a weight.
+      ranking: "absolute" by |weight|, as the paper has it; "positive" by weight, of the filters
+        with a positive one.
+
+    Raises:
+      Net2VecError: weights that are no table or not finite, or F outside 1 … K.
+    """
+    weights = _as_table(weights, "weights")
+    if not np.isfinite(weights).all():
+        concept = int(np.flatnonzero(~np.isfinite(weights).all(axis=1))[0])
+        raise Net2VecError(
+            f"row {concept} of the embeddings has weights that are no finite numbers; train again "
+            "with a smaller learning rate"
+        )
+    filters = weights.shape[1]
+    if not 1 <= size <= filters:
+        raise Net2VecError(f"of {filters} filters, the top {size} cannot be taken")
+    strength = np.abs(weights) if ranking == "absolute" else np.maximum(weights, 0)
+    ranked = np.argsort(strength, axis=1, kind="stable")[:, filters - size :]
+    membership = np.zeros(weights.shape, bool)
+    np.put_along_axis(membership, ranked, True, axis=1)
+    return membership & (strength > 0)
+
+
+def count_overlap(
+    membership: Bool[np.ndarray, "C K"], concept_categories: Sequence[str]
+) -> FilterOverlap:
+    """Count which filters serve which concepts.
+
+    Args:
+      membership: whether a filter serves a concept.
+      concept_categories: category of each concept.
+
+    Raises:
+      Net2VecError: shapes that do not fit.
+    """
+    membership = _as_table(membership, "memberships").astype(bool)
+    categories = order_categories(concept_categories)
+    member = find_members(concept_categories, categories, len(membership))
+    member = member.reshape(len(categories), len(membership)).astype(np.int64)
+    by_category = member @ membership.astype(np.int64)
+    return FilterOverlap(
+        membership=membership,
+        concept_categories=tuple(concept_categories),
+        categories=categories,
+        by_category=by_category,
+        concepts_per_filter=membership.sum(axis=0),
+        categories_per_filter=(by_category > 0).sum(axis=0),
+        filters_per_concept=membership.sum(axis=1),
+        similarity=average_pairs(compare_filter_sets(membership), concept_categories),
+    )
+
+
+def compare_filter_sets(membership: Bool[np.ndarray, "C K"]) -> Float[np.ndarray, "C C"]:
+    """Jaccard index |A ∩ B| / |A ∪ B| of every two concepts' filters; NaN where one has none."""
+    counts = np.asarray(membership, np.float64)  # BLAS knows no integers; these are exact
+    both = counts @ counts.T
+    sizes = counts.sum(axis=1)
+    union = sizes[:, None] + sizes - both
+    usable = (sizes[:, None] > 0) & (sizes > 0)
+    return np.where(usable, both / np.where(usable, union, 1), np.nan)
+
+
+def average_pairs(
+    values: Float[np.ndarray, "C C"], concept_categories: Sequence[str]
+) -> Float[np.ndarray, "G G"]:
+    """Mean over the pairs of different concepts of two categories; NaNs are left out."""
+    categories = order_categories(concept_categories)
+    member = find_members(concept_categories, categories, len(values)).astype(np.float64)
+    member = member.reshape(len(categories), len(values))
+    known = np.isfinite(values) & ~np.eye(len(values), dtype=bool)
+    pairs = member @ known.astype(np.float64) @ member.T
+    total = member @ np.where(known, values, 0) @ member.T
+    return np.where(pairs > 0, total / np.maximum(pairs, 1), np.nan)
+
+
+def count_shared(by_category: Int[np.ndarray, "*samples G K"]) -> Int[np.ndarray, "*samples G G"]:
+    """How many filters the pairs of different concepts share, summed over the pairs.
+
+    Args:
+      by_category: concepts of each category that a filter serves.
+
+    Returns:
+      int64; on the diagonal every pair counts twice, as (a, b) and (b, a).
+    """
+    counts = np.asarray(by_category, np.float64)
+    shared = np.einsum("...gk,...hk->...gh", counts, counts, optimize=True)
+    itself = counts.sum(axis=-1)
+    return np.rint(shared - itself[..., None] * np.eye(itself.shape[-1])).astype(np.int64)
+
+
+def bin_counts(counts: Int[np.ndarray, "*shape K"]) -> Float[np.ndarray, "*shape bins"]:
+    """Fraction of the filters in each bin of `BIN_NAMES`, by how many concepts they serve."""
+    bins = np.searchsorted(BIN_STARTS, np.asarray(counts), side="right") - 1
+    return count_numbers(bins, len(BIN_STARTS) - 1)
+
+
+def count_numbers(numbers: Int[np.ndarray, "*shape K"], most: int) -> np.ndarray:
+    """Fraction of the last axis' entries that are 0, 1, … most, float64 [*shape, most + 1]."""
+    numbers = np.asarray(numbers)
+    fractions = [(numbers == value).mean(axis=-1) for value in range(most + 1)]
+    return np.stack(fractions, axis=-1)
+
+
+def _as_table(values: np.ndarray, what: str) -> np.ndarray:
+    values = np.asarray(values)
+    if values.ndim != 2 or values.shape[1] == 0:
+        raise Net2VecError(f"{what} {values.shape} must be [concepts, filters]")
+    return values

@@ -1,0 +1,252 @@
+"""The best single filter of each concept against its embedding (reference spec 8.1, 8.4).
+
+Single filters are chosen on train and reported on val (spec B-18). C concepts, K filters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from net2vec_jax.analysis.category_means import (
+    CategoryMeans,
+    average_categories,
+    find_members,
+    make_jsonable,
+    mean_with_error,
+)
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.stats.metrics import choose_best_filters
+
+LEAST_SINGLE_IOU = 0.005
+"""Ratios are formed above this val IoU of the single filter (spec 8.1)."""
+SINGLE_DETECTOR_IOU = 0.04
+"""From this val IoU on, a filter detects its concept (spec 8.1)."""
+EMBEDDING_DETECTOR_IOU = 0.2
+"""From this val IoU on, an embedding detects its concept (spec 8.1)."""
+RATIO_EDGES = 2.0 ** np.arange(-3, 8)
+"""Bins of the histogram of improvements, from 1/8 to 128; the outer ones take what lies beyond."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SegmentationComparison:
+    """Set IoUs on val of single filters and embeddings.
+
+    Attributes:
+      categories: category of each concept, C of them.
+      best_filter: the train-best filter of each concept, int64 [C].
+      single: its val IoU, float64 [C].
+      embedding: val IoU of the embedding, float64 [C].
+      single_means: per category.
+      embedding_means: per category.
+      ratio: embedding / single where the single IoU is above `LEAST_SINGLE_IOU`, else NaN, [C].
+      mean_ratio: mean of `ratio`, its standard error, and over how many concepts.
+      histogram: concepts per bin of `RATIO_EDGES`, int64.
+      single_detected: concepts that single filters detect, bool [C].
+      embedding_detected: concepts that their embeddings detect, bool [C].
+    """
+
+    categories: tuple[str, ...]
+    best_filter: np.ndarray
+    single: np.ndarray
+    embedding: np.ndarray
+    single_means: CategoryMeans
+    embedding_means: CategoryMeans
+    ratio: np.ndarray
+    mean_ratio: tuple[float, float, int]
+    histogram: np.ndarray
+    single_detected: np.ndarray
+    embedding_detected: np.ndarray
+
+    def count_detected(self) -> tuple[np.ndarray, np.ndarray]:
+        """Concepts detected in each category of `single_means`: (single, embedding), int64."""
+        member = find_members(self.categories, self.single_means.categories, len(self.single))
+        single, embedding = (
+            (member & detected).sum(axis=1)
+            for detected in (self.single_detected, self.embedding_detected)
+        )
+        return single, embedding
+
+    def summary(self) -> dict[str, Any]:
+        """Numbers for a JSON file; null where there is none."""
+        single, embedding = self.count_detected()
+        both = np.isfinite(self.single) & np.isfinite(self.embedding)
+        mean, error, count = self.mean_ratio
+        names = self.single_means.categories
+        return make_jsonable(
+            {
+                "concepts": len(self.single),
+                "single": self.single_means.summary(),
+                "embedding": self.embedding_means.summary(),
+                "embedding_better": int((self.embedding > self.single)[both].sum()),
+                "compared": int(both.sum()),
+                "ratio": {"mean": mean, "standard_error": error, "concepts": count},
+                "ratio_histogram": {"edges": RATIO_EDGES, "concepts": self.histogram},
+                "above_0.04": {
+                    "single": int((self.single > SINGLE_DETECTOR_IOU).sum()),
+                    "embedding": int((self.embedding > SINGLE_DETECTOR_IOU).sum()),
+                },
+                "unique_detectors": {
+                    "single": int(single.sum()),
+                    "embedding": int(embedding.sum()),
+                    "single_by_category": dict(zip(names, single, strict=True)),
+                    "embedding_by_category": dict(zip(names, embedding, strict=True)),
+                },
+            }
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ClassificationComparison:
+    """Val accuracies of the top filter and of embeddings.
+
+    Attributes:
+      categories: category of each concept, C of them.
+      single: accuracy of the top filter alone, float64 [C].
+      embedding: accuracy of the embedding, float64 [C].
+      single_means: per category.
+      embedding_means: per category.
+      at_least_as_good: per category, the fraction of concepts whose embedding is at least as good
+        as the top filter, of those that have both.
+      train_images_where_single_wins: positive train images of the concepts whose top filter is
+        better, [concepts]; None where they were not given.
+    """
+
+    categories: tuple[str, ...]
+    single: np.ndarray
+    embedding: np.ndarray
+    single_means: CategoryMeans
+    embedding_means: CategoryMeans
+    at_least_as_good: CategoryMeans
+    train_images_where_single_wins: np.ndarray | None
+
+    def summary(self) -> dict[str, Any]:
+        """Numbers for a JSON file; null where there is none."""
+        images = self.train_images_where_single_wins
+        return make_jsonable(
+            {
+                "concepts": len(self.single),
+                "single": self.single_means.summary(),
+                "embedding": self.embedding_means.summary(),
+                "embedding_at_least_as_good": self.at_least_as_good.summary(),
+                "single_better": int((self.single > self.embedding).sum()),
+                "median_train_images_where_single_wins": (
+                    None if images is None or not len(images) else np.median(images)
+                ),
+            }
+        )
+
+
+def find_single_detectors(
+    set_iou: Float[np.ndarray, "2 C K"], *, threshold: float = SINGLE_DETECTOR_IOU
+) -> Bool[np.ndarray, " C"]:
+    """Concepts that a single filter detects (spec 8.1).
+
+    Each filter votes for the concept of its best train IoU; a concept is detected when the val IoU
+    of a filter that votes for it reaches the threshold. A filter without any train IoU has no vote.
+
+    Args:
+      set_iou: of every filter with every concept; the first axis is train, val.
+      threshold: val IoU.
+    """
+    train, val = np.nan_to_num(np.asarray(set_iou, np.float64), nan=0.0)
+    detected = np.zeros(train.shape[0], bool)
+    if train.size:
+        filters = np.flatnonzero(train.max(axis=0) > 0)
+        choice = train[:, filters].argmax(axis=0)
+        detected[choice[val[choice, filters] >= threshold]] = True
+    return detected
+
+
+def find_embedding_detectors(
+    val_iou: Float[np.ndarray, " C"], *, threshold: float = EMBEDDING_DETECTOR_IOU
+) -> Bool[np.ndarray, " C"]:
+    """Concepts whose embedding reaches the threshold on val (spec 8.1)."""
+    return np.asarray(val_iou) >= threshold
+
+
+def compare_segmentation(
+    single_iou: Float[np.ndarray, "2 C K"],
+    embedding_iou: Float[np.ndarray, " C"],
+    categories: Sequence[str],
+) -> SegmentationComparison:
+    """Best single filters against embeddings by set IoU.
+
+    Args:
+      single_iou: set IoU of every filter with every concept; the first axis is train, val.
+      embedding_iou: val set IoU of the embeddings; NaN where there is none.
+      categories: category of each concept.
+
+    Raises:
+      Net2VecError: shapes that do not fit.
+    """
+    single_iou = np.asarray(single_iou, np.float64)
+    embedding = np.asarray(embedding_iou, np.float64)
+    if single_iou.ndim != 3 or single_iou.shape[:2] != (2, *embedding.shape):
+        raise Net2VecError(
+            f"single-filter IoUs {single_iou.shape} must be [train and val, concepts, filters]; "
+            f"the embeddings' are {embedding.shape}"
+        )
+    best_filter, _, single = choose_best_filters(single_iou)
+    usable = (single > LEAST_SINGLE_IOU) & np.isfinite(embedding)
+    ratio = np.where(usable, embedding / np.where(usable, single, 1), np.nan)
+    mean, error, count = mean_with_error(ratio)
+    within = np.clip(ratio[usable], RATIO_EDGES[0], np.nextafter(RATIO_EDGES[-1], 0))
+    return SegmentationComparison(
+        categories=tuple(categories),
+        best_filter=best_filter,
+        single=single,
+        embedding=embedding,
+        single_means=average_categories(single, categories),
+        embedding_means=average_categories(embedding, categories),
+        ratio=ratio,
+        mean_ratio=(float(mean), float(error), int(count)),
+        histogram=np.histogram(within, RATIO_EDGES)[0],
+        single_detected=find_single_detectors(single_iou),
+        embedding_detected=find_embedding_detectors(embedding),
+    )
+
+
+def compare_classification(
+    single_accuracy: Float[np.ndarray, " C"],
+    embedding_accuracy: Float[np.ndarray, " C"],
+    categories: Sequence[str],
+    *,
+    train_images: np.ndarray | None = None,
+) -> ClassificationComparison:
+    """Top filters, retrained alone, against embeddings by val accuracy (spec 6.6, 8.4).
+
+    Args:
+      single_accuracy: of the top filter; NaN where there is none.
+      embedding_accuracy: of the embedding; NaN where there is none.
+      categories: category of each concept.
+      train_images: positive train images of each concept, [C].
+
+    Raises:
+      Net2VecError: shapes that do not fit.
+    """
+    single = np.asarray(single_accuracy, np.float64)
+    embedding = np.asarray(embedding_accuracy, np.float64)
+    images = None if train_images is None else np.asarray(train_images)
+    if single.ndim != 1 or single.shape != embedding.shape:
+        raise Net2VecError(
+            f"accuracies of single filters {single.shape} and embeddings {embedding.shape} must "
+            "be of the same concepts"
+        )
+    if images is not None and images.shape != single.shape:
+        raise Net2VecError(f"train images {images.shape} do not fit {len(single)} concepts")
+    both = np.isfinite(single) & np.isfinite(embedding)
+    at_least_as_good = np.where(both, embedding >= single, np.nan)
+    return ClassificationComparison(
+        categories=tuple(categories),
+        single=single,
+        embedding=embedding,
+        single_means=average_categories(single, categories),
+        embedding_means=average_categories(embedding, categories),
+        at_least_as_good=average_categories(at_least_as_good, categories),
+        train_images_where_single_wins=None if images is None else images[single > embedding],
+    )

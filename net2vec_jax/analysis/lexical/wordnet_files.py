@@ -1,0 +1,170 @@
+"""WordNet's files (index.*, data.*, *.exc), read by NLTK from a folder of the user's.
+
+Nothing is downloaded. Distributions that ship no `lexnames`, such as Debian's wordnet-base, are
+read too: only the names of lexicographer's files stand in it, which nothing here asks for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nltk.data
+from nltk.corpus.reader.wordnet import WordNetCorpusReader, WordNetError
+
+from net2vec_jax.core.errors import Net2VecError
+
+_PARTS = ("noun", "verb", "adj", "adv")
+FILES = tuple(name for part in _PARTS for name in (f"index.{part}", f"data.{part}", f"{part}.exc"))
+"""Files that a WordNet folder must have."""
+_LEXNAMES = 100
+"""The format has two digits for a lexicographer's file."""
+_SYNSET_NAME = re.compile(r".+\.[nvars]\.0*[1-9]\d*")
+_DAMAGED = (AssertionError, AttributeError, LookupError, OSError, RuntimeError, StopIteration)
+
+
+@dataclasses.dataclass(frozen=True)
+class Synset:
+    """A meaning.
+
+    Attributes:
+      name: lemma, part of speech and number of the sense, such as "dog.n.01".
+      closure: the meaning itself and all its hypernyms, as part of speech and offset: "n02084071".
+    """
+
+    name: str
+    closure: frozenset[str]
+
+
+class WordNet:
+    """An open WordNet; see `open_wordnet`."""
+
+    def __init__(self, reader: WordNetCorpusReader, directory: Path) -> None:
+        """Of a reader of `directory`."""
+        self._reader = reader
+        self._directory = directory
+
+    def find_first(self, lemma: str) -> Synset | None:
+        """The first meaning of a word or its base form, nouns first; None if it has none.
+
+        Args:
+          lemma: with "_" for spaces.
+
+        Raises:
+          Net2VecError: the files are damaged.
+        """
+        with _explaining(self._directory):
+            found = self._reader.synsets(lemma) if lemma else []
+            return _describe(found[0]) if found else None
+
+    def find(self, name: str) -> Synset | None:
+        """The meaning called LEMMA.PART.NUMBER, such as "white.n.02"; None if there is none.
+
+        The part is n, v, a or r; "a" numbers all adjectives, whatever NLTK calls them.
+
+        Raises:
+          Net2VecError: the files are damaged.
+        """
+        if not _SYNSET_NAME.fullmatch(name):
+            return None
+        with _explaining(self._directory):
+            try:
+                return _describe(self._reader.synset(name))
+            except WordNetError as error:
+                if isinstance(error.__cause__, LookupError):  # of the lemma, or of its sense
+                    return None
+                raise
+
+
+@contextlib.contextmanager
+def open_wordnet(directory: str | Path) -> Iterator[WordNet]:
+    """Open a folder of WordNet's files.
+
+    Raises:
+      Net2VecError: files are missing or damaged.
+    """
+    directory = Path(directory).resolve()
+    _check_files(directory)
+    # NLTK reads only folders that are registered with it; this one is, as long as it is open.
+    nltk.data.path.append(str(directory))
+    streams: list[Any] = []
+    try:
+        with _explaining(directory):
+            reader = _Reader(str(directory), streams)
+        yield WordNet(reader, directory)
+    finally:
+        nltk.data.path.remove(str(directory))
+        for stream in streams:
+            stream.close()
+
+
+class _Reader(WordNetCorpusReader):
+    """English only, with names for lexicographer's files where the folder has none."""
+
+    def __init__(self, root: str, streams: list[Any]) -> None:
+        self._streams = streams  # all that was opened, even if this fails
+        super().__init__(root, omw_reader=None)
+
+    def open(self, file: str) -> Any:
+        if file == "lexnames" and not Path(str(self.root), file).is_file():
+            return io.StringIO("".join(f"{n:02d} file{n} 0\n" for n in range(_LEXNAMES)))
+        stream = super().open(file)
+        self._streams.append(stream)
+        return stream
+
+    def map_wn(self, version: str = "wordnet") -> None:
+        """No map to the WordNet of other languages, which are not read."""
+
+
+def _describe(synset: Any) -> Synset:
+    reached = {synset: None}
+    waiting = [synset]
+    while waiting:
+        for hypernym in waiting.pop().hypernyms():
+            if hypernym not in reached:
+                reached[hypernym] = None
+                waiting.append(hypernym)
+    closure = frozenset(f"{found.pos()}{found.offset():08d}" for found in reached)
+    return Synset(synset.name(), closure)
+
+
+def _check_files(directory: Path) -> None:
+    missing = [name for name in FILES if not (directory / name).is_file()]
+    if not missing:
+        return
+    if not directory.is_dir():
+        raise Net2VecError(f"there is no folder {directory}; give one of WordNet's files")
+    inside = [
+        directory / name
+        for name in ("dict", "wordnet", "corpora/wordnet")
+        if (directory / name / FILES[0]).is_file()
+    ]
+    if inside:
+        raise Net2VecError(f"{directory} is not WordNet's folder; give {inside[0]}")
+    raise Net2VecError(
+        f"{directory} lacks {', '.join(missing)} of WordNet 3; give a folder with these files, for "
+        "example 'dict' of WordNet's own distribution, or the one that Debian's wordnet-base or "
+        "NLTK's data installs"
+    )
+
+
+@contextlib.contextmanager
+def _explaining(directory: Path) -> Iterator[None]:
+    """What goes wrong inside means that files are damaged."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            warnings.filterwarnings("ignore", "The multilingual functions are not available")
+            yield
+    except Net2VecError:
+        raise
+    except (*_DAMAGED, ValueError, WordNetError, Warning) as error:
+        raise Net2VecError(
+            f"the WordNet in {directory} is damaged ({error!r}); install it again"
+        ) from error

@@ -1,0 +1,123 @@
+"""The console of scripts: flags from a dataclass, one message on bad input, what is left out."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import NoReturn, TypeVar
+
+import jax
+import tyro
+from rich.console import Console
+
+from net2vec_jax.core.devices import count_cores, is_first_host
+from net2vec_jax.core.errors import FULL_DISK, MOST_NAMED, Net2VecError, list_names
+
+Config = TypeVar("Config")
+
+
+def run_script(main: Callable[[Config], None], config_type: type[Config], description: str) -> None:
+    """Parse the command line into `config_type` and run `main`.
+
+    The exit status is 0 only when everything was written, and 2 with one message on bad input or
+    when the disk is full.
+    """
+    config = tyro.cli(config_type, description=description)
+    # Of damaged EXIF data, for example, by which nobody can tell the file; what matters is refused.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    try:
+        use_all_devices()
+        main(config)
+    except Net2VecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        _end_with_error()
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        print(
+            "error: the disk is full; finished results are intact; free some space and run the "
+            "same command again, which goes on from them",
+            file=sys.stderr,
+        )
+        _end_with_error()
+
+
+def open_console(*, least_width: int = 0) -> Console:
+    """A console that prints names from data, paths and layers as they are, never as markup.
+
+    Args:
+      least_width: columns, where fewer would not hold a table.
+    """
+    console = Console(markup=False, emoji=False)
+    console.width = max(console.width, least_width)
+    return console
+
+
+def _end_with_error() -> NoReturn:
+    """Exit with status 2; at once on several hosts, since the others may wait for this one."""
+    if jax.process_count() > 1:
+        sys.stderr.flush()
+        os._exit(2)
+    sys.exit(2)
+
+
+def use_all_devices() -> None:
+    """Let JAX see all devices: every core of a CPU, and those of other hosts if there are any.
+
+    JAX_NUM_CPU_DEVICES says otherwise how many devices a CPU is.
+    Hosts are processes that run the same command on the same files. JAX_COORDINATOR_ADDRESS
+    (HOST:PORT of the first one), JAX_NUM_PROCESSES and JAX_PROCESS_ID (0, 1, …) say that there are
+    several; on a cluster that JAX knows (Cloud TPU, SLURM, Open MPI, Kubernetes)
+    NET2VEC_JAX_CLUSTER=1 suffices.
+
+    Raises:
+      Net2VecError: a variable is missing or no number, or the other hosts cannot be reached.
+    """
+    chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if not chosen and "JAX_NUM_CPU_DEVICES" not in os.environ:
+        jax.config.update("jax_num_cpu_devices", count_cores())
+    names = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    try:
+        if os.environ.get("JAX_COORDINATOR_ADDRESS"):
+            jax.distributed.initialize(None, *(int(os.environ[name]) for name in names))
+        elif os.environ.get("NET2VEC_JAX_CLUSTER"):
+            jax.distributed.initialize()
+    except (KeyError, ValueError) as error:
+        raise Net2VecError(
+            f"several hosts need JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, "
+            f"the latter two whole numbers: {error}"
+        ) from error
+    except RuntimeError as error:
+        raise Net2VecError(f"the hosts did not come together: {error}") from error
+
+
+def announce(notices: Iterable[str]) -> None:
+    """Say on the console what was assumed, a line each."""
+    if is_first_host():
+        for notice in notices:
+            print(f"note: {notice}", file=sys.stderr)
+
+
+def announce_left_out(kind: str, reasons: Mapping[str, str], *, of: int | None = None) -> None:
+    """Say on the console what is left out, and why: how many, and the first ten for each reason.
+
+    Args:
+      kind: what they are, in the plural.
+      reasons: name → why.
+      of: how many there are in all.
+    """
+    if not reasons or not is_first_host():
+        return
+    of_all = f" of {of:,}" if of else ""
+    print(f"left out: {len(reasons):,}{of_all} {kind}", file=sys.stderr)
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason, []).append(name)
+    groups = list(names.items())
+    for reason, alike in groups[:MOST_NAMED]:
+        print(f"  {list_names(alike)}: {reason}", file=sys.stderr)
+    more = sum(len(alike) for _, alike in groups[MOST_NAMED:])
+    if more:
+        print(f"  and {more:,} more", file=sys.stderr)

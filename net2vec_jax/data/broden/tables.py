@@ -1,0 +1,288 @@
+"""Parse the CSV tables of a Broden directory (reference spec 1.2, 1.4, 1.5).
+
+Every refusal names the file and the line.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data.concepts import Concept, ConceptCatalog, is_background
+from net2vec_jax.data.dataset import SPLITS
+
+SIZE_COLUMNS = ("ih", "iw", "sh", "sw")
+INDEX_COLUMNS = ("image", "split", *SIZE_COLUMNS)
+LARGEST_NUMBER = 2**16 - 1
+"""A plane stores R + 256·G."""
+LONGEST_NAME = 1024
+"""Characters of a path; systems end at 1024 to 4096 bytes."""
+LABEL_COLUMNS = ("number", "name", "category")
+FILLERS = ("nan", "nat", "none", "null", "na", "n/a", "#n/a", "<na>")
+"""What programs write into empty cells, in lower case."""
+LARGEST_SIDE = 2**14
+"""Pixels: what is larger is no image for a network, and would need gigabytes per mask."""
+
+
+class BrodenRow(NamedTuple):
+    """One image of index.csv: its place in the file, and per category its planes and numbers.
+
+    A whole-image number 0 is no label; a category with nothing else still has data (spec 1.6).
+    """
+
+    line: int
+    image: str
+    split: str
+    sizes: tuple[int, int, int, int]
+    planes: dict[str, tuple[str, ...]]
+    whole_image: dict[str, tuple[int, ...]]
+
+
+class LabelRow(NamedTuple):
+    """One label of label.csv: its name, and category → number of images, 0 where none is given."""
+
+    name: str
+    categories: dict[str, int]
+
+
+def read_table(path: Path, required: Sequence[str]) -> tuple[list[str], list[tuple[int, dict]]]:
+    """Header and (line number, row) of a CSV file that must have the `required` columns.
+
+    Raises:
+      Net2VecError: the file is missing or no table, a column is missing or occurs twice, a row is
+        of another length than the header.
+    """
+    if not path.is_file():
+        raise Net2VecError(f"{path} is missing")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            header = list(reader.fieldnames or ())
+            missing = [column for column in required if column not in header]
+            if missing:
+                other = any(sign in "".join(header) for sign in (";", "\t", "sep="))
+                hint = "; separate the fields by commas" if other else ""
+                raise Net2VecError(
+                    f"{path}: column {', '.join(missing)} is missing; the header has "
+                    f"{header!s:.1000}{hint}"
+                )
+            if len(set(header)) != len(header):
+                raise Net2VecError(f"{path}: a column occurs twice in the header {header!s:.1000}")
+            rows = []
+            for row in reader:
+                if None in row or None in row.values():
+                    raise Net2VecError(
+                        f"{path} line {reader.line_num}: the row has not as many fields as the "
+                        f"header, {len(header)}"
+                    )
+                if any(row.values()):  # spreadsheets leave empty rows at the end
+                    rows.append((reader.line_num, row))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise Net2VecError(
+            f"{path} is not a UTF-8 CSV table: {error}; save it as CSV in UTF-8"
+        ) from error
+    except OSError as error:
+        raise Net2VecError(f"{path} cannot be read: {error.strerror}") from error
+    return header, rows
+
+
+def parse_whole_number(text: str, where: str) -> int:
+    """The number that a cell holds: decimal digits, at most nine.
+
+    Raises:
+      Net2VecError: it is none; the message begins with `where` and says what to write, if the
+        number has a fraction of zeros, as tables have that went through pandas ("2.0").
+    """
+    # int() alone would accept "1_000", " 7" and other scripts' digits.
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return int(text)
+    value = _parse_float(text)
+    is_meant = value is not None and value.is_integer() and 0 <= value < 1e9
+    hint = f"; write {int(value)}" if is_meant else ""
+    raise Net2VecError(f"{where}: {text!r:.60} is not a whole number{hint}")
+
+
+def _parse_float(text: str) -> float | None:
+    """The number that a text writes in any form, nan and inf among them; None if it is a word."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def read_index(path: Path) -> tuple[tuple[str, ...], list[BrodenRow]]:
+    """The category columns of index.csv and its rows.
+
+    Raises:
+      Net2VecError: a missing column, a malformed cell, a path that leads out of images/; the
+        message names line and column.
+    """
+    header, table = read_table(path, INDEX_COLUMNS)
+    categories = tuple(column for column in header if column not in INDEX_COLUMNS)
+    for category in categories:
+        # It becomes part of a file name, c_<category>.csv, and of cells, name(count).
+        if not re.fullmatch(r"[^/\\\0();]+", category) or len(category.encode()) > 100:
+            raise Net2VecError(
+                f"{path}: column {category!r:.80} cannot be the name of a category; remove the "
+                "column, or rename it"
+            )
+    rows = []
+    for line, cells in table:
+        where = f"{path} line {line}"
+        if cells["split"] not in SPLITS:
+            raise Net2VecError(f"{where}: split is {cells['split']!r:.60}; it must be train or val")
+        sizes = tuple(parse_whole_number(cells[c], f"{where}, column {c}") for c in SIZE_COLUMNS)
+        if min(sizes) < 1 or max(sizes) > LARGEST_SIDE:
+            raise Net2VecError(
+                f"{where}: sizes must be positive and at most {LARGEST_SIDE} pixels, not {sizes}"
+            )
+        planes: dict[str, tuple[str, ...]] = {}
+        whole_image: dict[str, tuple[int, ...]] = {}
+        for category in categories:
+            names, numbers = _parse_cell(cells[category], f"{where}, column {category}")
+            if names:
+                planes[category] = names
+            if numbers:
+                whole_image[category] = numbers
+        _refuse_filler(cells["image"], f"{where}, column image", "write the image's path")
+        check_inside(cells["image"], where)
+        rows.append(BrodenRow(line, cells["image"], cells["split"], sizes, planes, whole_image))
+    return categories, rows
+
+
+def _parse_cell(text: str, where: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The planes and the whole-image numbers of a category's cell (spec 1.2)."""
+    names, numbers = [], []
+    for element in filter(None, text.split(";")):
+        _refuse_filler(element, where, "leave the cell empty")
+        if _parse_float(element) is None:
+            check_inside(element, where)
+            names.append(element)
+        else:
+            numbers.append(parse_whole_number(element, where))
+    return tuple(names), tuple(numbers)
+
+
+def _refuse_filler(text: str, where: str, remedy: str) -> None:
+    """Refuse what programs write into cells that are empty: "nan", "None", "<NA>"."""
+    if text.strip().lower() in FILLERS:
+        raise Net2VecError(f"{where}: {text!r} stands for an empty cell; {remedy}")
+
+
+def check_inside(name: str, where: str) -> None:
+    """Refuse a path that leads out of images/.
+
+    Raises:
+      Net2VecError: it does; the message begins with `where`.
+    """
+    path = PurePosixPath(name)
+    outside = path.is_absolute() or ".." in path.parts or name[1:2] == ":"  # a Windows drive
+    if not 0 < len(name) <= LONGEST_NAME or outside or "\\" in name or "\0" in name:
+        hint = "; write / between folders" if "\\" in name else ""
+        raise Net2VecError(f"{where}: {name!r:.200} is not a path below images/{hint}")
+
+
+def read_labels(path: Path) -> dict[int, LabelRow]:
+    """The labels of label.csv, by number, in all categories that it names.
+
+    Raises:
+      Net2VecError: a missing column, a malformed or repeated number, a malformed category cell, a
+        label without name, a number 0 with the name of a concept.
+    """
+    _, table = read_table(path, LABEL_COLUMNS)
+    labels: dict[int, LabelRow] = {}
+    for line, row in table:
+        where, name = f"{path} line {line}", row["name"]
+        number = parse_whole_number(row["number"], f"{where}, column number")
+        if number == 0:
+            if not is_background(name):
+                raise Net2VecError(
+                    f"{where}: label number 0 marks what is not labelled, but is called "
+                    f"{name!r:.60}; call it background, or give {name!r:.60} another number, in "
+                    "index.csv and the label planes too"
+                )
+            continue
+        if number > LARGEST_NUMBER:
+            raise Net2VecError(f"{where}: label numbers go up to {LARGEST_NUMBER}, not {number}")
+        if number in labels:
+            raise Net2VecError(f"{where}: label number {number} occurs twice")
+        if not name.strip():
+            raise Net2VecError(f"{where}: label {number} has no name; write one")
+        parts = filter(None, row["category"].split(";"))
+        labels[number] = LabelRow(name, dict(_category_count(part, where) for part in parts))
+    return labels
+
+
+def make_catalog(
+    labels: Mapping[int, LabelRow], folder: Path, categories: Sequence[str]
+) -> ConceptCatalog:
+    """The concepts of those labels that belong to one of the `categories`.
+
+    The primary category is the one of largest coverage by the tables c_<category>.csv of `folder`.
+
+    Raises:
+      Net2VecError: one of these tables is malformed.
+    """
+    coverage = {c: _read_coverage(folder / f"c_{c}.csv") for c in categories}
+    concepts = []
+    for number, label in labels.items():
+        counts = {c: count for c, count in label.categories.items() if c in categories}
+        if counts:
+            # spec 1.8: largest coverage wins, ties go to the later category of index.csv.
+            ordered = [category for category in categories if category in counts]
+            primary = max(reversed(ordered), key=lambda c: coverage[c].get(number, 0.0))
+            concepts.append(Concept(number, label.name, counts, primary))
+    return ConceptCatalog.of(concepts)
+
+
+def _category_count(text: str, where: str) -> tuple[str, int]:
+    """Category and image count of "object(3)"; of "object" the count is 0."""
+    # Without regular expression: one that allows spaces takes minutes for a long row of them.
+    category, bracket, rest = text.strip().partition("(")
+    category, digits = category.strip(), rest.removesuffix(")").strip()
+    _refuse_filler(category, f"{where}, column category", "name the label's category")
+    counted = rest.endswith(")") and re.fullmatch("[0-9]{1,9}", digits)
+    if not category or ")" in category or (bracket and not counted):
+        raise Net2VecError(f"{where}: category {text!r:.80} is not of the form name or name(count)")
+    return category, int(digits or 0)
+
+
+def check_categories(path: Path, columns: Sequence[str]) -> None:
+    """Refuse columns of index.csv that the optional table category.csv does not list (spec 1.2).
+
+    Raises:
+      Net2VecError: there is one, or the table is malformed.
+    """
+    if not path.is_file():
+        return
+    listed = [row["name"] for _, row in read_table(path, ("name",))[1]]
+    for column in columns:
+        if column not in listed:
+            raise Net2VecError(
+                f"{path.with_name('index.csv')}: column {column!r} is none that a Broden index has "
+                f"and no category of category.csv ({', '.join(listed):.1000}); remove the column, "
+                "or list it there"
+            )
+
+
+def _read_coverage(path: Path) -> dict[int, float]:
+    """Concept number → coverage within a category; empty where the optional table is absent."""
+    if not path.is_file():
+        return {}
+    _, table = read_table(path, ("number", "coverage"))
+    coverage = {}
+    for line, row in table:
+        where = f"{path} line {line}"
+        value = _parse_float(row["coverage"])
+        if value is None or not math.isfinite(value):
+            raise Net2VecError(
+                f"{where}, column coverage: {row['coverage']!r:.60} is not a finite number; write "
+                "one, or remove the row"
+            )
+        coverage[parse_whole_number(row["number"], f"{where}, column number")] = value
+    return coverage

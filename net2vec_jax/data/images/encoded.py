@@ -1,0 +1,98 @@
+"""Decode images that are given as encoded bytes, and bring images and masks to one size.
+
+Images are uint8 [H, W, 3]. A label plane is an 8-bit RGB image, concept = R + 256·G (reference
+spec 1.3); a mask of another dataset is a single-channel image whose pixels are class numbers.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data.images.files import (
+    IMAGE_FORMATS,
+    PLANE_FORMATS,
+    PNG_BIT_DEPTH,
+    convert_to_rgb,
+    one_decoding_message,
+    open_within_limit,
+    read_numbers,
+)
+
+
+def open_image(
+    encoded: bytes,
+    where: str,
+    *,
+    size: tuple[int, int] | None = None,
+    formats: tuple[str, ...] = IMAGE_FORMATS,
+) -> Image.Image:
+    """A decoded image.
+
+    Args:
+      encoded: the contents of an image file.
+      where: what messages call it.
+      size: (H, W) that it must have, looked at before a pixel is decoded.
+      formats: those that it may have, by Pillow's names.
+
+    Raises:
+      Net2VecError: the bytes are no image, a damaged one, or one of another size.
+    """
+    with one_decoding_message(where, formats):
+        image = open_within_limit(io.BytesIO(encoded), where, formats)
+        if size is not None and (image.height, image.width) != tuple(size):
+            raise Net2VecError(
+                f"{where} is {image.height}×{image.width} pixels, but all of this dataset are "
+                f"{size[0]}×{size[1]}"
+            )
+        image.load()
+    return image
+
+
+def decode_image(encoded: bytes, where: str, *, size: tuple[int, int]) -> np.ndarray:
+    """uint8 [H, W, 3], RGB, converted as `image_files.read_image` does.
+
+    Raises:
+      Net2VecError: the bytes are no image, not one of `size` (H, W), or cannot be shown in RGB.
+    """
+    return np.asarray(convert_to_rgb(open_image(encoded, where, size=size), where))
+
+
+def decode_label_plane(encoded: bytes, where: str, *, size: tuple[int, int]) -> np.ndarray:
+    """int32 [Y, X]: R + 256·G, as `image_files.read_label_plane` reads it.
+
+    Raises:
+      Net2VecError: the bytes are no PNG image of a label plane, or not one of `size` (Y, X).
+    """
+    image = open_image(encoded, where, size=size, formats=PLANE_FORMATS)
+    return read_numbers(image, encoded[PNG_BIT_DEPTH], where)
+
+
+def resize_image(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """uint8 [H, W, 3]: bilinear, with a filter as wide as the reduction, so without aliasing.
+
+    Args:
+      image: of any size and mode.
+      size: (H, W); the aspect ratio is not kept.
+    """
+    return np.asarray(image.convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR))
+
+
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The nearest pixel of `mask` [H, W, …] for each of [Y, X, …]: no class is ever mixed.
+
+    See `nearest_pixels`.
+    """
+    return mask[np.ix_(*map(nearest_pixels, mask.shape, size))]
+
+
+def nearest_pixels(n: int, m: int) -> np.ndarray:
+    """int [m]: which of n pixels is nearest to each of m.
+
+    Broden's label maps were resized by `scipy.ndimage.zoom` of order 0 (spec 1.11): output i of m
+    takes input round(i·(n − 1) / (m − 1)), the corners being aligned.
+    """
+    return np.floor(np.arange(m) * ((n - 1) / max(m - 1, 1)) + 0.5).astype(int)

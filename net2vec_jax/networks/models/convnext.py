@@ -1,0 +1,203 @@
+"""ConvNeXt (Liu et al. 2022) as torchvision has it, 224 pixels.
+
+A block is a 7 × 7 depthwise convolution, a layer normalisation and two linear layers with a GELU
+between, added to its input. The factor that torchvision applies before the addition is folded into
+the second linear layer when weights are ported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
+
+import numpy as np
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Float
+
+from net2vec_jax.networks.layers.blocks import Convolution, LayerNormalisation, Linear
+from net2vec_jax.networks.layers.nonlinearities import gelu
+from net2vec_jax.networks.network import Network
+from net2vec_jax.weights.layouts import CONVOLUTION, LINEAR, Layout
+from net2vec_jax.weights.rules import Rule, plain_rules, scale_rules
+
+EXPANSION = 4
+BAND_PIXELS = 1500
+"""At least so many pixels, of all images together, go through a block's linear layers at a time on
+CPU; fewer do not make up for reading the kernels again."""
+
+# The second linear layer [out, in] and its bias [out], times the factor [out, 1, 1] of the block.
+_SCALED_KERNEL = Layout(
+    lambda shape: (shape[::-1], (shape[1], 1, 1)),
+    lambda kernel, factor: (kernel.astype(np.float64) * factor[:, :, 0]).T,
+)
+_SCALED_BIAS = Layout(
+    lambda shape: (shape, (*shape, 1, 1)),
+    lambda bias, factor: bias.astype(np.float64) * factor[:, 0, 0],
+)
+
+
+class Block(nnx.Module):
+    """A block; its output may have any sign."""
+
+    def __init__(self, channels: int, *, rngs: nnx.Rngs) -> None:
+        """Random weights."""
+        self.depthwise = Convolution(channels, channels, 7, padding=3, groups=channels, rngs=rngs)
+        self.norm = LayerNormalisation(channels)
+        self.expand = Linear(channels, EXPANSION * channels, rngs=rngs)
+        self.project = Linear(EXPANSION * channels, channels, rngs=rngs)
+
+    def __call__(self, images: Float[Array, "N h w K"]) -> Float[Array, "N h w K"]:
+        """The block's output."""
+        return lax.platform_dependent(
+            images, self.depthwise(images), cpu=self._add_in_bands, default=self._add
+        )
+
+    def _add(
+        self, images: Float[Array, "N h w K"], values: Float[Array, "N h w K"]
+    ) -> Float[Array, "N h w K"]:
+        """The images, plus what the rest of the block makes of the convolved ones."""
+        return images + self.project(gelu(self.expand(self.norm(values))))
+
+    def _add_in_bands(
+        self, images: Float[Array, "N h w K"], values: Float[Array, "N h w K"]
+    ) -> Float[Array, "N h w K"]:
+        """The same, some rows at a time, so that what lies between stays in the processor's cache.
+
+        Takes a third of the time in the first stage.
+        """
+        rows = _count_rows(*images.shape[:3])
+
+        def add(band: Array, images: Array) -> Array:
+            parts = (
+                lax.dynamic_slice_in_dim(array, band * rows, rows, axis=1)
+                for array in (images, values)
+            )
+            return lax.dynamic_update_slice_in_dim(images, self._add(*parts), band * rows, axis=1)
+
+        return lax.fori_loop(0, images.shape[1] // rows, add, images)
+
+
+def _count_rows(images: int, height: int, width: int) -> int:
+    """Rows of each band: the fewest that divide the height and make up `BAND_PIXELS`, or all."""
+    fits = (rows for rows in range(1, height) if height % rows == 0)
+    return next((rows for rows in fits if images * rows * width >= BAND_PIXELS), height)
+
+
+class Downsample(nnx.Module):
+    """A layer normalisation and a 2 × 2 convolution of stride 2, between two stages."""
+
+    def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs) -> None:
+        """Random weights."""
+        self.norm = LayerNormalisation(inputs)
+        self.convolution = Convolution(inputs, outputs, 2, stride=2, padding=0, rngs=rngs)
+
+    def __call__(self, images: Float[Array, "N H W I"]) -> Float[Array, "N h w O"]:
+        """Half the size."""
+        return self.convolution(self.norm(images))
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What distinguishes one ConvNeXt from another: blocks and channels of the four stages."""
+
+    blocks: tuple[int, int, int, int]
+    channels: tuple[int, int, int, int]
+
+    def modules(self) -> Iterator[tuple[str, str, tuple[int, int] | None]]:
+        """Every layer's name, torchvision's path, and (stage, place) of a block.
+
+        The last block of a stage is named as the stage, since its output is the stage's.
+        """
+        yield "stem", "features.0", None
+        for stage, blocks in enumerate(self.blocks, 1):
+            if stage > 1:
+                yield f"downsample{stage}", f"features.{2 * stage - 2}", None
+            for place in range(blocks):
+                name = f"stage{stage}" + ("" if place == blocks - 1 else f"_block{place}")
+                yield name, f"features.{2 * stage - 1}.{place}", (stage, place)
+
+    def layers(self) -> tuple[str, ...]:
+        """The names of all layers."""
+        return (*(name for name, _, _ in self.modules()), "logits")
+
+    def aliases(self) -> Mapping[str, str]:
+        """Torchvision's module paths."""
+        stages = {f"features.{2 * stage - 1}": f"stage{stage}" for stage in range(1, 5)}
+        modules = {path: name for name, path, _ in self.modules()}
+        ends = {"features": "stage4", "classifier.2": "logits", "classifier": "logits"}
+        return MappingProxyType(modules | stages | ends)
+
+
+class ConvNeXt(Network):
+    """Layers `stem`, `stage1_block0`, …, `stage1`, `downsample2`, …, `stage4`, `logits`.
+
+    With 224 pixels the stages measure 56², 28², 14² and 7². All layers may have any sign.
+    """
+
+    stages: ClassVar[Stages]
+    smallest_input = 32
+
+    def __init__(self, *, classes: int = 1000, rngs: nnx.Rngs) -> None:
+        """Random weights; `classes` is the number of logits."""
+        channels = self.stages.channels
+        self.stem = Convolution(3, channels[0], 4, stride=4, padding=0, rngs=rngs)
+        self.stem_norm = LayerNormalisation(channels[0])
+        for stage, (blocks, width) in enumerate(zip(self.stages.blocks, channels, strict=True), 1):
+            if stage > 1:
+                layer = Downsample(channels[stage - 2], width, rngs=rngs)
+                setattr(self, f"downsample{stage}", layer)
+            for place in range(blocks):
+                setattr(self, _block_name(stage, place), Block(width, rngs=rngs))
+        self.norm = LayerNormalisation(channels[-1])
+        self.logits = Linear(channels[-1], classes, rngs=rngs)
+
+    def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
+        """Every layer's name and response, in the order of `layers`, computed one by one."""
+        values = images
+        for name, _, block in self.stages.modules():
+            if name == "stem":
+                values = self.stem_norm(self.stem(values))
+            else:
+                values = getattr(self, name if block is None else _block_name(*block))(values)
+            yield name, values
+        yield "logits", self.logits(self.norm(values.mean((1, 2))))
+
+    @classmethod
+    def rules(cls) -> dict[str, Rule]:
+        """Every parameter's origin in torchvision's state dict."""
+        rules = plain_rules("stem", "features.0.0", CONVOLUTION)
+        rules |= scale_rules("stem_norm", "features.0.1")
+        for name, path, block in cls.stages.modules():
+            if block is not None:
+                rules |= _block_rules(_block_name(*block), path)
+            elif name != "stem":
+                rules |= scale_rules(f"{name}.norm", f"{path}.0")
+                rules |= plain_rules(f"{name}.convolution", f"{path}.1", CONVOLUTION)
+        rules |= scale_rules("norm", "classifier.0")
+        return rules | plain_rules("logits", "classifier.2", LINEAR)
+
+
+def _block_name(stage: int, place: int) -> str:
+    return f"stage{stage}_block{place}"
+
+
+def _block_rules(ours: str, theirs: str) -> dict[str, Rule]:
+    factor = f"{theirs}.layer_scale"
+    return {
+        **plain_rules(f"{ours}.depthwise", f"{theirs}.block.0", CONVOLUTION),
+        **scale_rules(f"{ours}.norm", f"{theirs}.block.2"),
+        **plain_rules(f"{ours}.expand", f"{theirs}.block.3", LINEAR),
+        f"{ours}.project.kernel": Rule((f"{theirs}.block.5.weight", factor), _SCALED_KERNEL),
+        f"{ours}.project.bias": Rule((f"{theirs}.block.5.bias", factor), _SCALED_BIAS),
+    }
+
+
+class ConvNeXtTiny(ConvNeXt):
+    """18 blocks; 96, 192, 384 and 768 filters."""
+
+    stages = Stages((3, 3, 9, 3), (96, 192, 384, 768))
+    layers = stages.layers()
+    aliases = stages.aliases()

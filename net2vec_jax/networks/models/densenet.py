@@ -1,0 +1,141 @@
+"""Densely connected networks (Huang et al. 2016) as torchvision has them, 224 pixels.
+
+Within a dense block every layer sees the outputs of all before it, normalised for it alone: a batch
+normalisation (ε = 1e-5) in front of a convolution cannot be folded into it, because a ReLU stands
+between, and becomes an affine layer; one behind a convolution is folded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import MappingProxyType
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from net2vec_jax.networks.layers.blocks import Affine, Convolution, Linear
+from net2vec_jax.networks.layers.nonlinearities import relu
+from net2vec_jax.networks.layers.pooling import average_pool, max_pool
+from net2vec_jax.networks.network import Network
+from net2vec_jax.weights.layouts import LINEAR
+from net2vec_jax.weights.rules import (
+    Rule,
+    affine_rules,
+    folded_rules,
+    kernel_rules,
+    plain_rules,
+)
+
+STEM_FILTERS, GROWTH, BOTTLENECK = 96, 48, 4
+LAYERS_PER_BLOCK = (6, 12, 36, 24)
+
+# Files written before 2018 put a dot into the names of a dense layer's parts: "norm.1", "conv.2".
+RENAMES = ((r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2."),)
+
+
+class DenseLayer(nnx.Module):
+    """What one layer adds: 1 × 1 and 3 × 3 convolutions of all that was before."""
+
+    def __init__(self, inputs: int, *, rngs: nnx.Rngs) -> None:
+        """Random weights; `GROWTH` channels go out."""
+        width = BOTTLENECK * GROWTH
+        self.norm1 = Affine(inputs)
+        self.conv1 = Convolution(inputs, width, 1, padding=0, rngs=rngs)
+        self.conv2 = Convolution(width, GROWTH, 3, padding=1, bias=False, rngs=rngs)
+
+    def __call__(self, images: Float[Array, "N h w I"]) -> Float[Array, "N h w 48"]:
+        """The channels that the layer adds; of any sign."""
+        return self.conv2(relu(self.conv1(relu(self.norm1(images)))))
+
+
+class Transition(nnx.Module):
+    """Between two dense blocks: half the channels, then half the size."""
+
+    def __init__(self, inputs: int, *, rngs: nnx.Rngs) -> None:
+        """Random weights."""
+        self.norm = Affine(inputs)
+        self.conv = Convolution(inputs, inputs // 2, 1, padding=0, bias=False, rngs=rngs)
+
+    def __call__(self, images: Float[Array, "N H W I"]) -> Float[Array, "N h w O"]:
+        """Means over 2 × 2 of the convolution; the means are taken first, which is the same."""
+        return self.conv(average_pool(relu(self.norm(images)), 2))
+
+
+class DenseNet161(Network):
+    """Layers `conv0`, `pool0`, `denseblock1`, `transition1`, …, `denseblock4`, `norm5`, `logits`.
+
+    With 224 pixels `conv0` measures 112² × 96, `pool0` 56² × 96, and the dense blocks 56² × 384,
+    28² × 768, 14² × 2112 and 7² × 2208. `conv0` and `norm5` are taken behind their ReLU and are at
+    least 0 (torchvision rectifies `norm5` in place, so a hook there sees the same); the others may
+    have any sign.
+    """
+
+    layers = (
+        "conv0",
+        "pool0",
+        "denseblock1",
+        "transition1",
+        "denseblock2",
+        "transition2",
+        "denseblock3",
+        "transition3",
+        "denseblock4",
+        "norm5",
+        "logits",
+    )
+    aliases = MappingProxyType(
+        {"features.relu0": "conv0", "features": "norm5", "classifier": "logits"}
+        | {f"features.{name}": name for name in layers[1:-1]}
+    )
+    smallest_input = 29
+
+    def __init__(self, *, classes: int = 1000, rngs: nnx.Rngs) -> None:
+        """Random weights; `classes` is the number of logits (365 for Places)."""
+        self.conv0 = Convolution(3, STEM_FILTERS, 7, stride=2, padding=3, rngs=rngs)
+        inputs, blocks, transitions = STEM_FILTERS, [], []
+        for number, count in enumerate(LAYERS_PER_BLOCK):
+            dense = [DenseLayer(inputs + GROWTH * place, rngs=rngs) for place in range(count)]
+            blocks.append(nnx.List(dense))
+            inputs += GROWTH * count
+            if number < len(LAYERS_PER_BLOCK) - 1:
+                transitions.append(Transition(inputs, rngs=rngs))
+                inputs //= 2
+        self.blocks, self.transitions = nnx.List(blocks), nnx.List(transitions)
+        self.norm5 = Affine(inputs)
+        self.logits = Linear(inputs, classes, rngs=rngs)
+
+    def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
+        """Every layer's name and response, in the order of `layers`, computed one by one."""
+        values = relu(self.conv0(images))
+        yield "conv0", values
+        values = max_pool(values, 3, 2, padding=1)
+        yield "pool0", values
+        for number, block in enumerate(self.blocks, 1):
+            for layer in block:
+                values = jnp.concatenate([values, layer(values)], axis=3)
+            yield f"denseblock{number}", values
+            if number <= len(self.transitions):
+                values = self.transitions[number - 1](values)
+                yield f"transition{number}", values
+        values = relu(self.norm5(values))
+        yield "norm5", values
+        yield "logits", self.logits(values.mean((1, 2)))
+
+
+def densenet161_rules() -> dict[str, Rule]:
+    """Every parameter's origin in torchvision's state dict."""
+    rules = folded_rules("conv0", "features.conv0", "features.norm0")
+    for number, count in enumerate(LAYERS_PER_BLOCK):
+        for place in range(count):
+            ours = f"blocks.{number}.{place}"
+            theirs = f"features.denseblock{number + 1}.denselayer{place + 1}"
+            rules |= affine_rules(f"{ours}.norm1", f"{theirs}.norm1")
+            rules |= folded_rules(f"{ours}.conv1", f"{theirs}.conv1", f"{theirs}.norm2")
+            rules |= kernel_rules(f"{ours}.conv2", f"{theirs}.conv2")
+    for number in range(len(LAYERS_PER_BLOCK) - 1):
+        ours, theirs = f"transitions.{number}", f"features.transition{number + 1}"
+        rules |= affine_rules(f"{ours}.norm", f"{theirs}.norm")
+        rules |= kernel_rules(f"{ours}.conv", f"{theirs}.conv")
+    rules |= affine_rules("norm5", "features.norm5")
+    return rules | plain_rules("logits", "classifier", LINEAR)

@@ -1,0 +1,179 @@
+"""Residual networks (He et al. 2015) as torchvision has them, 224 pixels.
+
+Batch normalisation (ε = 1e-5) is folded into the convolutions when weights are ported. A block's
+output is taken behind the ReLU that follows the addition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
+
+from flax import nnx
+from jaxtyping import Array, Float
+
+from net2vec_jax.networks.layers.blocks import Convolution, Linear
+from net2vec_jax.networks.layers.nonlinearities import relu
+from net2vec_jax.networks.layers.pooling import max_pool
+from net2vec_jax.networks.network import Network
+from net2vec_jax.weights.layouts import LINEAR
+from net2vec_jax.weights.rules import Rule, folded_rules, plain_rules
+
+STEM_FILTERS = 64
+
+
+class BasicBlock(nnx.Module):
+    """Two 3 × 3 convolutions and a way around them."""
+
+    expansion = 1
+
+    def __init__(self, inputs: int, width: int, stride: int, *, rngs: nnx.Rngs) -> None:
+        """Random weights; a 1 × 1 convolution leads around where the shape changes."""
+        self.conv1 = Convolution(inputs, width, 3, stride=stride, padding=1, rngs=rngs)
+        self.conv2 = Convolution(width, width, 3, padding=1, rngs=rngs)
+        self.downsample = _make_way_around(inputs, width, stride, rngs)
+
+    def __call__(self, images: Float[Array, "N H W I"]) -> Float[Array, "N h w O"]:
+        """The block's output, at least 0."""
+        values = self.conv2(relu(self.conv1(images)))
+        return relu(values + (images if self.downsample is None else self.downsample(images)))
+
+
+class Bottleneck(nnx.Module):
+    """1 × 1, 3 × 3 and 1 × 1 convolutions and a way around them; the stride is in the 3 × 3."""
+
+    expansion = 4
+
+    def __init__(self, inputs: int, width: int, stride: int, *, rngs: nnx.Rngs) -> None:
+        """Random weights; `width` channels inside, four times as many at the end."""
+        outputs = width * self.expansion
+        self.conv1 = Convolution(inputs, width, 1, padding=0, rngs=rngs)
+        self.conv2 = Convolution(width, width, 3, stride=stride, padding=1, rngs=rngs)
+        self.conv3 = Convolution(width, outputs, 1, padding=0, rngs=rngs)
+        self.downsample = _make_way_around(inputs, outputs, stride, rngs)
+
+    def __call__(self, images: Float[Array, "N H W I"]) -> Float[Array, "N h w O"]:
+        """The block's output, at least 0."""
+        values = self.conv3(relu(self.conv2(relu(self.conv1(images)))))
+        return relu(values + (images if self.downsample is None else self.downsample(images)))
+
+
+def _make_way_around(inputs: int, outputs: int, stride: int, rngs: nnx.Rngs) -> Convolution | None:
+    if inputs == outputs and stride == 1:
+        return None
+    return Convolution(inputs, outputs, 1, stride=stride, padding=0, rngs=rngs)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What distinguishes one residual network from another.
+
+    Attributes:
+      blocks: how many each of the four stages has.
+      block: of which kind.
+    """
+
+    blocks: tuple[int, int, int, int]
+    block: type[BasicBlock] | type[Bottleneck]
+
+    def modules(self) -> Iterator[tuple[str, str]]:
+        """Every block's layer name and torchvision's module path.
+
+        The last block of a stage is named as the stage, since its output is the stage's.
+        """
+        for stage, blocks in enumerate(self.blocks, 1):
+            for place in range(blocks):
+                last = place == blocks - 1
+                yield f"layer{stage}" + ("" if last else f"_block{place}"), f"layer{stage}.{place}"
+
+    def layers(self) -> tuple[str, ...]:
+        """The names of all layers."""
+        return ("conv1", "pool1", *(name for name, _ in self.modules()), "logits")
+
+    def aliases(self) -> Mapping[str, str]:
+        """Torchvision's module paths."""
+        blocks = {path: name for name, path in self.modules()}
+        return MappingProxyType({"relu": "conv1", "maxpool": "pool1", **blocks, "fc": "logits"})
+
+
+class ResNet(Network):
+    """Layers `conv1`, `pool1`, `layer1_block0`, …, `layer1`, …, `layer4`, `logits`.
+
+    With 224 pixels `conv1` measures 112² × 64, `pool1` 56² × 64, and the four stages 56², 28², 14²
+    and 7². All but the logits are at least 0.
+    """
+
+    stages: ClassVar[Stages]
+
+    def __init__(self, *, classes: int = 1000, rngs: nnx.Rngs) -> None:
+        """Random weights; `classes` is the number of logits (365 for Places)."""
+        block = self.stages.block
+        self.conv1 = Convolution(3, STEM_FILTERS, 7, stride=2, padding=3, rngs=rngs)
+        inputs, layers = STEM_FILTERS, []
+        for stage, blocks in enumerate(self.stages.blocks):
+            width = STEM_FILTERS * 2**stage
+            for place in range(blocks):
+                stride = 2 if stage and not place else 1
+                layers.append(block(inputs, width, stride, rngs=rngs))
+                inputs = width * block.expansion
+        self.blocks = nnx.List(layers)
+        self.logits = Linear(inputs, classes, rngs=rngs)
+
+    def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
+        """Every layer's name and response, in the order of `layers`, computed one by one."""
+        values = relu(self.conv1(images))
+        yield "conv1", values
+        values = max_pool(values, 3, 2, padding=1)
+        yield "pool1", values
+        for block, (name, _) in zip(self.blocks, self.stages.modules(), strict=True):
+            values = block(values)
+            yield name, values
+        yield "logits", self.logits(values.mean((1, 2)))
+
+    @classmethod
+    def rules(cls) -> dict[str, Rule]:
+        """Every parameter's origin in torchvision's state dict."""
+        rules = folded_rules("conv1", "conv1", "bn1")
+        convolutions = 3 if cls.stages.block is Bottleneck else 2
+        for number, (_, path) in enumerate(cls.stages.modules()):
+            ours = f"blocks.{number}"
+            for place in range(1, convolutions + 1):
+                rules |= folded_rules(
+                    f"{ours}.conv{place}", f"{path}.conv{place}", f"{path}.bn{place}"
+                )
+            if cls._has_way_around(path):
+                around = f"{path}.downsample"
+                rules |= folded_rules(f"{ours}.downsample", f"{around}.0", f"{around}.1")
+        return rules | plain_rules("logits", "fc", LINEAR)
+
+    @classmethod
+    def _has_way_around(cls, path: str) -> bool:
+        """Whether the block changes the shape: the first of a stage, but not of basic stage 1."""
+        first = path.endswith(".0")
+        return first and not (path == "layer1.0" and cls.stages.block.expansion == 1)
+
+
+class ResNet18(ResNet):
+    """Two basic blocks per stage; 64, 128, 256 and 512 filters."""
+
+    stages = Stages((2, 2, 2, 2), BasicBlock)
+    layers = stages.layers()
+    aliases = stages.aliases()
+
+
+class ResNet50(ResNet):
+    """16 bottlenecks; 256, 512, 1024 and 2048 filters."""
+
+    stages = Stages((3, 4, 6, 3), Bottleneck)
+    layers = stages.layers()
+    aliases = stages.aliases()
+
+
+class ResNet152(ResNet):
+    """50 bottlenecks; 256, 512, 1024 and 2048 filters."""
+
+    stages = Stages((3, 8, 36, 3), Bottleneck)
+    layers = stages.layers()
+    aliases = stages.aliases()

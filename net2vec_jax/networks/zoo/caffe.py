@@ -1,0 +1,126 @@
+"""The zoo's networks whose weights Caffe wrote: those that the paper probed.
+
+Caffe's images are blue, green and red from 0 to 255, less a mean, and not divided. The networks
+here take red, green and blue: their first kernel is turned around when weights are ported.
+"""
+
+from __future__ import annotations
+
+from net2vec_jax.networks.models.caffe_alexnet import CaffeAlexNet, CaffeNet, caffe_alexnet_rules
+from net2vec_jax.networks.models.googlenet import (
+    CAFFE_GOOGLENET_IGNORED,
+    CaffeGoogLeNet,
+    caffe_googlenet_rules,
+)
+from net2vec_jax.networks.models.vgg import VGG16
+from net2vec_jax.networks.preprocessing import REFERENCE_CODE, Preprocessing
+from net2vec_jax.networks.zoo.entry import NetworkEntry, View, WeightSource
+
+UNDIVIDED = (1.0, 1.0, 1.0)
+# Spec 2.1: Caffe's networks get the same mean, and no division.
+_OVERRIDES = (
+    ("imagenet", None),
+    ("reference_code", Preprocessing(REFERENCE_CODE.mean, UNDIVIDED)),
+)
+
+
+def _subtract(red: float, green: float, blue: float) -> View:
+    return View(Preprocessing((red, green, blue), UNDIVIDED), _OVERRIDES)
+
+
+# The channel means of Caffe's ilsvrc_2012_mean.npy, of VGG's, of GoogLeNet's and of Places365's.
+CAFFENET_VIEW = _subtract(122.67891434, 116.66876762, 104.00698793)
+VGG_VIEW = _subtract(123.68, 116.779, 103.939)
+GOOGLENET_VIEW = _subtract(123.0, 117.0, 104.0)
+PLACES365_VIEW = _subtract(116.676, 112.514, 104.051)
+
+BERKELEY = "http://dl.caffe.berkeleyvision.org/"
+OXFORD = "http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/"
+PLACES365 = "http://places2.csail.mit.edu/models_places365/"
+
+
+def _places365(network: str) -> WeightSource:
+    """The weights of Places365; no checksum was ever published."""
+    url = f"{PLACES365}{network}_places365.caffemodel"
+    return WeightSource("places365", url, None, 365, PLACES365_VIEW)
+
+
+CAFFE_ENTRIES = (
+    NetworkEntry(
+        name="caffenet",
+        build=CaffeNet,
+        rules=caffe_alexnet_rules,
+        sources=(
+            WeightSource(
+                "imagenet",
+                f"{BERKELEY}bvlc_reference_caffenet.caffemodel",
+                "sha1:4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46",
+                1000,
+                CAFFENET_VIEW,
+            ),
+            _places365("alexnet"),  # which is a CaffeNet, by its prototxt
+        ),
+        input_size=227,
+        probing_layers=("conv1", "conv2", "conv3", "conv4", "conv5"),
+        logits_key="fc8.1",
+        ignored=(),
+    ),
+    NetworkEntry(
+        name="caffe_alexnet",
+        build=CaffeAlexNet,
+        rules=caffe_alexnet_rules,
+        sources=(
+            WeightSource(
+                "imagenet",
+                f"{BERKELEY}bvlc_alexnet.caffemodel",
+                "sha1:9116a64c0fbe4459d18f4bb6b56d647b63920377",
+                1000,
+                CAFFENET_VIEW,
+            ),
+        ),
+        input_size=227,
+        probing_layers=("conv1", "conv2", "conv3", "conv4", "conv5"),
+        logits_key="fc8.1",
+        ignored=(),
+    ),
+    NetworkEntry(
+        name="caffe_vgg16",
+        build=VGG16,
+        rules=VGG16.caffe_rules,
+        sources=(
+            WeightSource(
+                "imagenet",
+                f"{OXFORD}VGG_ILSVRC_16_layers.caffemodel",
+                # Not the authors', who gave none: the one that several projects check against.
+                "sha1:9363e1f6d65f7dba68c4f27a1e62105cdf6c4e24",
+                1000,
+                VGG_VIEW,
+            ),
+            _places365("vgg16"),
+        ),
+        input_size=224,
+        probing_layers=("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3"),
+        logits_key="fc8.1",
+        ignored=(),
+        renames=((r"^fc8a\.", "fc8."),),  # of Places365
+    ),
+    NetworkEntry(
+        name="caffe_googlenet",
+        build=CaffeGoogLeNet,
+        rules=caffe_googlenet_rules,
+        sources=(
+            WeightSource(
+                "imagenet",
+                f"{BERKELEY}bvlc_googlenet.caffemodel",
+                "sha1:405fc5acd08a3bb12de8ee5e23a96bec22f08204",
+                1000,
+                GOOGLENET_VIEW,
+            ),
+            _places365("googlenet"),
+        ),
+        input_size=224,
+        probing_layers=("conv3", "inception3b", "inception4c", "inception4e", "inception5b"),
+        logits_key="loss3/classifier.1",
+        ignored=CAFFE_GOOGLENET_IGNORED,
+    ),
+)

@@ -1,0 +1,126 @@
+"""What the zoo knows of a network: how it is built, where its weights are, how it sees images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.preprocessing import Preprocessing, find_preprocessing
+from net2vec_jax.weights.cache import fetch_weights
+from net2vec_jax.weights.porting import IGNORED_KEYS, Renames
+from net2vec_jax.weights.rules import Rule
+
+# Modes of preprocessing that mean something else for a network; None where one makes no sense.
+Overrides = tuple[tuple[str, Preprocessing | None], ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """How a network sees images.
+
+    Attributes:
+      own: the preprocessing that it was trained with.
+      overrides: modes that do not mean for it what they mean for all.
+    """
+
+    own: Preprocessing
+    overrides: Overrides = ()
+
+    def preprocessing(self, mode: str) -> Preprocessing:
+        """The preprocessing named "own", "imagenet" or "reference_code".
+
+        Raises:
+          Net2VecError: there is no such preprocessing, or it makes no sense for the network.
+        """
+        overrides = dict(self.overrides)
+        if mode not in overrides:
+            return find_preprocessing(mode, self.own)
+        found = overrides[mode]
+        if found is None:
+            raise Net2VecError(
+                f"preprocessing {mode!r} divides by a deviation, but the network was trained on "
+                "images that are not divided; use 'own' or 'reference_code'"
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class WeightSource:
+    """Published weights of a network.
+
+    Attributes:
+      name: what they were trained on, as --weights takes it: "imagenet", "places365".
+      url: where they are.
+      checksum: "sha256:" or "sha1:" and hexadecimal digits, the first ones at least; None where
+        none was published.
+      classes: number of logits.
+      view: how the network with these weights sees images.
+    """
+
+    name: str
+    url: str
+    checksum: str | None
+    classes: int
+    view: View
+
+    @property
+    def file_name(self) -> str:
+        """The file's name in the cache."""
+        return self.url.rsplit("/", 1)[-1]
+
+    def find(self) -> Path:
+        """The file, downloaded if need be.
+
+        Raises:
+          Net2VecError: it cannot be downloaded, or is not what it should be.
+        """
+        return fetch_weights(self.url, self.file_name, self.checksum)
+
+
+@dataclass(frozen=True)
+class PackagedSource(WeightSource):
+    """Weights that come with an installed package.
+
+    Attributes:
+      locate: the file's path.
+    """
+
+    locate: Callable[[], Path] = Path
+
+    def find(self) -> Path:
+        """The file of the package.
+
+        Raises:
+          Net2VecError: the package is not installed.
+        """
+        return self.locate()
+
+
+@dataclass(frozen=True)
+class NetworkEntry:
+    """What the zoo knows of a network.
+
+    Attributes:
+      name: as `load_network` takes it.
+      build: the network with random weights, from `classes` and `rngs`.
+      rules: every parameter's origin in the weight file.
+      sources: published weights, the default first.
+      input_size: pixels along a side of the images that it was trained on.
+      probing_layers: the layers worth probing, shallow to deep.
+      logits_key: key of the file whose first axis are the classes.
+      ignored: shell patterns of the file's keys that have no counterpart in the network.
+      renames: how keys of older files are spelt today.
+    """
+
+    name: str
+    build: Callable[..., Network]
+    rules: Callable[[], Mapping[str, Rule]]
+    sources: tuple[WeightSource, ...]
+    input_size: int
+    probing_layers: tuple[str, ...]
+    logits_key: str
+    ignored: tuple[str, ...] = IGNORED_KEYS
+    renames: Renames = ()

@@ -1,0 +1,94 @@
+"""Contact sheets: concepts with a few of their images, the masks drawn over them.
+
+What a mask marks keeps its colours and is outlined in the category's colour; the rest is pale grey.
+A mask of the whole image is a frame.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from net2vec_jax.plots.fonts import shorten
+from net2vec_jax.plots.overlays import draw_mask
+from net2vec_jax.plots.paper_style import plain_text
+from net2vec_jax.plots.single_against_embedding import style_category
+
+_PANEL = 1.15
+"""Side of an image, inches."""
+_SHORTEST_STRIP = 3.4
+"""Of a concept with few images, for its name and note, inches."""
+_LETTER = 0.08
+"""Width of a letter of these, inches."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ConceptExamples:
+    """A concept on n images.
+
+    Attributes:
+      name: of the concept.
+      category: of the concept.
+      note: what stands beside the name.
+      images: n arrays uint8 [H, W, 3], RGB.
+      masks: n arrays bool [Y, X], the concept on each image.
+      captions: n texts.
+    """
+
+    name: str
+    category: str
+    note: str
+    images: Sequence[np.ndarray]
+    masks: Sequence[np.ndarray]
+    captions: Sequence[str]
+
+
+@plain_text()
+def plot_contact_sheet(concepts: Sequence[ConceptExamples], *, columns: int = 2) -> Figure:
+    """One strip of images per concept, its name above them.
+
+    Args:
+      concepts: what is shown, in reading order; at least one, each with at least one image.
+      columns: strips side by side.
+
+    Returns:
+      The figure.
+    """
+    most = max(len(concept.images) for concept in concepts)
+    columns = min(columns, len(concepts))
+    rows = -(-len(concepts) // columns)
+    gap, above, below, margin = 0.3, 0.34, 0.2, 0.12  # inches
+    strip, step = max(most * (_PANEL + 0.06), _SHORTEST_STRIP), above + _PANEL + below
+    width = 2 * margin + columns * strip + (columns - 1) * gap
+    height = 2 * margin + rows * step
+    figure = Figure(figsize=(width, height))
+    for place, concept in enumerate(concepts):
+        color = style_category(concept.category)[0]
+        left = margin + place % columns * (strip + gap)
+        top = height - margin - place // columns * step
+        letters = int(strip / _LETTER) - len(concept.note)
+        figure.text(
+            left / width, (top - 0.22) / height, shorten(concept.name, letters), fontsize=10,
+            fontweight="bold", color=color,
+        )  # fmt: skip
+        figure.text(
+            (left + strip - 0.06) / width, (top - 0.22) / height, concept.note, fontsize=8,
+            color="#555555", ha="right",
+        )  # fmt: skip
+        shown = zip(concept.images, concept.masks, concept.captions, strict=True)
+        for number, (image, mask, caption) in enumerate(shown):
+            x = left + number * (_PANEL + 0.06)
+            axes = figure.add_axes(
+                (x / width, (top - above - _PANEL) / height, _PANEL / width, _PANEL / height)
+            )
+            axes.imshow(draw_mask(image, mask, color), interpolation="antialiased")
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set(color="#bbbbbb", linewidth=0.5)
+            axes.text(
+                0.5, -0.03, caption, transform=axes.transAxes, ha="center", va="top", fontsize=7,
+                color="#555555",
+            )  # fmt: skip
+    return figure

@@ -1,0 +1,224 @@
+"""How many filters encode a concept: figures of `analysis.filter_counts`, one line per layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+
+from net2vec_jax.analysis.category_means import order_categories
+from net2vec_jax.analysis.filters.filter_counts import CumulativeFractions, FilterCounts
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.plots.fonts import shorten_wide
+from net2vec_jax.plots.paper_style import (
+    COLUMN_WIDTH,
+    PAGE_WIDTH,
+    add_legend,
+    check_layers,
+    lay_out_panels,
+    line_style,
+    paper_style,
+    scale_filters,
+)
+
+ALL = "all concepts"
+"""Name of the panel of all categories."""
+
+
+def plot_score_against_filters(
+    layers: Mapping[str, FilterCounts],
+    *,
+    score: str = "set IoU on val",
+    chance: float | None = None,
+) -> Figure:
+    """Mean score of all concepts against the number of filters.
+
+    Args:
+      layers: name of each layer → its counts.
+      score: what is scored, the label of the y axis.
+      chance: score of a guess, drawn as a dotted line; None draws none.
+
+    Returns:
+      A figure of one column's width; bands are a standard error wide on both sides.
+
+    Raises:
+      Net2VecError: there is no layer.
+    """
+    check_layers(layers)
+    with paper_style():
+        figure = Figure(figsize=(COLUMN_WIDTH, 2.6), layout="constrained")
+        axes = figure.add_subplot()
+        for place, (name, counts) in enumerate(layers.items()):
+            style = line_style(place)
+            shown = np.isfinite(counts.mean)
+            x, mean = counts.sizes[shown], counts.mean[shown]
+            error = np.nan_to_num(counts.error[shown])
+            axes.fill_between(
+                x, mean - error, mean + error, color=style["color"], alpha=0.18, linewidth=0
+            )
+            axes.plot(x, mean, label=name, **style)
+        if chance is not None:
+            axes.axhline(chance, color="#777777", linestyle=":", linewidth=0.8, zorder=0)
+            axes.annotate(
+                "chance", (1, chance), xycoords=("axes fraction", "data"), xytext=(0, 2),
+                textcoords="offset points", ha="right", va="bottom", fontsize=7, color="#555555",
+            )  # fmt: skip
+        scale_filters(axes, np.concatenate([counts.sizes for counts in layers.values()]))
+        axes.set(xlabel="number of filters", ylabel=f"{score}, mean ± s.e.")
+        add_legend(figure, *axes.get_legend_handles_labels())
+    return figure
+
+
+def plot_sufficient_filters(
+    layers: Mapping[str, FilterCounts],
+    *,
+    fractions: Sequence[float] | None = None,
+    relative: bool = False,
+) -> Figure:
+    """Fraction of concepts that reach a fraction of their full score, against the filters used.
+
+    Args:
+      layers: name of each layer → its counts.
+      fractions: of the full score above chance. None: those counted if there is one layer, else
+        the greatest. If there are several, a line's dash tells the fraction, its colour and
+        marker the layer.
+      relative: show the filters as a fraction of all that the layer has.
+
+    Returns:
+      A figure of two columns' width with a panel for all concepts and one per category, or of one
+      column's width if there is only one category; panels give the number of concepts.
+
+    Raises:
+      Net2VecError: there is no layer, no concept was learnt, or a fraction was not counted.
+    """
+    check_layers(layers)
+    if fractions is None:
+        counted = sorted(next(iter(layers.values())).cumulative, reverse=True)
+        fractions = counted if len(layers) == 1 else counted[:1]
+    missing = {f for f in fractions for counts in layers.values() if f not in counts.cumulative}
+    if missing or not fractions:
+        raise Net2VecError(f"fractions of the full score that were not counted: {sorted(missing)}")
+    several = len(fractions) > 1
+    curves = {
+        (place, number): counts.cumulative[fraction]
+        for place, counts in enumerate(layers.values())
+        for number, fraction in enumerate(fractions)
+    }
+    categories = order_categories([name for curve in curves.values() for name in curve.categories])
+    if not categories:
+        raise Net2VecError("no concept was learnt; there is nothing to draw")
+    one = len(categories) == 1
+    with paper_style():
+        panels = categories if one else (ALL, *categories)
+        figure, axes = lay_out_panels(len(panels), columns=4, height=1.5, height_alone=2.1)
+        for panel, name in zip(axes, panels, strict=True):
+            most = 0
+            for (place, number), curve in curves.items():
+                row, concepts = _choose_row(curve, name)
+                if concepts:
+                    style = line_style(place, dash=number if several else None)
+                    x = curve.sizes / curve.sizes[-1] if relative else curve.sizes
+                    panel.plot(x, row, clip_on=False, **style)
+                most = max(most, concepts)
+            panel.set_title(f"{name} ({most})")
+            panel.set_ylim(0, 1)
+            panel.yaxis.set_major_formatter(PercentFormatter(1))
+            if relative:
+                _scale_fractions(panel, min(1 / x.sizes[-1] for x in layers.values()))
+            else:
+                scale_filters(panel, np.concatenate([x.sizes for x in layers.values()]))
+        figure.supxlabel("fraction of filters" if relative else "number of filters", fontsize=8)
+        reaching = "" if several else f" reaching {fractions[0]:.0%}"
+        figure.supylabel(f"concepts{reaching}", fontsize=8)
+        solid = {"linestyle": "-"} if several else {}
+        handles = [Line2D([], [], **{**line_style(n), **solid}) for n in range(len(layers))]
+        labels = list(layers)
+        if several:
+            for number, fraction in enumerate(fractions):
+                dash = line_style(0, dash=number)["linestyle"]
+                handles.append(Line2D([], [], color="#333333", linestyle=dash))
+                labels.append(f"{fraction:.0%} of full score")
+        add_legend(figure, handles, labels)
+    return figure
+
+
+def plot_concept_curves(
+    counts: FilterCounts,
+    names: Sequence[str],
+    *,
+    shown: int = 12,
+    score: str = "set IoU on val",
+    chance: float | None = None,
+) -> Figure:
+    """Score against the number of filters and its logarithmic fit, a panel per concept (spec 8.2).
+
+    Args:
+      counts: of one layer.
+      names: of its concepts.
+      shown: how many concepts that were learnt are drawn, evenly spaced in the ranking by their
+        full score, from the best to the worst.
+      score: what is scored.
+      chance: score of a guess, drawn as a dotted line; None draws none.
+
+    Returns:
+      A figure of two columns' width.
+
+    Raises:
+      Net2VecError: no concept was learnt.
+    """
+    learnt = np.flatnonzero(counts.has_learnt)
+    if not len(learnt):
+        raise Net2VecError("no concept was learnt; there is nothing to draw")
+    ranked = learnt[np.argsort(-counts.scores[learnt, -1], kind="stable")]
+    places = np.linspace(0, len(ranked) - 1, min(shown, len(ranked))).round().astype(int)
+    with paper_style():
+        figure, panels = lay_out_panels(
+            len(places), columns=4, width=PAGE_WIDTH, height=1.25, share_x=True
+        )
+        for axes, concept in zip(panels, ranked[places], strict=True):
+            known = np.isfinite(counts.scores[concept])
+            axes.plot(
+                counts.sizes[known], counts.scores[concept, known], label="measured",
+                **line_style(0) | {"linestyle": "none"},
+            )  # fmt: skip
+            fit = counts.fit
+            line = fit.slope[concept] * np.log(counts.sizes) + fit.intercept[concept]
+            axes.plot(
+                counts.sizes, line, color=line_style(1)["color"],
+                label="a · ln(filters) + b",
+            )  # fmt: skip
+            name, explained = shorten_wide(names[concept], 16), fit.explained[concept]
+            axes.set_title(f"{name}: R² = {explained:.2f}" if np.isfinite(explained) else name)
+            if chance is not None:
+                axes.axhline(chance, color="#777777", linestyle=":", linewidth=0.8, zorder=0)
+        for axes in panels:
+            scale_filters(axes, counts.sizes)
+        figure.supxlabel("number of filters", fontsize=8)
+        figure.supylabel(score, fontsize=8)
+        add_legend(figure, *panels[0].get_legend_handles_labels())
+    return figure
+
+
+def _scale_fractions(axes: Axes, least: float) -> None:
+    """Make the x axis logarithmic, from one filter of `least` of all, in percent."""
+    axes.set_xscale("log")
+    ticks = [10.0**power for power in range(int(np.ceil(np.log10(least))), 1)]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+    margin = max(least**-0.04, 1.05)
+    axes.set_xlim(least / margin, margin)
+
+
+def _choose_row(curve: CumulativeFractions, panel: str) -> tuple[np.ndarray, int]:
+    """What a panel shows of a curve, and the number of its concepts."""
+    if panel == ALL:
+        return curve.overall, int(curve.concepts.sum())
+    if panel not in curve.categories:
+        return curve.overall, 0
+    place = curve.categories.index(panel)
+    return curve.by_category[place], int(curve.concepts[place])

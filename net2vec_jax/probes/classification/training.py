@@ -1,0 +1,274 @@
+"""Concept embeddings by classification: all heads as one optax problem (reference spec, section 6).
+
+A group is a concept in one repetition (seed); all its heads, one per filter subset, see the same
+images, so that the images' activations are read once for all of them. Groups are sorted by their
+number of batches: those that still have one are the first, and a step goes through them in chunks
+of fixed size. Training together equals training alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, UInt32
+
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.probes.classification.model import (
+    ClassificationHeads,
+    score,
+    weight_gradient,
+)
+from net2vec_jax.probes.classification.sampling import WORDS, Sampler
+
+Optimizer = Literal["sgd", "adam"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassificationConfig:
+    """How classification embeddings are trained; the defaults are the published settings.
+
+    Attributes:
+      epochs: passes over each concept's balanced train images (spec 6.1).
+      batch_size: images per optimisation step of one group.
+      learning_rate: of the first epochs.
+      epochs_per_decay: the learning rate is multiplied by 0.1 whenever so many epochs have passed;
+        None keeps it.
+      optimizer: "sgd" with momentum, or "adam".
+      momentum: of SGD.
+      chunk_size: groups computed at a time; only speed and memory depend on it.
+    """
+
+    epochs: int = 30
+    batch_size: int = 64
+    learning_rate: float = 0.1
+    epochs_per_decay: int | None = 15
+    optimizer: Optimizer = "sgd"
+    momentum: float = 0.9
+    chunk_size: int = 8
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0 or self.batch_size < 1 or self.chunk_size < 1:
+            raise Net2VecError(
+                f"epochs {self.epochs} must be at least 0, batch size {self.batch_size} and chunk "
+                f"size {self.chunk_size} at least 1"
+            )
+        if self.epochs_per_decay is not None and self.epochs_per_decay < 1:
+            raise Net2VecError(f"epochs per decay {self.epochs_per_decay} must be at least 1")
+        if self.optimizer not in ("sgd", "adam"):
+            raise Net2VecError(f"optimizer {self.optimizer!r} is neither 'sgd' nor 'adam'")
+
+    def rate(self, epoch: int) -> float:
+        """Learning rate of an epoch, from 0."""
+        if self.epochs_per_decay is None:
+            return self.learning_rate
+        return self.learning_rate * 0.1 ** (epoch // self.epochs_per_decay)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ClassificationResult:
+    """Trained heads.
+
+    Attributes:
+      weights: float32 [G, R, K], the embeddings; 0 outside a head's filter mask.
+      bias: float32 [G, R].
+      loss: float32 [epochs, G, R], mean over an epoch's images while the weights change.
+      accuracy: float32 [epochs, G, R], of the same images, in [0, 1].
+    """
+
+    weights: np.ndarray
+    bias: np.ndarray
+    loss: np.ndarray
+    accuracy: np.ndarray
+
+
+class _Rule(NamedTuple):
+    """What a compiled step depends on."""
+
+    optimizer: Optimizer
+    momentum: float
+    batch_size: int
+    chunk_size: int
+
+    def make_optimizer(self) -> optax.GradientTransformation:
+        """The direction of a step; the learning rate is applied to it afterwards."""
+        if self.optimizer == "sgd":
+            return optax.trace(self.momentum)
+        return optax.scale_by_adam()
+
+
+class _State(NamedTuple):
+    """What training changes; the first two axes of every leaf are groups and heads."""
+
+    weights: Float[Array, "G R K"]
+    bias: Float[Array, "G R"]
+    optimizer: optax.OptState
+    loss: Float[Array, "G R"]
+    correct: Float[Array, "G R"]
+
+
+@partial(jax.jit, static_argnames=("rule",), donate_argnames=("state",))
+def _train_epoch(
+    state: _State,
+    filter_mask: Float[Array, "G R K"],
+    pooled: Float[Array, "P N K"],
+    sampler: Sampler,
+    group: Int[Array, " G"],
+    words: UInt32[Array, "G 6"],
+    count: Int[Array, " G"],
+    rate: Float[Array, ""],
+    *,
+    rule: _Rule,
+) -> _State:
+    """One epoch; `count`, the images of each group, descends."""
+    optimizer = rule.make_optimizer()
+    place = jnp.arange(rule.batch_size)
+
+    def train_chunk(step: Array, number: Array, state: _State) -> _State:
+        first = number * rule.chunk_size
+
+        def take(leaf: Array) -> Array:
+            return jax.lax.dynamic_slice_in_dim(leaf, first, rule.chunk_size)
+
+        old = jax.tree.map(take, state)
+        mask, groups, drawn, images = map(take, (filter_mask, group, words, count))
+        places = jnp.broadcast_to(
+            step * rule.batch_size + place[None], (rule.chunk_size, len(place))
+        )
+        shape = (*places.shape, WORDS)
+        image, shows = sampler.draw(
+            jnp.broadcast_to(groups[:, None], places.shape),
+            jnp.broadcast_to(drawn[:, None], shape),
+            places,
+        )
+        valid = (places < images[:, None]).astype(jnp.float32)[:, :, None]
+        target = shows.astype(jnp.float32)[:, :, None]
+        values = pooled[:, image]
+        logits = score(old.weights, old.bias, values)
+        share = valid / jnp.maximum(valid.sum(1, keepdims=True), 1)
+        error = (jax.nn.sigmoid(logits) - target) * share
+        gradient = (weight_gradient(old.weights, error, values) * mask, error.sum(1))
+        update = jax.vmap(jax.vmap(optimizer.update))
+        direction, optimizer_state = update(gradient, old.optimizer, (old.weights, old.bias))
+        weights, bias = jax.tree.map(
+            lambda old, step: old - rate * step, (old.weights, old.bias), direction
+        )
+        loss = jax.nn.softplus(logits) - target * logits
+        correct = jnp.where(target > 0, logits > 0, logits < 0)
+        new = _State(
+            weights,
+            bias,
+            optimizer_state,
+            old.loss + (loss * valid).sum(1),
+            old.correct + (correct * valid).sum(1),
+        )
+        active = step * rule.batch_size < images
+
+        def put(whole: Array, old: Array, new: Array) -> Array:
+            kept = jnp.where(active.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+            return jax.lax.dynamic_update_slice_in_dim(whole, kept, first, 0)
+
+        return jax.tree.map(put, state, old, new)
+
+    def train_step(step: Array, state: _State) -> _State:
+        active = jnp.sum(step * rule.batch_size < count)
+        chunks = (active + rule.chunk_size - 1) // rule.chunk_size
+        return jax.lax.fori_loop(0, chunks, partial(train_chunk, step), state)
+
+    steps = (count.max() + rule.batch_size - 1) // rule.batch_size
+    return jax.lax.fori_loop(0, steps, train_step, state)
+
+
+def train_classification(
+    heads: ClassificationHeads,
+    pooled: Float[np.ndarray, "P N K"],
+    sampler: Sampler,
+    count: Int[np.ndarray, " G"],
+    words: Callable[[int], UInt32[Array, "G 6"]],
+    config: ClassificationConfig = ClassificationConfig(),
+    *,
+    on_epoch: Callable[[int, Array], None] | None = None,
+) -> ClassificationResult:
+    """Train all heads at once.
+
+    A head's result does not depend on which others are trained beside it.
+
+    Args:
+      heads: what to train.
+      pooled: pooled activations of all N images, see `collect_pooled_activations`.
+      sampler: which images each group sees.
+      count: images per epoch of each group, at least 1.
+      words: random words of each group from the number of the epoch, from 0.
+      config: hyperparameters.
+      on_epoch: called after each epoch with its number from 1 and the weights, whose groups are in
+        the order of training.
+
+    Returns:
+      Weights and bias after the last epoch; losses and accuracies of the epochs.
+
+    Raises:
+      Net2VecError: there is no head, a group has no image, or sizes disagree.
+    """
+    count = np.asarray(count, np.int64)
+    filters = np.shape(pooled)[2]
+    if not len(heads):
+        raise Net2VecError("there is no head to train: no concept has enough images")
+    if heads.initial_weights.shape[2] != filters:
+        raise Net2VecError(
+            f"heads over {heads.initial_weights.shape[2]} filters, but activations of {filters}"
+        )
+    if len(count) != len(heads) or count.min() < 1:
+        raise Net2VecError(f"{len(heads)} groups, but image counts {count.tolist()[:10]}")
+    # Groups with many batches come first; the last chunk is filled up with groups without any.
+    order = np.argsort(-count // config.batch_size, kind="stable")
+    padding = -len(order) % config.chunk_size
+    rule = _Rule(config.optimizer, config.momentum, config.batch_size, config.chunk_size)
+
+    def lay(values: np.ndarray, dtype: type) -> Array:
+        ordered = np.asarray(values, dtype)[order]
+        return jnp.asarray(np.pad(ordered, [(0, padding)] + [(0, 0)] * (ordered.ndim - 1)))
+
+    filter_mask = lay(heads.filter_mask, np.float32)
+    weights = lay(heads.initial_weights, np.float32) * filter_mask
+    bias = lay(heads.initial_bias, np.float32)
+    group, ordered_count = lay(np.arange(len(order)), np.int32), lay(count, np.int32)
+    optimizer = rule.make_optimizer()
+    zeros = jnp.zeros(bias.shape)
+    state = _State(weights, bias, jax.vmap(jax.vmap(optimizer.init))((weights, bias)), zeros, zeros)
+    placed = jnp.asarray(pooled, jnp.float32)
+    losses, accuracies = [], []
+    for epoch in range(config.epochs):
+        state = _train_epoch(
+            state._replace(loss=jnp.zeros(bias.shape), correct=jnp.zeros(bias.shape)),
+            filter_mask,
+            placed,
+            sampler,
+            group,
+            jnp.pad(words(epoch)[order], ((0, padding), (0, 0))),
+            ordered_count,
+            jnp.float32(config.rate(epoch)),
+            rule=rule,
+        )
+        losses.append(state.loss)
+        accuracies.append(state.correct)
+        if on_epoch is not None:
+            on_epoch(epoch + 1, state.weights)
+    back = np.argsort(order)
+    shape = (config.epochs, len(order) + padding, heads.initial_weights.shape[1])
+
+    def mean(totals: list[Array]) -> np.ndarray:
+        sums = np.array(totals, np.float32).reshape(shape)[:, back]
+        return sums / count[None, :, None].astype(np.float32)
+
+    return ClassificationResult(
+        weights=np.asarray(state.weights)[back],
+        bias=np.asarray(state.bias)[back],
+        loss=mean(losses),
+        accuracy=mean(accuracies),
+    )

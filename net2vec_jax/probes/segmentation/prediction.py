@@ -1,0 +1,129 @@
+"""What embeddings and single filters predict on chosen images: masks and heat maps of pixels.
+
+The same operations as the probes count with, so that pixels counted in these masks are the probes'
+counts: z = upsample(Σ_k w_k 1[A_k > T_k]) > 0 for embeddings (reference spec 5.2, 5.10), and
+upsample(1[A_k > T_k]) > 0.5 for a filter (spec section 4). n pairs of (head or filter, image).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt8
+
+from net2vec_jax.activations.binary import BinaryActivations
+from net2vec_jax.probes.segmentation.model import Geometry, score_pixels
+from net2vec_jax.probes.segmentation.score_maps import ArrangedActivations, arrange_activations
+from net2vec_jax.probes.single_filters.prediction import predict_pixels
+
+CHUNK_SIZE = 64
+
+
+class Prediction(NamedTuple):
+    """What embeddings predict on n images.
+
+    Attributes:
+      mask: bool [n, Y, X], z > 0.
+      probability: float32 [n, Y, X], σ(z) in [0, 1]; 0.5 where no filter is active.
+    """
+
+    mask: Bool[np.ndarray, "n Y X"]
+    probability: Float[np.ndarray, "n Y X"]
+
+
+def predict_embeddings(
+    weights: Float[np.ndarray, "H K"],
+    head: Int[np.ndarray, " n"],
+    image: Int[np.ndarray, " n"],
+    activations: BinaryActivations,
+    segmentation_size: tuple[int, int],
+) -> Prediction:
+    """What embeddings predict, as `evaluate_segmentation` counts it.
+
+    Args:
+      weights: embeddings.
+      head: row of the weights, for each pair.
+      image: index into the activations, for each pair.
+      activations: binary activations.
+      segmentation_size: (Y, X).
+    """
+    chunks, kept = _chunk(head, image)
+    z = _score_chunks(
+        jnp.asarray(weights, jnp.float32),
+        *chunks,
+        jax.tree.map(jnp.asarray, arrange_activations(activations)),
+        geometry=Geometry(tuple(activations.grid), tuple(segmentation_size)),
+    )
+    z = z.reshape(-1, *z.shape[2:])[:kept]
+    return Prediction(np.asarray(z > 0), np.asarray(jax.nn.sigmoid(z)))
+
+
+def predict_filters(
+    filter_: Int[np.ndarray, " n"],
+    image: Int[np.ndarray, " n"],
+    activations: BinaryActivations,
+    segmentation_size: tuple[int, int],
+) -> Bool[np.ndarray, "n Y X"]:
+    """Where single filters fire, as `probe_single_filters` counts it.
+
+    Args:
+      filter_: number of the filter, for each pair.
+      image: index into the activations, for each pair.
+      activations: binary activations.
+      segmentation_size: (Y, X).
+    """
+    chunks, kept = _chunk(filter_, image)
+    masks = _threshold_chunks(
+        *chunks,
+        jnp.asarray(activations.packed),
+        grid=tuple(activations.grid),
+        size=tuple(segmentation_size),
+    )
+    return np.asarray(masks).reshape(-1, *masks.shape[2:])[:kept]
+
+
+def _chunk(first: np.ndarray, image: np.ndarray) -> tuple[tuple[Array, Array], int]:
+    """Pairs in chunks of one size, the last one filled up with its last pair; and their number."""
+    count = len(image)
+    place = np.minimum(np.arange(-(-count // CHUNK_SIZE) * CHUNK_SIZE), max(count - 1, 0))
+    place = place.reshape(-1, CHUNK_SIZE)
+    chunks = tuple(
+        jnp.asarray(np.asarray(values)[place] if count else place, jnp.int32)
+        for values in (first, image)
+    )
+    return chunks, count
+
+
+@partial(jax.jit, static_argnames=("geometry",))
+def _score_chunks(
+    weights: Float[Array, "H K"],
+    head: Int[Array, "chunks c"],
+    image: Int[Array, "chunks c"],
+    activations: ArrangedActivations,
+    *,
+    geometry: Geometry,
+) -> Float[Array, "chunks c Y X"]:
+    def score(chunk: tuple[Array, Array]) -> Array:
+        return score_pixels(weights, *chunk, activations, geometry).transpose(1, 0, 2)
+
+    return jax.lax.map(score, (head, image))
+
+
+@partial(jax.jit, static_argnames=("grid", "size"))
+def _threshold_chunks(
+    filter_: Int[Array, "chunks c"],
+    image: Int[Array, "chunks c"],
+    packed: UInt8[Array, "N p bytes"],
+    *,
+    grid: tuple[int, int],
+    size: tuple[int, int],
+) -> Bool[Array, "chunks c Y X"]:
+    def threshold(chunk: tuple[Array, Array]) -> Array:
+        filter_, image = chunk
+        return predict_pixels(packed, image, filter_, grid=grid, size=size).transpose(1, 0, 2)
+
+    return jax.lax.map(threshold, (filter_, image))

@@ -1,0 +1,225 @@
+"""What the HTML report of a finished run shows, gathered from the run's directory.
+
+C concepts, K filters, F numbers of filters. Of several seeds, weights and geometry are those of the
+mean direction; scores are the table's means over seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from net2vec_jax.analysis.category_means import mean_with_error
+from net2vec_jax.analysis.filters.filter_counts import FRACTIONS, smallest_sufficient
+from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER
+from net2vec_jax.analysis.filters.single_against_embedding import (
+    EMBEDDING_DETECTOR_IOU,
+    SINGLE_DETECTOR_IOU,
+    find_embedding_detectors,
+    find_single_detectors,
+)
+from net2vec_jax.analysis.geometry.concept_embeddings import UnitEmbeddings, average_seeds
+from net2vec_jax.analysis.geometry.embedding_maps import map_principal_components
+from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
+from net2vec_jax.report.page.content import (
+    Curves,
+    Fact,
+    Geometry,
+    Pictures,
+    ReportContent,
+    SingleFilters,
+)
+from net2vec_jax.runs.finished import FinishedRun
+from net2vec_jax.runs.predictions import best_filters, read_thresholds, single_scores
+
+_FINGERPRINTS = {"dataset": "dataset", "weights": "weights", "array": "activation array"}
+_SEPARATE = ("network", "layer", "dataset_name", *_FINGERPRINTS)
+"""Entries of a run's identity that do not stand among the settings."""
+
+
+def gather_content(
+    run: FinishedRun, pictures: Pictures | None = None, remarks: Sequence[str] = ()
+) -> ReportContent:
+    """All that the page of a run shows.
+
+    Args:
+      run: of either probe.
+      pictures: of its concepts and filters, if there are any.
+      remarks: what a reader should know of the page.
+
+    Raises:
+      Net2VecError: a file of the run is damaged.
+    """
+    curves = gather_curves(run)
+    single = gather_single_filters(run)
+    unit = average_seeds(run.weights)
+    components = map_principal_components(unit)
+    axes = [
+        f"principal component {number} ({part:.0%} of the variance)"
+        for number, part in enumerate(components.explained, 1)
+    ]
+    present = set(run.categories)
+    return ReportContent(
+        probe=run.probe,
+        network=run.network,
+        layer=run.layer,
+        dataset=str(run.identity.get("dataset_name", "")) or "a dataset",
+        headline=_summarise(run, curves, single),
+        settings=_list_settings(run),
+        concepts=run.concepts,
+        categories=run.categories,
+        whole_image=tuple(name for name in WHOLE_IMAGE_CATEGORIES if name in present),
+        numbers=run.numbers,
+        train_images=run.train_images,
+        val_images=run.val_images,
+        curves=curves,
+        single=single,
+        weights=_choose_weights(run, unit),
+        unit_weights=run.seeds > 1,
+        thresholds=read_thresholds(run) if run.has("thresholds.csv") else None,
+        geometry=Geometry(unit.vectors, unit.is_valid, components.coordinates, (axes[0], axes[1])),
+        pictures=pictures,
+        remarks=tuple(remarks),
+    )
+
+
+def gather_curves(run: FinishedRun) -> Curves:
+    """Val scores with intervals against the number of filters, the last of all filters."""
+    column = "val_iou" if run.probe == "segmentation" else "val_accuracy"
+    place = {name: number for number, name in enumerate(run.concepts)}
+    sizes = [size for size in run.scores.sizes.tolist() if size < run.filters]
+    position = {str(size): number for number, size in enumerate(sizes)} | {"all": len(sizes)}
+    values = np.full((3, len(run), len(position)), np.nan)
+    for row in run.rows:
+        if row["filters"] in position:
+            at = place[row["concept"]], position[row["filters"]]
+            values[:, *at] = [float(row[column + end] or "nan") for end in ("", "_low", "_high")]
+    score = values[0]
+    sufficient = {
+        fraction: smallest_sufficient(
+            score[:, :-1], np.array(sizes, np.int64), score[:, -1],
+            filters=run.filters, fraction=fraction, chance=_chance(run),
+        )
+        for fraction in FRACTIONS
+    }  # fmt: skip
+    return Curves(np.array([*sizes, run.filters]), *values, sufficient)
+
+
+def gather_single_filters(run: FinishedRun) -> SingleFilters | None:
+    """Best single filters by IoU; for accuracy the filter of largest weight, retrained alone.
+
+    For accuracy every seed chooses a filter of its own, and the score is the mean over the seeds: a
+    filter is named where all have chosen the same.
+    """
+    if run.probe == "segmentation":
+        return SingleFilters(best_filters(run), single_scores(run), run.single_ious[1])
+    if 1 not in run.scores.sizes:
+        return None
+    strength = np.abs(run.subset_weights(1))
+    chosen = strength.argmax(axis=2)
+    is_one = (strength.max(axis=2) > 0).all(axis=0) & (chosen == chosen[0]).all(axis=0)
+    best = np.where(is_one, chosen[0], NO_FILTER)
+    score = run.scores.by_size[:, run.scores.sizes.tolist().index(1)]
+    return SingleFilters(best, score)
+
+
+def _choose_weights(run: FinishedRun, unit: UnitEmbeddings) -> np.ndarray:
+    """Weights as they were learnt, or of several seeds the mean direction; [C, K], finite."""
+    if run.seeds > 1:
+        return unit.vectors.astype(np.float32)
+    return np.where(unit.is_valid[:, None], run.weights[0], 0)
+
+
+def _chance(run: FinishedRun) -> float:
+    return 0.0 if run.probe == "segmentation" else 0.5
+
+
+def _summarise(run: FinishedRun, curves: Curves, single: SingleFilters | None) -> list[Fact]:
+    """Figures at the top; a segmentation's leave out concepts whose masks are whole images."""
+    counted = np.array(
+        [
+            run.probe == "classification" or category not in WHOLE_IMAGE_CATEGORIES
+            for category in run.categories
+        ],
+        bool,
+    )
+    full = curves.score[:, -1]
+    name = "IoU" if run.probe == "segmentation" else "accuracy"
+    categories = len(set(run.categories))
+    facts = [
+        Fact(
+            "concepts", f"{len(run):,}", f"{categories} categor{'y' if categories == 1 else 'ies'}"
+        ),
+        Fact("filters", f"{run.filters:,}", f"{run.seeds} seed{'' if run.seeds == 1 else 's'}"),
+    ]
+    if single is not None:
+        label = "best single filter" if run.probe == "segmentation" else "top filter alone"
+        facts.append(_mean(f"{label}, mean {name}", single.score[counted]))
+    facts.append(_mean(f"embedding, mean {name}", full[counted]))
+    if single is None:
+        return facts
+    both = counted & np.isfinite(single.score) & np.isfinite(full)
+    wins = int((full > single.score)[both].sum())
+    facts.append(Fact("embedding is better", f"{wins} of {both.sum()}", "concepts"))
+    if single.every is not None:
+        detected = find_single_detectors(run.single_ious[:, counted]).sum()
+        found = find_embedding_detectors(full[counted]).sum()
+        note = (
+            f"by filters (IoU ≥ {SINGLE_DETECTOR_IOU:g}), embeddings (≥ {EMBEDDING_DETECTOR_IOU:g})"
+        )
+        facts.append(Fact("concepts detected", f"{detected} → {found}", note))
+    return facts
+
+
+def _mean(label: str, scores: np.ndarray) -> Fact:
+    mean, error, count = (float(value) for value in mean_with_error(scores))
+    note = f"± {error:.3f}, {count:.0f} concepts" if count > 1 else f"{count:.0f} concepts"
+    return Fact(label, "–" if np.isnan(mean) else f"{mean:.3f}", note)
+
+
+def _list_settings(run: FinishedRun) -> list[tuple[str, list[Fact]]]:
+    identity, record = run.identity, run.record
+    settings = {name: value for name, value in identity.items() if name not in _SEPARATE}
+    groups = [
+        ("Settings", _facts(settings.items())),
+        ("Versions", _facts(record.get("versions", {}).items(), plain=True)),
+        (
+            "Time per stage",
+            [
+                Fact(str(name).replace("_", " "), f"{float(seconds):.1f} s")
+                for name, seconds in record.get("timings", {}).items()
+                if isinstance(seconds, int | float)
+            ],
+        ),
+        (
+            "Fingerprints",
+            _facts(
+                (label, identity[name])
+                for name, label in _FINGERPRINTS.items()
+                if identity.get(name)
+            ),
+        ),
+    ]
+    skipped = record.get("skipped", {})
+    if skipped:
+        groups.append((f"Concepts left out ({len(skipped)})", _facts(skipped.items(), plain=True)))
+    return [(title, facts) for title, facts in groups if facts]
+
+
+def _facts(entries: Iterable[tuple[str, Any]], *, plain: bool = False) -> list[Fact]:
+    """Settings as text; those that say nothing are left out."""
+    return [
+        Fact(str(name) if plain else str(name).replace("_", " "), _write_value(value))
+        for name, value in entries
+        if value not in (None, [], {}, "")
+    ]
+
+
+def _write_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return " ".join(map(_write_value, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,99 @@
+"""The activations that runs need: what identifies them, and one pass for the layers of several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from net2vec_jax.activations.collect import collect_activations, store_activations
+from net2vec_jax.activations.external import ExternalActivations
+from net2vec_jax.activations.store import CHUNK_IMAGES
+from net2vec_jax.core.devices import is_first_host, share_of_host
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data.dataset import ConceptDataset
+from net2vec_jax.data.decoded import decode_images
+from net2vec_jax.networks.load import LoadedNetwork
+from net2vec_jax.runs.layer_flags import LayerFlags
+
+
+def describe_origin(
+    flags: LayerFlags, dataset: ConceptDataset, probed: LoadedNetwork | ExternalActivations
+) -> dict[str, str]:
+    """What made a layer's activations; "network" and "layer" are the names in the tables.
+
+    Raises:
+      Net2VecError: the network has no such layer, or the array is of another number of images.
+    """
+    if isinstance(probed, ExternalActivations):
+        probed.check_images(len(dataset))
+        origin = {
+            "network": flags.network or "array",
+            "layer": flags.layer[0] if flags.layer else probed.path.stem,
+            "array": probed.fingerprint,
+        }
+    else:
+        origin = {
+            "network": probed.name,
+            "layer": probed.network.resolve_layer(flags.layer[0]),
+            "weights": probed.fingerprint,
+            "preprocessing": flags.resolve_preprocessing(),
+            "dtype": flags.dtype,
+        }
+    return origin | {"dataset": dataset.fingerprint}
+
+
+def collect_layers(
+    flags: LayerFlags,
+    dataset: ConceptDataset,
+    loaded: LoadedNetwork,
+    origins: Mapping[Path, dict[str, str]],
+) -> None:
+    """Collect and store the activations of layers of a network in one pass over the images.
+
+    Args:
+      flags: of runs that share network, preprocessing and dataset.
+      dataset: N images.
+      loaded: the network.
+      origins: where each layer's activations go → what makes them, see `describe_origin`.
+
+    Raises:
+      Net2VecError: there are too few images for the hosts, or an image cannot be read.
+    """
+    files = -(-len(dataset) // CHUNK_IMAGES)
+    if files < jax.process_count():
+        raise Net2VecError(
+            f"{len(dataset)} images are too few for {jax.process_count()} hosts, each of "
+            f"which stores {CHUNK_IMAGES} at a time; use {files} or fewer"
+        )
+    by_layer = {origin["layer"]: (path, origin) for path, origin in origins.items()}
+    batches = collect_activations(
+        loaded.network,
+        decode_images(dataset, cache=flags.cache_data, checked=flags.skip_bad_images),
+        list(by_layer),
+        preprocess=loaded.preprocessing(flags.resolve_preprocessing()),
+        batch_size=flags.images_per_batch,
+        dtype=flags.dtype,
+        images=share_of_host(len(dataset), multiple=CHUNK_IMAGES),
+        progress=is_first_host(),
+    )
+    store_activations(
+        batches,
+        {layer: path for layer, (path, _) in by_layer.items()},
+        len(dataset),
+        {layer: origin for layer, (_, origin) in by_layer.items()},
+    )
+
+
+def fit_subset_sizes(
+    sizes: Sequence[int], loaded: LoadedNetwork, layer: str, dataset: ConceptDataset
+) -> tuple[int, ...]:
+    """The sizes below the layer's number of filters; all filters are probed anyhow."""
+    image = dataset.image(0)
+    shape = jax.ShapeDtypeStruct((1, *image.shape), np.float32)
+    found = jax.eval_shape(
+        lambda network, images: network.activations(images, (layer,)), loaded.network, shape
+    )
+    return tuple(size for size in sorted(set(sizes)) if size < found[layer].shape[-1])

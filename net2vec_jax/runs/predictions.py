@@ -1,0 +1,118 @@
+"""What reading a finished segmentation run's predictions on chosen images takes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from net2vec_jax.activations.binary import BinaryActivations, collect_binary_activations
+from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER, find_best_filters
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.runs.finished import FinishedRun
+from net2vec_jax.runs.sources import RunSources
+from net2vec_jax.stats.metrics import iou, sum_by_group
+
+IMAGES_PER_READ = 128
+
+
+def check_segmentation(run: FinishedRun) -> None:
+    """Refuse a run that predicts no masks.
+
+    Raises:
+      Net2VecError: the run is not of the segmentation probe.
+    """
+    if run.probe != "segmentation":
+        raise Net2VecError(
+            f"{run.path} is a run of the classification probe, which marks no pixels; give a run "
+            "of experiments.segmentation"
+        )
+
+
+def check_place(place: int, count: int, what: str, run: FinishedRun) -> int:
+    """The place of a concept or a filter, if the run has it.
+
+    Raises:
+      Net2VecError: it has not; `what` says of what.
+    """
+    if not 0 <= place < count:
+        raise Net2VecError(f"{run.path} has {count} {what}, counted from 0; there is none {place}")
+    return int(place)
+
+
+def check_seed(run: FinishedRun, seed: int) -> int:
+    """The number of a repetition of the embeddings, if the run has it.
+
+    Raises:
+      Net2VecError: it has not.
+    """
+    if not 0 <= seed < run.seeds:
+        raise Net2VecError(f"{run.path} has {run.seeds} repetitions, counted from 0; not {seed}")
+    return seed
+
+
+def best_filters(run: FinishedRun) -> np.ndarray:
+    """Best single filter of each concept, chosen on train by set IoU, int64 [C].
+
+    `NO_FILTER` for a concept that no filter overlaps on train (spec 9.3).
+    """
+    membership = find_best_filters(run.single_ious[0])
+    return np.where(membership.any(axis=1), membership.argmax(axis=1), NO_FILTER)
+
+
+def single_scores(run: FinishedRun) -> np.ndarray:
+    """Val set IoU of each concept's best single filter, float64 [C]; 0 where it has none."""
+    best = best_filters(run)
+    score = run.single_ious[1][np.arange(len(run)), best]
+    return np.where(best == NO_FILTER, 0, score.astype(np.float64))
+
+
+def embedding_scores(run: FinishedRun, seed: int) -> np.ndarray:
+    """Val set IoU of the embeddings of one repetition, float64 [C]."""
+    counts = run.read_arrays("segmentation_images.npz")
+    place = counts["head"].astype(np.int64) - seed * len(run)
+    rows = counts["is_val"] & (place >= 0) & (place < len(run))
+    return iou(
+        *(sum_by_group(counts[of][rows], place[rows], len(run)) for of in ("intersection", "union"))
+    )
+
+
+def read_thresholds(run: FinishedRun) -> np.ndarray:
+    """T_k of every filter, float32 [K]."""
+    return np.array(run.read_column("thresholds.csv", "threshold"), np.float32)
+
+
+def collect_maxima(sources: RunSources) -> np.ndarray:
+    """Largest activation of every filter on every image, float32 [N, K]; one pass over all."""
+    return np.concatenate([batch.max(axis=(1, 2)) for batch in sources.activations.batches()])
+
+
+def read_binary(
+    run: FinishedRun, sources: RunSources, image: np.ndarray
+) -> tuple[BinaryActivations, np.ndarray]:
+    """Binary activations of the images, each once, and where each image is among them.
+
+    Args:
+      run: of the segmentation probe.
+      sources: of the run.
+      image: indices, int [n], at least one.
+
+    Returns:
+      (those of the m different images, int64 [n] in 0 … m-1).
+    """
+    unique, index = np.unique(image, return_inverse=True)
+    parts = [
+        unique[start : start + IMAGES_PER_READ] for start in range(0, len(unique), IMAGES_PER_READ)
+    ]
+    batches = (sources.activations.read(part) for part in parts)
+    return collect_binary_activations(batches, read_thresholds(run)), index
+
+
+def find_truth(sources: RunSources, concept: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Ground truth of (concept, image) pairs, bool [n, Y, X]."""
+    masks, images = sources.masks, len(sources.masks.is_val)
+    known = masks.pair_concept.astype(np.int64) * images + masks.pair_image
+    return masks.unpack(np.searchsorted(known, concept * images + image))
+
+
+def individual_iou(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """IoU of each of n masks bool [n, Y, X] with its ground truth, float64 [n]."""
+    return iou((prediction & truth).sum(axis=(1, 2)), (prediction | truth).sum(axis=(1, 2)))

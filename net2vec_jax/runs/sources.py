@@ -1,0 +1,239 @@
+"""What a run was made of, opened again: dataset, network, activations and masks.
+
+run.json notes under "sources" what the flags named. A report on a finished run opens it from there;
+what has moved since is given by hand. Fingerprints must agree with the run's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from net2vec_jax.activations.external import ExternalActivations
+from net2vec_jax.activations.store import ActivationStore
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data.coco.dataset import PREFIX as COCO
+from net2vec_jax.data.concepts import ConceptCatalog
+from net2vec_jax.data.dataset import ConceptDataset
+from net2vec_jax.data.decoded import decode_masks
+from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
+from net2vec_jax.data.open import open_screened_dataset
+from net2vec_jax.networks.choice import open_network
+from net2vec_jax.networks.load import NETWORKS, LoadedNetwork
+from net2vec_jax.runs.directory import SCENES_FOLDER
+from net2vec_jax.runs.finished import FinishedRun
+from net2vec_jax.runs.layer_flags import LayerFlags
+from net2vec_jax.runs.segmentation_flags import PRESETS
+
+
+def describe_sources(flags: LayerFlags, dataset: ConceptDataset) -> dict[str, Any]:
+    """What run.json notes: where dataset, network and activations are.
+
+    Args:
+      flags: of the run.
+      dataset: the images; drawn scenes are noted by their directory.
+    """
+    drawn = flags.dataset == "scenes" and not Path("scenes").exists()
+    name = str(getattr(dataset, "directory", "scenes")) if drawn else flags.dataset
+    activations = flags.activations or flags.out / "activations"
+    published = flags.network in NETWORKS and flags.weights in {
+        source.name for source in NETWORKS[flags.network].sources
+    }
+    weights = None if flags.weights is None or published else Path(flags.weights)
+    return {
+        "dataset": _note_dataset(name, flags.out),
+        "network": _note(_name_absolutely(flags.network)) if flags.network else None,
+        "weights": _note_path(weights, flags.out) if weights else _note(flags.weights),
+        "activations": _note_path(activations, flags.out),
+        "activation_array": _note_path(flags.activation_array, flags.out)
+        if flags.activation_array
+        else None,
+        "channels_first": flags.channels_first,
+        "skip_bad_images": flags.skip_bad_images,
+        "skip_bad_annotations": flags.skip_bad_annotations,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceFlags:
+    """Where a run's sources are now, if they are no longer where it found them.
+
+    Attributes:
+      dataset: as the run's --dataset; by default what the run was given.
+      network: as the run's --network; by default what the run was given.
+      weights: as the run's --weights; by default what the run was given.
+      activations: as the run's --activations; by default where the run stored them.
+      cache_data: keep decoded images and labels beside the dataset, as the run did.
+    """
+
+    dataset: str | None = None
+    network: str | None = None
+    weights: str | None = None
+    activations: Path | None = None
+    cache_data: bool = True
+
+
+class RunSources:
+    """The sources of a finished run, each opened when first asked for.
+
+    Attributes:
+      run: the run.
+    """
+
+    def __init__(self, run: FinishedRun, flags: SourceFlags | None = None) -> None:
+        """Of `run`, with `flags` for what has moved."""
+        self.run = run
+        self._flags = flags or SourceFlags()
+        self._noted: dict[str, Any] = run.record.get("sources", {})
+
+    @cached_property
+    def dataset(self) -> ConceptDataset:
+        """The dataset, with decoded images if they are kept.
+
+        Raises:
+          Net2VecError: it is not where it was, or has changed.
+        """
+        name = self._flags.dataset or self._find("dataset")
+        if name == "scenes" and not self._flags.dataset and not Path(name).exists():
+            raise Net2VecError(
+                f"run.json of {self.run.path} does not say where the scenes are; give their "
+                "directory with --dataset"
+            )
+        with self._explaining("dataset"):
+            dataset = open_screened_dataset(
+                name,
+                scenes_directory=self.run.path / SCENES_FOLDER,
+                skip_bad_images=bool(self._noted.get("skip_bad_images", False)),
+                skip_bad_annotations=bool(self._noted.get("skip_bad_annotations", False)),
+            )
+        if dataset.fingerprint != self.run.identity["dataset"]:
+            raise Net2VecError(
+                f"{name} is not the dataset of the run in {self.run.path}: it has another "
+                "fingerprint; give the run's with --dataset, or run the probe again"
+            )
+        return dataset
+
+    @cached_property
+    def network(self) -> LoadedNetwork:
+        """The network with the run's weights.
+
+        A function that returns a network is called only if the flags name it: what a run
+        directory says may come from anybody.
+
+        Raises:
+          Net2VecError: it cannot be loaded, has other weights, is a function that only the run
+            names, or the run had activations of an array and no network.
+        """
+        if self.run.identity.get("array"):
+            raise Net2VecError(
+                f"the run in {self.run.path} has the activations of an array and no network"
+            )
+        name = self._flags.network or self._find("network")
+        if ":" in name and not self._flags.network:
+            raise Net2VecError(
+                f"the network of the run in {self.run.path} came from the function {name}; its "
+                f"code is run only if you say so: --network {name}"
+            )
+        weights = self._flags.weights or (self._noted.get("weights") and self._find("weights"))
+        with self._explaining("network", "--network and --weights"):
+            loaded = open_network(name, weights=weights)
+        if loaded.fingerprint != self.run.identity["weights"]:
+            raise Net2VecError(
+                f"{name} has other weights than in the run in {self.run.path}; give the run's with "
+                "--weights"
+            )
+        return loaded
+
+    @cached_property
+    def activations(self) -> ActivationStore | ExternalActivations:
+        """The layer's stored activations.
+
+        Raises:
+          Net2VecError: they are not where they were, or of something else.
+        """
+        if self.run.identity.get("array"):
+            path = self._flags.activations or self._find("activation_array", "activations")
+            with self._explaining("activations", "--activations (and --dataset)"):
+                array = ExternalActivations(path, channels_first=self._noted["channels_first"])
+            if array.fingerprint != self.run.identity["array"]:
+                raise Net2VecError(f"{path} is not the array of the run in {self.run.path}")
+            return array
+        folder = Path(self._flags.activations or self._find("activations")) / self.run.layer
+        with self._explaining("activations", "--activations (and --dataset)"):
+            store = ActivationStore(folder)
+        names = ("network", "layer", "weights", "preprocessing", "dtype", "dataset")
+        store.check_origin({name: self.run.identity[name] for name in names})
+        return store
+
+    @cached_property
+    def masks(self) -> ConceptMasks:
+        """Masks of the run's C concepts, in their order, made as the run made them."""
+        choice: CategoryChoice = "union"
+        if self.run.probe == "segmentation":
+            choice = PRESETS[self.run.identity["preset"]].category_choice
+        numbers = set(self.run.numbers.tolist())
+        catalog = ConceptCatalog(
+            tuple(concept for concept in self.dataset.catalog if concept.number in numbers)
+        )
+        return decode_masks(self.dataset, choice, cache=self._flags.cache_data).select(catalog)
+
+    @contextlib.contextmanager
+    def _explaining(self, what: str, flags: str | None = None) -> Iterator[None]:
+        """Say in errors that a source of the run is opened, and how to name it if it has moved."""
+        try:
+            yield
+        except Net2VecError as error:
+            raise Net2VecError(
+                f"the {what} of the run in {self.run.path} cannot be opened: {error}. Name what "
+                f"has moved with {flags or '--' + what}"
+            ) from error
+
+    def _find(self, name: str, flag: str | None = None) -> str:
+        """Where a source was: seen from the run directory, then as it was called."""
+        noted = self._noted.get(name)
+        if not noted:
+            raise Net2VecError(
+                f"run.json of {self.run.path} does not say what its {name.replace('_', ' ')} was; "
+                f"give it with --{flag or name}"
+            )
+        if noted["from_here"]:
+            path = os.path.abspath(self.run.path / noted["from_here"])
+            if os.path.exists(path):
+                return path
+        return noted["name"]
+
+
+def _note(name: str | None) -> dict[str, str | None] | None:
+    """A source that is found by its name alone."""
+    return None if name is None else {"name": name, "from_here": None}
+
+
+def _note_path(path: Path, run: Path) -> dict[str, str | None]:
+    """A source that is a path: where it is, and where that is as seen from the run's directory."""
+    absolute = os.path.abspath(path.expanduser())
+    return {"name": absolute, "from_here": os.path.relpath(absolute, os.path.abspath(run))}
+
+
+def _note_dataset(name: str, run: Path) -> dict[str, str | None] | None:
+    """A dataset as `open_dataset` takes it, so that it is found from any working directory."""
+    if Path(name).exists():
+        return _note_path(Path(name), run)
+    if name.startswith(COCO):
+        parts = [
+            ":".join(os.path.abspath(os.path.expanduser(path)) for path in part.split(":"))
+            for part in name.removeprefix(COCO).split(",")
+        ]
+        return _note(COCO + ",".join(parts))
+    own, at, resolution = name.rpartition("@")
+    return _note(f"{os.path.abspath(own)}@{resolution}" if at and Path(own).exists() else name)
+
+
+def _name_absolutely(network: str) -> str:
+    """A network's name, in which FILE.py of FILE.py:FUNCTION is an absolute path."""
+    origin, colon, function = network.rpartition(":")
+    return f"{os.path.abspath(origin)}:{function}" if colon and origin.endswith(".py") else network

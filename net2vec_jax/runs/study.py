@@ -1,0 +1,220 @@
+"""Both probes on any number of networks and layers: what the scripts that compare them share.
+
+OUT/NETWORK/LAYER/segmentation and …/classification are run directories like any other; an
+unfinished study is resumed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.result_files import write_json
+from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
+from net2vec_jax.data.open import open_screened_dataset, require_both_splits
+from net2vec_jax.networks.choice import open_network
+from net2vec_jax.runs.activations import fit_subset_sizes
+from net2vec_jax.runs.classification import ClassificationRun
+from net2vec_jax.runs.classification_flags import ClassificationFlags
+from net2vec_jax.runs.directory import SCENES_FOLDER
+from net2vec_jax.runs.layer import collect_missing_layers, prepare_runs
+from net2vec_jax.runs.layer_flags import Preprocessing, PresetName
+from net2vec_jax.runs.segmentation import SegmentationRun
+from net2vec_jax.runs.segmentation_flags import SegmentationFlags
+
+SUMMARY = "summary.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyFlags:
+    """Flags of a study.
+
+    Attributes:
+      dataset: a Broden directory, a folder of your own images and masks or
+        coco:ANNOTATIONS.json:IMAGES (docs/own_images.md), tfds:NAME (docs/tfds.md), or "scenes"
+        (built in).
+      layers: what is probed, each as NETWORK/LAYER: "efficientnet_lite0/block10". A network is a
+        name in the zoo, or FILE.py:FUNCTION (docs/own_models.md), which runs the code in that file.
+      out: directory of the study; an unfinished one is resumed.
+      weights: weights of networks that are not to have the zoo's, each as NETWORK=WEIGHTS.
+      preset: "paper", or "reference_code" to repeat what the original code did.
+      preprocessing: of the images; by default the preset's.
+      filters: train embeddings of so many filters too, as far as a layer has more.
+      seeds: repetitions of the full embeddings and of all classification; scores are their means.
+      subset_seeds: repetitions of the segmentation embeddings of few filters, which take most of
+        the time.
+      concepts: only these concepts, by name or number; all by default.
+      segmentation_epochs: passes over each concept's train images.
+      segmentation_batch_size: images per step; by default the preset's.
+      classification_epochs: passes over each concept's balanced train images.
+      seed: of initial weights, order, drawn images and bootstrap.
+      bootstrap_samples: of the intervals.
+      images_per_batch: images per forward pass.
+      skip_bad_images: go on without the images that cannot be read; by default the study stops and
+        lists them.
+      skip_bad_annotations: go on without the annotations of a COCO file that cannot be read; by
+        default the study stops and lists them.
+      cache_data: decode images and labels once and keep them beside the dataset (or in the user's
+        cache, if nothing may be written there) for all later runs.
+    """
+
+    dataset: str
+    layers: tuple[str, ...]
+    out: Path
+    weights: tuple[str, ...] = ()
+    preset: PresetName = "paper"
+    preprocessing: Preprocessing | None = None
+    filters: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40, 80, 160)
+    seeds: int = 1
+    subset_seeds: int = 1
+    concepts: tuple[str, ...] = ()
+    segmentation_epochs: int = 30
+    segmentation_batch_size: int | None = None
+    classification_epochs: int = 30
+    seed: int = 0
+    bootstrap_samples: int = 1000
+    images_per_batch: int = 32
+    skip_bad_images: bool = False
+    skip_bad_annotations: bool = False
+    cache_data: bool = True
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LayerResults:
+    """Both probes of one layer, finished.
+
+    Attributes:
+      name: NETWORK/LAYER, or the layer alone where the study has one network.
+      segmentation: its run.
+      classification: its run.
+    """
+
+    name: str
+    segmentation: SegmentationRun
+    classification: ClassificationRun
+
+    @property
+    def filters(self) -> int:
+        """K."""
+        return len(self.segmentation.run.read_table("thresholds.csv"))
+
+
+def write_summary(out: Path, question: str, content: dict[str, Any]) -> Path:
+    """Put what the figures show into OUT/summary.json, under the question; others' stay.
+
+    Args:
+      out: directory of the study.
+      question: name of the script.
+      content: numbers as JSON values.
+
+    Returns:
+      The file's path.
+    """
+    path = out / SUMMARY
+    answers = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return write_json(path, answers | {question: content})
+
+
+def run_study(flags: StudyFlags) -> list[LayerResults]:
+    """Run both probes on every layer; what is finished is not run again.
+
+    Raises:
+      Net2VecError: flags or data are wrong.
+    """
+    chosen = parse_layers(flags.layers)
+    weights = _parse_weights(flags.weights, chosen)
+    dataset = open_screened_dataset(
+        flags.dataset,
+        scenes_directory=flags.out / SCENES_FOLDER,
+        skip_bad_images=flags.skip_bad_images,
+        skip_bad_annotations=flags.skip_bad_annotations,
+    )
+    results = []
+    require_both_splits(dataset)
+    masks: dict[CategoryChoice, ConceptMasks] = {}
+    for network, layers in chosen.items():
+        loaded = open_network(network, weights=weights.get(network))
+        layers = list(dict.fromkeys(map(loaded.network.resolve_layer, layers)))
+        folder = flags.out / loaded.name
+        pairs = []
+        for layer in layers:
+            shared = {
+                "dataset": flags.dataset,
+                "network": network,
+                "layer": (layer,),
+                "weights": weights.get(network),
+                "preset": flags.preset,
+                "preprocessing": flags.preprocessing,
+                "filters": fit_subset_sizes(flags.filters, loaded, layer, dataset),
+                "seeds": flags.seeds,
+                "concepts": flags.concepts,
+                "seed": flags.seed,
+                "bootstrap_samples": flags.bootstrap_samples,
+                "images_per_batch": flags.images_per_batch,
+                "skip_bad_images": flags.skip_bad_images,
+                "skip_bad_annotations": flags.skip_bad_annotations,
+                "cache_data": flags.cache_data,
+                "activations": folder / "activations",
+            }
+            segmentation = SegmentationFlags(
+                **shared,
+                out=folder / layer / "segmentation",
+                subset_seeds=flags.subset_seeds,
+                epochs=flags.segmentation_epochs,
+                batch_size=flags.segmentation_batch_size,
+            )
+            classification = ClassificationFlags(
+                **shared,
+                out=folder / layer / "classification",
+                epochs=flags.classification_epochs,
+            )
+            pairs.append(
+                (
+                    SegmentationRun(segmentation, dataset, loaded),
+                    ClassificationRun(classification, dataset, loaded),
+                )
+            )
+        prepare_runs([run for pair in pairs for run in pair], masks)
+        collect_missing_layers([pair[0] for pair in pairs])
+        for pair in pairs:
+            for run in pair:
+                if not run.run.has(run.table):
+                    print(f"probing {loaded.name}, {run.layer}: {run.table.split('.')[0]} …")
+                run.finish()
+            name = pair[0].layer if len(chosen) == 1 else f"{loaded.name}/{pair[0].layer}"
+            results.append(LayerResults(name, *pair))
+    return results
+
+
+def parse_layers(layers: Sequence[str]) -> dict[str, list[str]]:
+    """Layers by network, from NETWORK/LAYER.
+
+    Raises:
+      Net2VecError: one is written otherwise, or there is none.
+    """
+    chosen: dict[str, list[str]] = {}
+    for entry in layers:
+        network, slash, layer = entry.rpartition("/")
+        if not (network and slash and layer):
+            raise Net2VecError(
+                f"--layers {entry}: write NETWORK/LAYER, such as efficientnet_lite0/block10"
+            )
+        chosen.setdefault(network, []).append(layer)
+    if not chosen:
+        raise Net2VecError("--layers is empty; write NETWORK/LAYER")
+    return chosen
+
+
+def _parse_weights(weights: Sequence[str], networks: Sequence[str]) -> dict[str, str]:
+    parsed = dict(entry.split("=", 1) if "=" in entry else (entry, "") for entry in weights)
+    for network, value in parsed.items():
+        if network not in networks or not value:
+            raise Net2VecError(
+                f"--weights {network}={value}: write NETWORK=WEIGHTS for a network of --layers, "
+                f"which has {', '.join(networks)}"
+            )
+    return parsed

@@ -1,0 +1,271 @@
+"""What the names and heads of image files say: splits by folders, EXIF orientations."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data.images.files import IMAGE_FORMATS, read_image
+from net2vec_jax.data.images.resized import (
+    read_resized_image,
+    read_resized_mask,
+    remark_on_photograph,
+    split_by_folders,
+)
+
+
+@pytest.mark.parametrize(
+    ("train", "val"),
+    [
+        ("train", "val"),
+        ("Training", "validation"),
+        ("train2017", "test"),
+        ("train_images", "val_images"),
+        ("images_train", "images_test"),
+        ("training_set", "test_set"),
+        ("train-set", "val-set"),
+        ("trainA", "testA"),
+        ("train", "dev"),
+        ("Train", "Eval"),
+        ("train", "evaluation"),
+        ("train", "holdout"),
+        ("train2017_images", "val_2017"),
+    ],
+)
+def test_folders_named_like_splits_are_the_split(train: str, val: str) -> None:
+    names = [f"{train}/a.jpg", f"{val}/b.jpg", f"deeper/{val}/c/d.jpg"]
+    splits, notice = split_by_folders(names, otherwise="write splits.csv")
+    assert splits == {names[0]: "train", names[1]: "val", names[2]: "val"}
+    assert f"{train.lower()}/ is train" in notice
+    assert f"{val.lower()}/ is val" in notice
+    assert notice.endswith("write splits.csv")
+
+
+def test_folders_that_do_not_say_it_of_every_image_are_not_followed() -> None:
+    names = ["train/a.jpg", "val/b.jpg", "more/c.jpg", "train/val/d.jpg"]
+    splits, notice = split_by_folders(names, otherwise="write splits.csv")
+    assert splits is None
+    assert "more/c.jpg, train/val/d.jpg" in notice
+
+
+def test_a_single_split_is_not_followed() -> None:
+    splits, notice = split_by_folders(["train/a.jpg", "train/b.jpg"], otherwise="")
+    assert splits is None
+    assert "train" in notice
+
+
+def test_other_folders_say_nothing() -> None:
+    assert split_by_folders(["a.jpg", "train.jpg", "bus/c.jpg"], otherwise="") == (None, None)
+    assert split_by_folders(["train/a.jpg", "bus/c.jpg"], otherwise="") == (None, None)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["trainer", "value", "testimony", "trains", "traina", "train_station", "device", "val_x"],
+)
+def test_words_that_only_begin_like_splits_are_none(word: str) -> None:
+    names = [f"train/{word}/a.jpg", f"val/{word}/b.jpg"]
+    assert split_by_folders(names, otherwise="")[0] == {names[0]: "train", names[1]: "val"}
+    assert split_by_folders([f"{word}/a.jpg", f"{word}/b.jpg"], otherwise="") == (None, None)
+
+
+def test_file_names_like_splits_are_said_but_not_followed() -> None:
+    for names in (
+        ["ADE_train_0001.jpg", "ADE_val_0007.jpg"],
+        ["a/train_0.jpg", "b/val_6.jpg", "Test-7.jpg"],
+        ["COCO_train2014_1.jpg", "COCO_val2014_2.jpg"],
+    ):
+        splits, notice = split_by_folders(names, otherwise="write splits.csv")
+        assert splits is None
+        assert "train" in notice
+        assert "by a hash of the names; write splits.csv" in notice
+        assert split_by_folders([*names, "cat.jpg"], otherwise="") == (None, None)
+        assert split_by_folders(names[:1], otherwise="") == (None, None)
+    assert split_by_folders(["trains_1.jpg", "valley_2.jpg"], otherwise="") == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "shape", "prefer_stored", "assumed"),
+    [
+        (None, (8, 12), False, None),
+        (1, (8, 12), True, None),
+        (6, (12, 8), True, None),  # only upright
+        (6, (8, 12), True, ("only as stored", "taken as stored")),
+        (6, (8, 12), False, ("only as stored", "taken as stored")),
+        (3, (16, 24), True, ("both upright and as stored", "taken as stored")),
+        (3, (16, 24), False, ("both upright and as stored", "taken upright")),
+        (6, (99, 10), False, None),  # fits neither way, which reading it refuses
+        (9, (8, 12), True, None),
+        (6, None, True, ("both upright and as stored", "taken as stored")),
+    ],
+)
+def test_what_is_assumed_of_turned_photographs_is_told(
+    orientation: int | None,
+    shape: tuple[int, int] | None,
+    prefer_stored: bool,
+    assumed: tuple[str, str] | None,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (12, 8)).save(path, exif=make_exif(orientation))
+    remarks = remark_on_photograph(
+        path, shape, prefer_stored=prefer_stored, otherwise="turn them yourself"
+    )
+    assert remark_on_photograph(path, shape, prefer_stored=prefer_stored, otherwise=None) == ()
+    if assumed is None:
+        assert remarks == ()
+        return
+    (remark,) = remarks
+    assert all(part in remark for part in ("photographs", "({count}: {images})", *assumed))
+    assert remark.endswith(": turn them yourself")
+
+
+def make_exif(orientation: int | None) -> Image.Exif:
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    return exif
+
+
+def test_photographs_that_cannot_be_read_have_no_remark(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"none")
+    for name in ("a.jpg", "nowhere.jpg"):
+        assert remark_on_photograph(tmp_path / name, (1, 1), otherwise="") == ()
+
+
+STORED = np.zeros((16, 24, 3), np.uint8)
+STORED[:8, :12] = 255
+"""White where it is stored at the top left, which orientation 6 turns to the top right."""
+XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
+xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description
+xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>"""
+
+
+def write_turned(path: Path, kind: str, pixels: np.ndarray = STORED) -> None:
+    """A photograph of orientation 6."""
+    image, exif = Image.fromarray(pixels), make_exif(6)
+    if kind.startswith("TIFF"):
+        compression = "tiff_lzw" if "compressed" in kind else None
+        image.save(path, format="TIFF", tiffinfo={0x0112: 6}, compression=compression)
+    elif kind == "PNG by XMP":
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", XMP)
+        image.save(path, format="PNG", pnginfo=info)
+    elif kind == "PNG by a raw profile":
+        content = exif.tobytes()
+        info = PngImagePlugin.PngInfo()
+        info.add_text("Raw profile type exif", f"\nexif\n{len(content):8}\n{content.hex()}\n")
+        image.save(path, format="PNG", pnginfo=info)
+    else:
+        image.save(path, format=kind, exif=exif, quality=95)
+
+
+def brightest_corner(pixels: np.ndarray) -> str:
+    half = len(pixels) // 2
+    corners = {
+        "top left": pixels[:half, :half],
+        "top right": pixels[:half, half:],
+        "bottom left": pixels[half:, :half],
+        "bottom right": pixels[half:, half:],
+    }
+    return max(corners, key=lambda name: corners[name].mean())
+
+
+KINDS = ("JPEG", "PNG", "PNG by XMP", "PNG by a raw profile", "TIFF", "TIFF compressed", "WEBP")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pixels_and_remark_agree_in_every_format(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "photograph"
+    write_turned(path, kind)
+    for shape, prefer_stored, corner, said in (
+        ((24, 16), False, "top right", None),
+        ((24, 16), True, "top right", None),
+        ((16, 24), False, "top left", "only as stored"),
+        ((16, 24), True, "top left", "only as stored"),
+        (None, False, "top right", "taken upright"),
+        (None, True, "top left", "taken as stored"),
+    ):
+        options = {"shape": shape, "prefer_stored": prefer_stored}
+        assert brightest_corner(read_resized_image(path, 8, source="x", **options)) == corner
+        remarks = remark_on_photograph(path, otherwise="", **options)
+        assert [said in remark for remark in remarks] == ([True] if said else [])
+    with pytest.raises(Net2VecError, match=r"24×16 .* x is 9×90, of another aspect ratio$"):
+        read_resized_image(path, 8, shape=(9, 90), source="x")
+    stored = read_image(path, (16, 24), source="x")  # as Broden's are
+    assert stored.shape == STORED.shape
+    np.testing.assert_allclose(stored[2:6, 2:10], 255, atol=8)
+
+
+def test_mirrored_tiff_files_are_taken_as_stored_too(tmp_path: Path) -> None:
+    pixels = np.arange(16 * 24 * 3, dtype=np.uint8).reshape(16, 24, 3)
+    for orientation in range(2, 9):
+        path = tmp_path / f"{orientation}.tif"
+        Image.fromarray(pixels).save(path, tiffinfo={0x0112: orientation})
+        np.testing.assert_array_equal(read_image(path, (16, 24), source="x"), pixels)
+
+
+def test_exif_data_behind_the_pixels_of_a_png_is_not_followed(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(STORED).save(path)
+    content = path.read_bytes()
+    body = b"eXIf" + make_exif(6).tobytes()[6:]
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    path.write_bytes(content[:-12] + chunk + content[-12:])
+    assert Image.open(path).getexif()[0x0112] == 6
+    assert brightest_corner(read_resized_image(path, 8)) == "top left"
+    assert remark_on_photograph(path, None, otherwise="") == ()
+    with pytest.raises(Net2VecError, match="EXIF data behind its pixels is not followed: save it"):
+        read_resized_image(path, 8, shape=(24, 16), source="its mask")
+
+
+@pytest.mark.skipif("HEIF" not in IMAGE_FORMATS, reason="pillow-heif is not installed")
+def test_heic_photographs_are_always_upright(tmp_path: Path) -> None:
+    path = tmp_path / "a.heic"
+    large = np.kron(STORED, np.ones((8, 8, 1), np.uint8))
+    Image.fromarray(large).save(path, format="HEIF", exif=make_exif(6).tobytes(), quality=95)
+    for prefer_stored in (False, True):
+        options = {"shape": (192, 128), "prefer_stored": prefer_stored}
+        assert brightest_corner(read_resized_image(path, 8, source="", **options)) == "top right"
+        assert remark_on_photograph(path, otherwise="", **options) == ()
+    with pytest.raises(Net2VecError, match=r"HEIC photographs are taken upright.*turn its labels"):
+        read_resized_image(path, 8, shape=(128, 192), source="its mask")
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "WEBP", "PNG", "AVIF"])
+def test_of_several_pictures_the_first_is_taken_and_said(kind: str, tmp_path: Path) -> None:
+    if kind not in IMAGE_FORMATS:
+        pytest.skip(f"this Pillow does not read {kind}")
+    path = tmp_path / "photograph"
+    first, second = Image.new("RGB", (12, 12), (250, 0, 0)), Image.new("RGB", (12, 12), (0, 0, 250))
+    first.save(path, format=kind)
+    assert remark_on_photograph(path, (12, 12), otherwise="") == ()
+    first.save(path, format=kind, save_all=True, append_images=[second])
+    (remark,) = remark_on_photograph(path, (12, 12), otherwise=None)
+    assert "several pictures" in remark
+    assert "({count}: {images}); the first is taken" in remark
+    np.testing.assert_allclose(read_resized_image(path, 4)[0, 0], (250, 0, 0), atol=8)
+
+
+def test_the_picture_of_a_phone_with_a_second_one_has_no_remark(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    image = Image.new("RGB", (12, 12))
+    image.save(path, format="MPO", save_all=True, append_images=[image])
+    assert remark_on_photograph(path, (12, 12), otherwise="") == ()
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGB"])
+def test_masks_with_an_orientation_are_taken_as_stored_and_marked(
+    mode: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.png"
+    mask = Image.fromarray(STORED[..., 0]).convert(mode)
+    for orientation in (None, 1, 6):
+        mask.save(path, exif=make_exif(orientation))
+        read = read_resized_mask(path, (16, 24))
+        assert read.has_orientation == (orientation == 6)
+        np.testing.assert_array_equal(read.pixels, np.asarray(mask))

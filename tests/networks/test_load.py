@@ -1,0 +1,202 @@
+"""Networks are found by name, with their weights, preprocessing and layers."""
+
+import hashlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from torchvision_golden import golden_state_dict, read_golden
+
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.networks.load import NETWORKS, load_network, save_network
+from net2vec_jax.networks.preprocessing import IMAGENET, REFERENCE_CODE, Preprocessing
+from net2vec_jax.weights.cache import find_efficientnet_lite0
+from net2vec_jax.weights.porting import port_weights
+
+
+def _abstract(entry, classes=7):
+    return nnx.eval_shape(lambda: entry.build(classes=classes, rngs=nnx.Rngs(0)))
+
+
+def _responses(entry, side, dtype=jnp.float32):
+    """Names and shapes of all responses, without computing them."""
+
+    def respond(network, images):
+        network = jax.tree.map(lambda leaf: leaf.astype(dtype), network)
+        names.extend(name for name, _ in network.responses(images))
+        return network.activations(images, network.layers)
+
+    names: list[str] = []
+    images = jax.ShapeDtypeStruct((2, side, side, 3), dtype)
+    return names, jax.eval_shape(respond, _abstract(entry), images)
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_layers_are_those_that_are_computed(name):
+    entry = NETWORKS[name]
+    network = _abstract(entry)
+    names, shapes = _responses(entry, entry.input_size)
+    assert tuple(names) == network.layers
+    assert len(set(names)) == len(names)
+    assert set(network.aliases.values()) <= set(names)
+    assert not set(network.aliases) & set(names) - {
+        alias for alias, layer in network.aliases.items() if alias == layer
+    }
+    assert entry.probing_layers
+    places = [names.index(layer) for layer in entry.probing_layers]
+    assert places == sorted(places)
+    assert all(len(shapes[layer].shape) == 4 for layer in entry.probing_layers)
+    assert shapes[names[-1]].shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_every_parameter_has_a_rule_and_the_logits_a_key(name):
+    entry = NETWORKS[name]
+    rules = entry.rules()
+    with pytest.raises(Net2VecError, match=r"do not fit .*: missing"):  # and no ValueError
+        port_weights(_abstract(entry), {}, rules)
+    assert entry.logits_key in {key for rule in rules.values() for key in rule.keys}
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_types_follow_the_input(name):
+    entry = NETWORKS[name]
+    _, shapes = _responses(entry, entry.input_size, jnp.bfloat16)
+    assert {value.dtype for value in shapes.values()} == {jnp.dtype(jnp.bfloat16)}
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_published_weights_are_well_described(name):
+    entry = NETWORKS[name]
+    assert len({source.name for source in entry.sources}) == len(entry.sources)
+    for source in entry.sources:
+        if name == "efficientnet_lite0":
+            continue
+        assert re.fullmatch(r"https?://[^ ]+\.(pth|pth\.tar|caffemodel)", source.url)
+        algorithms = r"sha256:[0-9a-f]{8,64}|sha1:[0-9a-f]{40}|md5:[0-9a-f]{32}"
+        assert source.checksum is None or re.fullmatch(algorithms, source.checksum)
+        if "download.pytorch.org" in source.url:
+            assert source.checksum.removeprefix("sha256:") in source.file_name
+        assert source.classes == (365 if "places" in source.name else 1000)
+
+
+def test_fingerprint_is_that_of_the_weight_file(tmp_path):
+    contents = find_efficientnet_lite0().read_bytes()
+    copy = tmp_path / "weights.pth"
+    copy.write_bytes(contents)
+    loaded = load_network("efficientnet_lite0", weights=str(copy))
+    assert loaded.fingerprint == hashlib.sha256(contents).hexdigest()
+    assert loaded.name == "efficientnet_lite0"
+    assert loaded.classes == 1000
+    assert loaded.preprocessing() == loaded.own_preprocessing
+    assert loaded.preprocessing("imagenet") == IMAGENET
+
+
+def test_loaded_weights_are_arrays_of_jax():
+    leaves = jax.tree.leaves(load_network("efficientnet_lite0").network)
+    assert all(isinstance(leaf, jax.Array) for leaf in leaves)
+
+
+@pytest.fixture(scope="module")
+def squeezenet(golden_dir):
+    """The smallest network's state dict, with 365 classes."""
+    weights = golden_state_dict(read_golden(golden_dir / "torchvision", "squeezenet1_1"))
+    return {
+        key: array[:365] if key.startswith("classifier.1.") else array
+        for key, array in weights.items()
+    }
+
+
+@pytest.fixture
+def squeezenet_file(squeezenet, tmp_path):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    path = tmp_path / "places.safetensors"
+    safetensors.save_file({key: np.ascontiguousarray(a) for key, a in squeezenet.items()}, path)
+    return path
+
+
+def test_the_number_of_classes_is_the_files(squeezenet_file):
+    loaded = load_network("squeezenet1_1", weights=squeezenet_file)
+    assert loaded.classes == 365
+    images = np.zeros((1, 64, 64, 3), np.float32)
+    assert loaded.network.activations(images, ["logits"])["logits"].shape == (1, 365)
+
+
+def test_a_ported_network_is_the_same_network(squeezenet_file, tmp_path):
+    loaded = load_network("squeezenet1_1", weights=squeezenet_file)
+    save_network(loaded, tmp_path / "ported")
+    again = load_network("squeezenet1_1", weights=tmp_path / "ported")
+    jax.tree.map(np.testing.assert_array_equal, loaded.network, again.network)
+    assert again.fingerprint == loaded.fingerprint
+    assert again.classes == 365
+    assert again.own_preprocessing == loaded.own_preprocessing
+    assert again.probing_layers == loaded.probing_layers
+    with pytest.raises(Net2VecError, match="holds the weights of squeezenet1_1, not of resnet18"):
+        load_network("resnet18", weights=tmp_path / "ported")
+    with pytest.raises(Net2VecError, match="exists"):
+        save_network(loaded, tmp_path / "ported")
+
+
+def test_older_spellings_of_keys_are_known(golden_dir, tmp_path):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    weights = golden_state_dict(read_golden(golden_dir / "torchvision", "densenet161"))
+    old = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", key): array
+        for key, array in weights.items()
+    }
+    assert old.keys() != weights.keys()
+    networks = []
+    for name, arrays in (("new", weights), ("old", old)):
+        safetensors.save_file(arrays, tmp_path / f"{name}.safetensors")
+        loaded = load_network("densenet161", weights=tmp_path / f"{name}.safetensors")
+        networks.append(loaded.network)
+    jax.tree.map(np.testing.assert_array_equal, *networks)
+
+
+def test_googlenet_undoes_torchvisions_normalisation(squeezenet):
+    view = NETWORKS["googlenet"].sources[0].view
+    image = np.random.default_rng(0).integers(0, 256, (1, 4, 5, 3), np.uint8)
+    # What torchvision's module does with `transform_input`, in its own words.
+    deviation, mean = np.array([0.229, 0.224, 0.225]), np.array([0.485, 0.456, 0.406])
+    for mode, first in (("imagenet", IMAGENET), ("reference_code", REFERENCE_CODE)):
+        normalised = (image - np.array(first.mean)) / np.array(first.deviation)
+        expected = normalised * (deviation / 0.5) + (mean - 0.5) / 0.5
+        found = view.preprocessing(mode)(jnp.array(image))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(
+        view.preprocessing("own")(jnp.array(image)), image / 127.5 - 1, atol=1e-5
+    )
+
+
+def test_caffes_images_are_not_divided():
+    view = NETWORKS["caffenet"].sources[0].view
+    assert view.preprocessing("own").deviation == (1, 1, 1)
+    assert view.preprocessing("reference_code") == Preprocessing(REFERENCE_CODE.mean, (1, 1, 1))
+    with pytest.raises(Net2VecError, match="'imagenet' divides by a deviation"):
+        view.preprocessing("imagenet")
+
+
+def test_unknown_networks_are_refused_with_the_nearest():
+    with pytest.raises(Net2VecError, match="unknown network 'alexnett'; did you mean 'alexnet'"):
+        load_network("alexnett")
+
+
+def test_unknown_weights_are_refused_with_the_nearest():
+    with pytest.raises(Net2VecError, match="did you mean 'places365'"):
+        load_network("resnet18", weights="place365")
+
+
+def test_missing_weight_files_are_named(tmp_path):
+    with pytest.raises(Net2VecError, match=r"none\.pth: there is no such weight file"):
+        load_network("alexnet", weights=tmp_path / "none.pth")
+
+
+def test_files_of_another_network_are_refused(squeezenet_file):
+    with pytest.raises(
+        Net2VecError, match=r"do not fit VGG16: missing classifier\.0\.bias"
+    ) as caught:
+        load_network("vgg16", weights=squeezenet_file)
+    assert str(squeezenet_file) in str(caught.value)

@@ -1,0 +1,253 @@
+"""Intervals cover what they promise."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.stats.intervals import bootstrap_accuracy, bootstrap_set_iou, compare_set_ious
+from net2vec_jax.stats.metrics import set_iou
+from net2vec_jax.stats.overlap import Overlap
+
+KEY = jax.random.key(0)
+
+
+def draw_overlap(seed: int, pairs: int, groups: int) -> tuple[Overlap, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    union = rng.integers(0, 12_545, pairs)
+    overlap = Overlap((union * rng.random(pairs)).astype(int), union)
+    return overlap, np.sort(rng.integers(0, groups, pairs))
+
+
+def draw_concepts(
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    mean: float,
+    concentration: float,
+    width: float,
+) -> Overlap:
+    """Log-normal unions of at most 113² pixels; per-image IoUs are beta and grow with the union."""
+    z = rng.normal(size=shape)
+    union = np.rint(np.minimum(800 * np.exp(width * z), 113**2)).clip(1)
+    centre = 1 / (1 + np.exp(-(np.log(mean / (1 - mean)) + 0.5 * z)))
+    ious = rng.beta(concentration * centre, concentration * (1 - centre))
+    return Overlap(np.rint(union * ious), union)
+
+
+def rate_of_covering(low: np.ndarray, high: np.ndarray, truth: np.ndarray | float) -> float:
+    return float(((low <= truth) & (truth <= high)).mean())
+
+
+@pytest.mark.parametrize("images", [40, 100, 400])
+def test_intervals_of_set_iou_cover_the_truth(images: int) -> None:
+    # Three kinds of concepts, 600 data sets each: large and easy; typical; rarely predicted.
+    groups = 600
+    covered, plain = [], []
+    for seed, kind in enumerate([(0.3, 4, 0.8), (0.1, 2, 1.0), (0.04, 0.7, 0.8)]):
+        rng = np.random.default_rng(seed)
+        many = draw_concepts(rng, (100, 10_000), *kind)
+        truth = many.intersection.sum() / many.union.sum()
+        overlap = draw_concepts(rng, (groups, images), *kind)
+        flat = Overlap(*(values.reshape(-1) for values in overlap))
+        group = np.repeat(np.arange(groups), images)
+        samples = 400 if images < 400 else 200
+        covered.append(
+            rate_of_covering(
+                *bootstrap_set_iou(flat, group, groups, key=KEY, samples=samples), truth
+            )
+        )
+        if images == 40:
+            interval = bootstrap_set_iou(
+                flat, group, groups, key=KEY, samples=samples, method="percentile"
+            )
+            plain.append(rate_of_covering(*interval, truth))
+    # The standard error of the mean of 1,800 data sets is 0.5 %.
+    assert 0.92 <= np.mean(covered) <= 0.97, covered
+    assert all(0.90 <= rate <= 0.98 for rate in covered), covered
+    if plain:
+        assert np.mean(plain) < 0.90  # or the simple interval would do
+
+
+@pytest.mark.parametrize("images", [30, 60, 200])
+def test_intervals_of_accuracy_cover_the_truth(images: int) -> None:
+    # 1,500 probes whose true accuracies differ, also between positives and negatives.
+    groups = 1500
+    rng = np.random.default_rng(images)
+    true = np.stack([rng.uniform(0.5, 0.98, groups), rng.uniform(0.6, 0.95, groups)], 1)
+    stratum = np.tile(np.arange(images) % 2, groups)
+    group = np.repeat(np.arange(groups), images)
+    correct = rng.random(len(group)) < true[group, stratum]
+    interval = bootstrap_accuracy(correct, group, groups, stratum=stratum, key=KEY, samples=200)
+    assert 0.92 <= rate_of_covering(*interval, true.mean(1)) <= 0.97
+
+
+@pytest.mark.parametrize("accuracy", [0.6, 0.8, 0.94])
+def test_intervals_of_accuracy_cover_any_one_truth(accuracy: float) -> None:
+    groups, images = 1500, 40
+    group = np.repeat(np.arange(groups), images)
+    stratum = np.tile(np.arange(images) % 2, groups)
+    correct = np.random.default_rng(1).random(len(group)) < accuracy
+    interval = bootstrap_accuracy(correct, group, groups, stratum=stratum, key=KEY, samples=200)
+    assert 0.92 <= rate_of_covering(*interval, accuracy) <= 0.97
+
+
+@given(seed=st.integers(0, 10**6))
+def test_intervals_are_ordered_and_within_bounds(seed: int) -> None:
+    overlap, group = draw_overlap(seed, 60, 3)
+    estimate = set_iou(overlap, group, 3)
+    low, high = bootstrap_set_iou(overlap, group, 3, key=jax.random.key(seed), samples=200)
+    assert ((low >= 0) & (low <= high) & (high <= 1)).all()
+    assert ((low <= estimate) & (estimate <= high)).all()
+    correct = np.random.default_rng(seed).random(60) < 0.8
+    low, high = bootstrap_accuracy(correct, group, 3, key=KEY, samples=200)
+    assert ((low >= 0) & (low <= high) & (high <= 1)).all()
+
+
+def test_percentile_interval_is_that_of_the_redrawn_ratios() -> None:
+    overlap, group = draw_overlap(5, 50, 2)
+    size = np.bincount(group)
+    first = np.cumsum(size) - size
+    ratios = []
+    for key in jax.random.split(KEY, 200):
+        place = np.floor(np.asarray(jax.random.uniform(key, (50,))) * size[group]).astype(int)
+        drawn = first[group] + place
+        ratios.append(set_iou(Overlap(*(x[drawn] for x in overlap)), group, 2))
+    expected = np.quantile(ratios, [0.025, 0.975], axis=0)
+    result = bootstrap_set_iou(overlap, group, 2, key=KEY, samples=200, method="percentile")
+    np.testing.assert_allclose(result, expected, atol=1e-6)  # float32 on the device
+
+
+def test_equal_seeds_are_one_seed() -> None:
+    overlap, group = draw_overlap(6, 70, 3)
+    twice = Overlap(*(np.stack([x, x, x]) for x in overlap))
+    one, three = (bootstrap_set_iou(x, group, 3, key=KEY, samples=200) for x in (overlap, twice))
+    np.testing.assert_allclose(one, three, rtol=1e-4)
+    correct = np.random.default_rng(0).random(70) < 0.7
+    one, three = (
+        bootstrap_accuracy(x, group, 3, key=KEY, samples=50)
+        for x in (correct, np.stack([correct] * 3))
+    )
+    np.testing.assert_allclose(one, three, rtol=1e-5)
+
+
+def test_several_seeds_are_averaged_on_the_same_images() -> None:
+    seeds = [draw_overlap(seed, 200, 1)[0] for seed in range(4)]
+    group = np.zeros(200, int)
+    together = Overlap(*(np.stack(x) for x in zip(*seeds, strict=True)))
+    low, high = bootstrap_set_iou(together, group, 1, key=KEY)
+    mean = np.mean([set_iou(x, group, 1) for x in seeds])
+    assert low < mean < high
+    # Independent luck of four seeds: half the width of one.
+    widths = [np.diff(bootstrap_set_iou(x, group, 1, key=KEY), axis=0) for x in seeds]
+    assert (high - low)[0] == pytest.approx(np.mean(widths) / 2, rel=0.15)
+
+
+def test_all_right_is_not_certain() -> None:
+    low, high = bootstrap_accuracy(np.ones(40, bool), np.zeros(40, int), 1, key=KEY)
+    # Jeffreys' interval of 40 of 40: Beta(40.5, 0.5) from 0.939; Monte Carlo error.
+    assert low[0] == pytest.approx(0.939, abs=0.012)
+    assert high[0] > 0.999
+
+
+def test_strata_keep_their_shares() -> None:
+    # One stratum always right, the other always wrong: the accuracy hardly varies.
+    stratum = np.repeat([0, 1], 100)
+    wide, narrow = (
+        np.diff(bootstrap_accuracy(stratum == 0, np.zeros(200, int), 1, stratum=s, key=KEY), axis=0)
+        for s in (None, stratum)
+    )
+    assert narrow < 0.2 * wide
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"confidence": 1.0},
+        {"samples": 0},
+        {"group": np.array([1, 0, 0])},
+        {"group": np.array([0, 1, 2])},
+        {"group": np.array([0, 1])},
+        {"method": "bca"},
+    ],
+)
+def test_bad_input_is_refused(change: dict) -> None:
+    overlap = Overlap(np.ones(3, int), np.ones(3, int))
+    arguments = {"group": np.array([0, 0, 1]), "groups": 2, "key": KEY, **change}
+    with pytest.raises(Net2VecError):
+        bootstrap_set_iou(overlap, **arguments)
+    with pytest.raises(Net2VecError):
+        compare_set_ious(overlap, overlap, **arguments)
+
+
+def test_outcomes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(Net2VecError, match="do not fit"):
+        bootstrap_accuracy(np.ones(3, bool), np.zeros(2, int), 1, key=KEY)
+    with pytest.raises(Net2VecError, match="strata"):
+        bootstrap_accuracy(np.ones(2, bool), np.zeros(2, int), 1, stratum=np.zeros(1), key=KEY)
+
+
+def test_interval_contains_the_estimate_and_is_narrow_for_many_images() -> None:
+    overlap, group = draw_overlap(1, 3000, 3)
+    low, high = bootstrap_set_iou(overlap, group, 3, key=jax.random.key(0))
+    estimate = set_iou(overlap, group, 3)
+    assert (low < estimate).all()
+    assert (estimate < high).all()
+    # A fraction's standard deviation is about 0.3, over 1,000 images: 4 · 0.3 / √1000.
+    assert (high - low < 0.05).all()
+
+
+def test_interval_is_reproducible_by_key() -> None:
+    overlap, group = draw_overlap(2, 100, 2)
+    one, same, other = (
+        bootstrap_set_iou(overlap, group, 2, key=jax.random.key(seed)) for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(one, same)
+    assert (np.array(one) != np.array(other)).any()
+
+
+def test_a_group_of_one_image_has_no_width_and_an_empty_one_no_interval() -> None:
+    overlap = Overlap(np.array([1, 30]), np.array([4, 40]))
+    group = np.array([0, 2])
+    low, high = bootstrap_set_iou(overlap, group, 3, key=jax.random.key(0), samples=20)
+    np.testing.assert_allclose(low, [0.25, np.nan, 0.75])
+    np.testing.assert_allclose(high, [0.25, np.nan, 0.75])
+
+
+def test_no_images_at_all() -> None:
+    empty = Overlap(np.zeros(0, int), np.zeros(0, int))
+    low, high = bootstrap_set_iou(empty, np.zeros(0, int), 2, key=jax.random.key(0))
+    assert np.isnan(low).all()
+    assert np.isnan(high).all()
+
+
+def test_wider_confidence_wider_interval() -> None:
+    overlap, group = draw_overlap(3, 60, 1)
+    widths = []
+    for confidence in (0.5, 0.9, 0.99):
+        low, high = bootstrap_set_iou(
+            overlap, group, 1, key=jax.random.key(0), confidence=confidence
+        )
+        widths.append((high - low)[0])
+    assert widths == sorted(widths)
+    assert widths[0] < widths[-1]
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_intervals_cover_the_truth_as_often_as_they_say(confidence: float) -> None:
+    # 600 data sets of 80 images with E[intersection] / E[union] = 0.3, each a group of its own.
+    groups, images, truth = 600, 80, 0.3
+    rng = np.random.default_rng(0)
+    union = rng.integers(500, 1500, groups * images)
+    intersection = np.rint(union * rng.beta(3, 7, groups * images)).astype(int)
+    group = np.repeat(np.arange(groups), images)
+    low, high = bootstrap_set_iou(
+        Overlap(intersection, union), group, groups,
+        key=jax.random.key(0), samples=300, confidence=confidence,
+    )  # fmt: skip
+    covered = ((low <= truth) & (truth <= high)).mean()
+    # Three standard errors of a frequency in 600 trials (0.049 at 0.8, 0.027 at 0.95), and the
+    # percentile interval's own deficit at 80 images, about a hundredth.
+    error = 3 * np.sqrt(confidence * (1 - confidence) / groups)
+    assert covered == pytest.approx(confidence, abs=error + 0.01)
