@@ -15,14 +15,13 @@ Expected: concepts with few images generalise badly at these settings; scenes ar
 from __future__ import annotations
 
 from net2vec_jax.core.console import run_script
-from net2vec_jax.runs.classification import ClassificationRun
-from net2vec_jax.runs.classification_flags import ClassificationFlags
+from net2vec_jax.runs.flags import ClassificationFlags
 from net2vec_jax.runs.layer import finish_layers
 
 
 def main(flags: ClassificationFlags) -> None:
     """Run the probe and say where the results are."""
-    finish_layers(ClassificationRun, flags)
+    finish_layers(flags)
 
 
 if __name__ == "__main__":

@@ -208,7 +208,7 @@ def main(flags: EmbeddingFlags) -> None:
         write_statistics(out / STATISTICS, run.concepts, known.statistics, flags.split)
     summary = {
         "run": run.name,
-        "probe": run.probe,
+        "probe": run.kind,
         "embeddings": flags.embeddings,
         "settings": {
             "categories": sorted(set(known.categories)),
@@ -221,7 +221,7 @@ def main(flags: EmbeddingFlags) -> None:
         **summarise(known.concepts, known.categories, geometry),
     }
     written = write_json(out / "summary.json", summary)
-    draw_figures(out / "figures", f"{run.name}, {run.probe}", known, geometry)
+    draw_figures(out / "figures", f"{run.name}, {run.kind}", known, geometry)
     console.print(tabulate(known, geometry))
     announce_left_out("concepts from the comparison of seeds", find_unstable(known, geometry))
     print(f"tables are in {out}, figures in {out / 'figures'}, their numbers in {written}")

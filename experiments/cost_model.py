@@ -32,10 +32,13 @@ from net2vec_jax.core.result_files import make_folder, write_json
 from net2vec_jax.plots.paper_style import write_figure
 from net2vec_jax.plots.speed import plot_prediction
 from net2vec_jax.probes.head_shards import PAIRS_ON_ACCELERATORS, resolve_chunk_size
-from net2vec_jax.probes.heads import make_full_heads
 from net2vec_jax.probes.interpolation import interpolation_matrix
 from net2vec_jax.probes.segmentation.model import Geometry
-from net2vec_jax.probes.segmentation.training import SegmentationConfig, train_segmentation
+from net2vec_jax.probes.segmentation.training import (
+    SegmentationConfig,
+    make_segmentation_heads,
+    train_segmentation_heads,
+)
 
 PARTS = ("pair", "entries", "rows", "pixels")
 """What a pair's time is made of on a CPU, see `count_work`."""
@@ -162,10 +165,10 @@ def measure(size: ProblemSize, flags: CostFlags) -> tuple[dict[str, float], floa
     chunk = [count[start : start + at_once].max() for start in range(0, len(count), at_once)]
     block = entries_per_block(count.sum(), len(count))
     entries = float(np.mean(-(-np.array(chunk) // block) * block))
-    heads = make_full_heads(masks, filters=size.filters, key=jax.random.key(flags.seed))
+    heads = make_segmentation_heads(masks, filters=size.filters, key=jax.random.key(flags.seed))
     pairs = int(masks.count_images()[0][heads.concept].sum())
     ends: list[float] = []
-    train_segmentation(
+    train_segmentation_heads(
         heads, activations, masks, SegmentationConfig(epochs=1 + flags.epochs),
         on_epoch=lambda *_: ends.append(time.perf_counter()),
     )  # fmt: skip

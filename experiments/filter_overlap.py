@@ -52,7 +52,7 @@ def name_layers(runs: list[FinishedRun]) -> list[str]:
     paths = [str(run.path.resolve()) for run in runs]
     if len(set(paths)) < len(paths):
         raise Net2VecError(f"{Counter(paths).most_common(1)[0][0]} is given twice")
-    datasets = [f" ({Path(str(run.identity.get('dataset_name', ''))).name})" for run in runs]
+    datasets = [f" ({Path(str(run.origin.get('dataset_name', ''))).name})" for run in runs]
     whole = [run.name for run in runs]
     short = [run.layer for run in runs] if len({run.network for run in runs}) == 1 else whole
     for ending in ([""] * len(runs), datasets, [f" ({path})" for path in paths]):
@@ -71,7 +71,7 @@ def match_classification(run: FinishedRun, others: list[FinishedRun]) -> Finishe
     same = [
         other
         for other in others
-        if (other.name, other.identity["weights"]) == (run.name, run.identity["weights"])
+        if (other.name, other.origin["weights"]) == (run.name, run.origin["weights"])
     ]
     if len(same) > 1:
         raise Net2VecError(
@@ -91,7 +91,7 @@ def main(flags: OverlapFlags) -> None:
     if not runs:
         raise Net2VecError("--runs is empty; give finished runs of experiments.segmentation")
     for run in runs:
-        if run.probe != "segmentation":
+        if run.kind != "segmentation":
             raise Net2VecError(
                 f"{run.path} is a run of the classification probe, which has no IoU of single "
                 "filters; it belongs to --classification-runs"
@@ -99,7 +99,7 @@ def main(flags: OverlapFlags) -> None:
     names = name_layers(runs)
     others = [FinishedRun(path) for path in flags.classification_runs]
     for other in others:
-        if other.probe != "classification":
+        if other.kind != "classification":
             raise Net2VecError(f"{other.path} is no run of experiments.classification; it belongs "
                                "to --runs")  # fmt: skip
     matched = [match_classification(run, others) for run in runs]

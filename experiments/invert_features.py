@@ -154,7 +154,7 @@ def _prepare_run(flags: InversionFlags, path: Path) -> InversionTask:
         names = [dataset.image_names[index] for index in chosen]
         images = [crop_centre(Image.fromarray(dataset.image(int(i))), size) for i in chosen]
     return InversionTask(
-        loaded, loaded.preprocessing(run.identity["preprocessing"]), flags.layer or (run.layer,),
+        loaded, loaded.preprocessing(run.origin["preprocessing"]), flags.layer or (run.layer,),
         names, np.stack(images), flags.out or path / "inverted_features",
     )  # fmt: skip
 

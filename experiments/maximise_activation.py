@@ -135,7 +135,7 @@ def main(flags: MaximisationFlags) -> None:
     config = Maximisation(pooling=flags.objective)
     config = dataclasses.replace(config, descent=config.descent.with_steps(flags.steps))
     size = choose_size(loaded, flags.size)
-    preprocessing = loaded.preprocessing(run.identity["preprocessing"])
+    preprocessing = loaded.preprocessing(run.origin["preprocessing"])
     find_response_shape(loaded.network, run.layer, preprocessing, size)  # refuses what is too small
     out = make_folder(flags.out or run.path / "maximised_activations")
     images = optimise_images(

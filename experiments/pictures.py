@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from tqdm import tqdm
 
-from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER, find_best_filters
+from net2vec_jax.analysis.filters.filter_overlap import find_best_filters
 from net2vec_jax.analysis.images.example_selection import (
     PERCENTILES,
     choose_across,
@@ -46,6 +46,7 @@ from net2vec_jax.runs.predictions import (
     single_scores,
 )
 from net2vec_jax.runs.sources import RunSources, SourceFlags
+from net2vec_jax.stats.metrics import NO_FILTER
 from net2vec_jax.studies.concept_pictures import (
     ConceptPicture,
     FilterPicture,

@@ -28,10 +28,9 @@ from net2vec_jax.data.open import open_scenes
 from net2vec_jax.networks.choice import open_network
 from net2vec_jax.runs.activations import fit_subset_sizes
 from net2vec_jax.runs.directory import SCENES_FOLDER
-from net2vec_jax.runs.layer import collect_missing_layers, prepare_runs
+from net2vec_jax.runs.flags import SegmentationFlags
+from net2vec_jax.runs.layer import LayerRun, collect_missing_layers, prepare_runs
 from net2vec_jax.runs.left_out import find_whole_images
-from net2vec_jax.runs.segmentation import SegmentationRun
-from net2vec_jax.runs.segmentation_flags import SegmentationFlags
 
 NETWORK = "efficientnet_lite0"
 LAYERS = ("block10", "head")
@@ -79,7 +78,7 @@ class Score:
         return self.embedding - self.single
 
 
-def read_scores(run: SegmentationRun) -> list[Score]:
+def read_scores(run: LayerRun) -> list[Score]:
     """Join the tables of a finished run."""
     embeddings = {
         row["concept"]: float(row["val_iou"])
@@ -160,7 +159,7 @@ def main(flags: QuickstartFlags) -> None:
     loaded = open_network(flags.network)
     layers = flags.layers or (LAYERS if loaded.name == NETWORK else loaded.probing_layers[-2:])
     runs = [
-        SegmentationRun(
+        LayerRun(
             SegmentationFlags(
                 dataset="scenes",
                 network=flags.network,

@@ -169,7 +169,7 @@ def write_report(
     content = gather_content(run)
     remarks = []
     pictures = None
-    if run.probe == "classification":
+    if run.kind == "classification":
         remarks.append("The classification probe marks no pixels, so that there are no pictures.")
     elif detail.pictures_per_concept or detail.filters_shown:
         try:
@@ -206,7 +206,7 @@ def main(flags: ReportFlags) -> None:
     )
     run = FinishedRun(flags.run)
     announce_untrained(run)
-    if run.probe == "segmentation":
+    if run.kind == "segmentation":
         whole_images = find_whole_images(run.concepts, run.categories)
         announce_left_out("concepts from the means at the top", whole_images, of=len(run))
     undirected = find_undirected(run.concepts, average_seeds(run.weights))

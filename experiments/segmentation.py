@@ -14,14 +14,13 @@ Expected: embeddings beat the best single filter on val for nearly every object.
 from __future__ import annotations
 
 from net2vec_jax.core.console import run_script
+from net2vec_jax.runs.flags import SegmentationFlags
 from net2vec_jax.runs.layer import finish_layers
-from net2vec_jax.runs.segmentation import SegmentationRun
-from net2vec_jax.runs.segmentation_flags import SegmentationFlags
 
 
 def main(flags: SegmentationFlags) -> None:
     """Run the probe and say where the results are."""
-    finish_layers(SegmentationRun, flags)
+    finish_layers(flags)
 
 
 if __name__ == "__main__":

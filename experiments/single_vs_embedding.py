@@ -30,8 +30,8 @@ from net2vec_jax.analysis.filters.single_against_embedding import (
 from net2vec_jax.core.console import announce_left_out, open_console, run_script
 from net2vec_jax.core.result_files import write_table
 from net2vec_jax.probes.single_filters.prediction import count_chosen_filters
+from net2vec_jax.runs.layer import LayerRun
 from net2vec_jax.runs.left_out import find_whole_images
-from net2vec_jax.runs.segmentation import SegmentationRun
 from net2vec_jax.runs.study import LayerResults, StudyFlags, run_study, write_summary
 from net2vec_jax.stats.discoveries import control_false_discoveries
 from net2vec_jax.stats.intervals import PairedComparison, compare_set_ious
@@ -77,7 +77,7 @@ def compare_layer(
     return comparison, rows, left_out
 
 
-def _test_concepts(run: SegmentationRun, place: np.ndarray, best: np.ndarray) -> PairedComparison:
+def _test_concepts(run: LayerRun, place: np.ndarray, best: np.ndarray) -> PairedComparison:
     """Embedding less best single filter, on each concept's val images."""
     masks = run.masks
     chosen = np.zeros(len(masks.catalog), np.int64)

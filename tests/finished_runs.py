@@ -73,7 +73,7 @@ def _rename_run(
             writer.writeheader()
             writer.writerows(rows)
     record = json.loads((target / "run.json").read_text(encoding="utf-8"))
-    record["identity"]["layer"] = r"$\layer$/[/b]"
+    record["origin"]["layer"] = r"$\layer$/[/b]"
     (target / "run.json").write_text(json.dumps(record), encoding="utf-8")
     return target
 

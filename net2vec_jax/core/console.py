@@ -6,16 +6,18 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import tyro
 from rich.console import Console
+from tqdm import tqdm
 
 from net2vec_jax.core.devices import count_cores, is_first_host
 from net2vec_jax.core.errors import FULL_DISK, MOST_NAMED, Net2VecError, list_names
 
 Config = TypeVar("Config")
+T = TypeVar("T")
 
 
 def run_script(main: Callable[[Config], None], config_type: type[Config], description: str) -> None:
@@ -91,6 +93,34 @@ def use_all_devices() -> None:
         ) from error
     except RuntimeError as error:
         raise Net2VecError(f"the hosts did not come together: {error}") from error
+
+
+def track(
+    iterable: Iterable[T], name: str | None, *, unit: str = "it", total: int | None = None
+) -> Iterable[T]:
+    """Pass on the items of `iterable`, with a progress bar on a terminal.
+
+    Args:
+      iterable: of any items.
+      name: what is done; None shows no bar.
+      unit: of what is counted, in the singular.
+      total: how many items there are, where `iterable` does not say.
+    """
+    return open_bar(name, iterable, unit=unit, total=total)
+
+
+def open_bar(name: str | None, iterable: Iterable[T] | None = None, **options: Any) -> tqdm:
+    """Open a progress bar that is advanced by its `update`, in a `with`.
+
+    It is shown on a terminal from a second on, and goes at the end.
+
+    Args:
+      name: what is done; None shows no bar.
+      iterable: whose items the bar passes on, see `track`.
+      options: those of tqdm, such as `total` and `unit`.
+    """
+    shown: dict[str, Any] = {"leave": False, "delay": 1, "disable": not name}
+    return tqdm(iterable, name, **(shown | options))
 
 
 def announce(notices: Iterable[str]) -> None:

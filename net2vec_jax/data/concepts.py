@@ -101,7 +101,7 @@ class Concept:
 
     number: int
     name: str
-    categories: Mapping[str, int]
+    categories: Mapping[str, int] = dataclasses.field(hash=False)  # a dict has no hash
     primary_category: str
 
     def __post_init__(self) -> None:

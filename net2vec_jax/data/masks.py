@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -27,6 +28,11 @@ MASKS_AT_ONCE = 2**16
 """Masks whose pixels are counted at a time: Broden's all at once would take gigabytes."""
 
 
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["is_val", "pair_concept", "pair_image", "packed", "pixels", "whole_image"],
+    meta_fields=["catalog", "segmentation_size", "category_choice", "notices"],
+)
 @dataclasses.dataclass(frozen=True, eq=False)
 class ConceptMasks:
     """Masks of C concepts on N images, P pairs.
@@ -83,14 +89,8 @@ class ConceptMasks:
         return counts[0], counts[1]
 
     def find_missing(self) -> dict[str, str]:
-        """Concepts that are not in both splits, and why: {"dog": "no val image"}."""
-        columns = zip(self.catalog, *self.count_images(), strict=True)
-        reasons = {(True, False): "no val image", (False, True): "no train image"}
-        return {
-            concept.name: reasons.get((train > 0, val > 0), "no image")
-            for concept, train, val in columns
-            if not (train and val)
-        }
+        """Concepts that are not in both splits, and why, see `find_missing`."""
+        return find_missing([concept.name for concept in self.catalog], *self.count_images())
 
     def train_coverage(self) -> np.ndarray:
         """Mean fraction of marked pixels over the train images of each concept, float64 [C].
@@ -119,6 +119,24 @@ class ConceptMasks:
             pixels=self.pixels[kept],
             whole_image=self.whole_image[kept],
         )
+
+
+def find_missing(
+    names: Sequence[str], train_images: np.ndarray, val_images: np.ndarray
+) -> dict[str, str]:
+    """Concepts that are not in both splits, and why: {"dog": "no val image"}.
+
+    Args:
+      names: of C concepts.
+      train_images: train images with each, [C].
+      val_images: val images with each, [C].
+    """
+    reasons = {(True, False): "no val image", (False, True): "no train image"}
+    return {
+        name: reasons.get((train > 0, val > 0), "no image")
+        for name, train, val in zip(names, train_images, val_images, strict=True)
+        if not (train and val)
+    }
 
 
 def collect_concept_masks(

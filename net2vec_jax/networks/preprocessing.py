@@ -8,11 +8,14 @@ mean and deviation of torchvision; "reference_code", those of the original Net2V
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from net2vec_jax.core.errors import unknown_name_error
+
+PreprocessingName = Literal["own", "imagenet", "reference_code"]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import numpy as np
 
 from net2vec_jax.analysis.category_means import mean_with_error
 from net2vec_jax.analysis.filters.filter_counts import FRACTIONS, smallest_sufficient
-from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER
 from net2vec_jax.analysis.filters.single_against_embedding import (
     EMBEDDING_DETECTOR_IOU,
     SINGLE_DETECTOR_IOU,
@@ -33,6 +32,7 @@ from net2vec_jax.report.page.content import (
 )
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.predictions import best_filters, read_thresholds, single_scores
+from net2vec_jax.stats.metrics import NO_FILTER
 
 _FINGERPRINTS = {"dataset": "dataset", "weights": "weights", "array": "activation array"}
 _SEPARATE = ("network", "layer", "dataset_name", *_FINGERPRINTS)
@@ -62,10 +62,10 @@ def gather_content(
     ]
     present = set(run.categories)
     return ReportContent(
-        probe=run.probe,
+        probe=run.kind,
         network=run.network,
         layer=run.layer,
-        dataset=str(run.identity.get("dataset_name", "")) or "a dataset",
+        dataset=str(run.origin.get("dataset_name", "")) or "a dataset",
         headline=_summarise(run, curves, single),
         settings=_list_settings(run),
         concepts=run.concepts,
@@ -87,7 +87,7 @@ def gather_content(
 
 def gather_curves(run: FinishedRun) -> Curves:
     """Val scores with intervals against the number of filters, the last of all filters."""
-    column = "val_iou" if run.probe == "segmentation" else "val_accuracy"
+    column = "val_iou" if run.kind == "segmentation" else "val_accuracy"
     place = {name: number for number, name in enumerate(run.concepts)}
     sizes = [size for size in run.scores.sizes.tolist() if size < run.filters]
     position = {str(size): number for number, size in enumerate(sizes)} | {"all": len(sizes)}
@@ -113,7 +113,7 @@ def gather_single_filters(run: FinishedRun) -> SingleFilters | None:
     For accuracy every seed chooses a filter of its own, and the score is the mean over the seeds: a
     filter is named where all have chosen the same.
     """
-    if run.probe == "segmentation":
+    if run.kind == "segmentation":
         return SingleFilters(best_filters(run), single_scores(run), run.single_ious[1])
     if 1 not in run.scores.sizes:
         return None
@@ -133,20 +133,20 @@ def _choose_weights(run: FinishedRun, unit: UnitEmbeddings) -> np.ndarray:
 
 
 def _chance(run: FinishedRun) -> float:
-    return 0.0 if run.probe == "segmentation" else 0.5
+    return 0.0 if run.kind == "segmentation" else 0.5
 
 
 def _summarise(run: FinishedRun, curves: Curves, single: SingleFilters | None) -> list[Fact]:
     """Figures at the top; a segmentation's leave out concepts whose masks are whole images."""
     counted = np.array(
         [
-            run.probe == "classification" or category not in WHOLE_IMAGE_CATEGORIES
+            run.kind == "classification" or category not in WHOLE_IMAGE_CATEGORIES
             for category in run.categories
         ],
         bool,
     )
     full = curves.score[:, -1]
-    name = "IoU" if run.probe == "segmentation" else "accuracy"
+    name = "IoU" if run.kind == "segmentation" else "accuracy"
     categories = len(set(run.categories))
     facts = [
         Fact(
@@ -155,7 +155,7 @@ def _summarise(run: FinishedRun, curves: Curves, single: SingleFilters | None) -
         Fact("filters", f"{run.filters:,}", f"{run.seeds} seed{'' if run.seeds == 1 else 's'}"),
     ]
     if single is not None:
-        label = "best single filter" if run.probe == "segmentation" else "top filter alone"
+        label = "best single filter" if run.kind == "segmentation" else "top filter alone"
         facts.append(_mean(f"{label}, mean {name}", single.score[counted]))
     facts.append(_mean(f"embedding, mean {name}", full[counted]))
     if single is None:
@@ -180,7 +180,7 @@ def _mean(label: str, scores: np.ndarray) -> Fact:
 
 
 def _list_settings(run: FinishedRun) -> list[tuple[str, list[Fact]]]:
-    identity, record = run.identity, run.record
+    identity, record = run.origin, run.record
     settings = {name: value for name, value in identity.items() if name not in _SEPARATE}
     groups = [
         ("Settings", _facts(settings.items())),

@@ -17,14 +17,12 @@ from net2vec_jax.core.result_files import write_json
 from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
 from net2vec_jax.data.open import open_screened_dataset, require_both_splits
 from net2vec_jax.networks.choice import open_network
+from net2vec_jax.networks.preprocessing import PreprocessingName
+from net2vec_jax.probes.presets import PresetName
 from net2vec_jax.runs.activations import fit_subset_sizes
-from net2vec_jax.runs.classification import ClassificationRun
-from net2vec_jax.runs.classification_flags import ClassificationFlags
 from net2vec_jax.runs.directory import SCENES_FOLDER
-from net2vec_jax.runs.layer import collect_missing_layers, prepare_runs
-from net2vec_jax.runs.layer_flags import Preprocessing, PresetName
-from net2vec_jax.runs.segmentation import SegmentationRun
-from net2vec_jax.runs.segmentation_flags import SegmentationFlags
+from net2vec_jax.runs.flags import ClassificationFlags, SegmentationFlags
+from net2vec_jax.runs.layer import LayerRun, collect_missing_layers, prepare_runs
 
 SUMMARY = "summary.json"
 
@@ -67,7 +65,7 @@ class StudyFlags:
     out: Path
     weights: tuple[str, ...] = ()
     preset: PresetName = "paper"
-    preprocessing: Preprocessing | None = None
+    preprocessing: PreprocessingName | None = None
     filters: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40, 80, 160)
     seeds: int = 1
     subset_seeds: int = 1
@@ -94,8 +92,8 @@ class LayerResults:
     """
 
     name: str
-    segmentation: SegmentationRun
-    classification: ClassificationRun
+    segmentation: LayerRun
+    classification: LayerRun
 
     @property
     def filters(self) -> int:
@@ -174,8 +172,8 @@ def run_study(flags: StudyFlags) -> list[LayerResults]:
             )
             pairs.append(
                 (
-                    SegmentationRun(segmentation, dataset, loaded),
-                    ClassificationRun(classification, dataset, loaded),
+                    LayerRun(segmentation, dataset, loaded),
+                    LayerRun(classification, dataset, loaded),
                 )
             )
         prepare_runs([run for pair in pairs for run in pair], masks)
@@ -183,9 +181,9 @@ def run_study(flags: StudyFlags) -> list[LayerResults]:
         for pair in pairs:
             for run in pair:
                 if not run.run.has(run.table):
-                    print(f"probing {loaded.name}, {run.layer}: {run.table.split('.')[0]} …")
+                    print(f"probing {loaded.name}, {run.layer_name}: {run.kind} …")
                 run.finish()
-            name = pair[0].layer if len(chosen) == 1 else f"{loaded.name}/{pair[0].layer}"
+            name = pair[0].layer_name if len(chosen) == 1 else f"{loaded.name}/{pair[0].layer_name}"
             results.append(LayerResults(name, *pair))
     return results
 

@@ -8,11 +8,10 @@ run's counts. Everything is of one repetition of the embeddings, by default the 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER
 from net2vec_jax.analysis.images.example_selection import (
     PERCENTILES,
     Choice,
@@ -22,6 +21,7 @@ from net2vec_jax.analysis.images.example_selection import (
 from net2vec_jax.data.dataset import Split
 from net2vec_jax.plots.pictures import ConceptPicture, FilterPicture
 from net2vec_jax.probes.segmentation.prediction import predict_embeddings, predict_filters
+from net2vec_jax.probes.segmentation.scores import ImageOverlaps
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.predictions import (
     best_filters,
@@ -35,7 +35,7 @@ from net2vec_jax.runs.predictions import (
     read_thresholds,
 )
 from net2vec_jax.runs.sources import RunSources
-from net2vec_jax.stats.metrics import iou
+from net2vec_jax.stats.metrics import NO_FILTER, iou
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,9 +82,9 @@ def collect_concept_pictures(
     check_segmentation(run)
     check_seed(run, seed)
     places = [check_place(place, len(run), "concepts", run) for place in places]
-    counts = run.read_arrays("segmentation_images.npz")
+    of_place, overlaps = run.full_overlaps(seed)
     chosen = [
-        _choose_images(counts, seed * len(run) + place, percentiles, highest, split)
+        _choose_images(overlaps.select_entries(of_place == place), percentiles, highest, split)
         for place in places
     ]
     concept = np.repeat(np.array(places, np.int64), [len(images) for images, *_ in chosen])
@@ -220,22 +220,16 @@ def collect_served_pictures(
 
 
 def _choose_images(
-    counts: Mapping[str, np.ndarray],
-    head: int,
+    overlaps: ImageOverlaps,
     percentiles: Sequence[float],
     highest: int | None,
     split: Split,
 ) -> tuple[np.ndarray, Choice, np.ndarray]:
-    """Images of a head's concept, which of its images they are, and their individual IoU.
-
-    Heads are ascending, those over all filters first, seed by seed (`SegmentationRun`).
-    """
-    rows = slice(*np.searchsorted(counts["head"], [head, head + 1]))
-    kept = np.ones(rows.stop - rows.start, bool)
+    """Images of a head's concept, which of its images they are, and their individual IoU."""
     if split != "all":
-        kept = counts["is_val"][rows] == (split == "val")
-    images = counts["image"][rows][kept]
-    ious = iou(counts["intersection"][rows][kept], counts["union"][rows][kept])
+        overlaps = overlaps.select_entries(overlaps.is_val == (split == "val"))
+    images = overlaps.image
+    ious = iou(overlaps.intersection, overlaps.union)
     if highest is None:
         choice = choose_at_percentiles(ious, percentiles)
     else:

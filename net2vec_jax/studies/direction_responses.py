@@ -77,7 +77,7 @@ def find_directions(run: FinishedRun, places: Sequence[int]) -> ConceptDirection
     embedding = average_seeds(run.weights[:, places]).vectors
     rows = np.arange(len(places))
     single = np.zeros_like(embedding)
-    if run.probe == "segmentation":
+    if run.kind == "segmentation":
         filters = best_filters(run)[places]
         single[rows, filters] = 1
     else:
@@ -89,7 +89,7 @@ def find_directions(run: FinishedRun, places: Sequence[int]) -> ConceptDirection
 def find_without_direction(run: FinishedRun) -> dict[str, str]:
     """Why concepts lack one of their two directions, by name."""
     undirected = find_undirected(run.concepts, average_seeds(run.weights))
-    return undirected | (find_unfiltered(run) if run.probe == "segmentation" else {})
+    return undirected | (find_unfiltered(run) if run.kind == "segmentation" else {})
 
 
 def measure_responses(

@@ -248,7 +248,7 @@ def _find_left_out(
     if classification is not None:
         sides = (concepts, classification)
         left_out["correlations of both probes"] = {
-            name: f"the {other.run.probe} run has it not"
+            name: f"the {other.run.kind} run has it not"
             for one, other in (sides, sides[::-1])
             for name in one.names
             if name not in other.names

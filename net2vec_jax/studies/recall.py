@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER
 from net2vec_jax.analysis.images.image_ranking import (
     RecallComparison,
     Reduction,
@@ -23,6 +22,7 @@ from net2vec_jax.runs.predictions import (
     read_thresholds,
 )
 from net2vec_jax.runs.sources import RunSources
+from net2vec_jax.stats.metrics import NO_FILTER
 
 
 def rank_images(

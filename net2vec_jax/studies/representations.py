@@ -64,7 +64,7 @@ def open_runs(paths: Sequence[Path]) -> dict[str, FinishedRun]:
     if twice:
         raise Net2VecError(f"the run {sorted(twice)[0]} was given twice")
     runs = [FinishedRun(path) for path in paths]
-    names = [f"{run.name}/{run.probe}" for run in runs]
+    names = [f"{run.name}/{run.kind}" for run in runs]
     named = {}
     for run, path, name in zip(runs, resolved, names, strict=True):
         alike = [other for other, called in zip(resolved, names, strict=True) if called == name]
@@ -207,7 +207,7 @@ def compare_activations(
     pooled, gone = {}, {}
     for name, run in runs.items():
         parts = ("dataset", "network", "layer", "weights", "preprocessing", "array")
-        layer = tuple(str(run.identity.get(part)) for part in parts)
+        layer = tuple(str(run.origin.get(part)) for part in parts)
         if layer in layers:
             continue
         try:

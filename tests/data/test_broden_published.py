@@ -19,9 +19,8 @@ from net2vec_jax.data.broden.dataset import BrodenDataset
 from net2vec_jax.data.broden.tables import read_index
 from net2vec_jax.data.masks import collect_concept_masks
 from net2vec_jax.data.tfds.builders import prepare_broden
-from net2vec_jax.runs.classification_flags import ClassificationFlags
-from net2vec_jax.runs.layer_flags import PresetName
-from net2vec_jax.runs.segmentation_flags import SegmentationFlags
+from net2vec_jax.probes.presets import PresetName
+from net2vec_jax.runs.flags import ClassificationFlags, SegmentationFlags
 
 SAMPLE = slice(0, None, 108)
 """300 of the 32,313 rows."""

@@ -85,7 +85,7 @@ def test_figures_and_summary_are_written(written: EmbeddingFlags) -> None:
         assert (written.out / "figures" / f"{name}.png").is_file()
         assert (written.out / "figures" / f"{name}.pdf").is_file()
     summary = json.loads((written.out / "summary.json").read_text())
-    assert summary["probe"] == run.probe
+    assert summary["probe"] == run.kind
     assert summary["concepts"] == len(run)
     assert summary["masked"] == []
     assert len(summary["spectrum"]) == 10

@@ -197,10 +197,10 @@ def test_layers_are_named_apart(finished_study: Path, tmp_path: Path) -> None:
     shutil.copytree(runs[0].path, copied)
     assert name_layers([runs[0], FinishedRun(copied)])[1] == f"block4 ({copied.resolve()})"
     record = json.loads((copied / "run.json").read_text())
-    record["identity"]["dataset_name"] = "elsewhere/photographs"
+    record["origin"]["dataset_name"] = "elsewhere/photographs"
     (copied / "run.json").write_text(json.dumps(record))
     assert name_layers([runs[0], FinishedRun(copied)])[1] == "block4 (photographs)"
-    record["identity"]["network"] = "another"
+    record["origin"]["network"] = "another"
     (copied / "run.json").write_text(json.dumps(record))
     assert name_layers([runs[0], FinishedRun(copied)])[1] == "another/block4"
 

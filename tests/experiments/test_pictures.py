@@ -11,7 +11,6 @@ import pytest
 
 from experiments import pictures
 from experiments.pictures import PictureFlags, choose_concepts, name_sheet
-from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.result_files import read_table
 from net2vec_jax.runs.finished import FinishedRun
@@ -22,7 +21,7 @@ from net2vec_jax.runs.predictions import (
     read_thresholds,
 )
 from net2vec_jax.runs.sources import RunSources
-from net2vec_jax.stats.metrics import iou
+from net2vec_jax.stats.metrics import NO_FILTER, iou
 from net2vec_jax.studies.concept_pictures import (
     collect_concept_pictures,
     collect_filter_pictures,

@@ -13,13 +13,13 @@ import pytest
 
 from experiments import report
 from experiments.report import choose_detail, choose_percentiles, write_report
-from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER
 from net2vec_jax.analysis.geometry.concept_embeddings import average_seeds
 from net2vec_jax.core.console import run_script
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.report.gather import gather_content, gather_single_filters
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.sources import RunSources, SourceFlags
+from net2vec_jax.stats.metrics import NO_FILTER
 
 
 def read_data(path: Path, name: str):

@@ -13,10 +13,10 @@ from browsing import By, Keys, active, go, resize, sort_by, texts, wait_until
 from page_content import ENDING, HOSTILE, LONG, NAMES, make_content
 
 from experiments.report import write_report
-from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER
 from net2vec_jax.report.page.content import SingleFilters
 from net2vec_jax.report.page.render import render_page
 from net2vec_jax.runs.finished import FinishedRun
+from net2vec_jax.stats.metrics import NO_FILTER
 
 
 def test_the_table_sorts_as_the_run_says(show, learned: Path, finished_study: Path) -> None:

@@ -18,8 +18,8 @@ from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 from net2vec_jax.runs import layer as layer_run
 from net2vec_jax.runs.directory import RunDirectory
-from net2vec_jax.runs.segmentation import SegmentationRun
-from net2vec_jax.runs.segmentation_flags import SegmentationFlags
+from net2vec_jax.runs.flags import SegmentationFlags
+from net2vec_jax.runs.layer import LayerRun
 
 BAD = ("x/2.jpg", "x/9.jpg")
 
@@ -86,7 +86,7 @@ def test_mended_images_are_no_longer_listed_as_skipped(
     directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flags = ["--out", str(tmp_path / "out"), "--skip-bad-images"]
-    monkeypatch.setattr(SegmentationRun, "finish", lambda self: None)
+    monkeypatch.setattr(LayerRun, "finish", lambda self: None)
     monkeypatch.setattr(layer_run, "collect_missing_layers", lambda runs: None)
     call_script(monkeypatch, directory, *flags)
     run_file = tmp_path / "out" / "run.json"

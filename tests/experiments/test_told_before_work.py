@@ -16,8 +16,7 @@ from net2vec_jax.core.console import run_script
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.runs import activations as layer_activations
 from net2vec_jax.runs import layer as layer_run
-from net2vec_jax.runs.classification_flags import ClassificationFlags
-from net2vec_jax.runs.segmentation_flags import SegmentationFlags
+from net2vec_jax.runs.flags import ClassificationFlags, SegmentationFlags
 
 PROBES = {
     "segmentation": (segmentation.main, SegmentationFlags),
@@ -99,7 +98,7 @@ def test_a_bad_photograph_is_said_before_activations(
 ) -> None:
     (directory / "images/8.jpg").write_bytes((directory / "images/8.jpg").read_bytes()[:300])
     (directory / "images/2.jpg").write_bytes(b"")
-    forbid(monkeypatch, layer_activations, "collect_activations")
+    forbid(monkeypatch, layer_activations, "compute_activations")
     assert call(monkeypatch, "segmentation", directory, tmp_path / "out", cache) == 2
     printed = capsys.readouterr().err
     assert "2 of 10 images cannot be read" in printed

@@ -9,7 +9,7 @@ import pytest
 from flax import linen, nnx
 from helpers import ListDataset, make_catalog
 
-from net2vec_jax.activations.collect import collect_activations
+from net2vec_jax.activations.compute import compute_activations
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.dataset import ImageLabels
 from net2vec_jax.networks.adapters import (
@@ -291,7 +291,7 @@ def test_wrapped_networks_are_collected_like_built_in_ones(kind: str, linen_vari
     def preprocess(images: jax.Array) -> jax.Array:
         return images.astype(jnp.float32)
 
-    batches = collect_activations(network, dataset, [layer], preprocess=preprocess, batch_size=2)
+    batches = compute_activations(network, dataset, [layer], preprocess=preprocess, batch_size=2)
     collected = np.concatenate([batch[layer] for batch in batches])
     images = np.stack([dataset.image(index) for index in range(5)])
     expected = respond(network, preprocess(images), layer)[layer]

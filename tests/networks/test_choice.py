@@ -12,7 +12,7 @@ from experiments import segmentation
 from net2vec_jax.core.console import run_script
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.choice import open_network
-from net2vec_jax.runs.segmentation_flags import SegmentationFlags
+from net2vec_jax.runs.flags import SegmentationFlags
 
 OWN = '''
 import dataclasses

@@ -100,7 +100,7 @@ def test_every_concept_has_its_fit_and_counts(study: StudyFlags) -> None:
 def test_single_filters_are_compared_on_the_same_runs(
     study: StudyFlags, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.delattr(layer_activations, "collect_activations")  # all there already
+    monkeypatch.delattr(layer_activations, "compute_activations")  # all there already
     single_vs_embedding.main(study)
     assert "Best single filter and embedding" in capsys.readouterr().out
     with (study.out / "single_vs_embedding.csv").open(encoding="utf-8") as file:

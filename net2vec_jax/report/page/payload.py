@@ -16,7 +16,7 @@ from net2vec_jax.analysis.category_means import (
     make_jsonable,
     order_categories,
 )
-from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER, find_top_filters
+from net2vec_jax.analysis.filters.filter_overlap import find_top_filters
 from net2vec_jax.plots.single_against_embedding import CATEGORY_STYLES, style_category
 from net2vec_jax.report.page.content import Pictures, ReportContent, SingleFilters
 from net2vec_jax.report.page.encoding import (
@@ -25,6 +25,7 @@ from net2vec_jax.report.page.encoding import (
     encode_image,
     encode_mask,
 )
+from net2vec_jax.stats.metrics import NO_FILTER
 
 TOP_FILTERS = 10
 """Filters of largest weight that a concept's section shows."""

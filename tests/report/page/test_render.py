@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from page_content import ENDING, HOSTILE, NAMES, WEIGHTS, make_content
 
-from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.probes.heads import top_filters
 from net2vec_jax.report.page.content import SingleFilters
@@ -26,6 +25,7 @@ from net2vec_jax.report.page.payload import (
     list_top_filters,
 )
 from net2vec_jax.report.page.render import SCRIPTS, read_source, render_page
+from net2vec_jax.stats.metrics import NO_FILTER
 
 VENDORED_SHA256 = "c17f2ce49fb9c71ef7fb39c03f868804ac5ab34730149976eebe6b7f807bef0c"
 

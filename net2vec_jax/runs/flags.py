@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
-from net2vec_jax.activations.collect import ComputeType
+from net2vec_jax.activations.compute import ComputeType
 from net2vec_jax.core.errors import Net2VecError
-
-Preprocessing = Literal["own", "imagenet", "reference_code"]
-PresetName = Literal["paper", "reference_code"]
-PREPROCESSING: dict[PresetName, Preprocessing] = {
-    "paper": "own",
-    "reference_code": "reference_code",
-}
-"""What a preset stands for where --preprocessing is not given."""
+from net2vec_jax.networks.preprocessing import PreprocessingName
+from net2vec_jax.runs.settings import ClassificationSettings, ProbeSettings, SegmentationSettings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LayerFlags:
-    """Flags that all probes of a layer share.
+class LayerFlags(ProbeSettings):
+    """Flags that both probes of a layer share.
 
     Attributes:
       dataset: a Broden directory, a folder of your own images and masks or
@@ -43,17 +37,11 @@ class LayerFlags:
         dataset's images. --network and --layer are then only names for the tables; by default
         "array" and the file's.
       channels_first: the --activation-array is [images, filters, height, width].
-      preset: "paper", or "reference_code" to repeat what the original code did.
       preprocessing: of the images: the network's own, torchvision's "imagenet" mean and deviation,
         or the original code's; by default the preset's (own; reference_code).
       dtype: what the network computes in. "bfloat16" is for accelerators, where it saves memory and
         time; activations of EfficientNet-Lite0 then differ by 6 %, and a tenth to a fifth of the
         active positions are others.
-      filters: also train embeddings of so many filters, those of largest weight, per concept.
-      concepts: only these concepts, by name or number; all by default.
-      seed: of initial weights, order, drawn images and bootstrap.
-      seeds: repetitions, which differ in initial weights and drawn images; scores are their means.
-      bootstrap_samples: of the intervals of val scores.
       images_per_batch: images per forward pass.
       activations: folder of the stored activations; by default inside the run directory.
       skip_bad_images: go on without the images that cannot be read, and list them in run.json; by
@@ -72,14 +60,8 @@ class LayerFlags:
     weights: str | None = None
     activation_array: Path | None = None
     channels_first: bool = False
-    preset: PresetName = "paper"
-    preprocessing: Preprocessing | None = None
+    preprocessing: PreprocessingName | None = None
     dtype: ComputeType = "float32"
-    filters: tuple[int, ...] = ()
-    concepts: tuple[str, ...] = ()
-    seed: int = 0
-    seeds: int = 1
-    bootstrap_samples: int = 1000
     images_per_batch: Annotated[int, tyro.conf.arg(name="images-per-batch")] = 32
     activations: Path | None = None
     skip_bad_images: Annotated[bool, tyro.conf.arg(name="skip-bad-images")] = False
@@ -92,8 +74,7 @@ class LayerFlags:
         Raises:
           Net2VecError: names the flags.
         """
-        if self.seeds < 1:
-            raise Net2VecError(f"--seeds must be at least 1, not {self.seeds}")
+        super().check()
         if self.activation_array is None:
             missing = [name for name in ("network", "layer") if not getattr(self, name)]
             if missing:
@@ -118,6 +99,16 @@ class LayerFlags:
             if is_given:
                 raise Net2VecError(f"{flag} has no effect on an --activation-array; leave it out")
 
-    def resolve_preprocessing(self) -> Preprocessing:
+    def resolve_preprocessing(self) -> PreprocessingName:
         """The preprocessing asked for, or the preset's."""
-        return self.preprocessing or PREPROCESSING[self.preset]
+        return self.preprocessing or self.find_preset().preprocessing
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SegmentationFlags(SegmentationSettings, LayerFlags):
+    """Flags of the segmentation probe."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassificationFlags(ClassificationSettings, LayerFlags):
+    """Flags of the classification probe."""

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 from helpers import ListDataset, make_catalog
 
-from net2vec_jax.activations.collect import collect_activations, store_activations
+from net2vec_jax.activations.compute import compute_activations, store_activations
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.dataset import ImageLabels
 from net2vec_jax.networks.models.efficientnet_lite import EfficientNetLite0
@@ -46,7 +46,7 @@ def make_dataset(images: int) -> ListDataset:
 def test_batches_are_the_images_in_order(batch_size: int) -> None:
     dataset = make_dataset(7)  # image i is filled with i
     batches = list(
-        collect_activations(
+        compute_activations(
             TwoLayers(), dataset, ["half", "total"], preprocess=to_float, batch_size=batch_size
         )
     )
@@ -62,7 +62,7 @@ def test_activations_that_are_not_finite_name_layer_and_image() -> None:
         images = to_float(images)
         return jnp.where(images == 5, jnp.nan, images)
 
-    batches = collect_activations(
+    batches = compute_activations(
         TwoLayers(), make_dataset(7), ["half"], preprocess=break_image_five, batch_size=4
     )
     with pytest.raises(Net2VecError, match=r"half.*not finite.*5\.jpg"):
@@ -77,12 +77,12 @@ def test_images_of_another_size_are_refused() -> None:
     labels = [ImageLabels({}, {"object": (1,)})] * 4
     dataset = Uneven(make_catalog(1), ("object",), labels, (4, 3))
     with pytest.raises(Net2VecError, match=r"image 2\.jpg has shape"):
-        list(collect_activations(TwoLayers(), dataset, ["half"], preprocess=to_float))
+        list(compute_activations(TwoLayers(), dataset, ["half"], preprocess=to_float))
 
 
 def test_unknown_layer_suggests_the_nearest() -> None:
     with pytest.raises(Net2VecError, match=r"unknown layer 'haf'.*'half'"):
-        list(collect_activations(TwoLayers(), make_dataset(2), ["haf"], preprocess=to_float))
+        list(compute_activations(TwoLayers(), make_dataset(2), ["haf"], preprocess=to_float))
 
 
 class Noise(ListDataset):
@@ -108,7 +108,7 @@ def test_bfloat16_is_close_and_float32_is_untouched() -> None:
     layers = ["block0", "block4"]
     found = {}
     for dtype in ("float32", "bfloat16"):
-        (found[dtype],) = collect_activations(
+        (found[dtype],) = compute_activations(
             network, dataset, layers, preprocess=IMAGENET, batch_size=2, dtype=dtype
         )
     images = np.stack([dataset.image(index) for index in range(2)])
@@ -125,12 +125,12 @@ def test_bfloat16_is_close_and_float32_is_untouched() -> None:
 
 def test_networks_of_another_type_give_float32() -> None:
     network = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), TwoLayers(0.3))
-    (batch,) = collect_activations(network, make_dataset(3), ["half"], preprocess=to_float)
+    (batch,) = compute_activations(network, make_dataset(3), ["half"], preprocess=to_float)
     assert batch["half"].dtype == np.float32
 
 
 def test_unknown_type_is_refused() -> None:
-    batches = collect_activations(
+    batches = compute_activations(
         TwoLayers(), make_dataset(3), ["half"], preprocess=to_float, dtype="float8"
     )
     with pytest.raises(Net2VecError, match="dtype 'float8' is none of float32, bfloat16"):

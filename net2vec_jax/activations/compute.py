@@ -49,7 +49,7 @@ def _forward(
     return activations, finite
 
 
-def collect_activations(
+def compute_activations(
     network: Network,
     dataset: ConceptDataset,
     layers: Sequence[str],
@@ -161,7 +161,7 @@ def store_activations(
     """Write the activations of several layers, each into a store of its own.
 
     Args:
-      batches: as `collect_activations` yields them, of this host's share of the images.
+      batches: as `compute_activations` yields them, of this host's share of the images.
       directories: where each layer's store goes.
       images: N.
       origins: what made each layer's activations, see `ActivationStore`.
