@@ -291,6 +291,19 @@ class FinishedRun:
             return by_seed
 
 
+def open_run(directory: str | Path) -> FinishedRun:
+    """A finished run directory, to read tables, scores and embeddings from.
+
+    Raises:
+      Net2VecError: it is no run directory, the run is unfinished, or a file is damaged.
+
+    Example:
+      >>> run = open_run("runs/dog")  # doctest: +SKIP
+      >>> run.concepts, run.weights.shape  # doctest: +SKIP
+    """
+    return FinishedRun(directory)
+
+
 def _read_settings(kind: type[Any], origin: dict[str, Any]) -> Any:
     """The settings among what run.json says of a run's origin; lists become tuples again."""
     names = {field.name for field in dataclasses.fields(kind)}

@@ -79,6 +79,7 @@ class Probe(Generic[Settings]):
       image_size: (H, W) that images are brought to before the network sees them.
       segmentation_size: (Y, X) of the dataset's masks.
       sources: where dataset and network are found again, as run.json notes it.
+      reopen: opens the network from its origin, where the probe was read from a directory.
     """
 
     origin: Mapping[str, Any]
@@ -91,6 +92,7 @@ class Probe(Generic[Settings]):
     image_size: tuple[int, int] | None = None
     segmentation_size: tuple[int, int] = (0, 0)
     sources: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    reopen: Callable[[], LoadedNetwork] | None = None
 
     kind: ClassVar[ProbeKind]
 
@@ -228,6 +230,11 @@ class Probe(Generic[Settings]):
             )
         return dataclasses.replace(self, network=network)
 
+    @cached_property
+    def _network(self) -> LoadedNetwork | None:
+        """What sees new photographs, opened when first needed."""
+        return self.network if self.network or not self.reopen else self.reopen()
+
     def _rows(self, filters: int | None, seed: int) -> np.ndarray:
         """Rows of the heads of all concepts."""
         heads = self.trained.heads
@@ -256,7 +263,8 @@ class Probe(Generic[Settings]):
                     "last axis"
                 )
             return images.astype(np.float32, copy=False), None
-        if self.network is None or self.image_size is None:
+        network = self._network
+        if network is None or self.image_size is None:
             raise Net2VecError(
                 "the probe has no network to see photographs with: give activations [n, h, w, "
                 f"{self.filters}], or the network with probe.with_network(network)"
@@ -264,10 +272,10 @@ class Probe(Generic[Settings]):
         sizes = [_check_photograph(image) for image in images]
         resized = np.stack([_resize(image, self.image_size) for image in images])
         batches = compute_activations(
-            self.network.network,
+            network.network,
             ArrayImages(resized, self.image_size[0]),
             [self.origin["layer"]],
-            preprocess=self.network.preprocessing(self.origin["preprocessing"]),
+            preprocess=network.preprocessing(self.origin["preprocessing"]),
             dtype=self.origin["dtype"],
         )
         parts = [next(iter(batch.values())) for batch in batches]

@@ -25,8 +25,10 @@ from net2vec_jax.data.open import open_screened_dataset
 from net2vec_jax.networks.choice import open_network
 from net2vec_jax.networks.load import LoadedNetwork
 from net2vec_jax.probes.presets import PRESETS
+from net2vec_jax.runs.classification import ClassificationProbe
 from net2vec_jax.runs.directory import SCENES_FOLDER
 from net2vec_jax.runs.finished import FinishedRun
+from net2vec_jax.runs.segmentation import SegmentationProbe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,3 +178,28 @@ class RunSources:
             if os.path.exists(path):
                 return path
         return noted["name"]
+
+
+def load_probe(
+    directory: str | Path, *, network: LoadedNetwork | None = None
+) -> SegmentationProbe | ClassificationProbe:
+    """The probe that a run or `probe.save` wrote; the same object as when it was trained.
+
+    Args:
+      directory: of the run.
+      network: what computed its activations, where it cannot be opened from where it was: a model
+        of your own. By default it is opened when `predict` first needs it.
+
+    Raises:
+      Net2VecError: it is no finished run directory, a file is damaged, or the network is another.
+
+    Example:
+      >>> probe = load_probe("runs/dog")  # doctest: +SKIP
+      >>> probe.scores()  # doctest: +SKIP
+    """
+    run = FinishedRun(directory)
+    if network is not None:
+        return run.probe.with_network(network)
+    if run.probe.image_size is None:
+        return run.probe
+    return dataclasses.replace(run.probe, reopen=lambda: RunSources(run).network)

@@ -117,7 +117,29 @@ def write_summary(out: Path, question: str, content: dict[str, Any]) -> Path:
     return write_json(path, answers | {question: content})
 
 
-def run_study(flags: StudyFlags) -> list[LayerResults]:
+def run_study(
+    dataset: str | Path, layers: Sequence[str], out: str | Path, **settings: Any
+) -> list[LayerResults]:
+    """Run both probes on every layer; what is finished in `out` is not run again.
+
+    Args:
+      dataset: as `open_dataset` takes it.
+      layers: what is probed, each as NETWORK/LAYER.
+      out: directory of the study.
+      settings: see `StudyFlags`: filters, seeds, concepts, preset, …
+
+    Raises:
+      Net2VecError: settings or data are wrong.
+
+    Example:
+      >>> run_study("scenes", ["efficientnet_lite0/block10"], "study")  # doctest: +SKIP
+    """
+    return finish_study(
+        StudyFlags(dataset=str(dataset), layers=tuple(layers), out=Path(out), **settings)
+    )
+
+
+def finish_study(flags: StudyFlags) -> list[LayerResults]:
     """Run both probes on every layer; what is finished is not run again.
 
     Raises:
