@@ -95,7 +95,8 @@ def compute_activations(
     def start(batch: list[np.ndarray]) -> tuple[int, tuple]:
         padding = [np.zeros_like(batch[0])] * (batch_size - len(batch))
         placed = jax.device_put(np.stack(batch + padding), sharding)
-        return len(batch), _forward(
+        forward = _forward if network.is_traceable else _forward.__wrapped__
+        return len(batch), forward(
             network, placed, layers=layers, preprocess=preprocess, dtype=dtype
         )
 

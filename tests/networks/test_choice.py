@@ -20,9 +20,7 @@ import dataclasses
 import jax.numpy as jnp
 
 import beside
-from net2vec_jax.networks.adapters import FunctionNetwork, module_fingerprint
-from net2vec_jax.networks.preprocessing import IMAGENET
-from net2vec_jax.networks.load import LoadedNetwork
+from net2vec_jax.networks.adapters import wrap_function
 
 
 @dataclasses.dataclass
@@ -33,8 +31,8 @@ class Settings:
 def make_network():
     """Twice the image."""
     factor = jnp.float32(Settings().factor)
-    network = FunctionNetwork(lambda f, images: {"double": f * images}, factor, ["double"])
-    return LoadedNetwork("own", network, module_fingerprint(network), 64, IMAGENET, ("double",))
+    respond = lambda factor, images: {"double": factor * images}
+    return wrap_function(respond, factor, layers=["double"], name="own", input_size=64)
 
 
 def make_nothing():
@@ -96,7 +94,7 @@ def test_function_in_a_module(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("own_file.py:", "unknown function"),
         (":make_network", r"failed: ValueError: Empty module name"),
         ("own_file.py:make_nothing", "make_nothing returned NoneType, not a LoadedNetwork"),
-        ("own_file.py:fail", r"fail failed: KeyError: 'missing weights' .*own_file\.py, line 29\)"),
+        ("own_file.py:fail", r"fail failed: KeyError: 'missing weights' .*own_file\.py, line 27\)"),
         ("broken.py:make", r"broken\.py:make failed: SyntaxError: .*\(broken\.py, line 2\)$"),
         ("needs_more.py:make", r"ModuleNotFoundError: No module .*needs_more\.py, line 1\)"),
     ],
