@@ -17,9 +17,9 @@ import numpy as np
 from tqdm import tqdm
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.data.broden.tables import read_table
 from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
 from net2vec_jax.data.dataset import ConceptDataset, map_in_order
+from net2vec_jax.data.tables import read_table
 
 RESOLUTIONS = (224, 227, 384)
 """S of the published archives: images of S × S, label planes of floor(S / 2) (spec 1.1)."""

@@ -16,9 +16,9 @@ from PIL import Image
 
 from net2vec_jax.core.errors import Net2VecError, writing_error
 from net2vec_jax.core.locks import complete_folder, only_one_process
-from net2vec_jax.data.broden.tables import LARGEST_NUMBER, check_inside
 from net2vec_jax.data.concepts import CATEGORIES
 from net2vec_jax.data.dataset import LabelledImage
+from net2vec_jax.data.tables import LARGEST_NUMBER, check_inside
 
 JPEG_QUALITY = 95
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.data.broden.tables import LARGEST_NUMBER
 from net2vec_jax.data.concepts import Concept, ConceptCatalog
 from net2vec_jax.data.dataset import SPLITS, VAL, ImageLabels
 from net2vec_jax.data.images.encoded import decode_image, decode_label_plane
+from net2vec_jax.data.tables import LARGEST_NUMBER
 from net2vec_jax.data.tfds.records import TfdsRecords
 
 FORMAT = 1

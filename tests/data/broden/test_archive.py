@@ -29,7 +29,7 @@ from net2vec_jax.data.broden.counts import (
     describe_differences,
 )
 from net2vec_jax.data.broden.dataset import BrodenDataset
-from net2vec_jax.data.broden.tables import read_table
+from net2vec_jax.data.tables import read_table
 
 
 @pytest.fixture(scope="module")
