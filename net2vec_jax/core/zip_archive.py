@@ -100,7 +100,7 @@ def unpack_zip(
 
 def _unpack_file(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with archive.open(info) as source, target.open("xb") as file:
+    with archive.open(info) as source, open(target, "xb") as file:
         shutil.copyfileobj(source, file, CHUNK_BYTES)
     written = target.stat().st_size
     if written != info.file_size:
