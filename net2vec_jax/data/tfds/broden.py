@@ -1,4 +1,4 @@
-"""Read a Broden directory that was written into TFDS's format (see `tfds_builders`).
+"""Read a Broden directory that was written into TFDS's format (see `builders`).
 
 A record is one row of index.csv: `name`, the `image` file's bytes, `planes` (category and PNG of
 each label plane, R + 256·G, in the cell's order) and `numbers` (category and concept number of each
@@ -88,14 +88,6 @@ class TfdsBrodenDataset:
         """
         where = f"{self.directory}: image {self.image_names[index]}"
         return decode_image(self._read(index)["image"], where, size=self.image_size)
-
-    def encoded_image(self, index: int) -> bytes:
-        """The image file of the Broden directory, byte for byte.
-
-        Raises:
-          Net2VecError: the record is damaged.
-        """
-        return bytes(self._read(index)["image"])
 
     def labels(self, index: int) -> ImageLabels:
         """The concepts marked on the image at `index`.
