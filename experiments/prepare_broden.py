@@ -21,7 +21,7 @@ from rich.table import Table
 
 from net2vec_jax.core.console import open_console, run_script
 from net2vec_jax.data.broden.archive import CountsDifferError, prepare_broden
-from net2vec_jax.data.broden.counts import BRODEN, CountCheck, ExpectedCounts
+from net2vec_jax.data.broden.counts import CountCheck, ExpectedCounts
 
 MOST_AGREEING = 50
 """Counts that agree with what was published and are printed; those that differ all are."""
@@ -63,7 +63,7 @@ def tabulate_checks(checks: Sequence[CountCheck]) -> Table:
     return table
 
 
-def main(flags: PrepareFlags, expected: ExpectedCounts = BRODEN) -> None:
+def main(flags: PrepareFlags, expected: ExpectedCounts | None = None) -> None:
     """Prepare, show the counts, and say how to use it."""
     console = open_console()
     try:

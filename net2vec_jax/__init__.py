@@ -1,7 +1,7 @@
 """Net2Vec in JAX: how concepts are encoded by the filters of deep networks.
 
-Everything that a script can do, an import can do. The names of the face are those of `__init__.pyi`;
-each is imported when it is first used.
+Everything that a script can do, an import can do. The face has the names of `__init__.pyi`, each
+imported when it is first used.
 """
 
 import lazy_loader

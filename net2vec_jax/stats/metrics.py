@@ -2,13 +2,13 @@
 
 Metrics are sums (intersection, union) until the very end, so that padded, sharded and streamed
 batches add up exactly; a ratio is taken once. Set IoU is a ratio of sums over images, individual
-IoU a ratio per image (reference spec, section 4). Their intervals are in `uncertainty`.
+IoU a ratio per image (reference spec, section 4). Their intervals are in `intervals`.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from net2vec_jax.stats.overlap import Overlap
 
@@ -16,7 +16,7 @@ EPSILON = 1e-20
 """Added to every union, so that an empty union gives IoU 0 (spec section 4)."""
 
 
-def iou(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
+def iou(intersection: Array | np.ndarray, union: Array | np.ndarray) -> np.ndarray:
     """Intersection over union in [0, 1], float64, of the same shape; 0 where the union is empty."""
     return np.asarray(intersection, np.float64) / (np.asarray(union, np.float64) + EPSILON)
 

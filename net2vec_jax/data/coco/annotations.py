@@ -14,7 +14,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from net2vec_jax.core.errors import Net2VecError, join_messages, list_names
-from net2vec_jax.data.broden.tables import LARGEST_NUMBER
 from net2vec_jax.data.coco.files import (
     FolderIndex,
     check_file_name,
@@ -31,6 +30,7 @@ from net2vec_jax.data.images.files import (
     open_image_file,
     read_shapes,
 )
+from net2vec_jax.data.tables import LARGEST_NUMBER
 
 CATEGORY = "object"
 """What COCO's categories are, things and stuff."""

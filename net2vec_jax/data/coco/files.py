@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.data.broden.tables import check_inside
 from net2vec_jax.data.concepts import normalize_name
 from net2vec_jax.data.images.files import find_file
+from net2vec_jax.data.tables import check_inside
 
 _CITYSCAPES = re.compile(
     r"(?P<frame>(?P<city>[^/_]+)_\d+_\d+)(?:_gt(?:Fine|Coarse))?_leftImg8bit\.png"

@@ -14,12 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
-from net2vec_jax.data.broden.tables import (
-    FILLERS,
-    LARGEST_NUMBER,
-    parse_whole_number,
-    read_table,
-)
 from net2vec_jax.data.concepts import (
     CATEGORIES,
     Concept,
@@ -29,6 +23,12 @@ from net2vec_jax.data.concepts import (
     normalize_name,
 )
 from net2vec_jax.data.dataset import SPLITS
+from net2vec_jax.data.tables import (
+    FILLERS,
+    LARGEST_NUMBER,
+    parse_whole_number,
+    read_table,
+)
 
 CONCEPT_COLUMNS = ("number", "name", "category")
 NO_LABEL_VALUE = 255
