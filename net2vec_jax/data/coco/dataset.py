@@ -30,20 +30,18 @@ from net2vec_jax.data.dataset import SPLITS, VAL, ImageLabels
 from net2vec_jax.data.images.files import (
     PLANE_FORMATS,
     drop_opaque_alpha,
+    is_rgb_of_8_bits,
     open_image_file,
-    read_png_bit_depth,
 )
 from net2vec_jax.data.images.resized import (
     DEFAULT_RESOLUTION,
     check_resolution,
-    folders_of,
-    place_by_hash,
+    pack_colours,
     read_resized_image,
     remark_on_photograph,
     resize_mask,
-    split_by_folders,
-    split_by_hash,
 )
+from net2vec_jax.data.splits import folders_of, place_by_hash, split_by_folders, split_by_hash
 
 PREFIX = "coco:"
 _PART = re.compile(
@@ -219,14 +217,13 @@ class CocoDataset:
             return [(self._numbers[category], mask) for category, mask in found if mask.any()], ()
         path, segments = image.panoptic
         with open_image_file(path, PLANE_FORMATS) as png:
-            is_rgb = png.mode in ("RGB", "RGBA") and read_png_bit_depth(path) == 8
-            if not is_rgb or (png.height, png.width) != image.shape:
+            if not is_rgb_of_8_bits(png) or (png.height, png.width) != image.shape:
                 raise Net2VecError(
                     f"{path}: a panoptic mask must be an 8-bit RGB image of the image's size, "
                     f"{image.shape[0]}×{image.shape[1]}"
                 )
             pixels = resize_mask(np.asarray(drop_opaque_alpha(png, path)), self.segmentation_size)
-        ids = pixels.astype(np.int32) @ np.array([1, 256, 65536], np.int32)
+        ids = pack_colours(pixels)
         values, places = np.unique(ids, return_inverse=True)
         unknown = [v for v in values.tolist() if v and v not in segments]
         if unknown and not self._skip_bad_annotations:
