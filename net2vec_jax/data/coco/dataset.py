@@ -61,21 +61,15 @@ def parse_coco_name(text: str) -> list[CocoPart]:
     Raises:
       Net2VecError: the text is not of that form.
     """
-    parts = [_PART.fullmatch(part) for part in text.removeprefix(PREFIX).split(",")]
-    if not all(parts):
+    texts = text.removeprefix(PREFIX).split(",")
+    parts = [match.groups() for match in map(_PART.fullmatch, texts) if match]
+    if len(parts) < len(texts):
         raise Net2VecError(f"{text!r} is no COCO dataset: {_FORM}")
     if len(parts) > 2:
         raise Net2VecError(
             f"{text!r} has {len(parts)} parts, but two at most are read, train and val: {_FORM}"
         )
-    return [
-        CocoPart(
-            Path(part["annotations"]).expanduser(),
-            Path(part["images"]).expanduser(),
-            Path(part["panoptic"]).expanduser() if part["panoptic"] else None,
-        )
-        for part in parts
-    ]
+    return [CocoPart(*(Path(path).expanduser() for path in part if path)) for part in parts]
 
 
 class CocoDataset:
@@ -115,6 +109,7 @@ class CocoDataset:
             files have other categories or share images, annotations are bad, or images missing.
         """
         check_resolution(resolution)
+        check_resolution(resolution)
         self.directory = Path(parts[0].images)
         self.name = "+".join(part.annotations.stem for part in parts)
         self.image_size = (resolution, resolution)
@@ -127,9 +122,7 @@ class CocoDataset:
         self._images = [
             (part, image)
             for part, one in enumerate(read)
-            for image in sorted(
-                one.images, key=lambda image: (place_by_hash(image.name), image.name)
-            )
+            for image in sorted(one.images, key=lambda i: (place_by_hash(i.name), i.name))
         ]
         self._refuse(read, allow_missing, skip_bad_annotations)
         self.skipped_annotations = {
@@ -149,7 +142,7 @@ class CocoDataset:
         if without_area:
             notices.append(f"{without_area:,} regions mark nothing, since they enclose no area")
         splits, notice = self._split()
-        self.is_val = np.array([splits[name] == VAL for name in self.image_names])
+        self.is_val = np.array([split == VAL for split in splits])
         self.notices = (*notices, *([notice] if notice else []))
         self.fingerprint = self._fingerprint(resolution)
 
@@ -183,8 +176,7 @@ class CocoDataset:
         planes: list[np.ndarray] = []
         marked, remarks = self._decode(part, image)
         for number, mask in marked:
-            free = (plane for plane in planes if not plane[mask].any())
-            plane = next(free, None)
+            plane = next((plane for plane in planes if not plane[mask].any()), None)
             if plane is None:
                 plane = np.zeros(self.segmentation_size, np.int32)
                 planes.append(plane)
@@ -296,32 +288,26 @@ class CocoDataset:
             )
         return tuple(names), same
 
-    def _split(self) -> tuple[dict[str, str], str | None]:
-        """Image → "train" or "val", and a notice if the files have anything to say of it."""
+    def _split(self) -> tuple[list[str], str | None]:
+        """ "train" or "val" per image, and a notice if the files have anything to say of it."""
         if len(self._parts) == 2:
-            parts = (part for part, _ in self._images)
-            return {
-                name: SPLITS[part] for name, part in zip(self.image_names, parts, strict=True)
-            }, None
-        images = dict(zip(self.image_names, (image for _, image in self._images), strict=True))
+            return [SPLITS[part] for part, _ in self._images], None
+        images = [image for _, image in self._images]
+        words = {
+            f"values of 'split' in {self._parts[0].annotations}": [[i.split] for i in images],
+            "folders": [folders_of(i.name) for i in images],
+            "folders in coco_url": [folders_of(i.url.partition("://")[2])[1:] for i in images],
+        }
         splits, notice = split_by_folders(
             self.image_names,
             otherwise=f"for another split give two files, {_TWO_PARTS}",
             sources={
-                f"values of 'split' in {self._parts[0].annotations}": {
-                    name: [image.split] if isinstance(image.split, str) else []
-                    for name, image in images.items()
-                },
-                "folders": {name: folders_of(image.name) for name, image in images.items()},
-                "folders in coco_url": {
-                    name: folders_of(image.url.partition("://")[2].partition("/")[2])
-                    if isinstance(image.url, str)
-                    else []
-                    for name, image in images.items()
-                },
+                what: dict(zip(self.image_names, found, strict=True))
+                for what, found in words.items()
             },
         )
-        return splits or {name: split_by_hash(name) for name in self.image_names}, notice
+        splits = splits or {name: split_by_hash(name) for name in self.image_names}
+        return [splits[name] for name in self.image_names], notice
 
     def _fingerprint(self, resolution: int) -> str:
         """Digest of the annotation files, the resolution, and every file's name and size.
