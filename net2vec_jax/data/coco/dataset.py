@@ -229,7 +229,8 @@ class CocoDataset:
             "left out ({count}: {images}): list them there if they are meant"
         )
         # Segment 0 is none; one without category is left out.
-        numbers = [self._numbers.get(segments.get(v), 0) for v in values.tolist()]
+        number_of: dict[int | None, int] = {None: 0, **self._numbers}
+        numbers = [number_of[segments.get(v)] for v in values.tolist()]
         plane = np.array(numbers)[places].reshape(ids.shape)
         marked = [(number, plane == number) for number in sorted({*numbers} - {0})]
         return marked, (remark,) if unknown else ()

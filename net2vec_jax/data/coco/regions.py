@@ -94,14 +94,14 @@ def decode_regions(
     for category, region in regions:
         some = [region.run_lengths] if region.run_lengths else []
         if region.polygons:
-            some = coco_mask.frPyObjects(region.polygons, height, width)
+            some = _compress(region.polygons, shape)
         if some:
             encoded.setdefault(category, []).extend(some)
     rows, columns = map(nearest_pixels, shape, size)
     places = columns * height + rows[:, None]  # down the columns, as run lengths go
     for category in sorted(encoded):
-        merged = coco_mask.merge(encoded[category])["counts"].decode()
-        ends = np.cumsum(decode_counts(merged, height * width))
+        merged: Any = coco_mask.merge(encoded[category])["counts"]
+        ends = np.cumsum(decode_counts(merged.decode(), height * width))
         yield category, np.searchsorted(ends, places, side="right") % 2 == 1
 
 
@@ -211,7 +211,11 @@ def _check_run_lengths(segmentation: dict, shape: tuple[int, int]) -> tuple[dict
         raise Net2VecError(f"run lengths must be whole numbers, not {odd[0]!r:.60}")
     if sum(counts) != math.prod(shape):
         raise Net2VecError(f"run lengths add up to {sum(counts)}, not {math.prod(shape)} pixels")
+    return _compress({"size": size, "counts": counts}, shape), any(counts[1::2])
+
+
+def _compress(segmentation: Any, shape: tuple[int, int]) -> Any:
+    """Polygons or run lengths as pycocotools compresses them."""
     from pycocotools import mask as coco_mask
 
-    run_lengths = {"size": list(shape), "counts": counts}
-    return coco_mask.frPyObjects(run_lengths, *shape), any(counts[1::2])
+    return coco_mask.frPyObjects(segmentation, *shape)

@@ -148,8 +148,9 @@ def read_image_labels(
     for image, where, text in _read_images(path, "concepts", images):
         numbers = set()
         for element in filter(None, (part.strip() for part in text.split(";"))):
-            zero = concepts.values[0] if element == "0" else 0
-            found = (zero,) if zero else catalog.find(element)
+            found = catalog.find(element)
+            if element == "0" and concepts.values[0]:
+                found = (concepts.values[0],)
             if not found and re.fullmatch(r"[0-9]+\.0*", element):
                 parse_whole_number(element, f"{where}, column concepts")
             if not found:
@@ -159,7 +160,7 @@ def read_image_labels(
                 raise Net2VecError(
                     f"{where}: {element!r} is the name of concepts {list(found)}; give the number"
                 )
-            numbers.add(found[0])
+            numbers.update(found)
         labels[image] = tuple(sorted(numbers))
     return labels
 

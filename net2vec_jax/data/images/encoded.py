@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.images.files import (
@@ -60,7 +60,7 @@ def decode_label_plane(encoded: bytes, where: str, *, size: tuple[int, int]) -> 
 @contextlib.contextmanager
 def _open_sized(
     encoded: bytes, where: str, formats: tuple[str, ...], size: tuple[int, int]
-) -> Iterator[Image.Image]:
+) -> Iterator[ImageFile.ImageFile]:
     """An image, not yet decoded, that must be of `size` (H, W)."""
     with open_image_file(encoded, formats, where=where) as image:
         if (image.height, image.width) != tuple(size):
@@ -78,7 +78,7 @@ def resize_image(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
       image: of any size and mode.
       size: (H, W); the aspect ratio is not kept.
     """
-    return np.asarray(image.convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR))
+    return np.asarray(image.convert("RGB").resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, TiffImagePlugin, features
+from PIL import Image, ImageFile, TiffImagePlugin, features
 
 from net2vec_jax.core.errors import Net2VecError
 
@@ -104,14 +104,13 @@ def read_orientation(image: Image.Image) -> int:
 
 def read_shapes(image: Image.Image) -> tuple[tuple[int, int], tuple[int, int]]:
     """(H, W) of a photograph upright, as its orientation says, and as stored; not yet decoded."""
-    stored = (image.height, image.width)
-    if image.format == "TIFF":  # of which Pillow gives the size upright, but not if XMP turns it
-        stored = (
-            image.tag_v2[TiffImagePlugin.IMAGELENGTH],
-            image.tag_v2[TiffImagePlugin.IMAGEWIDTH],
-        )
+    height, width = image.height, image.width
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        # Pillow gives its size upright, but not if XMP turns it.
+        height = image.tag_v2[TiffImagePlugin.IMAGELENGTH]
+        width = image.tag_v2[TiffImagePlugin.IMAGEWIDTH]
     turned = read_orientation(image) in TURNED_BY_A_QUARTER
-    return stored[::-1] if turned else stored, stored
+    return (width, height) if turned else (height, width), (height, width)
 
 
 def decode_photograph(image: Image.Image, *, upright: bool) -> Image.Image:
@@ -152,7 +151,7 @@ def drop_opaque_alpha(image: Image.Image, where: Path | str) -> Image.Image:
     """
     if not image.has_transparency_data:
         return image
-    if image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+    if image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
         raise Net2VecError(
             f"{where} has transparent pixels; fill them, and save it without alpha channel"
         )
@@ -181,7 +180,7 @@ def read_label_plane(path: Path, size: tuple[int, int], *, source: str) -> np.nd
         return read_numbers(image, path)
 
 
-def read_numbers(plane: Image.Image, where: Path | str) -> np.ndarray:
+def read_numbers(plane: ImageFile.ImageFile, where: Path | str) -> np.ndarray:
     """The concept numbers of a label plane.
 
     Args:
@@ -200,17 +199,17 @@ def read_numbers(plane: Image.Image, where: Path | str) -> np.ndarray:
     return pixels[..., 0] + 256 * pixels[..., 1]
 
 
-def is_rgb_of_8_bits(image: Image.Image) -> bool:
+def is_rgb_of_8_bits(image: ImageFile.ImageFile) -> bool:
     """Whether an opened PNG is RGB of 8 bits per channel, maybe with an alpha channel."""
     return image.mode in ("RGB", "RGBA") and bits_per_sample(image) == 8
 
 
-def bits_per_sample(image: Image.Image) -> int:
+def bits_per_sample(image: ImageFile.ImageFile) -> int:
     """How many bits a sample of a PNG has, or an index of its palette, before it is decoded.
 
     Pillow reads 16 bits as the upper 8, which would be other labels.
     """
-    raw_mode = image.tile[0][3]  # such as "L;4" and "RGB;16B"
+    raw_mode = str(image.tile[0][3])  # such as "L;4" and "RGB;16B"
     digits = re.search("[0-9]+", raw_mode.partition(";")[2] or raw_mode)
     return int(digits[0]) if digits else 8
 
@@ -287,7 +286,7 @@ def check_regular_file(path: Path, where: str = "") -> os.stat_result:
 @contextlib.contextmanager
 def open_image_file(
     file: Path | bytes, formats: tuple[str, ...], *, where: str = ""
-) -> Iterator[Image.Image]:
+) -> Iterator[ImageFile.ImageFile]:
     """The image of a file, not yet decoded; what fails until the end becomes one message.
 
     Args:
@@ -317,7 +316,9 @@ def open_image_file(
         raise Net2VecError(f"{where} cannot be decoded as an image: {error}") from error
 
 
-def _open_within_limit(stream: BinaryIO, where: str, formats: tuple[str, ...]) -> Image.Image:
+def _open_within_limit(
+    stream: BinaryIO, where: str, formats: tuple[str, ...]
+) -> ImageFile.ImageFile:
     """What Pillow opens, of at most `LARGEST_PIXELS`; not yet decoded."""
     if isinstance(stream, io.BufferedReader):
         stream.peek()  # waits for the disk before it holds the lock

@@ -93,7 +93,7 @@ def read_resized_image(
     with open_image_file(path, IMAGE_FORMATS) as image:
         upright, stored = read_shapes(image)
         fits = [shape is None or same_aspect(one, shape) for one in (upright, stored)]
-        if not any(fits):
+        if shape is not None and not any(fits):
             raise Net2VecError(
                 f"{path}: the image is {upright[0]}×{upright[1]} pixels, but {source} is "
                 f"{shape[0]}×{shape[1]}, of another aspect ratio{_explain_misfit(image, shape)}"
@@ -144,7 +144,7 @@ def remark_on_photograph(
     """
     try:
         with open_image_file(path, IMAGE_FORMATS) as image:
-            has_several = image.format in _SEVERAL_PICTURES and image.is_animated
+            has_several = image.format in _SEVERAL_PICTURES and getattr(image, "is_animated", False)
             remarks = (_FIRST_PICTURE,) if has_several else ()
             if otherwise is None or read_orientation(image) == 1:
                 return remarks

@@ -136,10 +136,10 @@ def _bubbly(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarra
     draw = ImageDraw.Draw(image)
     scale = rng.uniform(0.8, 1.4)
     for radius in np.sort(rng.gamma(3.0, 8.0, 230))[::-1] * scale + 6:
-        x, y = rng.uniform(-20, SIZE + 20, 2)
-        draw.circle((x, y), radius, 150, 255, width=max(2, int(radius / 9)))
-        draw.circle((x, y), 0.72 * radius, 95)
-        draw.circle((x - 0.38 * radius, y - 0.38 * radius), 0.2 * radius, 255)
+        cx, cy = rng.uniform(-20, SIZE + 20, 2).tolist()
+        draw.circle((cx, cy), radius, 150, 255, width=max(2, int(radius / 9)))
+        draw.circle((cx, cy), 0.72 * radius, 95)
+        draw.circle((cx - 0.38 * radius, cy - 0.38 * radius), 0.2 * radius, 255)
     return np.asarray(image, np.float32) / 255
 
 
