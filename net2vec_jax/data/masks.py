@@ -170,17 +170,23 @@ def collect_concept_masks(
     order = {c.number: dictionary_order(tuple(c.categories)) for c in dataset.catalog}
     size = height, width = dataset.segmentation_size
 
-    def pack(index: int) -> tuple[list[tuple[int, int, bool, np.ndarray]], ImageLabels]:
+    def pack(index: int) -> tuple[list[tuple], ImageLabels]:
         labels = dataset.labels(index)
         marked = {category: _pack_planes(planes) for category, planes in labels.planes.items()}
         numbers = {n for listed in (*marked.values(), *labels.whole_image.values()) for n in listed}
         found = []
         for number in numbers & position.keys():
-            categories = _choose_categories(
-                marked, labels.whole_image, number, order[number], category_choice
-            )
-            mask = _combine(marked, labels.whole_image, number, categories, size)
-            found.append((position[number], *mask))
+            given = [c for c in order[number] if c in marked or c in labels.whole_image]
+            if category_choice != "first_available":
+                given = [
+                    c
+                    for c in given
+                    if number in labels.whole_image.get(c, ()) or number in marked.get(c, ())
+                ]
+            if category_choice != "union":
+                given = given[:1]
+            mask = _combine(marked, labels.whole_image, number, given, size)
+            found.append((position[number], index, *mask))
         return found, dataclasses.replace(labels, planes={}, whole_image={})
 
     pairs, remarks, hints = [], [], []
@@ -188,27 +194,26 @@ def collect_concept_masks(
     bar = tqdm(
         decoded, "labels", len(dataset), unit="image", disable=not progress, leave=False, delay=1
     )
-    for image, (found, said) in enumerate(bar):
-        pairs.extend((place, image, *rest) for place, *rest in found)
-        if said.remarks or said.hints:
-            remarks.append((dataset.image_names[image], said.remarks))
-            hints.append((dataset.image_names[image], said.hints))
+    for name, (found, said) in zip(dataset.image_names, bar, strict=True):
+        pairs.extend(found)
+        remarks.append((name, said.remarks))
+        hints.append((name, said.hints))
     if len({pair[0] for pair in pairs}) == len(position):
         hints = []
     pairs.sort(key=lambda pair: pair[:2])
     packed = np.empty((len(pairs), -(-height // 8), width), np.uint8)
     for row, pair in enumerate(pairs):
         packed[row] = pair[4]
-    columns = list(zip(*(pair[:4] for pair in pairs), strict=True)) or [[], [], [], []]
+    concept, image, pixels, whole = np.array([pair[:4] for pair in pairs], int).reshape(-1, 4).T
     return ConceptMasks(
         catalog=dataset.catalog,
         is_val=np.asarray(dataset.is_val),
-        pair_concept=np.array(columns[0], np.int32),
-        pair_image=np.array(columns[1], np.int32),
+        pair_concept=concept.astype(np.int32),
+        pair_image=image.astype(np.int32),
         packed=packed,
-        pixels=np.array(columns[2], np.int32),
-        whole_image=np.array(columns[3], bool),
-        segmentation_size=(height, width),
+        pixels=pixels.astype(np.int32),
+        whole_image=whole.astype(bool),
+        segmentation_size=size,
         category_choice=category_choice,
         notices=gather_remarks(remarks) + gather_remarks(hints),
     )
@@ -232,22 +237,6 @@ def _pack_planes(planes: np.ndarray) -> dict[int, tuple[np.ndarray, int]]:
                 mask, pixels = mask | marked[number][0], pixels + marked[number][1]
             marked[number] = mask, pixels
     return marked
-
-
-def _choose_categories(
-    marked: Mapping[str, Mapping[int, tuple[np.ndarray, int]]],
-    whole_image: Mapping[str, tuple[int, ...]],
-    number: int,
-    ordered: Sequence[str],
-    choice: CategoryChoice,
-) -> tuple[str, ...]:
-    if choice == "first_available":
-        with_data = [c for c in ordered if c in marked or c in whole_image]
-        return tuple(with_data[:1])
-    containing = [
-        c for c in ordered if number in whole_image.get(c, ()) or number in marked.get(c, ())
-    ]
-    return tuple(containing if choice == "union" else containing[:1])
 
 
 def _combine(
