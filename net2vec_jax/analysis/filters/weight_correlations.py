@@ -127,10 +127,9 @@ def correlate_rows(
     if values > 2:
         usable = np.isfinite([first, second]).all(axis=(0, 2)) & _vary(first) & _vary(second)
         if usable.any():
-            result = pearsonr(first[usable], second[usable], axis=1)
-            r[usable], p_value[usable] = np.clip(result.statistic, -1, 1), result.pvalue
+            r[usable], p_value[usable] = pearsonr(first[usable], second[usable], axis=1)
     found = control_false_discoveries(p_value, rate=DISCOVERY_RATE)
-    return Correlations(r, p_value, found.q_value, found.rejected, values)
+    return Correlations(np.clip(r, -1, 1), p_value, found.q_value, found.rejected, values)
 
 
 def correlate_weights_with_ious(
@@ -188,8 +187,7 @@ def measure_spread(
     deviation = weights.std(axis=1)
     correlation, p_value = float("nan"), float("nan")
     if len(images) > 2 and _vary(np.stack([deviation, images])).all():
-        result = spearmanr(deviation, images)
-        correlation, p_value = float(result.statistic), float(result.pvalue)
+        correlation, p_value = map(float, spearmanr(deviation, images))
     means = average_categories(deviation, categories)
     return WeightSpread(deviation, tuple(categories), images, means, correlation, p_value)
 
