@@ -17,7 +17,7 @@ from net2vec_jax.analysis.category_means import (
     order_categories,
 )
 from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER, find_top_filters
-from net2vec_jax.plots.single_against_embedding import CATEGORY_STYLES, style_category
+from net2vec_jax.plots.paper_style import CATEGORY_STYLES, style_category
 from net2vec_jax.report.page.content import Pictures, ReportContent, SingleFilters
 from net2vec_jax.report.page.encoding import (
     encode_floats,
