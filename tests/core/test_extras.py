@@ -1,6 +1,5 @@
 """What an extra brings is imported when it is used; where it is missing, the message names it."""
 
-import builtins
 import subprocess
 import sys
 from pathlib import Path

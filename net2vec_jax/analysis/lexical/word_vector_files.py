@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
+
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.extras import import_extra
 
