@@ -18,6 +18,7 @@ from pathlib import Path
 
 from net2vec_jax.core.console import announce, run_script
 from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.extras import import_extra
 from net2vec_jax.data.tfds.adapters import ADAPTERS
 from net2vec_jax.data.tfds.open import find_data_dir, open_tfds, parse_tfds_name
 
@@ -78,7 +79,7 @@ def prepare_with_tensorflow(name: str, data_dir: Path) -> None:
         )
     wanted = parse_tfds_name(name)
     if importlib.util.find_spec("tensorflow") is not None:
-        import tensorflow_datasets as tfds
+        tfds = import_extra("tensorflow_datasets", "tfds")
 
         full = "/".join(part for part in (wanted.dataset, wanted.config) if part)
         try:

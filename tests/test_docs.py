@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shlex
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import import_script, is_script
 
+import net2vec_jax as n2v
 from experiments.inspect_data import InspectionFlags
 from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.coco.dataset import CocoDataset, CocoPart
@@ -145,8 +148,68 @@ def test_tfds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.stdout == "2 1.jpg (224, 224, 3)\n"
 
 
-def test_every_script_and_file_that_the_pages_name_exists() -> None:
-    root = OWN_MODELS.parents[1]
+def test_broden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = OWN_MODELS.with_name("broden.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block, "broden.md", "exec"), {})
+    # two concepts, 112 filters in block10
+    assert capsys.readouterr().out.splitlines()[-1] == "(2, 112)"
+
+
+ROOT = OWN_MODELS.parents[1]
+
+
+def test_every_script_that_the_pages_name_exists() -> None:
     for page in OWN_MODELS.parent.glob("*.md"):
         for name in re.findall(r"experiments\.(\w+)", page.read_text(encoding="utf-8")):
-            assert is_script(root, name), f"{page.name}: {name}"
+            assert is_script(ROOT, name), f"{page.name}: {name}"
+
+
+def test_numbers_of_the_original_s_behaviour_that_are_cited_can_be_looked_up() -> None:
+    """A docstring cites "spec 5.4", "Q-8" or "B-2"; the page has an anchor for each."""
+    page = OWN_MODELS.with_name("reference_behaviour.md").read_text(encoding="utf-8")
+    anchors = set(re.findall(r"\{ #(\S+) \}|id=\"([QB]-\d+)\"", page))
+    anchors = {one or other for one, other in anchors}
+    cite = r"(?:[Ss]pec|[Rr]eference behaviour),?(?: section)? "
+    cited = re.compile(rf"{cite}(\d+(?:\.\d+)?|A\.\d)|\b([QB]-\d+)")
+    missing = [
+        f"{path.relative_to(ROOT)}: {section or quirk}"
+        for folder in ("net2vec_jax", "experiments", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+        for section, quirk in cited.findall(path.read_text(encoding="utf-8"))
+        if (section or quirk) not in anchors
+    ]
+    assert not missing
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert pages == set(re.findall(r"[\w/]+\.md", navigation))
+
+
+def test_the_api_shows_every_package() -> None:
+    shown = set()
+    for page in (ROOT / "docs" / "api").glob("*.md"):
+        shown |= set(re.findall(r"^::: net2vec_jax\.(\w+)$", page.read_text("utf-8"), re.MULTILINE))
+    folders = (ROOT / "net2vec_jax").glob("*/__init__.py")
+    assert shown | {"core"} == {path.parent.name for path in folders}
+
+
+def test_every_public_name_of_the_face_has_a_docstring_with_an_example() -> None:
+    names = [name for name in getattr(n2v, "__all__", ()) if not name.startswith("_")]
+    lacking = []
+    for name in names:
+        thing = getattr(n2v, name)
+        if isinstance(thing, types.ModuleType):
+            continue
+        text = inspect.getdoc(thing) or ""
+        is_value = not callable(thing)  # a preset or table: its type's docstring explains it
+        if not text or not (is_value or ">>> " in text):
+            lacking.append(name)
+    assert not lacking

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.extras import import_extra
 from net2vec_jax.data.images.encoded import nearest_pixels
 
 MOST_PIXELS = (1 << 31) - 1
@@ -87,7 +88,7 @@ def decode_regions(
     Yields:
       (category id, bool [Y, X]), ascending, of the categories that have an area.
     """
-    from pycocotools import mask as coco_mask
+    coco_mask = import_extra("pycocotools.mask", "coco")
 
     height, width = shape
     encoded: dict[int, list] = {}

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from net2vec_jax.core.errors import Net2VecError, list_names
+from net2vec_jax.core.extras import say_install
 from net2vec_jax.data.images.files import IMAGE_FORMATS, walk_files
 
 _SUFFIXES = {
@@ -26,7 +27,7 @@ _SUFFIXES = {
     "HEIF": (".heic", ".heif", ".hif"),
 }
 IMAGE_SUFFIXES = tuple(suffix for kind in IMAGE_FORMATS for suffix in _SUFFIXES[kind])
-_HEIF_ADVICE = "; HEIC photographs are read with the extra heic: pip install pillow-heif"
+_HEIF_ADVICE = f"; HEIC photographs are read with the extra heic: {say_install('heic')}"
 _TEXTS = {"", ".txt", ".md", ".json", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".html", ".log"}
 """Suffixes of what annotation tools leave beside images and masks."""
 

@@ -14,13 +14,13 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import filelock
 import numpy as np
-import tensorflow_datasets as tfds
 
 from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.extras import import_extra
 from net2vec_jax.data.broden.dataset import BrodenDataset
 from net2vec_jax.data.broden.tables import BrodenRow, read_index
 from net2vec_jax.data.broden.writer import write_broden
@@ -29,6 +29,11 @@ from net2vec_jax.data.images.files import find_file
 from net2vec_jax.data.scenes.draw import SCENE_CONCEPTS, draw_scenes
 from net2vec_jax.data.tfds.broden import FORMAT, TfdsBrodenDataset, catalog_to_metadata
 from net2vec_jax.data.tfds.records import READ_ERRORS, TfdsRecords
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
+else:
+    tfds = import_extra("tensorflow_datasets", "tfds")
 
 DEFAULT_SCENES = 800
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from google.protobuf import json_format, message
 
 from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.extras import import_extra
 
 if TYPE_CHECKING:
     import tensorflow_datasets
@@ -47,7 +48,7 @@ class TfdsRecords:
           Net2VecError: it holds no prepared dataset, or one in a format that TFDS cannot read
             without TensorFlow.
         """
-        import tensorflow_datasets as tfds
+        tfds = import_extra("tensorflow_datasets", "tfds")
 
         self.directory = Path(directory)
         try:
@@ -94,7 +95,7 @@ class TfdsRecords:
         Raises:
           Net2VecError: there is no such split, or a file of it is missing.
         """
-        import tensorflow_datasets as tfds
+        tfds = import_extra("tensorflow_datasets", "tfds")
 
         class KeepEncoded(tfds.decode.SkipDecoding):
             """Hands out images as bytes, also those in sequences, where TFDS's own cannot."""
@@ -200,8 +201,7 @@ def _refuse_foreign_code(directory: Path) -> None:
 
 def _for_images(feature: Any, decoder: type) -> Any:
     """`decoder` for every image of nested features; None where there is none."""
-    import tensorflow_datasets as tfds
-
+    tfds = import_extra("tensorflow_datasets", "tfds")
     if isinstance(feature, tfds.features.Image):
         return decoder()
     if isinstance(feature, tfds.features.Sequence):

@@ -17,7 +17,6 @@ from net2vec_jax.analysis.category_means import (
     order_categories,
 )
 from net2vec_jax.analysis.filters.filter_overlap import find_top_filters
-from net2vec_jax.stats.metrics import NO_FILTER
 from net2vec_jax.plots.paper_style import CATEGORY_STYLES, style_category
 from net2vec_jax.report.page.content import Pictures, ReportContent, SingleFilters
 from net2vec_jax.report.page.encoding import (
@@ -26,6 +25,7 @@ from net2vec_jax.report.page.encoding import (
     encode_image,
     encode_mask,
 )
+from net2vec_jax.stats.metrics import NO_FILTER
 
 TOP_FILTERS = 10
 """Filters of largest weight that a concept's section shows."""
