@@ -34,6 +34,14 @@ from net2vec_jax.core.console import announce_left_out, run_script
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.result_files import make_folder, make_safe, write_table
 from net2vec_jax.data.dataset import ConceptDataset, Split
+from net2vec_jax.runs.concept_pictures import (
+    ConceptPicture,
+    FilterPicture,
+    ServedPicture,
+    collect_concept_pictures,
+    collect_filter_pictures,
+    collect_served_pictures,
+)
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.left_out import announce_untrained, find_unfiltered
 from net2vec_jax.runs.predictions import (
@@ -46,14 +54,6 @@ from net2vec_jax.runs.predictions import (
     single_scores,
 )
 from net2vec_jax.runs.sources import RunSources, SourceFlags
-from net2vec_jax.studies.concept_pictures import (
-    ConceptPicture,
-    FilterPicture,
-    ServedPicture,
-    collect_concept_pictures,
-    collect_filter_pictures,
-    collect_served_pictures,
-)
 from net2vec_jax.studies.recall import find_unranked, rank_images, write_recall
 
 if TYPE_CHECKING:

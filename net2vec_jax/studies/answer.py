@@ -51,8 +51,8 @@ class Answer:
       figures: name → matplotlib figure, or a function without arguments that draws it.
       arrays: name → NumPy arrays by name, for an archive.
       texts: file name → content, such as an HTML page.
-      console: tables to print.
-      notes: lines to print below the tables.
+      console: tables and texts to print, in the console's width.
+      notes: lines to print below these, of whatever length.
       left_out: what was left out, and why.
     """
 
@@ -61,7 +61,7 @@ class Answer:
     figures: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     arrays: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    console: Sequence[Table] = ()
+    console: Sequence[Table | str] = ()
     notes: Sequence[str] = ()
     left_out: Sequence[LeftOut] = ()
 
@@ -104,15 +104,16 @@ def write_answer(directory: str | Path, answer: Answer, *, question: str | None 
         from net2vec_jax.plots.paper_style import save_figure  # matplotlib, for those who draw
 
         for name, figure in answer.figures.items():
-            save_figure(figure() if callable(figure) else figure, folder / FIGURES / name)
+            drawn: Any = figure() if callable(figure) else figure
+            save_figure(drawn, folder / FIGURES / name)
     return path
 
 
 def print_answer(answer: Answer) -> None:
     """Print an answer's tables and notes, and on stderr what was left out."""
     console = open_console()
-    for table in answer.console:
-        console.print(table)
+    for part in answer.console:
+        console.print(part)
     for note in answer.notes:
         print(note)
     for left_out in answer.left_out:
