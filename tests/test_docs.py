@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from helpers import import_script, is_script
 
-from experiments.inspect_data import InspectionFlags
 from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.coco.dataset import CocoDataset, CocoPart
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 from net2vec_jax.data.folder.dataset import FolderDataset
 from net2vec_jax.data.masks import collect_concept_masks
 from net2vec_jax.runs.segmentation_flags import SegmentationFlags
+from net2vec_jax.studies.inspect_data import InspectionFlags
 
 OWN_MODELS = Path(__file__).resolve().parents[1] / "docs" / "own_models.md"
 TFDS = OWN_MODELS.with_name("tfds.md")

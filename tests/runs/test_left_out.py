@@ -12,7 +12,6 @@ import pytest
 
 from experiments import compare_networks, concept_embeddings, filter_overlap, pictures
 from experiments.concept_embeddings import EmbeddingFlags
-from experiments.maximise_activation import choose_concepts
 from experiments.pictures import PictureFlags
 from experiments.report import ReportFlags
 from experiments.report import main as report
@@ -22,6 +21,7 @@ from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.sources import RunSources
 from net2vec_jax.studies import recall
 from net2vec_jax.studies.direction_responses import find_directions, find_without_direction
+from net2vec_jax.studies.maximise_activation import choose_concepts
 from net2vec_jax.studies.overlap_analysis import OverlapFlags
 
 
