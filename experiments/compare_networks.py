@@ -11,10 +11,8 @@ Time: seconds for a hundred concepts; about 20 s a pair for a thousand, nearly a
 Expected: layers of a network are alike (p at its least), all much less so to WordNet.
 """
 
-from __future__ import annotations
-
 from net2vec_jax.core.console import run_script
-from net2vec_jax.studies.compare_networks import CompareFlags, main
+from net2vec_jax.studies.compare_networks import main
 
 if __name__ == "__main__":
-    run_script(main, CompareFlags, __doc__)
+    run_script(main)

@@ -16,10 +16,8 @@ Expected: materials beside the objects made of them, scenes beside scenes; "gras
 gives water, sea and sky on the quickstart's run.
 """
 
-from __future__ import annotations
-
 from net2vec_jax.core.console import run_script
-from net2vec_jax.studies.concept_embeddings import EmbeddingFlags, main
+from net2vec_jax.studies.concept_embeddings import main
 
 if __name__ == "__main__":
-    run_script(main, EmbeddingFlags, __doc__)
+    run_script(main)

@@ -17,10 +17,8 @@ filters than by chance may serve several categories although more are shared. We
 single-filter IoUs (r = 0.75 for the paper's person).
 """
 
-from __future__ import annotations
-
 from net2vec_jax.core.console import run_script
-from net2vec_jax.studies.filter_overlap import OverlapFlags, main
+from net2vec_jax.studies.filter_overlap import main
 
 if __name__ == "__main__":
-    run_script(main, OverlapFlags, __doc__)
+    run_script(main)

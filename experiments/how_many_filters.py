@@ -13,11 +13,8 @@ Expected: mean scores rise with the logarithm of the number of filters. A concep
 the linear loss do not teach (its full score is near 0) is reached by few filters or by one.
 """
 
-from __future__ import annotations
-
 from net2vec_jax.core.console import run_script
-from net2vec_jax.runs.study import StudyFlags
 from net2vec_jax.studies.how_many_filters import main
 
 if __name__ == "__main__":
-    run_script(main, StudyFlags, __doc__)
+    run_script(main)

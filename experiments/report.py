@@ -10,10 +10,8 @@ Time: 118 concepts and 1,280 filters take about ten seconds on 2 CPU cores.
 Expected: about 10 MB for 100 concepts; runs of many concepts get fewer and smaller pictures each.
 """
 
-from __future__ import annotations
-
 from net2vec_jax.core.console import run_script
-from net2vec_jax.studies.report import ReportFlags, main
+from net2vec_jax.studies.report import main
 
 if __name__ == "__main__":
-    run_script(main, ReportFlags, __doc__)
+    run_script(main)

@@ -12,11 +12,8 @@ Time: as experiments.how_many_filters, whose runs it shares; a few seconds where
 Expected: embeddings are better for nearly every object, and detect several times as many concepts.
 """
 
-from __future__ import annotations
-
 from net2vec_jax.core.console import run_script
-from net2vec_jax.runs.study import StudyFlags
 from net2vec_jax.studies.single_vs_embedding import main
 
 if __name__ == "__main__":
-    run_script(main, StudyFlags, __doc__)
+    run_script(main)

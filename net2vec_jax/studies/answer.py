@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from rich import box
 from rich.table import Table
 
 from net2vec_jax.analysis.category_means import make_jsonable
@@ -118,31 +117,6 @@ def print_answer(answer: Answer) -> None:
         print(note)
     for left_out in answer.left_out:
         announce_left_out(left_out.kind, left_out.reasons, of=left_out.of)
-
-
-def tabulate(
-    title: str,
-    columns: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    texts: int = 1,
-    **options: Any,
-) -> Table:
-    """Make a table for the console.
-
-    Args:
-      title: above it.
-      columns: their headings.
-      rows: of cells.
-      texts: number of columns on the left whose cells are texts; the others' are flush right.
-      options: of `rich.table.Table`.
-    """
-    table = Table(title=title, box=box.SIMPLE_HEAD, **options)
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place < texts else "right")
-    for row in rows:
-        table.add_row(*row)
-    return table
 
 
 def _list_cells(column: pd.Series) -> list[Any]:

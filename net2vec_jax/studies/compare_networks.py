@@ -29,16 +29,10 @@ from net2vec_jax.analysis.similarity.network_similarity import (
     shorten_names,
 )
 from net2vec_jax.analysis.similarity.pair_comparison import PairComparison, compare_pair
+from net2vec_jax.core.console import tabulate
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.result_files import make_folder
-from net2vec_jax.studies.answer import (
-    FIGURES,
-    Answer,
-    LeftOut,
-    print_answer,
-    tabulate,
-    write_answer,
-)
+from net2vec_jax.studies.answer import FIGURES, Answer, LeftOut, print_answer, write_answer
 from net2vec_jax.studies.representations import (
     Compared,
     collect_representations,

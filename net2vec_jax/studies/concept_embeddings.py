@@ -44,21 +44,14 @@ from net2vec_jax.analysis.geometry.embedding_maps import (
     map_neighbourhoods,
     map_principal_components,
 )
-from net2vec_jax.core.console import announce_left_out
+from net2vec_jax.core.console import announce_left_out, tabulate
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 from net2vec_jax.core.result_files import make_folder
 from net2vec_jax.data.dataset import Split
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.left_out import announce_untrained, find_undirected
 from net2vec_jax.runs.sources import RunSources, SourceFlags
-from net2vec_jax.studies.answer import (
-    FIGURES,
-    Answer,
-    LeftOut,
-    print_answer,
-    tabulate,
-    write_answer,
-)
+from net2vec_jax.studies.answer import FIGURES, Answer, LeftOut, print_answer, write_answer
 
 FOLDERS = {
     "learned": "concept_embeddings",

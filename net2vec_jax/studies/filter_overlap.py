@@ -20,18 +20,12 @@ from net2vec_jax.analysis.filters.weight_correlations import (
     Correlations,
     compare_spreads,
 )
+from net2vec_jax.core.console import tabulate
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.result_files import make_folder
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.left_out import announce_untrained
-from net2vec_jax.studies.answer import (
-    FIGURES,
-    Answer,
-    LeftOut,
-    print_answer,
-    tabulate,
-    write_answer,
-)
+from net2vec_jax.studies.answer import FIGURES, Answer, LeftOut, print_answer, write_answer
 from net2vec_jax.studies.layer_overlap import (
     SINGLE,
     LayerAnalysis,

@@ -18,16 +18,10 @@ from net2vec_jax.analysis.filters.filter_counts import (
     FilterCounts,
     count_filters,
 )
+from net2vec_jax.core.console import tabulate
 from net2vec_jax.runs.left_out import find_whole_images
 from net2vec_jax.runs.study import LayerResults, StudyFlags, run_study
-from net2vec_jax.studies.answer import (
-    FIGURES,
-    Answer,
-    LeftOut,
-    print_answer,
-    tabulate,
-    write_answer,
-)
+from net2vec_jax.studies.answer import FIGURES, Answer, LeftOut, print_answer, write_answer
 
 QUESTION = "how_many_filters"
 CHANCE = {"segmentation": 0.0, "classification": 0.5}

@@ -19,6 +19,7 @@ from net2vec_jax.analysis.filters.single_against_embedding import (
     compare_classification,
     compare_segmentation,
 )
+from net2vec_jax.core.console import tabulate
 from net2vec_jax.probes.single_filters.prediction import count_chosen_filters
 from net2vec_jax.runs.left_out import find_whole_images
 from net2vec_jax.runs.segmentation import SegmentationRun
@@ -26,14 +27,7 @@ from net2vec_jax.runs.study import LayerResults, StudyFlags, run_study
 from net2vec_jax.stats.discoveries import control_false_discoveries
 from net2vec_jax.stats.intervals import PairedComparison, compare_set_ious
 from net2vec_jax.stats.overlap import Overlap
-from net2vec_jax.studies.answer import (
-    FIGURES,
-    Answer,
-    LeftOut,
-    print_answer,
-    tabulate,
-    write_answer,
-)
+from net2vec_jax.studies.answer import FIGURES, Answer, LeftOut, print_answer, write_answer
 
 QUESTION = "single_vs_embedding"
 RATE = 0.05
