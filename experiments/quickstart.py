@@ -188,7 +188,9 @@ def main(flags: QuickstartFlags) -> None:
     announce_left_out("concepts from those that gain most", _find_whole_images(scores))
     title = "EfficientNet-Lite0" if loaded.name == NETWORK else loaded.name
     figures = draw_figures(scores, flags.out, title)
-    from experiments.report import write_report  # here, since the probe needs no plotting library
+    from net2vec_jax.report.write import (
+        write_report,  # here, since the probe needs no plotting library
+    )
 
     console.print("writing the reports …")
     reports = [write_report(run.run.path) for run in runs]

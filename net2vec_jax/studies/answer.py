@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from rich import box
 from rich.table import Table
 
 from net2vec_jax.analysis.category_means import make_jsonable
@@ -51,8 +50,8 @@ class Answer:
       figures: name → matplotlib figure, or a function without arguments that draws it.
       arrays: name → NumPy arrays by name, for an archive.
       texts: file name → content, such as an HTML page.
-      console: tables to print.
-      notes: lines to print below the tables.
+      console: tables and texts to print, in the console's width.
+      notes: lines to print below these, of whatever length.
       left_out: what was left out, and why.
     """
 
@@ -61,7 +60,7 @@ class Answer:
     figures: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     arrays: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    console: Sequence[Table] = ()
+    console: Sequence[Table | str] = ()
     notes: Sequence[str] = ()
     left_out: Sequence[LeftOut] = ()
 
@@ -104,44 +103,20 @@ def write_answer(directory: str | Path, answer: Answer, *, question: str | None 
         from net2vec_jax.plots.paper_style import save_figure  # matplotlib, for those who draw
 
         for name, figure in answer.figures.items():
-            save_figure(figure() if callable(figure) else figure, folder / FIGURES / name)
+            drawn: Any = figure() if callable(figure) else figure
+            save_figure(drawn, folder / FIGURES / name)
     return path
 
 
 def print_answer(answer: Answer) -> None:
     """Print an answer's tables and notes, and on stderr what was left out."""
     console = open_console()
-    for table in answer.console:
-        console.print(table)
+    for part in answer.console:
+        console.print(part)
     for note in answer.notes:
         print(note)
     for left_out in answer.left_out:
         announce_left_out(left_out.kind, left_out.reasons, of=left_out.of)
-
-
-def tabulate(
-    title: str,
-    columns: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    texts: int = 1,
-    **options: Any,
-) -> Table:
-    """Make a table for the console.
-
-    Args:
-      title: above it.
-      columns: their headings.
-      rows: of cells.
-      texts: number of columns on the left whose cells are texts; the others' are flush right.
-      options: of `rich.table.Table`.
-    """
-    table = Table(title=title, box=box.SIMPLE_HEAD, **options)
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place < texts else "right")
-    for row in rows:
-        table.add_row(*row)
-    return table
 
 
 def _list_cells(column: pd.Series) -> list[Any]:

@@ -40,7 +40,7 @@ from net2vec_jax.runs.predictions import (
     single_scores,
 )
 from net2vec_jax.runs.sources import RunSources, SourceFlags
-from net2vec_jax.studies.concept_pictures import (
+from net2vec_jax.runs.concept_pictures import (
     ConceptPicture,
     FilterPicture,
     ServedPicture,

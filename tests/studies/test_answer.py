@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from net2vec_jax.studies.answer import Answer, LeftOut, print_answer, tabulate, write_answer
+from net2vec_jax.core.console import tabulate
+from net2vec_jax.studies.answer import Answer, LeftOut, print_answer, write_answer
 
 
 @pytest.fixture

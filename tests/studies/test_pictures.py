@@ -22,7 +22,7 @@ from net2vec_jax.runs.predictions import (
 from net2vec_jax.runs.sources import RunSources
 from net2vec_jax.stats.metrics import iou
 from net2vec_jax.studies import pictures
-from net2vec_jax.studies.concept_pictures import (
+from net2vec_jax.runs.concept_pictures import (
     collect_concept_pictures,
     collect_filter_pictures,
     collect_served_pictures,
