@@ -28,6 +28,14 @@ from net2vec_jax.plots.picture_sheets import (
     plot_concept_sheet,
     plot_filter_sheet,
 )
+from net2vec_jax.runs.concept_pictures import (
+    ConceptPicture,
+    FilterPicture,
+    ServedPicture,
+    collect_concept_pictures,
+    collect_filter_pictures,
+    collect_served_pictures,
+)
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.left_out import announce_untrained, find_unfiltered
 from net2vec_jax.runs.predictions import (
@@ -40,14 +48,6 @@ from net2vec_jax.runs.predictions import (
     single_scores,
 )
 from net2vec_jax.runs.sources import RunSources, SourceFlags
-from net2vec_jax.runs.concept_pictures import (
-    ConceptPicture,
-    FilterPicture,
-    ServedPicture,
-    collect_concept_pictures,
-    collect_filter_pictures,
-    collect_served_pictures,
-)
 from net2vec_jax.studies.recall import find_unranked, rank_images, write_recall
 
 CHOSEN = 12
