@@ -10,14 +10,7 @@ import pytest
 from font_writer import write_font
 from rich.console import Console
 
-from experiments import (
-    compare_networks,
-    concept_embeddings,
-    filter_overlap,
-    inspect_data,
-    invert_features,
-    quickstart,
-)
+from experiments import quickstart
 from net2vec_jax.core.console import open_console
 from net2vec_jax.data.concepts import Concept
 from net2vec_jax.inversion.feature_inversion import InvertedImages
@@ -25,6 +18,13 @@ from net2vec_jax.plots import fonts
 from net2vec_jax.plots.contact_sheet import ConceptExamples, plot_contact_sheet
 from net2vec_jax.plots.paper_style import save_figure
 from net2vec_jax.runs.finished import FinishedRun
+from net2vec_jax.studies import (
+    compare_networks,
+    concept_embeddings,
+    filter_overlap,
+    inspect_data,
+    invert_features,
+)
 
 FORMULA, CLOSED, OPEN = r"$\wheel$", "[/black-c]", "[red]:cat:"
 CATEGORY = r"$\kind$ [/b]"
