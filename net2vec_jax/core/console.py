@@ -28,7 +28,7 @@ def find_flags(main: Callable[..., Any]) -> type:
 
 def run_script(
     main: Callable[..., Any],
-    *_: object,
+    *,
     arguments: Sequence[str] | None = None,
     prog: str | None = None,
 ) -> None:
