@@ -14,9 +14,9 @@ import filelock
 import pytest
 from page_content import make_content
 
-from experiments.report import write_report
 from net2vec_jax.data.open import open_scenes
 from net2vec_jax.report.page.render import render_page
+from net2vec_jax.report.write import write_report
 from net2vec_jax.runs.study import StudyFlags, run_study
 
 if TYPE_CHECKING:

@@ -96,7 +96,7 @@ def gather_curves(run: FinishedRun) -> Curves:
         if row["filters"] in position:
             at = place[row["concept"]], position[row["filters"]]
             values[:, *at] = [float(row[column + end] or "nan") for end in ("", "_low", "_high")]
-    score = values[0]
+    score, low, high = values
     sufficient = {
         fraction: smallest_sufficient(
             score[:, :-1], np.array(sizes, np.int64), score[:, -1],
@@ -104,7 +104,7 @@ def gather_curves(run: FinishedRun) -> Curves:
         )
         for fraction in FRACTIONS
     }  # fmt: skip
-    return Curves(np.array([*sizes, run.filters]), *values, sufficient)
+    return Curves(np.array([*sizes, run.filters]), score, low, high, sufficient)
 
 
 def gather_single_filters(run: FinishedRun) -> SingleFilters | None:

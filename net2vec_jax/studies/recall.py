@@ -69,7 +69,7 @@ def rank_images(
     kept = [place for place, concept in enumerate(run.concepts) if concept not in unranked]
     if not kept:
         return largest, None
-    chosen = np.ix_(val, kept)
+    chosen = np.ix_(val, np.array(kept))
     best = best_filters(run)
     by_filter = np.where(best == NO_FILTER, 0, largest[:, best])
     return largest, compare_recall(by_embedding[chosen], by_filter[chosen], positive[chosen])

@@ -40,11 +40,13 @@ class Compared:
     """All that is compared.
 
     Attributes:
+      runs: by name.
       representations: of the runs, then of the lexicons.
       categories: of every concept of the runs, by name.
       entries: by lexicon, what was found for each of its concepts.
     """
 
+    runs: dict[str, FinishedRun]
     representations: tuple[Representation, ...]
     categories: dict[str, str]
     entries: dict[str, dict[str, str]]
@@ -120,9 +122,7 @@ def collect_representations(
         raise Net2VecError(f"--synsets names {', '.join(unknown)}, which no run has")
     lexicons: dict[str, LexicalEmbedding] = {}
     if wordnet is not None:
-        from net2vec_jax.analysis.lexical.wordnet_files import (
-            open_wordnet,  # NLTK is slow to import
-        )
+        from net2vec_jax.analysis.lexical.wordnet_files import open_wordnet  # NLTK is slow
 
         with open_wordnet(wordnet) as opened:
             lexicons[WORDNET] = embed_wordnet(tuple(categories), opened, synsets=meant)
@@ -138,16 +138,12 @@ def collect_representations(
         name: dict(zip(found.concepts, found.entries, strict=True))
         for name, found in lexicons.items()
     }
-    return Compared(tuple(representations), categories, entries)
+    return Compared(runs, tuple(representations), categories, entries)
 
 
-def find_left_out(runs: dict[str, FinishedRun], compared: Compared) -> dict[str, str]:
-    """Why a run or a lexicon lacks concepts, by name.
-
-    Args:
-      runs: by name.
-      compared: representations of them, and of lexicons.
-    """
+def find_left_out(compared: Compared) -> dict[str, str]:
+    """Why a run or a lexicon lacks concepts, by name."""
+    runs = compared.runs
     skipped = (name for run in runs.values() for name in run.skipped)
     reasons = {name: [] for name in (*compared.categories, *skipped)}
     for representation in compared.representations:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments import segmentation
 from net2vec_jax.core.console import run_script
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.choice import open_network
-from net2vec_jax.runs.flags import SegmentationFlags
+from net2vec_jax.studies import segmentation
 
 OWN = '''
 import dataclasses
@@ -20,7 +19,9 @@ import dataclasses
 import jax.numpy as jnp
 
 import beside
-from net2vec_jax.networks.adapters import wrap_function
+from net2vec_jax.networks.adapters import FunctionNetwork, module_fingerprint
+from net2vec_jax.networks.preprocessing import IMAGENET
+from net2vec_jax.networks.load import LoadedNetwork
 
 
 @dataclasses.dataclass
@@ -31,8 +32,8 @@ class Settings:
 def make_network():
     """Twice the image."""
     factor = jnp.float32(Settings().factor)
-    respond = lambda factor, images: {"double": factor * images}
-    return wrap_function(respond, factor, layers=["double"], name="own", input_size=64)
+    network = FunctionNetwork(lambda f, images: {"double": f * images}, factor, ["double"])
+    return LoadedNetwork("own", network, module_fingerprint(network), 64, IMAGENET, ("double",))
 
 
 def make_nothing():
@@ -94,7 +95,7 @@ def test_function_in_a_module(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("own_file.py:", "unknown function"),
         (":make_network", r"failed: ValueError: Empty module name"),
         ("own_file.py:make_nothing", "make_nothing returned NoneType, not a LoadedNetwork"),
-        ("own_file.py:fail", r"fail failed: KeyError: 'missing weights' .*own_file\.py, line 27\)"),
+        ("own_file.py:fail", r"fail failed: KeyError: 'missing weights' .*own_file\.py, line 29\)"),
         ("broken.py:make", r"broken\.py:make failed: SyntaxError: .*\(broken\.py, line 2\)$"),
         ("needs_more.py:make", r"ModuleNotFoundError: No module .*needs_more\.py, line 1\)"),
     ],
@@ -117,6 +118,6 @@ def test_script_exits_with_the_users_error(
     for name in ("open_screened_dataset", "require_both_splits"):
         monkeypatch.setattr(f"net2vec_jax.runs.layer.{name}", lambda *_, **__: None)
     with pytest.raises(SystemExit) as stopped:
-        run_script(segmentation.main, SegmentationFlags, "probe")
+        run_script(segmentation.main)
     assert stopped.value.code == 2
     assert "error: own_file.py:fail failed: KeyError: 'missing weights'" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The script's tables are those of the run's embeddings, and its answers those of the library."""
+"""Tables are those of the run's embeddings, and answers those of the library."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import concept_embeddings
-from experiments.concept_embeddings import EmbeddingFlags
 from net2vec_jax.analysis.geometry.concept_embeddings import average_seeds, find_nearest_concepts
 from net2vec_jax.analysis.geometry.concept_queries import answer_query
 from net2vec_jax.core.console import run_script
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.result_files import read_table
 from net2vec_jax.runs.finished import FinishedRun
+from net2vec_jax.studies import concept_embeddings
+from net2vec_jax.studies.concept_embeddings import EmbeddingFlags
 
 FIGURES = ("map_pca", "map_tsne", "tree", "nearest_categories", "stability", "spectrum")
 
@@ -122,7 +122,7 @@ def test_queries_are_answered_and_nothing_is_written(finished_study: Path, tmp_p
 def test_a_query_needs_neither_plots_nor_scikit_learn(finished_study: Path) -> None:
     run = str(finished_study / "block4" / "segmentation")
     script = (
-        "import sys; from experiments import concept_embeddings as script;"
+        "import sys; from net2vec_jax.studies import concept_embeddings as script;"
         f"script.main(script.EmbeddingFlags(run={run!r},"
         " query=('sky',)));"
         "assert not {'matplotlib', 'sklearn'} & set(sys.modules), 'heavy'"
@@ -196,7 +196,7 @@ def test_bad_flags_are_one_message_on_the_command_line(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["concept_embeddings", "--run", "run", "--seed", "-1"])
     with pytest.raises(SystemExit) as ended:
-        run_script(concept_embeddings.main, EmbeddingFlags, "")
+        run_script(concept_embeddings.main)
     assert ended.value.code == 2
     assert capsys.readouterr().err.count("--seed is -1; it must be 0") == 1
 
@@ -205,7 +205,7 @@ def test_a_folder_that_cannot_be_written_is_refused_first(
     finished_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "out").touch()
-    monkeypatch.setattr(concept_embeddings, "measure_geometry", None)
+    monkeypatch.setattr(concept_embeddings, "concept_embeddings", None)
     flags = EmbeddingFlags(run=finished_study / "block4" / "segmentation", out=tmp_path / "out")
     with pytest.raises(Net2VecError, match="out cannot be written"):
         concept_embeddings.main(flags)

@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import pictures
-from experiments.pictures import PictureFlags, choose_concepts, name_sheet
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.result_files import read_table
+from net2vec_jax.runs.concept_pictures import (
+    collect_concept_pictures,
+    collect_filter_pictures,
+    collect_served_pictures,
+)
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.predictions import (
     best_filters,
@@ -22,11 +25,8 @@ from net2vec_jax.runs.predictions import (
 )
 from net2vec_jax.runs.sources import RunSources
 from net2vec_jax.stats.metrics import NO_FILTER, iou
-from net2vec_jax.studies.concept_pictures import (
-    collect_concept_pictures,
-    collect_filter_pictures,
-    collect_served_pictures,
-)
+from net2vec_jax.studies import pictures
+from net2vec_jax.studies.pictures import PictureFlags, choose_concepts, name_sheet
 from net2vec_jax.studies.recall import rank_images
 
 

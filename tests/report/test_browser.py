@@ -12,9 +12,9 @@ import numpy as np
 from browsing import By, Keys, active, go, resize, sort_by, texts, wait_until
 from page_content import ENDING, HOSTILE, LONG, NAMES, make_content
 
-from experiments.report import write_report
 from net2vec_jax.report.page.content import SingleFilters
 from net2vec_jax.report.page.render import render_page
+from net2vec_jax.report.write import write_report
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.stats.metrics import NO_FILTER
 

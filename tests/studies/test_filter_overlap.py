@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import filter_overlap
-from experiments.filter_overlap import name_layers
 from net2vec_jax.analysis.geometry.concept_embeddings import average_seeds, normalise_embeddings
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.result_files import read_table
 from net2vec_jax.runs.finished import FinishedRun
-from net2vec_jax.studies.overlap_analysis import OverlapFlags, average_repetitions, choose_concepts
+from net2vec_jax.studies import filter_overlap
+from net2vec_jax.studies.filter_overlap import OverlapFlags, name_layers
+from net2vec_jax.studies.layer_overlap import average_repetitions, choose_concepts
 
 LAYERS = ("block4", "block10")
 
@@ -79,17 +79,16 @@ def test_best_filters_are_those_of_the_run(written: Path, flags: OverlapFlags) -
 
 
 def test_top_filters_are_those_that_embeddings_of_few_filters_have(
-    finished_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished_study: Path,
 ) -> None:
-    monkeypatch.setattr(filter_overlap, "draw_figures", lambda *_: None)  # slow
     path = finished_study / "block4" / "segmentation"
-    filter_overlap.main(
+    answer = filter_overlap.filter_overlap(
         OverlapFlags(runs=(path,), filters=(5,), repetition=0, permutations=5,
-                     include_whole_images=True, out=tmp_path / "out")
+                     include_whole_images=True)
     )  # fmt: skip
     run = FinishedRun(path)
     few = dict(zip(run.concepts, run.subset_weights(5)[0] != 0, strict=True))
-    rows = read_table(tmp_path / "out" / "concepts.csv")
+    rows = answer.tables["concepts"].to_dict("records")
     assert len(rows) == 2 * len(run)
     for row in rows:
         if row["source"] == "top 5":
@@ -103,7 +102,7 @@ def test_embeddings_are_mean_directions_over_repetitions(flags: OverlapFlags) ->
     run.weights[1] *= 1000  # a long repetition counts as much as a short one
     run.weights[:, 0] = 0
     run.weights[1, 1] = -run.weights[0, 1]
-    chosen = choose_concepts(run, dataclasses.replace(flags, include_whole_images=True)).weights
+    chosen = choose_concepts(run, include_whole_images=True).weights
     unit, expected = normalise_embeddings(chosen), average_seeds(run.weights)
     np.testing.assert_allclose(unit.vectors, expected.vectors, atol=1e-6)
     assert not chosen[:2].any() and chosen[2:].any(axis=1).all()
@@ -237,7 +236,7 @@ def test_a_folder_that_cannot_be_written_is_refused_first(
     flags: OverlapFlags, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "out").touch()
-    monkeypatch.setattr(filter_overlap, "analyse_layer", None)
+    monkeypatch.setattr(filter_overlap, "filter_overlap", None)
     with pytest.raises(Net2VecError, match="out cannot be written"):
         filter_overlap.main(dataclasses.replace(flags, out=tmp_path / "out"))
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import how_many_filters, single_vs_embedding
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 from net2vec_jax.runs import activations as layer_activations
 from net2vec_jax.runs.study import StudyFlags, parse_layers
+from net2vec_jax.studies import how_many_filters, single_vs_embedding
 
 NAMES = {1: "left", 2: "bright", 3: "outside-s"}
 

@@ -1,13 +1,13 @@
-"""What `experiments.filter_overlap` finds about a layer: memberships, chance, correlations.
+"""What is found about the filters of one layer: which concepts they serve, chance, correlations.
 
-C concepts of a finished run, K filters; scenes and textures are left out unless asked for.
+C concepts of a finished run of the segmentation probe, K filters.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,37 +36,6 @@ Overlaps = tuple[FilterOverlap, ChanceOverlap]
 """What was found, and what chance gives."""
 SINGLE = "single"
 """Source of the memberships from best single filters."""
-SPLITS = ("train", "val")
-
-
-@dataclasses.dataclass(frozen=True)
-class OverlapFlags:
-    """Flags of filter_overlap.
-
-    Attributes:
-      runs: finished run directories of experiments.segmentation, one per layer.
-      classification_runs: those of experiments.classification on some of the same layers, to
-        compare the weights of both probes.
-      filters: take so many filters of each embedding, as far as a layer has more.
-      rankings: by "absolute" weight, as the paper does, or by "positive" weight, of the filters
-        whose presence speaks for the concept; or by each of both.
-      include_whole_images: count scenes and textures too, whose masks are whole images.
-      repetition: take the embeddings of this one of a run's repetitions (--seeds), counted from 0;
-        by default their mean direction.
-      permutations: of the filters within each concept, for what chance gives.
-      seed: of the permutations.
-      out: folder of the results; by default filter_overlap in the first run's directory.
-    """
-
-    runs: tuple[Path, ...]
-    classification_runs: tuple[Path, ...] = ()
-    filters: tuple[int, ...] = (1, 3, 5, 10, 20)
-    rankings: tuple[Ranking, ...] = ("absolute",)
-    include_whole_images: bool = False
-    repetition: int | None = None
-    permutations: int = 1000
-    seed: int = 0
-    out: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,24 +44,44 @@ class LayerConcepts:
 
     Attributes:
       run: it.
+      places: of the concepts among the run's, int64 [C].
       names: of the concepts.
       categories: of the concepts.
-      train_images: int64 [C].
       weights: embeddings, float32 [C, K].
       left_out: why others of the run's are not counted, by name.
     """
 
     run: FinishedRun
+    places: np.ndarray
     names: tuple[str, ...]
     categories: tuple[str, ...]
-    train_images: np.ndarray
     weights: np.ndarray
     left_out: dict[str, str]
 
     @property
     def single_ious(self) -> np.ndarray:
         """Set IoU of every filter with every concept, [2, C, K]: train, val."""
-        return self.run.single_ious[:, [self.run.concepts.index(name) for name in self.names]]
+        return self.run.single_ious[:, self.places]
+
+    def find(self, names: Sequence[str]) -> list[int]:
+        """Places of the names among the C concepts."""
+        return [self.names.index(name) for name in names]
+
+
+class NamedCorrelations(NamedTuple):
+    """Correlations of a layer's weights with something else.
+
+    Attributes:
+      kind: with what, and what a row is.
+      found: of each row.
+      rows: names of the concepts, or numbers of the filters.
+      categories: of the rows; empty for filters.
+    """
+
+    kind: str
+    found: Correlations
+    rows: Sequence[str | int]
+    categories: Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,6 +107,19 @@ class LayerAnalysis:
     probes: tuple[Correlations, Correlations] | None
     common: tuple[str, ...]
     left_out: dict[str, dict[str, str]]
+
+    def correlations(self) -> Iterator[NamedCorrelations]:
+        """All correlations of the weights."""
+        names, categories = self.concepts.names, self.concepts.categories
+        for split, found in self.weight_iou.items():
+            kind = f"single-filter IoU on {split}, by concept"
+            yield NamedCorrelations(kind, found, names, categories)
+        if self.probes:
+            kind, (by_concept, by_filter) = "classification weights, by", self.probes
+            common = [categories[place] for place in self.concepts.find(self.common)]
+            yield NamedCorrelations(f"{kind} concept", by_concept, self.common, common)
+            filters = range(len(by_filter.r))
+            yield NamedCorrelations(f"{kind} filter", by_filter, filters, [""] * len(filters))
 
     def summary(self) -> dict[str, Any]:
         """Numbers for a JSON file."""
@@ -151,76 +153,86 @@ def average_repetitions(weights: np.ndarray) -> np.ndarray:
     return (unit.vectors * np.where(unit.is_valid, length, 0)[:, None]).astype(np.float32)
 
 
-def choose_concepts(run: FinishedRun, flags: OverlapFlags) -> LayerConcepts:
-    """The concepts of a run that are counted.
+def choose_concepts(
+    run: FinishedRun, *, repetition: int | None = None, include_whole_images: bool = False
+) -> LayerConcepts:
+    """The concepts of a run that are counted, with their embeddings.
+
+    Args:
+      run: of either probe.
+      repetition: of the embeddings; by default their mean direction.
+      include_whole_images: count scenes and textures too, whose masks are whole images.
 
     Raises:
       Net2VecError: none is left, or the run has no such repetition.
     """
-    if flags.repetition is not None:
-        check_seed(run, flags.repetition)
-    left_out = {}
-    if not flags.include_whole_images:
-        left_out = find_whole_images(run.concepts, run.categories)
+    if repetition is None:
+        weights = average_repetitions(run.weights)
+    else:
+        weights = run.weights[check_seed(run, repetition)]
+    left_out = {} if include_whole_images else find_whole_images(run.concepts, run.categories)
     kept = [place for place, concept in enumerate(run.concepts) if concept not in left_out]
     if not kept:
         raise Net2VecError(
             f"all concepts of {run.path} are scenes or textures; count them with "
             "--include-whole-images"
         )
-    weights = (
-        average_repetitions(run.weights)
-        if flags.repetition is None
-        else run.weights[flags.repetition]
+    names, categories = (
+        tuple(values[place] for place in kept) for values in (run.concepts, run.categories)
     )
-    return LayerConcepts(
-        run,
-        tuple(run.concepts[place] for place in kept),
-        tuple(run.categories[place] for place in kept),
-        run.train_images[kept],
-        weights[kept],
-        left_out,
-    )
+    return LayerConcepts(run, np.array(kept), names, categories, weights[kept], left_out)
 
 
 def analyse_layer(
-    concepts: LayerConcepts, classification: LayerConcepts | None, flags: OverlapFlags
+    concepts: LayerConcepts,
+    classification: LayerConcepts | None = None,
+    *,
+    filters: Sequence[int] = (1, 3, 5, 10, 20),
+    rankings: Sequence[Ranking] = ("absolute",),
+    permutations: int = 1000,
+    seed: int = 0,
 ) -> LayerAnalysis:
-    """Overlaps by every source, and correlations."""
-    ious = concepts.single_ious
+    """Count which concepts the filters serve, by every source, and correlate weights.
+
+    Args:
+      concepts: of a run of the segmentation probe.
+      classification: concepts of the classification probe on the same layer.
+      filters: numbers of filters of largest weight, as far as the layer has more.
+      rankings: of the weights.
+      permutations: of the filters within each concept, for what chance gives.
+      seed: of the permutations.
+    """
+    ious, weights = concepts.single_ious, concepts.weights
 
     def count(membership: np.ndarray) -> Overlaps:
         overlap = count_overlap(membership, concepts.categories)
-        return overlap, permute_filters(overlap, seed=flags.seed, samples=flags.permutations)
+        return overlap, permute_filters(overlap, seed=seed, samples=permutations)
 
-    overlaps = {SINGLE: count(find_best_filters(ious[0]))}
-    by_size = {}
-    for ranking in dict.fromkeys(flags.rankings):
-        for size in sorted(set(flags.filters)):
-            if size < concepts.weights.shape[1]:
+    overlaps, by_size = {SINGLE: count(find_best_filters(ious[0]))}, {}
+    for ranking in dict.fromkeys(rankings):
+        for size in sorted(set(filters)):
+            if size < weights.shape[1]:
                 source = f"top {size}" + (" positive" if ranking == "positive" else "")
-                overlaps[source] = count(find_top_filters(concepts.weights, size, ranking=ranking))
+                overlaps[source] = count(find_top_filters(weights, size, ranking=ranking))
                 if ranking == "absolute":
                     by_size[size] = overlaps[source]
     probes, common = None, ()
     if classification is not None:
         common = tuple(name for name in concepts.names if name in set(classification.names))
         probes = correlate_probes(
-            *(
-                layer.weights[[layer.names.index(name) for name in common]]
-                for layer in (concepts, classification)
-            )
+            *(layer.weights[layer.find(common)] for layer in (concepts, classification))
         )
     weight_iou = {
-        split: correlate_weights_with_ious(concepts.weights, iou)
-        for split, iou in zip(SPLITS, ious, strict=True)
+        split: correlate_weights_with_ious(weights, iou)
+        for split, iou in zip(("train", "val"), ious, strict=True)
     }
+    train_images = concepts.run.train_images[concepts.places]
     return LayerAnalysis(
         concepts=concepts,
         overlaps=overlaps,
         by_size=by_size,
         weight_iou=weight_iou,
-        spread=measure_spread(concepts.weights, concepts.categories, concepts.train_images),
+        spread=measure_spread(weights, concepts.categories, train_images),
         probes=probes,
         common=common,
         left_out=_find_left_out(concepts, classification, weight_iou["val"]),
@@ -232,18 +244,18 @@ def _find_left_out(
 ) -> dict[str, dict[str, str]]:
     """By part of the analysis, the concepts that it lacks, and why."""
     unfiltered = find_unfiltered(concepts.run)
-    undirected = find_undirected(concepts.names, normalise_embeddings(concepts.weights))
-    unrelated = {
-        concepts.names[place]: "weights or IoUs do not vary"
-        for place in np.flatnonzero(~np.isfinite(weight_iou.r))
-    }
     left_out = {
         "all counts": concepts.left_out,
         "best single filters": {
             name: unfiltered[name] for name in concepts.names if name in unfiltered
         },
-        "filters of largest weight": undirected,
-        "correlations with IoUs": unrelated,
+        "filters of largest weight": find_undirected(
+            concepts.names, normalise_embeddings(concepts.weights)
+        ),
+        "correlations with IoUs": {
+            concepts.names[place]: "weights or IoUs do not vary"
+            for place in np.flatnonzero(~np.isfinite(weight_iou.r))
+        },
     }
     if classification is not None:
         sides = (concepts, classification)

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import inspect_data
-from experiments.inspect_data import InspectionFlags, choose_pairs, main
 from net2vec_jax.core.console import run_script
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.broden.dataset import BrodenDataset
@@ -20,6 +18,8 @@ from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 from net2vec_jax.data.folder.dataset import FolderDataset
 from net2vec_jax.data.masks import collect_concept_masks
 from net2vec_jax.data.open import open_dataset
+from net2vec_jax.studies import inspect_data
+from net2vec_jax.studies.inspect_data import InspectionFlags, choose_pairs, main
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_damaged_exif_data_is_passed_over_without_a_warning(
     (tmp_path / "concepts.csv").write_text("number,name,category\n1,cup,object\n")
     out = tmp_path / "out"
     monkeypatch.setattr(sys, "argv", ["", "--dataset", str(tmp_path), "--out", str(out)])
-    run_script(inspect_data.main, InspectionFlags, "")
+    run_script(main)
     with (out / "concept_counts.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert int(row["train_images"]) + int(row["val_images"]) == 4

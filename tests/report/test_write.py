@@ -1,4 +1,4 @@
-"""experiments.report writes what a finished run found, with pictures or without."""
+"""A report shows what a finished run found, with pictures or without."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import report
-from experiments.report import choose_detail, choose_percentiles, write_report
 from net2vec_jax.analysis.geometry.concept_embeddings import average_seeds
 from net2vec_jax.core.console import run_script
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.report.gather import gather_content, gather_single_filters
+from net2vec_jax.report.write import choose_detail, choose_percentiles, write_report
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.sources import RunSources, SourceFlags
 from net2vec_jax.stats.metrics import NO_FILTER
+from net2vec_jax.studies import report
 
 
 def read_data(path: Path, name: str):
@@ -164,7 +164,7 @@ def test_flags_and_messages(
     out = tmp_path / "page.html"
     arguments = ["--run", str(run), "--out", str(out), "--pictures-per-concept", "0"]
     monkeypatch.setattr(sys, "argv", ["report", *arguments, "--filters-shown", "0"])
-    run_script(report.main, report.ReportFlags, "")
+    run_script(report.main)
     printed = capsys.readouterr().out
     assert f"{out} ({out.stat().st_size / 1e6:.1f} MB)" in printed
     assert read_data(out, "picture-data") is None
@@ -178,7 +178,7 @@ def test_flags_and_messages(
 
 def test_many_concepts_get_fewer_and_smaller_pictures() -> None:
     few, many = choose_detail(100), choose_detail(1200)
-    assert few.pictures_per_concept == 5 and many.pictures_per_concept == 2
-    assert many.image_size < few.image_size and many.filters_shown < few.filters_shown
+    assert few["pictures_per_concept"] == 5 and many["pictures_per_concept"] == 2
+    assert many["image_size"] < few["image_size"] and many["filters_shown"] < few["filters_shown"]
     assert choose_percentiles(5) == (95, 75, 50, 25, 5)
     assert choose_percentiles(2) == (95, 5) and choose_percentiles(1) == (50,)

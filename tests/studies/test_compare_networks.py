@@ -1,4 +1,4 @@
-"""experiments.compare_networks on finished runs: tables, figures, and what it refuses."""
+"""Comparing finished runs: tables, figures, and what is refused."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from wordnet_writer import write_wordnet
 
-from experiments import compare_networks
-from experiments.compare_networks import CompareFlags, compare_all
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.result_files import read_table
 from net2vec_jax.runs.finished import FinishedRun
+from net2vec_jax.studies import compare_networks
+from net2vec_jax.studies.compare_networks import CompareFlags, compare_all
 from net2vec_jax.studies.representations import collect_representations, open_runs
 
 BLOCK4, BLOCK10 = (f"efficientnet_lite0/{layer}/segmentation" for layer in ("block4", "block10"))
@@ -201,6 +201,6 @@ def test_a_folder_that_cannot_be_written_is_refused_first(
     runs: tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "out").touch()
-    monkeypatch.setattr(compare_networks, "compare_all", None)
+    monkeypatch.setattr(compare_networks, "compare_networks", None)
     with pytest.raises(Net2VecError, match="out cannot be written"):
         compare_networks.main(CompareFlags(runs, out=tmp_path / "out"))
