@@ -244,7 +244,15 @@ def concept_embeddings(flags: EmbeddingFlags, known: ConceptWeights | None = Non
         "map_pca_explained": pca.explained,
         "spectrum": spectrum,
         "spectrum_sum": spectrum.sum(),
-        "stability": _summarise_stability(stability, categories),
+        "stability": stability
+        and {
+            "neighbours": stability.neighbours,
+            "chance_overlap": stability.chance_overlap,
+            "chance_jaccard": stability.chance_jaccard,
+            "overlap": average_categories(stability.overlap, categories).summary(),
+            "jaccard": average_categories(stability.jaccard, categories).summary(),
+            "cosine": average_categories(stability.cosine, categories).summary(),
+        },
     }
     return Answer(
         summary=summary,
@@ -357,21 +365,6 @@ def _list_ends(known: ConceptWeights, by: Literal["max", "mean"]) -> dict[str, A
     return {
         "most": [describe(place) for place in order[:MOST_SIMILAR].tolist()],
         "least": [describe(place) for place in order[::-1][:LEAST_SIMILAR].tolist()],
-    }
-
-
-def _summarise_stability(
-    stability: NeighbourStability | None, categories: Sequence[str]
-) -> dict[str, Any] | None:
-    if stability is None:
-        return None
-    return {
-        "neighbours": stability.neighbours,
-        "chance_overlap": stability.chance_overlap,
-        "chance_jaccard": stability.chance_jaccard,
-    } | {
-        name: average_categories(getattr(stability, name), categories).summary()
-        for name in ("overlap", "jaccard", "cosine")
     }
 
 

@@ -58,7 +58,7 @@ def how_many_filters(results: Sequence[LayerResults]) -> Answer:
     Segmentation leaves out scenes and textures, whose masks are whole images (spec 8).
 
     Args:
-      results: of layers, see `run_study`.
+      results: of layers, from `run_study`.
 
     Returns:
       The table how_many_filters (a row per layer, probe and concept), the summary by layer and

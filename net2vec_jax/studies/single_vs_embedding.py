@@ -39,7 +39,7 @@ def single_vs_embedding(results: Sequence[LayerResults]) -> Answer:
     """Compare single filters with embeddings by both probes, and test every concept.
 
     Args:
-      results: of layers, see `run_study`.
+      results: of layers, from `run_study`.
 
     Returns:
       The table single_vs_embedding (the test of every layer's concepts by segmentation), the
