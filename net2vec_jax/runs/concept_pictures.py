@@ -40,15 +40,10 @@ from net2vec_jax.stats.metrics import iou
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ServedPicture(FilterPicture):
-    """A filter on an image of a concept.
+    """A filter on an image of a concept."""
 
-    Attributes:
-      iou: individual IoU of the filter with the concept, in [0, 1].
-      truth: bool [Y, X], the concept.
-    """
-
-    iou: float
-    truth: np.ndarray
+    iou: float  # individual IoU of the filter with the concept, in [0, 1]
+    truth: np.ndarray  # bool [Y, X], the concept
 
 
 def collect_concept_pictures(

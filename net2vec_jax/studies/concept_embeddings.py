@@ -107,25 +107,15 @@ class EmbeddingFlags(SourceFlags):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ConceptWeights:
-    """Embeddings of the concepts that take part.
-
-    Attributes:
-      run: whose they are.
-      concepts: names, C of them.
-      categories: primary category of each.
-      weights: float [S, C, K]; one seed for activation probabilities.
-      unit: the mean of the seeds' unit embeddings.
-      statistics: of activations, where the embeddings are made of them; of all the run's concepts.
-      left_out: why concepts have no neighbours and stand in no map, by name.
-    """
+    """Embeddings of the concepts of a run that take part, C of them."""
 
     run: FinishedRun
     concepts: tuple[str, ...]
-    categories: tuple[str, ...]
-    weights: np.ndarray
-    unit: UnitEmbeddings
-    statistics: ActivationStatistics | None
-    left_out: dict[str, str]
+    categories: tuple[str, ...]  # primary category of each
+    weights: np.ndarray  # float [S, C, K]; one seed for activation probabilities
+    unit: UnitEmbeddings  # the mean of the seeds' unit embeddings
+    statistics: ActivationStatistics | None  # of all the run's concepts, if embeddings are of them
+    left_out: dict[str, str]  # why concepts have no neighbours and stand in no map, by name
 
 
 def load_weights(flags: EmbeddingFlags) -> ConceptWeights:

@@ -29,19 +29,12 @@ CHANCE = {"segmentation": 0.0, "classification": 0.5}
 
 
 class CountedConcepts(NamedTuple):
-    """How many filters C concepts need, by one probe on one layer.
-
-    Attributes:
-      counts: how many filters they need.
-      concepts: their names.
-      categories: their primary categories.
-      whole_images: why other concepts are not counted, by name.
-    """
+    """How many filters C concepts need, by one probe on one layer."""
 
     counts: FilterCounts
     concepts: list[str]
     categories: list[str]
-    whole_images: dict[str, str]
+    whole_images: dict[str, str]  # why other concepts are not counted, by name
 
     @property
     def unlearnt(self) -> dict[str, str]:
