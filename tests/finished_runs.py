@@ -17,7 +17,7 @@ from page_content import make_content
 from net2vec_jax.data.open import open_scenes
 from net2vec_jax.report.page.render import render_page
 from net2vec_jax.report.write import write_report
-from net2vec_jax.runs.study import StudyFlags, run_study
+from net2vec_jax.runs.study import StudyFlags, finish_study
 
 if TYPE_CHECKING:
     from browsing import Browser
@@ -80,7 +80,7 @@ def _rename_run(
 
 def _make_study(root: Path) -> None:
     open_scenes(root / "data", images=80)
-    run_study(
+    finish_study(
         StudyFlags(
             dataset=str(root / "data"),
             layers=("efficientnet_lite0/block4", "efficientnet_lite0/block10"),

@@ -20,7 +20,7 @@ from net2vec_jax.analysis.filters.filter_counts import (
 )
 from net2vec_jax.core.console import tabulate
 from net2vec_jax.runs.left_out import find_whole_images
-from net2vec_jax.runs.study import LayerResults, StudyFlags, run_study
+from net2vec_jax.runs.study import LayerResults, StudyFlags, finish_study
 from net2vec_jax.studies.answer import FIGURES, Answer, LeftOut, print_answer, write_answer
 
 QUESTION = "how_many_filters"
@@ -29,19 +29,12 @@ CHANCE = {"segmentation": 0.0, "classification": 0.5}
 
 
 class CountedConcepts(NamedTuple):
-    """How many filters C concepts need, by one probe on one layer.
-
-    Attributes:
-      counts: how many filters they need.
-      concepts: their names.
-      categories: their primary categories.
-      whole_images: why other concepts are not counted, by name.
-    """
+    """How many filters C concepts need, by one probe on one layer."""
 
     counts: FilterCounts
     concepts: list[str]
     categories: list[str]
-    whole_images: dict[str, str]
+    whole_images: dict[str, str]  # why other concepts are not counted, by name
 
     @property
     def unlearnt(self) -> dict[str, str]:
@@ -58,7 +51,7 @@ def how_many_filters(results: Sequence[LayerResults]) -> Answer:
     Segmentation leaves out scenes and textures, whose masks are whole images (spec 8).
 
     Args:
-      results: of layers, see `run_study`.
+      results: of layers, from `run_study`.
 
     Returns:
       The table how_many_filters (a row per layer, probe and concept), the summary by layer and
@@ -105,10 +98,10 @@ def how_many_filters(results: Sequence[LayerResults]) -> Answer:
 def count_concepts(result: LayerResults, probe: str) -> CountedConcepts:
     """How many filters the concepts of a layer need, by one of its probes."""
     if probe == "segmentation":
-        scores = result.segmentation.scores("val_iou")
+        scores = result.segmentation.scores()
         whole_images = find_whole_images(scores.concepts, scores.categories)
     else:
-        scores, whole_images = result.classification.scores("val_accuracy"), {}
+        scores, whole_images = result.classification.scores(), {}
     kept = [place for place, name in enumerate(scores.concepts) if name not in whole_images]
     categories = [scores.categories[place] for place in kept]
     counts = count_filters(
@@ -126,7 +119,7 @@ def count_concepts(result: LayerResults, probe: str) -> CountedConcepts:
 
 def main(flags: StudyFlags) -> None:
     """Run what is missing, count, draw, and say where everything is."""
-    answer = how_many_filters(run_study(flags))
+    answer = how_many_filters(finish_study(flags))
     written = write_answer(flags.out, answer, question=QUESTION)
     print_answer(answer)
     print(

@@ -83,7 +83,7 @@ def probe_scenes(flags: QuickstartFlags) -> list[FinishedRun]:
     print(f"activations of {len(dataset)} images …")
     collect_missing_layers(runs)
     for run in runs:
-        print(f"probing {run.layer} …")
+        print(f"probing {run.layer_name} …")
         run.finish()
     return [FinishedRun(run.run.path) for run in runs]
 

@@ -7,6 +7,7 @@ over a layer's concepts. T concepts of a layer have embeddings, K filters.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,12 +21,16 @@ from net2vec_jax.analysis.filters.single_against_embedding import (
     compare_segmentation,
 )
 from net2vec_jax.core.console import tabulate
+from net2vec_jax.probes.heads import ALL_FILTERS, arrange_repetitions, find_entries
 from net2vec_jax.probes.single_filters.prediction import count_chosen_filters
+from net2vec_jax.runs.files import read_thresholds
+from net2vec_jax.runs.finished import open_run
 from net2vec_jax.runs.layer import LayerRun
 from net2vec_jax.runs.left_out import find_whole_images
-from net2vec_jax.runs.study import LayerResults, StudyFlags, run_study
+from net2vec_jax.runs.study import LayerResults, StudyFlags, finish_study
 from net2vec_jax.stats.discoveries import control_false_discoveries
 from net2vec_jax.stats.intervals import PairedComparison, compare_set_ious
+from net2vec_jax.stats.metrics import NO_FILTER, choose_best_filters
 from net2vec_jax.stats.overlap import Overlap
 from net2vec_jax.studies.answer import FIGURES, Answer, LeftOut, print_answer, write_answer
 
@@ -38,7 +43,7 @@ def single_vs_embedding(results: Sequence[LayerResults]) -> Answer:
     """Compare single filters with embeddings by both probes, and test every concept.
 
     Args:
-      results: of layers, see `run_study`.
+      results: of layers, from `run_study`.
 
     Returns:
       The table single_vs_embedding (the test of every layer's concepts by segmentation), the
@@ -93,17 +98,16 @@ def compare_iou(
       scenes and textures, whose masks are whole images (spec 8).
     """
     run = result.segmentation
-    scores = run.scores("val_iou")
+    scores = run.scores()
     names = [concept.name for concept in run.catalog]
     place = np.array([names.index(name) for name in scores.concepts])
-    with np.load(run.run / "single_filter.npz") as file:
-        single = np.stack([file["train_iou"], file["val_iou"]])[:, place]
+    single = open_run(run.run.path).single_ious
     left_out = find_whole_images(scores.concepts, scores.categories)
     kept = [at for at, name in enumerate(scores.concepts) if name not in left_out]
     comparison = compare_segmentation(
         single[:, kept], scores.full[kept], [scores.categories[at] for at in kept]
     )
-    best = single[0].argmax(axis=1)
+    best, _, single_val = choose_best_filters(single)
     test = _test_concepts(run, place, best)
     discoveries = control_false_discoveries(test.p_value, rate=RATE)
     table = pd.DataFrame(
@@ -111,8 +115,8 @@ def compare_iou(
             "layer": result.name,
             "concept": scores.concepts,
             "category": scores.categories,
-            "best_filter": best,
-            "single_val_iou": single[1][np.arange(len(best)), best],
+            "best_filter": pd.Series(best, dtype="Int64").mask(best == NO_FILTER),
+            "single_val_iou": single_val,
             "val_iou": scores.full,
             "difference": test.difference,
             "difference_low": test.low,
@@ -131,7 +135,7 @@ def compare_accuracy(result: LayerResults) -> tuple[ClassificationComparison, di
     Returns:
       The comparison, and why some concepts are not compared.
     """
-    scores = result.classification.scores("val_accuracy")
+    scores = result.classification.scores()
     single, reason = np.full(len(scores.full), np.nan), "no filter was trained alone (--filters 1)"
     if 1 in scores.sizes:
         single, reason = scores.by_size[:, scores.sizes.tolist().index(1)], "there is no accuracy"
@@ -152,7 +156,7 @@ def compare_accuracy(result: LayerResults) -> tuple[ClassificationComparison, di
 
 def main(flags: StudyFlags) -> None:
     """Run what is missing, compare, test, draw, and say where everything is."""
-    answer = single_vs_embedding(run_study(flags))
+    answer = single_vs_embedding(finish_study(flags))
     written = write_answer(flags.out, answer, question=QUESTION)
     print_answer(answer)
     print(
@@ -172,20 +176,19 @@ def _test_concepts(run: LayerRun, place: np.ndarray, best: np.ndarray) -> Paired
     masks = run.masks
     chosen = np.zeros(len(masks.catalog), np.int64)
     chosen[place] = best
-    single = count_chosen_filters(run.binary, masks, chosen)
+    finished = open_run(run.run.path)
+    binary = run.layer.binary(read_thresholds(finished.path))
+    single = count_chosen_filters(binary, masks, chosen)
     position = np.full(len(masks.catalog), -1)
     position[place] = np.arange(len(place))
     concept = position[masks.pair_concept]
     pairs = np.flatnonzero(masks.pair_is_val & (concept >= 0))
     pairs = pairs[np.lexsort([masks.pair_image[pairs], concept[pairs]])]
-    with np.load(run.run / "segmentation_images.npz") as file:
-        counts = dict(file)
-    heads = len(place) * run.flags.seeds  # those over all filters come first, seed by seed
-    full = counts["is_val"] & (counts["head"] < heads)
-    order = np.lexsort([counts["image"][full], counts["head"][full]])
-    embedding = Overlap(
-        *(counts[of][full][order].reshape(run.flags.seeds, -1) for of in ("intersection", "union"))
-    )
+    heads, overlaps = finished.trained.heads, finished.overlaps
+    rows = arrange_repetitions(heads, heads.filters == ALL_FILTERS)
+    val = np.flatnonzero(overlaps.is_val)
+    entries, _ = find_entries(rows, overlaps.head[val])
+    embedding = overlaps.select(val[entries])
     return compare_set_ious(
         embedding,
         Overlap(*(values[pairs] for values in single)),
@@ -216,23 +219,22 @@ def _choose_figures(
     """Figures of both probes."""
     from net2vec_jax.plots import comparison, layers  # matplotlib, for those who draw
 
-    label, chance = "accuracy on val", 0.5
-    return {
-        "segmentation_by_category": lambda: comparison.plot_category_scores(iou),
-        "segmentation_by_concept": lambda: comparison.plot_concept_scores(iou),
-        "segmentation_by_layer": lambda: layers.plot_scores_by_layer(iou),
-        "segmentation_histograms": lambda: layers.plot_score_histograms(iou),
+    figures: dict[str, Callable[[], Any]] = {
         "segmentation_improvement": lambda: comparison.plot_improvements(iou),
         "segmentation_mean_improvement": lambda: layers.plot_mean_improvements(iou),
         "unique_detectors": lambda: comparison.plot_unique_detectors(iou),
-        "classification_by_category": lambda: comparison.plot_category_scores(
-            accuracy, score=label, chance=chance
-        ),
-        "classification_by_concept": lambda: comparison.plot_concept_scores(accuracy, score=label),
-        "classification_by_layer": lambda: layers.plot_scores_by_layer(
-            accuracy, score=label, chance=chance
-        ),
-        "classification_histograms": lambda: layers.plot_score_histograms(accuracy, score=label),
         "classification_at_least_as_good": lambda: layers.plot_at_least_as_good(accuracy),
         "classification_exceptions": lambda: layers.plot_exception_images(accuracy),
     }
+    for probe, found, score, chance in (
+        ("segmentation", iou, "set IoU on val", None),
+        ("classification", accuracy, "accuracy on val", 0.5),
+    ):
+        for name, plot in (
+            ("by_category", partial(comparison.plot_category_scores, chance=chance)),
+            ("by_layer", partial(layers.plot_scores_by_layer, chance=chance)),
+            ("by_concept", comparison.plot_concept_scores),
+            ("histograms", layers.plot_score_histograms),
+        ):
+            figures[f"{probe}_{name}"] = partial(plot, found, score=score)
+    return figures
