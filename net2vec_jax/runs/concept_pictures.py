@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER
 from net2vec_jax.analysis.images.example_selection import (
     PERCENTILES,
     choose_at_percentiles,
@@ -36,7 +35,7 @@ from net2vec_jax.runs.predictions import (
     read_thresholds,
 )
 from net2vec_jax.runs.sources import RunSources
-from net2vec_jax.stats.metrics import iou
+from net2vec_jax.stats.metrics import NO_FILTER, iou
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
