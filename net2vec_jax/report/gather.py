@@ -29,9 +29,9 @@ from net2vec_jax.report.page.content import (
     ReportContent,
     SingleFilters,
 )
-from net2vec_jax.runs.files import MEASURES
+from net2vec_jax.runs.files import MEASURES, read_thresholds
 from net2vec_jax.runs.finished import FinishedRun
-from net2vec_jax.runs.predictions import best_filters, read_thresholds, single_scores
+from net2vec_jax.runs.predictions import best_filters, single_scores
 from net2vec_jax.stats.metrics import NO_FILTER
 
 _FINGERPRINTS = {"dataset": "dataset", "weights": "weights", "array": "activation array"}
@@ -74,7 +74,7 @@ def gather_content(run: FinishedRun) -> ReportContent:
         single=single,
         weights=weights,
         unit_weights=run.seeds > 1,
-        thresholds=read_thresholds(run) if run.has("thresholds.csv") else None,
+        thresholds=read_thresholds(run.path) if run.has("thresholds.csv") else None,
         geometry=Geometry(unit.vectors, unit.is_valid, components.coordinates, (axes[0], axes[1])),
     )
 

@@ -401,15 +401,11 @@ def describe_probe(
     settings: ProbeSettings, layer: Mapping[str, str], dataset: ConceptDataset
 ) -> dict[str, Any]:
     """Everything that a probe's results depend on: its settings, and what made the activations."""
-    resolved = {}
-    if isinstance(settings, SegmentationSettings):
-        resolved = {"batch_size": settings.training().batch_size}
     return {
         **dataclasses.asdict(settings),
         **layer,
         "dataset": dataset.fingerprint,
         "dataset_name": dataset.name,
-        **resolved,
     }
 
 

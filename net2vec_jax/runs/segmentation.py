@@ -198,8 +198,9 @@ def train_segmentation(
       Net2VecError: settings, activations and dataset do not go together, or no concept has both
         train and val images.
     """
-    chosen = SegmentationSettings(preset=preset.name, **settings)
-    chosen.check()
+    given = SegmentationSettings(preset=preset.name, **settings)
+    given.check()
+    chosen = given.resolve()
     masks = collect_masks(layer, dataset, chosen, cache_data=cache_data)
     origin = describe_probe(chosen, layer.origin, dataset)
     problem = GivenProblem(layer, masks)

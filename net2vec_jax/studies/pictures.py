@@ -36,6 +36,7 @@ from net2vec_jax.runs.concept_pictures import (
     collect_filter_pictures,
     collect_served_pictures,
 )
+from net2vec_jax.runs.files import read_thresholds
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.left_out import announce_untrained, find_unfiltered
 from net2vec_jax.runs.predictions import (
@@ -44,7 +45,6 @@ from net2vec_jax.runs.predictions import (
     check_seed,
     check_segmentation,
     embedding_scores,
-    read_thresholds,
     single_scores,
 )
 from net2vec_jax.runs.sources import RunSources, SourceFlags
@@ -191,7 +191,7 @@ def draw_filters(
     Returns:
       By filter, the pictures of where it fires.
     """
-    thresholds, dataset, table = read_thresholds(run), sources.dataset, []
+    thresholds, dataset, table = read_thresholds(run.path), sources.dataset, []
     train_iou, val_iou = run.single_ious
     is_best = find_best_filters(train_iou)
     weights = run.weights[repetition]
