@@ -21,6 +21,7 @@ from net2vec_jax.data.coco.dataset import CocoDataset, CocoPart
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 from net2vec_jax.data.folder.dataset import FolderDataset
 from net2vec_jax.data.masks import collect_concept_masks
+from net2vec_jax.data.scenes.draw import SCENE_CONCEPTS, draw_scenes
 from net2vec_jax.runs.segmentation_flags import SegmentationFlags
 
 OWN_MODELS = Path(__file__).resolve().parents[1] / "docs" / "own_models.md"
@@ -161,6 +162,22 @@ def test_broden(
     assert capsys.readouterr().out.splitlines()[-1] == "(2, 112)"
 
 
+def test_face_tutorial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The blocks share one namespace, as a notebook's do."""
+    monkeypatch.chdir(tmp_path)
+    names = {number: concept for number, (concept, _) in SCENE_CONCEPTS.items()}
+    write_broden(tmp_path / "scenes", draw_scenes(40), names)  # instead of 800
+    page = OWN_MODELS.with_name("face_tutorial.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    namespace: dict[str, object] = {}
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"face_tutorial.md, block {number}", "exec"), namespace)
+    assert "40 images with 118 concepts" in capsys.readouterr().out
+    assert (tmp_path / "runs/scenes/report.html").is_file()
+
+
 ROOT = OWN_MODELS.parents[1]
 
 
@@ -171,11 +188,11 @@ def test_every_script_that_the_pages_name_exists() -> None:
 
 
 def test_numbers_of_the_original_s_behaviour_that_are_cited_can_be_looked_up() -> None:
-    """A docstring cites "spec 5.4", "Q-8" or "B-2"; the page has an anchor for each."""
+    """A docstring cites "behaviour 5.4", "Q-8" or "B-2"; the page has an anchor for each."""
     page = OWN_MODELS.with_name("reference_behaviour.md").read_text(encoding="utf-8")
     anchors = set(re.findall(r"\{ #(\S+) \}|id=\"([QB]-\d+)\"", page))
     anchors = {one or other for one, other in anchors}
-    cite = r"(?:[Ss]pec|[Rr]eference behaviour),?(?: section)? "
+    cite = r"(?:[Ss]pec|[Bb]ehaviour),?(?: section)? "
     cited = re.compile(rf"{cite}(\d+(?:\.\d+)?|A\.\d)|\b([QB]-\d+)")
     missing = [
         f"{path.relative_to(ROOT)}: {section or quirk}"

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt8
+import numpy as np
+from jaxtyping import Array, Float, Real, UInt8
 
 from net2vec_jax.core.errors import unknown_name_error
 
@@ -27,8 +28,8 @@ class Preprocessing:
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
 
-    def __call__(self, images: UInt8[Array, "N H W 3"]) -> Float[Array, "N H W 3"]:
-        """(images − mean) / deviation, float32."""
+    def __call__(self, images: Real[Array | np.ndarray, "N H W 3"]) -> Float[Array, "N H W 3"]:
+        """(images − mean) / deviation, float32; of pixels 0 … 255 of any type."""
         mean = jnp.array(self.mean, jnp.float32)[None, None, None, :]
         deviation = jnp.array(self.deviation, jnp.float32)[None, None, None, :]
         return (images.astype(jnp.float32) - mean) / deviation
