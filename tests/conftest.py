@@ -23,7 +23,7 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from net2vec_jax.activations.collect import collect_activations  # noqa: E402
+from net2vec_jax.activations.compute import compute_activations  # noqa: E402
 from net2vec_jax.data.broden.dataset import BrodenDataset  # noqa: E402
 from net2vec_jax.data.masks import ConceptMasks, collect_concept_masks  # noqa: E402
 from net2vec_jax.networks.load import load_network  # noqa: E402
@@ -102,7 +102,7 @@ def camvid_masks(camvid: BrodenDataset) -> ConceptMasks:
 def block10_activations(camvid: BrodenDataset) -> np.ndarray:
     """float32 [1402, 14, 14, 112] of our EfficientNet-Lite0."""
     loaded = load_network("efficientnet_lite0")
-    batches = collect_activations(
+    batches = compute_activations(
         loaded.network, camvid, ["block10"], preprocess=loaded.preprocessing("imagenet")
     )
     return np.concatenate([batch["block10"] for batch in batches])

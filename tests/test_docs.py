@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +14,12 @@ import pytest
 from helpers import import_script, is_script
 
 import net2vec_jax as n2v
-from experiments.inspect_data import InspectionFlags
 from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.coco.dataset import CocoDataset, CocoPart
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 from net2vec_jax.data.folder.dataset import FolderDataset
 from net2vec_jax.data.masks import collect_concept_masks
 from net2vec_jax.data.scenes.draw import SCENE_CONCEPTS, draw_scenes
-from net2vec_jax.runs.segmentation_flags import SegmentationFlags
 
 OWN_MODELS = Path(__file__).resolve().parents[1] / "docs" / "own_models.md"
 TFDS = OWN_MODELS.with_name("tfds.md")
@@ -63,7 +60,7 @@ def test_own_models(
             assert python == "python"
             script = import_script(module)
             monkeypatch.setattr(sys, "argv", [module, *arguments])
-            script.run_script(script.main, script.SegmentationFlags, "")
+            script.run_script(script.main)
     results = {path.parent for path in Path("runs").rglob("segmentation.csv")}
     assert results == {
         Path("runs", name) for name in ("nnx/conv1", "nnx/conv2", "linen", "function", "array")
@@ -73,7 +70,6 @@ def test_own_models(
 
 OWN_IMAGES = OWN_MODELS.with_name("own_images.md")
 NAMED_BLOCK = re.compile(r"^```(\w*) ?(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-FLAGS = {"inspect_data": InspectionFlags, "segmentation": SegmentationFlags}
 
 
 def test_own_images(
@@ -93,7 +89,7 @@ def test_own_images(
             _, _, module, *arguments = shlex.split(content)
             monkeypatch.setattr(sys, "argv", [module, *arguments])
             script = import_script(module)
-            script.run_script(script.main, FLAGS[module.split(".")[1]], "")
+            script.run_script(script.main)
         else:  # the tree: what it names is there at the end
             tree = re.findall(r"^    ([\w.]+)", content, re.MULTILINE)
             assert len(tree) == 5
@@ -139,8 +135,7 @@ def test_tfds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert python == "python"
         script = import_script(module)
         monkeypatch.setattr(sys, "argv", [module, *arguments])
-        flags = script.main.__annotations__["flags"]
-        script.run_script(script.main, getattr(script, flags), "")
+        script.run_script(script.main)
     assert (tmp_path / "tfds/scenes/images_20/1.0.0/metadata.json").is_file()
     assert len(list(Path("runs/tfds").rglob("segmentation.csv"))) == 1
     # In a process of its own: TFDS looks at its variable when it is imported.
@@ -210,23 +205,25 @@ def test_every_page_is_in_the_navigation() -> None:
     assert pages == set(re.findall(r"[\w/]+\.md", navigation))
 
 
-def test_the_api_shows_every_package() -> None:
-    shown = set()
-    for page in (ROOT / "docs" / "api").glob("*.md"):
-        shown |= set(re.findall(r"^::: net2vec_jax\.(\w+)$", page.read_text("utf-8"), re.MULTILINE))
-    folders = (ROOT / "net2vec_jax").glob("*/__init__.py")
-    assert shown | {"core"} == {path.parent.name for path in folders}
+def test_the_api_shows_every_package_and_every_name_of_the_face() -> None:
+    shown = {
+        name
+        for page in (ROOT / "docs" / "api").glob("*.md")
+        for name in re.findall(r"^::: net2vec_jax\.(\S+)$", page.read_text("utf-8"), re.MULTILINE)
+    }
+    folders = {path.parent.name for path in (ROOT / "net2vec_jax").glob("*/__init__.py")}
+    stub = (ROOT / "net2vec_jax" / "__init__.pyi").read_text(encoding="utf-8")
+    face = re.findall(r"^from \.([\w.]+) import (\w+) as", stub, re.MULTILINE)
+    assert shown == folders - {"core"} | {f"{module}.{name}" for module, name in face}
 
 
 def test_every_public_name_of_the_face_has_a_docstring_with_an_example() -> None:
-    names = [name for name in getattr(n2v, "__all__", ()) if not name.startswith("_")]
     lacking = []
-    for name in names:
+    for name in n2v.__all__:
         thing = getattr(n2v, name)
-        if isinstance(thing, types.ModuleType):
-            continue
         text = inspect.getdoc(thing) or ""
-        is_value = not callable(thing)  # a preset or table: its type's docstring explains it
-        if not text or not (is_value or ">>> " in text):
+        # Packages, presets and tables are no calls; classes are made by the functions.
+        needs_example = inspect.isfunction(thing)
+        if not text or (needs_example and ">>> " not in text):
             lacking.append(name)
     assert not lacking

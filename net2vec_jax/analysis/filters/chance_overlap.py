@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from net2vec_jax.analysis.category_means import find_members, make_jsonable, order_categories
+from net2vec_jax.analysis.category_means import divide, group_concepts, make_jsonable
 from net2vec_jax.analysis.filters.filter_overlap import (
     BIN_NAMES,
     FilterOverlap,
@@ -88,6 +88,13 @@ class ChanceOverlap:
 def permute_filters(overlap: FilterOverlap, *, seed: int, samples: int = 1000) -> ChanceOverlap:
     """Overlap when the filters of every concept are permuted.
 
+    >>> from net2vec_jax.analysis.filters.filter_overlap import count_overlap
+    >>> everywhere = np.zeros((6, 20), bool)
+    >>> everywhere[:, 0] = True  # one filter serves all six concepts
+    >>> chance = permute_filters(count_overlap(everywhere, ["part"] * 6), seed=0, samples=99)
+    >>> round(chance.within[1], 2)  # p-value
+    0.02
+
     Args:
       overlap: what was found.
       seed: of the permutations.
@@ -98,27 +105,18 @@ def permute_filters(overlap: FilterOverlap, *, seed: int, samples: int = 1000) -
     """
     if samples < 1:
         raise Net2VecError(f"{samples} permutations are too few; ask for at least 1")
-    groups = len(overlap.categories)
-    histogram, numbers, shared = (
-        np.concatenate(parts)
-        for parts in zip(
-            *(
-                (
-                    bin_counts(counts.sum(axis=1)),
-                    count_numbers((counts > 0).sum(axis=1), groups),
-                    count_shared(counts),
-                )
-                for counts in draw_counts(
-                    overlap.filters_per_concept,
-                    overlap.concept_categories,
-                    filters=overlap.membership.shape[1],
-                    rng=np.random.default_rng(seed),
-                    samples=samples,
-                )
-            ),
-            strict=True,
+    groups, filters = overlap.by_category.shape
+    sizes, categories = overlap.filters_per_concept, overlap.concept_categories
+    rng = np.random.default_rng(seed)
+    parts = [
+        (
+            bin_counts(counts.sum(axis=1)),
+            count_numbers((counts > 0).sum(axis=1), groups),
+            count_shared(counts),
         )
-    )
+        for counts in draw_counts(sizes, categories, filters=filters, rng=rng, samples=samples)
+    ]
+    histogram, numbers, shared = (np.concatenate(part) for part in zip(*parts, strict=True))
     found = count_shared(overlap.by_category)
     has_pairs = np.isfinite(overlap.similarity)
     ratio, p_value = _compare(found, shared)
@@ -127,28 +125,25 @@ def permute_filters(overlap: FilterOverlap, *, seed: int, samples: int = 1000) -
     q_value = np.full((groups, groups), np.nan)
     q_value[upper] = control_false_discoveries(p_value[upper]).q_value
     q_value.T[upper] = q_value[upper]
-    apart = ~np.eye(groups, dtype=bool)
-    between, within = (
-        tuple(map(float, _compare((found * chosen).sum(), (shared * chosen).sum(axis=(1, 2)))))
-        if has_pairs[chosen].any()
-        else (float("nan"), float("nan"))
-        for chosen in (apart, ~apart)
-    )
+
+    def compare_pairs(chosen: np.ndarray) -> tuple[float, float]:
+        if not has_pairs[chosen].any():
+            return float("nan"), float("nan")
+        ratio, p_value = _compare((found * chosen).sum(), (shared * chosen).sum(axis=(1, 2)))
+        return float(ratio), float(p_value)
+
+    same = np.eye(groups, dtype=bool)
     return ChanceOverlap(
         samples=samples,
         histogram=_describe(histogram),
         category_numbers=_describe(numbers),
         shared_fraction=_describe(numbers[:, 2:].sum(axis=1)),
-        similarity=expect_similarity(
-            overlap.filters_per_concept,
-            overlap.concept_categories,
-            filters=overlap.membership.shape[1],
-        ),
+        similarity=expect_similarity(sizes, categories, filters=filters),
         shared=np.where(has_pairs, ratio, np.nan),
         p_value=p_value,
         q_value=q_value,
-        between=between,
-        within=within,
+        between=compare_pairs(~same),
+        within=compare_pairs(same),
     )
 
 
@@ -170,9 +165,8 @@ def draw_counts(
       samples: how many there are in all parts together.
     """
     sizes = np.asarray(filters_per_concept)
-    categories = order_categories(concept_categories)
-    member = find_members(concept_categories, categories, len(sizes))
-    group = member.reshape(len(categories), len(sizes)).argmax(axis=0) if len(sizes) else sizes
+    categories, member = group_concepts(concept_categories, len(sizes))
+    group = member.argmax(axis=0) if len(sizes) else sizes
     cells = len(categories) * filters
     part = max(1, _MOST_DRAWN // max(int(sizes.sum()), cells, 1))
     for start in range(0, samples, part):
@@ -210,7 +204,7 @@ def expect_similarity(
     sizes, place = np.unique(np.asarray(filters_per_concept), return_inverse=True)
     factorial = gammaln(np.arange(filters + 1) + 1.0)  # logarithms
 
-    def log_choose(total: np.ndarray | int, chosen: np.ndarray) -> np.ndarray:
+    def log_choose(total: np.integer | np.ndarray | int, chosen: np.ndarray) -> np.ndarray:
         return factorial[total] - factorial[chosen] - factorial[total - chosen]
 
     expected = np.full((len(sizes), len(sizes)), np.nan)
@@ -248,10 +242,8 @@ def _draw_subsets(
 
 def _compare(found: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Found / mean of the samples (first axis), and the two-sided p-value."""
-    mean = drawn.mean(axis=0)
-    ratio = np.where(mean > 0, found / np.where(mean > 0, mean, 1), np.nan)
     extreme = np.minimum((drawn >= found).sum(axis=0), (drawn <= found).sum(axis=0))
-    return ratio, np.minimum(2 * (1 + extreme) / (1 + len(drawn)), 1)
+    return divide(found, drawn.mean(axis=0)), np.minimum(2 * (1 + extreme) / (1 + len(drawn)), 1)
 
 
 def _describe(values: np.ndarray) -> np.ndarray:

@@ -13,12 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from net2vec_jax.analysis.category_means import (
-    find_members,
-    make_jsonable,
-    mean_with_error,
-    order_categories,
-)
+from net2vec_jax.analysis.category_means import group_concepts, make_jsonable, mean_with_error
 from net2vec_jax.core.errors import Net2VecError
 
 FRACTIONS = (0.8, 0.9)
@@ -92,36 +87,27 @@ class FilterCounts:
     def summary(self) -> dict[str, Any]:
         """Numbers for a JSON file; null where there is none."""
         learnt = self.has_learnt
-        sufficient = {
-            fraction: {
+        sufficient = {}
+        for fraction, counts in self.counts.items():
+            curves = self.cumulative[fraction]
+            sufficient[fraction] = {
                 "median_filters": np.median(counts[learnt]) if learnt.any() else None,
                 "concepts_by_filters": {
                     size: (counts[learnt] == size).sum() for size in self.sizes.tolist()
                 },
-                "fraction_of_concepts": self.cumulative[fraction].overall,
-                "by_category": dict(
-                    zip(
-                        self.cumulative[fraction].categories,
-                        self.cumulative[fraction].by_category,
-                        strict=True,
-                    )
-                ),
+                "fraction_of_concepts": curves.overall,
+                "by_category": dict(zip(curves.categories, curves.by_category, strict=True)),
             }
-            for fraction, counts in self.counts.items()
-        }
-        slope, explained = (
-            float(mean_with_error(values)[0]) for values in (self.fit.slope, self.fit.explained)
-        )
         return make_jsonable(
             {
                 "filters": self.sizes,
                 "mean": self.mean,
                 "standard_error": self.error,
                 "concepts": self.concepts,
-                "concepts_above_chance": int(learnt.sum()),
-                "concepts_not_above_chance": int((~learnt).sum()),
-                "mean_slope_per_ln_filter": slope,
-                "mean_explained_variance": explained,
+                "concepts_above_chance": learnt.sum(),
+                "concepts_not_above_chance": (~learnt).sum(),
+                "mean_slope_per_ln_filter": mean_with_error(self.fit.slope)[0],
+                "mean_explained_variance": mean_with_error(self.fit.explained)[0],
                 "sufficient": sufficient,
             }
         )
@@ -183,14 +169,11 @@ def fraction_of_concepts(
     """
     counts = np.asarray(counts)
     axis = np.union1d(np.asarray(sizes, np.int64), [filters])
-    present = order_categories(categories)
-    member = find_members(categories, present, len(counts))
+    present, member = group_concepts(categories, len(counts))
     reached = (counts[:, None] <= axis).astype(np.float64)
     number = member.sum(axis=1)
-    overall = reached.mean(axis=0) if len(counts) else np.full(len(axis), np.nan)
-    return CumulativeFractions(
-        axis, overall, present, member.astype(float) @ reached / number[:, None], number
-    )
+    by_category = member.astype(np.float64) @ reached / number[:, None]
+    return CumulativeFractions(axis, mean_with_error(reached)[0], present, by_category, number)
 
 
 def fit_logarithm(scores: Float[np.ndarray, "C F"], sizes: Int[np.ndarray, " F"]) -> LogarithmicFit:
@@ -200,20 +183,15 @@ def fit_logarithm(scores: Float[np.ndarray, "C F"], sizes: Int[np.ndarray, " F"]
       scores: of each concept with each number of filters; NaNs are left out.
       sizes: the numbers of filters.
     """
-    scores = np.asarray(scores, np.float64)
-    finite = np.isfinite(scores)
-    count = np.maximum(finite.sum(axis=1), 1)[:, None]
-    x = np.broadcast_to(np.log(np.asarray(sizes, np.float64)), scores.shape)
-    y = np.where(finite, scores, 0)
-    mean_x = np.where(finite, x, 0).sum(axis=1, keepdims=True) / count
-    mean_y = y.sum(axis=1, keepdims=True) / count
-    dx, dy = np.where(finite, x - mean_x, 0), np.where(finite, y - mean_y, 0)
-    xx, xy, yy = (dx * dx).sum(axis=1), (dx * dy).sum(axis=1), (dy * dy).sum(axis=1)
-    determined = finite.any(axis=1) & (xx > 1e-12)
-    slope = np.where(determined, xy / np.where(determined, xx, 1), np.nan)
-    varies = determined & (yy > 1e-12)
-    explained = np.where(varies, slope * xy / np.where(varies, yy, 1), np.nan)
-    return LogarithmicFit(slope, mean_y[:, 0] - slope * mean_x[:, 0], explained)
+    y = np.ma.masked_invalid(np.asarray(scores, np.float64))
+    x = np.ma.array(np.broadcast_to(np.log(sizes), y.shape), mask=y.mask)
+    mean_x, mean_y = x.mean(axis=1), y.mean(axis=1)
+    dx, dy = x - mean_x[:, None], y - mean_y[:, None]
+    xx, xy, yy = ((a * b).sum(axis=1) for a, b in ((dx, dx), (dx, dy), (dy, dy)))
+    slope = xy / np.ma.masked_less_equal(xx, 1e-12)
+    explained = slope * xy / np.ma.masked_less_equal(yy, 1e-12)
+    found = (slope, mean_y - slope * mean_x, explained)
+    return LogarithmicFit(*(np.ma.filled(values, np.nan) for values in found))
 
 
 def count_filters(
@@ -226,7 +204,14 @@ def count_filters(
     chance: float = 0.0,
     fractions: Sequence[float] = FRACTIONS,
 ) -> FilterCounts:
-    """All of the above for one layer.
+    """Count how many filters encode each concept of a layer, and fit how scores grow with filters.
+
+    >>> ious = np.array([[0.1, 0.3], [0.3, 0.3]])  # of two concepts with 1 and 4 filters
+    >>> found = count_filters(
+    ...     ious, np.array([1, 4]), np.array([0.32, 0.3]), ["object", "part"], filters=16
+    ... )
+    >>> found.counts[0.9].tolist()
+    [4, 1]
 
     Args:
       scores: of each concept with each number of filters.
@@ -247,16 +232,14 @@ def count_filters(
     mean, error, number = mean_with_error(curve)
     has_learnt = np.nan_to_num(full, nan=-np.inf) > chance
     learnt_categories = [c for c, learnt in zip(categories, has_learnt, strict=True) if learnt]
-    counts = {
-        fraction: smallest_sufficient(
+    counts, cumulative = {}, {}
+    for fraction in fractions:
+        counts[fraction] = smallest_sufficient(
             scores, sizes, full, filters=filters, fraction=fraction, chance=chance
         )
-        for fraction in fractions
-    }
-    cumulative = {
-        fraction: fraction_of_concepts(count[has_learnt], sizes, filters, learnt_categories)
-        for fraction, count in counts.items()
-    }
+        cumulative[fraction] = fraction_of_concepts(
+            counts[fraction][has_learnt], sizes, filters, learnt_categories
+        )
     fit = fit_logarithm(curve, axis)
     return FilterCounts(axis, mean, error, number, curve, fit, has_learnt, counts, cumulative)
 

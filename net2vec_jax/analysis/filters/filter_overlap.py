@@ -2,7 +2,7 @@
 
 A filter serves a concept if it is the concept's best single filter, or one of the F filters of
 largest weight in its embedding. C concepts, K filters, G categories; memberships are bool [C, K].
-What independent choices would give is in `chance_overlap`; names are listed by `shared_filters`.
+`chance_overlap` has what independent choices would give, `shared_filters` lists the sharers.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from net2vec_jax.analysis.category_means import find_members, make_jsonable, order_categories
+from net2vec_jax.analysis.category_means import divide, group_concepts, make_jsonable
 from net2vec_jax.core.errors import Net2VecError
 
 BIN_STARTS = (0, 1, 2, 6, 10, 15, 20)
 """Least number of concepts of each bin of the histogram; the last has no end (spec 8.3, B-19)."""
 BIN_NAMES = ("0", "1", "2–5", "6–9", "10–14", "15–19", "20+")
 Ranking = Literal["absolute", "positive"]
-NO_FILTER = -1
-"""Stands for the best filter of a concept that has none."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,21 +72,18 @@ class FilterOverlap:
         """Numbers for a JSON file; null where there is none."""
         counts = self.concepts_per_filter
         used = counts[counts > 0]
-        bins = dict(zip(BIN_NAMES, self.histogram, strict=True))
         by_category = {
             name: {
                 "concepts_per_filter": {"mean": row.mean(), "median": np.median(row)},
-                "fraction_of_filters": dict(zip(BIN_NAMES, fractions, strict=True)),
+                "fraction_of_filters": dict(zip(BIN_NAMES, bin_counts(row), strict=True)),
             }
-            for name, row, fractions in zip(
-                self.categories, self.by_category, self.histogram_by_category, strict=True
-            )
+            for name, row in zip(self.categories, self.by_category, strict=True)
         }
         return make_jsonable(
             {
                 "filters": len(counts),
                 "concepts": len(self.filters_per_concept),
-                "concepts_without_filter": int((self.filters_per_concept == 0).sum()),
+                "concepts_without_filter": (self.filters_per_concept == 0).sum(),
                 "filters_used": len(used),
                 "concepts_per_filter": {
                     "mean": counts.mean(),
@@ -96,12 +91,12 @@ class FilterOverlap:
                     "median_of_used": np.median(used) if len(used) else None,
                     "most": counts.max(initial=0),
                 },
-                "fraction_of_filters": bins,
+                "fraction_of_filters": dict(zip(BIN_NAMES, self.histogram, strict=True)),
                 "by_category": by_category,
                 "filters_by_number_of_categories": np.bincount(
                     self.categories_per_filter, minlength=len(self.categories) + 1
                 ),
-                "filters_of_several_categories": int((self.categories_per_filter > 1).sum()),
+                "filters_of_several_categories": (self.categories_per_filter > 1).sum(),
                 "fraction_of_several_categories": self.shared_fraction,
                 "categories": self.categories,
                 "mean_jaccard": self.similarity,
@@ -112,15 +107,15 @@ class FilterOverlap:
 def find_best_filters(train_iou: Float[np.ndarray, "C K"]) -> Bool[np.ndarray, "C K"]:
     """The filter of largest train IoU of each concept, the first of several.
 
+    >>> find_best_filters(np.array([[0.1, 0.3], [0.0, 0.0]]))
+    array([[False,  True],
+           [False, False]])
+
     A concept that no filter overlaps has none, where the original named filter 0 (spec 9.3).
     """
     train_iou = np.nan_to_num(_as_table(train_iou, "IoUs"), nan=0.0)
-    membership = np.zeros(train_iou.shape, bool)
-    if membership.size:
-        best = train_iou.argmax(axis=1)
-        rows = np.flatnonzero(train_iou.max(axis=1) > 0)
-        membership[rows, best[rows]] = True
-    return membership
+    is_best = np.arange(train_iou.shape[1]) == train_iou.argmax(axis=1)[:, None]
+    return is_best & (train_iou > 0)
 
 
 def find_top_filters(
@@ -159,6 +154,11 @@ def count_overlap(
 ) -> FilterOverlap:
     """Count which filters serve which concepts.
 
+    >>> serves = np.array([[True, False, False], [True, True, False]])
+    >>> overlap = count_overlap(serves, ["color", "object"])
+    >>> overlap.concepts_per_filter.tolist(), round(overlap.shared_fraction, 3)
+    ([2, 1, 0], 0.333)
+
     Args:
       membership: whether a filter serves a concept.
       concept_categories: category of each concept.
@@ -167,10 +167,8 @@ def count_overlap(
       Net2VecError: shapes that do not fit.
     """
     membership = _as_table(membership, "memberships").astype(bool)
-    categories = order_categories(concept_categories)
-    member = find_members(concept_categories, categories, len(membership))
-    member = member.reshape(len(categories), len(membership)).astype(np.int64)
-    by_category = member @ membership.astype(np.int64)
+    categories, member = group_concepts(concept_categories, len(membership))
+    by_category = member.astype(np.int64) @ membership.astype(np.int64)
     return FilterOverlap(
         membership=membership,
         concept_categories=tuple(concept_categories),
@@ -188,22 +186,19 @@ def compare_filter_sets(membership: Bool[np.ndarray, "C K"]) -> Float[np.ndarray
     counts = np.asarray(membership, np.float64)  # BLAS knows no integers; these are exact
     both = counts @ counts.T
     sizes = counts.sum(axis=1)
-    union = sizes[:, None] + sizes - both
-    usable = (sizes[:, None] > 0) & (sizes > 0)
-    return np.where(usable, both / np.where(usable, union, 1), np.nan)
+    similarity = divide(both, sizes[:, None] + sizes - both)
+    similarity[sizes == 0] = similarity[:, sizes == 0] = np.nan
+    return similarity
 
 
 def average_pairs(
     values: Float[np.ndarray, "C C"], concept_categories: Sequence[str]
 ) -> Float[np.ndarray, "G G"]:
     """Mean over the pairs of different concepts of two categories; NaNs are left out."""
-    categories = order_categories(concept_categories)
-    member = find_members(concept_categories, categories, len(values)).astype(np.float64)
-    member = member.reshape(len(categories), len(values))
+    member = group_concepts(concept_categories, len(values))[1].astype(np.float64)
     known = np.isfinite(values) & ~np.eye(len(values), dtype=bool)
-    pairs = member @ known.astype(np.float64) @ member.T
     total = member @ np.where(known, values, 0) @ member.T
-    return np.where(pairs > 0, total / np.maximum(pairs, 1), np.nan)
+    return divide(total, member @ known.astype(np.float64) @ member.T)
 
 
 def count_shared(by_category: Int[np.ndarray, "*samples G K"]) -> Int[np.ndarray, "*samples G G"]:
@@ -223,15 +218,13 @@ def count_shared(by_category: Int[np.ndarray, "*samples G K"]) -> Int[np.ndarray
 
 def bin_counts(counts: Int[np.ndarray, "*shape K"]) -> Float[np.ndarray, "*shape bins"]:
     """Fraction of the filters in each bin of `BIN_NAMES`, by how many concepts they serve."""
-    bins = np.searchsorted(BIN_STARTS, np.asarray(counts), side="right") - 1
+    bins = np.digitize(counts, BIN_STARTS) - 1
     return count_numbers(bins, len(BIN_STARTS) - 1)
 
 
 def count_numbers(numbers: Int[np.ndarray, "*shape K"], most: int) -> np.ndarray:
     """Fraction of the last axis' entries that are 0, 1, … most, float64 [*shape, most + 1]."""
-    numbers = np.asarray(numbers)
-    fractions = [(numbers == value).mean(axis=-1) for value in range(most + 1)]
-    return np.stack(fractions, axis=-1)
+    return (np.asarray(numbers)[..., None] == np.arange(most + 1)).mean(axis=-2)
 
 
 def _as_table(values: np.ndarray, what: str) -> np.ndarray:

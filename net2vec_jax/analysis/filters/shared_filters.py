@@ -1,10 +1,8 @@
-"""Which concepts each filter serves, and with whom each concept shares its filters, as lists.
-
-Of what `filter_overlap` counted (reference spec 8.3).
-"""
+"""Lists of what `filter_overlap` counted: whom each filter serves, who shares (spec 8.3)."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -46,6 +44,11 @@ class SharingConcepts(NamedTuple):
 def list_filters(overlap: FilterOverlap, names: Sequence[str]) -> list[ServedConcepts]:
     """What every filter serves: those of most categories first, then of most concepts.
 
+    >>> from net2vec_jax.analysis.filters.filter_overlap import count_overlap
+    >>> overlap = count_overlap(np.array([[True, False], [True, False]]), ["color", "object"])
+    >>> list_filters(overlap, ["red", "car"])[0]
+    ServedConcepts(filter=0, concepts=('red', 'car'), categories=('color', 'object'))
+
     Args:
       overlap: who serves whom.
       names: of the concepts.
@@ -53,17 +56,11 @@ def list_filters(overlap: FilterOverlap, names: Sequence[str]) -> list[ServedCon
     order = np.lexsort((-overlap.concepts_per_filter, -overlap.categories_per_filter))
     return [
         ServedConcepts(
-            int(number),
-            tuple(names[place] for place in np.flatnonzero(overlap.membership[:, number])),
-            tuple(
-                category
-                for category, count in zip(
-                    overlap.categories, overlap.by_category[:, number], strict=True
-                )
-                if count
-            ),
+            number,
+            tuple(itertools.compress(names, overlap.membership[:, number])),
+            tuple(itertools.compress(overlap.categories, overlap.by_category[:, number])),
         )
-        for number in order
+        for number in order.tolist()
     ]
 
 

@@ -15,10 +15,12 @@ from jaxtyping import Bool, Float
 from net2vec_jax.analysis.category_means import (
     CategoryMeans,
     average_categories,
+    divide,
     find_members,
     make_jsonable,
     mean_with_error,
 )
+from net2vec_jax.analysis.filters.filter_overlap import find_best_filters
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.stats.metrics import choose_best_filters
 
@@ -65,36 +67,36 @@ class SegmentationComparison:
     def count_detected(self) -> tuple[np.ndarray, np.ndarray]:
         """Concepts detected in each category of `single_means`: (single, embedding), int64."""
         member = find_members(self.categories, self.single_means.categories, len(self.single))
-        single, embedding = (
-            (member & detected).sum(axis=1)
-            for detected in (self.single_detected, self.embedding_detected)
+        return (
+            (member & self.single_detected).sum(axis=1),
+            (member & self.embedding_detected).sum(axis=1),
         )
-        return single, embedding
 
     def summary(self) -> dict[str, Any]:
         """Numbers for a JSON file; null where there is none."""
-        single, embedding = self.count_detected()
         both = np.isfinite(self.single) & np.isfinite(self.embedding)
-        mean, error, count = self.mean_ratio
         names = self.single_means.categories
+        sides = {"single": self.single, "embedding": self.embedding}
+        detected = dict(zip(sides, self.count_detected(), strict=True))
+        ratio = dict(zip(("mean", "standard_error", "concepts"), self.mean_ratio, strict=True))
         return make_jsonable(
             {
                 "concepts": len(self.single),
                 "single": self.single_means.summary(),
                 "embedding": self.embedding_means.summary(),
-                "embedding_better": int((self.embedding > self.single)[both].sum()),
-                "compared": int(both.sum()),
-                "ratio": {"mean": mean, "standard_error": error, "concepts": count},
+                "embedding_better": (self.embedding > self.single)[both].sum(),
+                "compared": both.sum(),
+                "ratio": ratio,
                 "ratio_histogram": {"edges": RATIO_EDGES, "concepts": self.histogram},
                 "above_0.04": {
-                    "single": int((self.single > SINGLE_DETECTOR_IOU).sum()),
-                    "embedding": int((self.embedding > SINGLE_DETECTOR_IOU).sum()),
+                    side: (iou > SINGLE_DETECTOR_IOU).sum() for side, iou in sides.items()
                 },
                 "unique_detectors": {
-                    "single": int(single.sum()),
-                    "embedding": int(embedding.sum()),
-                    "single_by_category": dict(zip(names, single, strict=True)),
-                    "embedding_by_category": dict(zip(names, embedding, strict=True)),
+                    **{side: counts.sum() for side, counts in detected.items()},
+                    **{
+                        f"{side}_by_category": dict(zip(names, counts, strict=True))
+                        for side, counts in detected.items()
+                    },
                 },
             }
         )
@@ -133,7 +135,7 @@ class ClassificationComparison:
                 "single": self.single_means.summary(),
                 "embedding": self.embedding_means.summary(),
                 "embedding_at_least_as_good": self.at_least_as_good.summary(),
-                "single_better": int((self.single > self.embedding).sum()),
+                "single_better": (self.single > self.embedding).sum(),
                 "median_train_images_where_single_wins": (
                     None if images is None or not len(images) else np.median(images)
                 ),
@@ -154,12 +156,8 @@ def find_single_detectors(
       threshold: val IoU.
     """
     train, val = np.nan_to_num(np.asarray(set_iou, np.float64), nan=0.0)
-    detected = np.zeros(train.shape[0], bool)
-    if train.size:
-        filters = np.flatnonzero(train.max(axis=0) > 0)
-        choice = train[:, filters].argmax(axis=0)
-        detected[choice[val[choice, filters] >= threshold]] = True
-    return detected
+    votes = find_best_filters(train.T).T if train.size else np.zeros(train.shape, bool)
+    return (votes & (val >= threshold)).any(axis=1)
 
 
 def find_embedding_detectors(
@@ -174,7 +172,12 @@ def compare_segmentation(
     embedding_iou: Float[np.ndarray, " C"],
     categories: Sequence[str],
 ) -> SegmentationComparison:
-    """Best single filters against embeddings by set IoU.
+    """Compare best single filters with embeddings by set IoU.
+
+    >>> ious = np.array([[[0.1, 0.3]], [[0.2, 0.25]]])  # train and val, one concept, two filters
+    >>> found = compare_segmentation(ious, np.array([0.5]), ["object"])
+    >>> found.best_filter.tolist(), found.ratio.tolist()
+    ([1], [2.0])
 
     Args:
       single_iou: set IoU of every filter with every concept; the first axis is train, val.
@@ -193,7 +196,7 @@ def compare_segmentation(
         )
     best_filter, _, single = choose_best_filters(single_iou)
     usable = (single > LEAST_SINGLE_IOU) & np.isfinite(embedding)
-    ratio = np.where(usable, embedding / np.where(usable, single, 1), np.nan)
+    ratio = divide(np.where(usable, embedding, np.nan), np.where(usable, single, np.nan))
     mean, error, count = mean_with_error(ratio)
     within = np.clip(ratio[usable], RATIO_EDGES[0], np.nextafter(RATIO_EDGES[-1], 0))
     return SegmentationComparison(
@@ -218,7 +221,7 @@ def compare_classification(
     *,
     train_images: np.ndarray | None = None,
 ) -> ClassificationComparison:
-    """Top filters, retrained alone, against embeddings by val accuracy (spec 6.6, 8.4).
+    """Compare top filters, retrained alone, with embeddings by val accuracy (spec 6.6, 8.4).
 
     Args:
       single_accuracy: of the top filter; NaN where there is none.

@@ -13,13 +13,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from net2vec_jax.analysis.category_means import CategoryMeans, average_categories, make_jsonable
+from net2vec_jax.analysis.category_means import (
+    CategoryMeans,
+    average_categories,
+    divide,
+    make_jsonable,
+)
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.stats.discoveries import control_false_discoveries
 
 SIGNIFICANT = 0.01
 """Below this p-value a correlation counts as significant (spec 8.5)."""
-RATE = 0.05
+DISCOVERY_RATE = 0.05
 """False discovery rate."""
 _QUANTILES = {"least": 0, "lower_quartile": 25, "median": 50, "upper_quartile": 75, "most": 100}
 
@@ -33,7 +38,7 @@ class Correlations:
         number, or there are fewer than 3 values.
       p_value: two-sided, of no correlation, for values that are normally distributed, [rows].
       q_value: p-values adjusted to the false discovery rate over the rows, [rows].
-      discovered: rows whose q-value is at most `RATE`, bool [rows].
+      discovered: rows whose q-value is at most `DISCOVERY_RATE`, bool [rows].
       values: how many values a row has.
     """
 
@@ -66,8 +71,8 @@ class Correlations:
                 "values_per_row": self.values,
                 "r": dict(zip(_QUANTILES, quantiles, strict=True)),
                 f"fraction_p_below_{SIGNIFICANT}": self.significant_fraction,
-                f"discoveries_at_{RATE}": int(self.discovered.sum()),
-                "positive_discoveries": int((self.discovered & (self.r > 0)).sum()),
+                f"discoveries_at_{DISCOVERY_RATE}": self.discovered.sum(),
+                "positive_discoveries": (self.discovered & (self.r > 0)).sum(),
             }
         )
 
@@ -105,6 +110,10 @@ def correlate_rows(
 ) -> Correlations:
     """Pearson's r between the rows of two tables, row by row.
 
+    >>> table = np.arange(8.0).reshape(2, 4) ** 2
+    >>> correlate_rows(table, -2 * table).r.round(6).tolist()
+    [-1.0, -1.0]
+
     Raises:
       Net2VecError: shapes that do not fit.
     """
@@ -116,14 +125,11 @@ def correlate_rows(
     rows, values = first.shape
     r, p_value = np.full(rows, np.nan), np.full(rows, np.nan)
     if values > 2:
-        usable = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
-        for table in (first, second):
-            usable &= _vary(table)
+        usable = np.isfinite([first, second]).all(axis=(0, 2)) & _vary(first) & _vary(second)
         if usable.any():
-            result = pearsonr(first[usable], second[usable], axis=1)
-            r[usable], p_value[usable] = np.clip(result.statistic, -1, 1), result.pvalue
-    found = control_false_discoveries(p_value, rate=RATE)
-    return Correlations(r, p_value, found.q_value, found.rejected, values)
+            r[usable], p_value[usable] = pearsonr(first[usable], second[usable], axis=1)
+    found = control_false_discoveries(p_value, rate=DISCOVERY_RATE)
+    return Correlations(np.clip(r, -1, 1), p_value, found.q_value, found.rejected, values)
 
 
 def correlate_weights_with_ious(
@@ -181,8 +187,7 @@ def measure_spread(
     deviation = weights.std(axis=1)
     correlation, p_value = float("nan"), float("nan")
     if len(images) > 2 and _vary(np.stack([deviation, images])).all():
-        result = spearmanr(deviation, images)
-        correlation, p_value = float(result.statistic), float(result.pvalue)
+        correlation, p_value = map(float, spearmanr(deviation, images))
     means = average_categories(deviation, categories)
     return WeightSpread(deviation, tuple(categories), images, means, correlation, p_value)
 
@@ -209,7 +214,7 @@ def compare_spreads(
     if deviation.shape != base.shape:
         raise Net2VecError(f"spreads {deviation.shape} and {base.shape} are of other concepts")
     difference = deviation - base
-    relative = np.where(base > 0, difference / np.where(base > 0, base, 1), np.nan)
+    relative = divide(difference, base)
     return average_categories(difference, categories), average_categories(relative, categories)
 
 

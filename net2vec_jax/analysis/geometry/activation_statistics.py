@@ -46,6 +46,12 @@ def measure_activations(
 ) -> ActivationStatistics:
     """Go once through the activations of all images.
 
+    >>> activations = np.array([[[[2.0, 0.0]]], [[[4.0, -1.0]]]])  # two images, two filters
+    >>> both = np.ones((2, 1), bool)
+    >>> found = measure_activations([activations], both, np.ones(2, bool))
+    >>> found.probability.tolist(), found.alpha.tolist()
+    ([[1.0, 0.0]], [0.0, 1.0])
+
     Args:
       batches: activations of consecutive images, [n, h, w, K] or [n, K].
       has_concept: the concepts of each image, False throughout for images that do not count, such
@@ -55,29 +61,27 @@ def measure_activations(
     Raises:
       Net2VecError: the batches have not one image per row of `has_concept`, or there is no batch.
     """
-    start, concepts = 0, has_concept.shape[1]
     images = has_concept.sum(axis=0)
-    origin = None
+    active = total = squares = np.zeros((len(images), 1))
+    positive = np.zeros(1)
+    start, origin = 0, None
     for batch in batches:
         activations = batch.reshape(len(batch), -1, batch.shape[-1])
         greatest = activations.max(axis=1).astype(np.float64)  # [n, K]
-        rows = slice(start, start + len(batch))
         if origin is None:
-            filters = batch.shape[-1]
             # Sums of squares are taken around a typical value, so that little is lost to rounding.
             origin = greatest.mean(axis=0)
-            active, total, squares = np.zeros((3, concepts, filters))
-            positive = np.zeros(filters)
-        start += len(batch)
+        rows = slice(start, start + len(batch))
+        start = rows.stop
         if start > len(has_concept):
             break
         member = has_concept[rows].astype(np.float64).T  # [C, n]
         is_active = greatest > 0
         excess = np.where(is_active, greatest - origin, 0)
-        active += member @ is_active
-        total += member @ excess
-        squares += member @ excess**2
-        positive += (activations[is_train[rows]] > 0).mean(axis=1).sum(axis=0)
+        active = active + member @ is_active
+        total = total + member @ excess
+        squares = squares + member @ excess**2
+        positive = positive + (activations[is_train[rows]] > 0).mean(axis=1).sum(axis=0)
     if origin is None or start != len(has_concept):
         raise Net2VecError(
             f"there are activations of {'more' if start > len(has_concept) else start} images, but "

@@ -14,12 +14,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
-from scipy.stats import hypergeom
 
-from net2vec_jax.analysis.category_means import find_members, order_categories
+from net2vec_jax.analysis.category_means import divide, group_concepts
 from net2vec_jax.core.errors import Net2VecError
 
 NEIGHBOURS = 5
@@ -48,6 +47,10 @@ class UnitEmbeddings:
         cosines = np.clip(self.vectors @ self.vectors.T, -1, 1)
         np.fill_diagonal(cosines, self.is_valid)
         return cosines
+
+    def pairs(self) -> Bool[np.ndarray, "C C"]:
+        """Whether two concepts are different and neither is masked."""
+        return self.is_valid[:, None] & self.is_valid & ~np.eye(len(self), dtype=bool)
 
     def select(self, chosen: np.ndarray) -> UnitEmbeddings:
         """The concepts of these indices, or of a bool mask [C]."""
@@ -113,11 +116,9 @@ class ConceptClusters:
         if not len(self.linkage):
             return np.ones(len(self.members), np.int64)
         found = hierarchy.fcluster(self.linkage, clusters, "maxclust")
-        place = {concept: leaf for leaf, concept in enumerate(self.order.tolist())}
-        first: dict[int, int] = {}
-        for leaf in np.argsort([place[concept] for concept in self.members.tolist()]):
-            first.setdefault(int(found[leaf]), len(first) + 1)
-        return np.array([first[cluster] for cluster in found.tolist()], np.int64)
+        along_tree = found[np.searchsorted(self.members, self.order)]
+        first = np.unique(along_tree, return_index=True)[1]
+        return (np.argsort(np.argsort(first)) + 1)[found - 1]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -145,9 +146,14 @@ class NeighbourStability:
 
 
 def normalise_embeddings(weights: Float[np.ndarray, "*S C K"]) -> UnitEmbeddings:
-    """Divide every row by its Euclidean norm; rows of zeros, or not finite, are masked."""
+    """Divide every row by its Euclidean norm; rows of zeros, or not finite, are masked.
+
+    >>> unit = normalise_embeddings(np.array([[3.0, 4.0], [0.0, 0.0]]))
+    >>> unit.vectors.tolist(), unit.is_valid.tolist()
+    ([[0.6, 0.8], [0.0, 0.0]], [True, False])
+    """
     weights = np.asarray(weights, np.float64)
-    finite = np.isfinite(weights).all(axis=-1)
+    finite = np.asarray(np.isfinite(weights).all(axis=-1))
     vectors = np.where(finite[..., None], weights, 0)
     largest = np.abs(vectors).max(axis=-1, keepdims=True, initial=0)
     is_valid = finite & (largest[..., 0] > 0)
@@ -179,9 +185,13 @@ def rank_concepts(
 
 
 def find_nearest_concepts(unit: UnitEmbeddings, count: int = NEIGHBOURS) -> NearestConcepts:
-    """The `count` concepts of the greatest cosine with each concept, itself excluded."""
-    allowed = unit.is_valid[:, None] & unit.is_valid & ~np.eye(len(unit), dtype=bool)
-    return rank_concepts(unit.cosines(), allowed, count)
+    """The `count` concepts of the greatest cosine with each concept, itself excluded.
+
+    >>> unit = normalise_embeddings(np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]))
+    >>> find_nearest_concepts(unit, 1).concept.tolist()
+    [[1], [0], [1]]
+    """
+    return rank_concepts(unit.cosines(), unit.pairs(), count)
 
 
 def rank_by_similarity(
@@ -193,15 +203,13 @@ def rank_by_similarity(
       (indices of the valid concepts, most similar first; score of every concept, float64 [C], NaN
       where it is masked or alone).
     """
-    others = unit.is_valid[:, None] & unit.is_valid & ~np.eye(len(unit), dtype=bool)
+    others = unit.pairs()
     sizes = np.where(others, np.abs(unit.cosines()), 0)
     count = others.sum(axis=1)
-    score = (
-        sizes.max(axis=1, initial=0) if by == "max" else sizes.sum(axis=1) / np.maximum(count, 1)
-    )
-    score = np.where(count > 0, score, np.nan)
-    order = np.argsort(np.where(count > 0, -score, np.inf), kind="stable")[: (count > 0).sum()]
-    return order, score
+    score = np.where(count > 0, sizes.max(axis=1, initial=0), np.nan)
+    if by == "mean":
+        score = divide(sizes.sum(axis=1), count)
+    return np.argsort(-score, kind="stable")[: (count > 0).sum()], score  # NaNs come last
 
 
 def tabulate_nearest_categories(
@@ -217,20 +225,19 @@ def tabulate_nearest_categories(
     Raises:
       Net2VecError: not as many categories as concepts.
     """
-    present = order_categories(categories)
-    member = find_members(categories, present, len(unit)).astype(np.float64)
+    present, is_member = group_concepts(categories, len(unit))
+    member = is_member.astype(np.float64)
     nearest = find_nearest_concepts(unit, neighbours).concept
     found = nearest >= 0
     count = found.sum(axis=1)
     fractions = np.where(found, member[:, nearest], 0).sum(axis=-1) / np.maximum(count, 1)
     source = member * (count > 0)  # [G, C]
     concepts = source.sum(axis=1)
-    rows = np.where(concepts > 0, concepts, np.nan)[:, None]
     among = member @ unit.is_valid  # valid concepts of each category
     chance = (among - np.eye(len(present))) / max(unit.is_valid.sum() - 1, 1)
     return NearestCategories(
         present,
-        source @ fractions.T / rows,
+        divide(source @ fractions.T, concepts[:, None]),
         np.where(concepts[:, None] > 0, chance, np.nan),
         concepts.astype(np.int64),
         int(count.max(initial=0)),
@@ -269,6 +276,8 @@ def measure_stability(
     Raises:
       Net2VecError: fewer than two seeds, or than two concepts that are valid for all of them.
     """
+    from scipy.stats import hypergeom  # slow to import, and only needed here
+
     unit = normalise_embeddings(weights)
     seeds = len(unit.vectors)
     chosen = np.flatnonzero(unit.is_valid.all(axis=0))

@@ -19,9 +19,13 @@ from net2vec_jax.data.concepts import strip_number, strip_suffix
 
 ANSWERS = 10
 EXAMPLE = 'write for example "grass + blue - green"'
-_SIGN = re.compile(r"[+\-−]")
-_NEXT_SIGN = re.compile(r"\+|(?<=\s)[-−]")  # a hyphen inside a name is part of it
-_WEIGHT = re.compile(r"(\d+\.?\d*|\.\d+)\s*[*×]")
+_TERM = re.compile(
+    r"""\s* (?P<sign>[+\-−])? \s*
+    (?: (?P<weight>\d+\.?\d*|\.\d+) \s* [*×] \s* )?
+    (?P<name> "[^"]*"? | '[^']*'? | [^+]*? (?= \+ | (?<=\s)[-−] | \Z ) ) \s*""",
+    re.VERBOSE,
+)
+"""A term: [sign] [weight *] name. Quotes that do not end reach to the end of the query."""
 _CANCELLED = 1e-9
 """Below this length a query's terms cancel out."""
 
@@ -62,28 +66,43 @@ def parse_query(text: str) -> tuple[QueryTerm, ...]:
     A minus has a space before it, or begins the query: other hyphens are part of a name. Quotes
     enclose a name that contains a sign. "2 * grass" weighs a term.
 
+    >>> [(term.weight, term.name) for term in parse_query("2 * grass + blue-c - 'a + b'")]
+    [(2.0, 'grass'), (1.0, 'blue-c'), (-1.0, 'a + b')]
+
     Raises:
       Net2VecError: a name is missing, quotes do not end, or a weight is zero or too large; says
         where.
     """
     terms: list[QueryTerm] = []
-    place = _skip_spaces(text, 0)
+    place = 0
     while place < len(text) or not terms:
-        sign = _SIGN.match(text, place)
-        if terms and not sign:
-            raise _parsing_error(text, f"{text[place:]!r} needs + or - before it")
-        if sign:
-            place = _skip_spaces(text, sign.end())
-        weight, place = _read_weight(text, place)
-        name, place = _read_name(text, place)
-        negative = sign is not None and sign[0] != "+"
-        terms.append(QueryTerm(-weight if negative else weight, name))
-        place = _skip_spaces(text, place)
+        term = _TERM.match(text, place)
+        assert term  # the pattern matches any text, with an empty name at worst
+        before, quoted = text[: term.start("name")].rstrip(), term["name"]
+        is_quoted = quoted[:1] in ("'", '"')
+        name = " ".join((quoted[1:-1] if is_quoted else quoted).split())
+        weight = float(term["weight"] or 1)
+        problem = None
+        if terms and not term["sign"]:
+            problem = f"{text[place:]!r} needs + or - before it"
+        elif not 0 < weight < math.inf:
+            problem = f"the weight {term['weight'][:20]} must be above 0 and finite"
+        elif is_quoted and (len(quoted) == 1 or quoted[0] != quoted[-1]):
+            problem = f"the quotes of {quoted} do not end"
+        elif not name:
+            problem = f"a name is missing after {before!r}" if before else "it is empty"
+        if problem:
+            raise Net2VecError(f"the query {text!r} cannot be read: {problem}; {EXAMPLE}")
+        terms.append(QueryTerm(weight if term["sign"] in (None, "+") else -weight, name))
+        place = term.end()
     return tuple(terms)
 
 
 def find_concept(name: str, concepts: Sequence[str]) -> int:
     """Index of the concept of this name, upper and lower case alike.
+
+    >>> find_concept("Blue", ["grass", "blue-c"])
+    1
 
     A name that no concept has is looked up without Broden's suffix, and without the number of a
     name that several share: "blue" finds "blue-c".
@@ -92,20 +111,19 @@ def find_concept(name: str, concepts: Sequence[str]) -> int:
       Net2VecError: there is none, or there are several.
     """
     wanted = name.casefold()
-    exact = [place for place, concept in enumerate(concepts) if concept == name]
-    alike = [place for place, concept in enumerate(concepts) if concept.casefold() == wanted]
+    exact = [concept for concept in concepts if concept == name]
+    alike = [concept for concept in concepts if concept.casefold() == wanted]
     short = [
-        place
-        for place, concept in enumerate(concepts)
+        concept
+        for concept in concepts
         if wanted in (strip_number(concept).casefold(), strip_suffix(concept).casefold())
     ]
-    found = exact or alike or short
+    found = sorted(set(exact or alike or short))
     if not found:
         raise unknown_name_error("concept", name, concepts)
-    names = sorted({concepts[place] for place in found})
-    if len(names) > 1:
-        raise Net2VecError(f"{name!r} may be {' or '.join(map(repr, names))}; write the full name")
-    return found[0]
+    if len(found) > 1:
+        raise Net2VecError(f"{name!r} may be {' or '.join(map(repr, found))}; write the full name")
+    return list(concepts).index(found[0])
 
 
 def answer_query(
@@ -116,6 +134,11 @@ def answer_query(
     count: int = ANSWERS,
 ) -> QueryAnswer:
     """Add and subtract concepts, and find what is nearest (spec 8.7).
+
+    >>> vectors = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    >>> unit = UnitEmbeddings(vectors, np.ones(3, bool))
+    >>> answer_query("a + b", unit, ["a", "b", "c"]).concept.tolist()
+    [2]
 
     Args:
       query: as `parse_query` reads it, or its terms.
@@ -129,12 +152,12 @@ def answer_query(
     """
     terms = parse_query(query) if isinstance(query, str) else query
     words = [_find_word(term.name, concepts) for term in terms]
-    for word in words:
-        if not unit.is_valid[word]:
-            raise Net2VecError(
-                f"concept {concepts[word]!r} has no embedding (its weights are all zero); leave "
-                "it out of the query"
-            )
+    lacking = [concepts[word] for word in words if not unit.is_valid[word]]
+    if lacking:
+        raise Net2VecError(
+            f"concept {lacking[0]!r} has no embedding (its weights are all zero); leave it out of "
+            "the query"
+        )
     weights = np.array([term.weight for term in terms])
     weights /= np.abs(weights).max()
     mean = weights @ unit.vectors[words] / np.abs(weights).sum()
@@ -161,42 +184,3 @@ def _find_word(name: str, concepts: Sequence[str]) -> int:
         if len(parts) > 1 and all(parts):
             raise Net2VecError(f"{error} (put a space before a minus)") from error
         raise
-
-
-def _read_weight(text: str, place: int) -> tuple[float, int]:
-    """(weight, where the name begins)."""
-    found = _WEIGHT.match(text, place)
-    if not found:
-        return 1.0, place
-    weight = float(found[1])
-    if not 0 < weight < math.inf:
-        raise _parsing_error(text, f"the weight {found[1][:20]} must be above 0 and finite")
-    return weight, _skip_spaces(text, found.end())
-
-
-def _read_name(text: str, place: int) -> tuple[str, int]:
-    """(name, where it ends)."""
-    if text[place : place + 1] in ('"', "'"):
-        end = text.find(text[place], place + 1)
-        if end < 0:
-            raise _parsing_error(text, f"the quotes of {text[place:]} do not end")
-        name, end = text[place + 1 : end], end + 1
-    else:
-        found = _NEXT_SIGN.search(text, place)
-        end = found.start() if found else len(text)
-        name = text[place:end]
-    name = " ".join(name.split())
-    if not name:
-        before = text[:place].rstrip()
-        raise _parsing_error(
-            text, f"a name is missing after {before!r}" if before else "it is empty"
-        )
-    return name, end
-
-
-def _skip_spaces(text: str, place: int) -> int:
-    return len(text) - len(text[place:].lstrip())
-
-
-def _parsing_error(text: str, reason: str) -> Net2VecError:
-    return Net2VecError(f"the query {text!r} cannot be read: {reason}; {EXAMPLE}")

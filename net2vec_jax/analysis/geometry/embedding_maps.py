@@ -1,6 +1,6 @@
 """Maps of concept embeddings: principal components and t-SNE of unit embeddings (spec 8.5, 8.10).
 
-Masked concepts (`analysis.concept_embeddings`) have no place on a map: their coordinates are NaN.
+Masked concepts (`concept_embeddings`) have no place on a map: their coordinates are NaN.
 C concepts, K filters.
 """
 
@@ -20,7 +20,6 @@ PERPLEXITY = 30.0
 """t-SNE's usual number of effective neighbours."""
 LEAST_CONCEPTS = 4
 """t-SNE needs so many concepts."""
-
 MOST_EXACT = 2000
 """Up to so many concepts exact gradients are no slower than approximate ones."""
 
@@ -40,7 +39,12 @@ class PrincipalComponents:
 
 
 def map_principal_components(unit: UnitEmbeddings, *, components: int = 2) -> PrincipalComponents:
-    """Principal components of the unit embeddings, centred; 0 beyond their rank."""
+    """Principal components of the unit embeddings, centred; 0 beyond their rank.
+
+    >>> unit = normalise_embeddings(np.array([[2.0, 0.0], [0.0, 3.0]]))
+    >>> map_principal_components(unit).explained.round(6).tolist()
+    [1.0, 0.0]
+    """
     placed, explained = _decompose(unit.vectors[unit.is_valid], components)
     coordinates = np.full((len(unit), components), np.nan)
     coordinates[unit.is_valid] = placed
@@ -90,7 +94,7 @@ def map_neighbourhoods(
     spread = start[:, 0].std()
     model = TSNE(
         perplexity=min(perplexity, (len(vectors) - 1) / 3),
-        init=(start / (spread if spread > 0 else 1) * 1e-4).astype(np.float32),
+        init=(start / (spread or 1) * 1e-4).astype(np.float32),  # pyright: ignore[reportArgumentType]
         random_state=seed,
         method="exact" if len(vectors) <= MOST_EXACT else "barnes_hut",
     )

@@ -119,7 +119,7 @@ def find_prepared(name: TfdsName, data_dir: Path, *, default_config: str | None 
     elif config is None and None not in found:
         config = default_config
         if config not in found:
-            configs = ", ".join(f"{name.dataset}/{known}" for known in sorted(found))
+            configs = ", ".join(f"{name.dataset}/{known}" for known in sorted(filter(None, found)))
             raise Net2VecError(f"{root} holds several configs; choose one of {configs}")
     if config not in found:
         known = sorted(str(other) for other in found if other is not None)

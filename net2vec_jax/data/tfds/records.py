@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from google.protobuf import json_format, message
 
@@ -80,6 +80,11 @@ class TfdsRecords:
         """Number of records of each split there is."""
         return {name: info.num_examples for name, info in self.builder.info.splits.items()}
 
+    @property
+    def features(self) -> Mapping[str, Any]:
+        """TFDS's features by name."""
+        return cast(Mapping[str, Any], self.builder.info.features)
+
     def source_files(self) -> Iterator[Path]:
         """The files of the version: records, features and metadata."""
         yield from sorted(path for path in self.directory.iterdir() if path.is_file())
@@ -105,11 +110,10 @@ class TfdsRecords:
         for path in self.builder.info.splits[split].filepaths:
             if not Path(path).is_file():
                 raise Net2VecError(f"{path} is missing; prepare the dataset again")
-        features = self.builder.info.features
-        decoders = _for_images(features, KeepEncoded)
+        decoders = _for_images(self.features, KeepEncoded)
         try:
             self._sources[split] = self.builder.as_data_source(
-                split, decoders=decoders, file_format="array_record"
+                split=split, decoders=decoders, file_format="array_record"
             )
         except (*READ_ERRORS, NotImplementedError) as error:
             raise Net2VecError(
