@@ -1,4 +1,4 @@
-"""Is a concept on the image? Classification probe of layers (paper, section 3.2).
+"""Classification probe: embeddings that tell images with a concept from images without.
 
   python -m experiments.classification --dataset DIR --network efficientnet_lite0 \\
       --layer block10 --out RUN
@@ -12,18 +12,8 @@ it for the activations and labels; training takes less than a second.
 Expected: concepts with few images generalise badly at these settings; scenes are told apart easily.
 """
 
-from __future__ import annotations
-
 from net2vec_jax.core.console import run_script
-from net2vec_jax.runs.classification import ClassificationRun
-from net2vec_jax.runs.classification_flags import ClassificationFlags
-from net2vec_jax.runs.layer import finish_layers
-
-
-def main(flags: ClassificationFlags) -> None:
-    """Run the probe and say where the results are."""
-    finish_layers(ClassificationRun, flags)
-
+from net2vec_jax.studies.classification import main
 
 if __name__ == "__main__":
-    run_script(main, ClassificationFlags, __doc__.split("\n")[0])
+    run_script(main)

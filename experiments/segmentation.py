@@ -1,4 +1,4 @@
-"""Are concepts encoded by one filter or by several? Segmentation probe of layers (paper, 3.1).
+"""Segmentation probe: embeddings that mark a concept's pixels, beside every single filter.
 
   python -m experiments.segmentation --dataset DIR --network efficientnet_lite0 \\
       --layer block10 --out RUN
@@ -11,18 +11,8 @@ Time: 1,402 images × 24 concepts × 112 filters take about a minute on 2 CPU co
 Expected: embeddings beat the best single filter on val for nearly every object.
 """
 
-from __future__ import annotations
-
 from net2vec_jax.core.console import run_script
-from net2vec_jax.runs.layer import finish_layers
-from net2vec_jax.runs.segmentation import SegmentationRun
-from net2vec_jax.runs.segmentation_flags import SegmentationFlags
-
-
-def main(flags: SegmentationFlags) -> None:
-    """Run the probe and say where the results are."""
-    finish_layers(SegmentationRun, flags)
-
+from net2vec_jax.studies.segmentation import main
 
 if __name__ == "__main__":
-    run_script(main, SegmentationFlags, __doc__.split("\n")[0])
+    run_script(main)

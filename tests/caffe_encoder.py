@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 
 def varint(value):
     out = bytearray()
@@ -23,16 +21,10 @@ def message(field, contents):
     return varint(field << 3 | 2) + varint(len(contents)) + contents
 
 
-def shaped_blob(array, *, double=False, packed=True):
+def shaped_blob(array, *, double=False):
     """BlobProto { data = 5, diff = 6, shape = 7 { dim = 1 }, double_data = 8 }."""
-    field, kind, tag = (8, "<f8", 1) if double else (5, "<f4", 5)
-    values = array.astype(kind).tobytes()
-    size = np.dtype(kind).itemsize
-    if packed:
-        data = message(field, values)
-    else:
-        cut = (values[i : i + size] for i in range(0, len(values), size))
-        data = b"".join(varint(field << 3 | tag) + value for value in cut)
+    field, kind = (8, "<f8") if double else (5, "<f4")
+    data = message(field, array.astype(kind).tobytes())
     gradient = message(6, array.astype("<f4").tobytes())
     dimensions = message(1, b"".join(varint(length) for length in array.shape))
     return message(7, dimensions) + data + gradient

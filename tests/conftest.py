@@ -14,17 +14,22 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + f" --xla_force_host_platform_device_count={SIMULATED_DEVICES}"
 ).strip()
 
+import jaxtyping  # noqa: E402
+
+jaxtyping.install_import_hook("net2vec_jax", "shape_checks.check_arrays")
+
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from net2vec_jax.activations.collect import collect_activations  # noqa: E402
+from net2vec_jax.activations.compute import compute_activations  # noqa: E402
 from net2vec_jax.data.broden.dataset import BrodenDataset  # noqa: E402
 from net2vec_jax.data.masks import ConceptMasks, collect_concept_masks  # noqa: E402
 from net2vec_jax.networks.load import load_network  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 hypothesis.settings.register_profile(
     "suite",
@@ -46,6 +51,17 @@ def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NET2VEC_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _wrong_shapes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests marked `wrong_shapes` see our own refusal of a shape, not the typechecker's."""
+    if request.node.get_closest_marker("wrong_shapes") is None:
+        yield
+        return
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +102,7 @@ def camvid_masks(camvid: BrodenDataset) -> ConceptMasks:
 def block10_activations(camvid: BrodenDataset) -> np.ndarray:
     """float32 [1402, 14, 14, 112] of our EfficientNet-Lite0."""
     loaded = load_network("efficientnet_lite0")
-    batches = collect_activations(
+    batches = compute_activations(
         loaded.network, camvid, ["block10"], preprocess=loaded.preprocessing("imagenet")
     )
     return np.concatenate([batch["block10"] for batch in batches])

@@ -13,9 +13,12 @@ import numpy as np
 from helpers import make_random_problem
 
 from net2vec_jax.core.devices import share_of_host
-from net2vec_jax.probes.heads import make_full_heads
 from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation
-from net2vec_jax.probes.segmentation.training import SegmentationConfig, train_segmentation
+from net2vec_jax.probes.segmentation.training import (
+    SegmentationConfig,
+    make_segmentation_heads,
+    train_segmentation_heads,
+)
 from net2vec_jax.probes.single_filters.evaluation import probe_single_filters
 
 IMAGES, CONCEPTS = 40, 11
@@ -27,12 +30,12 @@ def solve() -> dict[str, np.ndarray]:
     activations, masks = make_random_problem(
         3, images=IMAGES, concepts=CONCEPTS, grid=(4, 4), segmentation_size=(16, 10)
     )
-    heads = make_full_heads(masks, filters=11, key=jax.random.key(0))
+    heads = make_segmentation_heads(masks, filters=11, key=jax.random.key(0))
     config = SegmentationConfig(
         epochs=3, batch_size=3, learning_rate=0.01, shuffle=True, chunk_size=8
     )
     epochs: list[np.ndarray] = []
-    trained = train_segmentation(
+    trained = train_segmentation_heads(
         heads, activations, masks, config, key=jax.random.key(1),
         on_epoch=lambda _, weights: epochs.append(np.array(weights)),
     )  # fmt: skip

@@ -14,10 +14,10 @@ import filelock
 import pytest
 from page_content import make_content
 
-from experiments.report import write_report
 from net2vec_jax.data.open import open_scenes
 from net2vec_jax.report.page.render import render_page
-from net2vec_jax.runs.study import StudyFlags, run_study
+from net2vec_jax.report.write import write_report
+from net2vec_jax.runs.study import StudyFlags, finish_study
 
 if TYPE_CHECKING:
     from browsing import Browser
@@ -73,14 +73,14 @@ def _rename_run(
             writer.writeheader()
             writer.writerows(rows)
     record = json.loads((target / "run.json").read_text(encoding="utf-8"))
-    record["identity"]["layer"] = r"$\layer$/[/b]"
+    record["origin"]["layer"] = r"$\layer$/[/b]"
     (target / "run.json").write_text(json.dumps(record), encoding="utf-8")
     return target
 
 
 def _make_study(root: Path) -> None:
     open_scenes(root / "data", images=80)
-    run_study(
+    finish_study(
         StudyFlags(
             dataset=str(root / "data"),
             layers=("efficientnet_lite0/block4", "efficientnet_lite0/block10"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shlex
 import subprocess
@@ -12,13 +13,13 @@ import numpy as np
 import pytest
 from helpers import import_script, is_script
 
-from experiments.inspect_data import InspectionFlags
+import net2vec_jax as n2v
 from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.coco.dataset import CocoDataset, CocoPart
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 from net2vec_jax.data.folder.dataset import FolderDataset
 from net2vec_jax.data.masks import collect_concept_masks
-from net2vec_jax.runs.segmentation_flags import SegmentationFlags
+from net2vec_jax.data.scenes.draw import SCENE_CONCEPTS, draw_scenes
 
 OWN_MODELS = Path(__file__).resolve().parents[1] / "docs" / "own_models.md"
 TFDS = OWN_MODELS.with_name("tfds.md")
@@ -59,7 +60,7 @@ def test_own_models(
             assert python == "python"
             script = import_script(module)
             monkeypatch.setattr(sys, "argv", [module, *arguments])
-            script.run_script(script.main, script.SegmentationFlags, "")
+            script.run_script(script.main)
     results = {path.parent for path in Path("runs").rglob("segmentation.csv")}
     assert results == {
         Path("runs", name) for name in ("nnx/conv1", "nnx/conv2", "linen", "function", "array")
@@ -69,7 +70,6 @@ def test_own_models(
 
 OWN_IMAGES = OWN_MODELS.with_name("own_images.md")
 NAMED_BLOCK = re.compile(r"^```(\w*) ?(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-FLAGS = {"inspect_data": InspectionFlags, "segmentation": SegmentationFlags}
 
 
 def test_own_images(
@@ -89,7 +89,7 @@ def test_own_images(
             _, _, module, *arguments = shlex.split(content)
             monkeypatch.setattr(sys, "argv", [module, *arguments])
             script = import_script(module)
-            script.run_script(script.main, FLAGS[module.split(".")[1]], "")
+            script.run_script(script.main)
         else:  # the tree: what it names is there at the end
             tree = re.findall(r"^    ([\w.]+)", content, re.MULTILINE)
             assert len(tree) == 5
@@ -135,8 +135,7 @@ def test_tfds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert python == "python"
         script = import_script(module)
         monkeypatch.setattr(sys, "argv", [module, *arguments])
-        flags = script.main.__annotations__["flags"]
-        script.run_script(script.main, getattr(script, flags), "")
+        script.run_script(script.main)
     assert (tmp_path / "tfds/scenes/images_20/1.0.0/metadata.json").is_file()
     assert len(list(Path("runs/tfds").rglob("segmentation.csv"))) == 1
     # In a process of its own: TFDS looks at its variable when it is imported.
@@ -145,8 +144,86 @@ def test_tfds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.stdout == "2 1.jpg (224, 224, 3)\n"
 
 
-def test_every_script_and_file_that_the_pages_name_exists() -> None:
-    root = OWN_MODELS.parents[1]
+def test_broden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = OWN_MODELS.with_name("broden.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block, "broden.md", "exec"), {})
+    # two concepts, 112 filters in block10
+    assert capsys.readouterr().out.splitlines()[-1] == "(2, 112)"
+
+
+def test_face_tutorial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The blocks share one namespace, as a notebook's do."""
+    monkeypatch.chdir(tmp_path)
+    names = {number: concept for number, (concept, _) in SCENE_CONCEPTS.items()}
+    write_broden(tmp_path / "scenes", draw_scenes(40), names)  # instead of 800
+    page = OWN_MODELS.with_name("face_tutorial.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    namespace: dict[str, object] = {}
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"face_tutorial.md, block {number}", "exec"), namespace)
+    assert "40 images with 118 concepts" in capsys.readouterr().out
+    assert (tmp_path / "runs/scenes/report.html").is_file()
+
+
+ROOT = OWN_MODELS.parents[1]
+
+
+def test_every_script_that_the_pages_name_exists() -> None:
     for page in OWN_MODELS.parent.glob("*.md"):
         for name in re.findall(r"experiments\.(\w+)", page.read_text(encoding="utf-8")):
-            assert is_script(root, name), f"{page.name}: {name}"
+            assert is_script(ROOT, name), f"{page.name}: {name}"
+
+
+def test_numbers_of_the_original_s_behaviour_that_are_cited_can_be_looked_up() -> None:
+    """A docstring cites "behaviour 5.4", "Q-8" or "B-2"; the page has an anchor for each."""
+    page = OWN_MODELS.with_name("reference_behaviour.md").read_text(encoding="utf-8")
+    anchors = set(re.findall(r"\{ #(\S+) \}|id=\"([QB]-\d+)\"", page))
+    anchors = {one or other for one, other in anchors}
+    cite = r"(?:[Ss]pec|[Bb]ehaviour),?(?: section)? "
+    cited = re.compile(rf"{cite}(\d+(?:\.\d+)?|A\.\d)|\b([QB]-\d+)")
+    missing = [
+        f"{path.relative_to(ROOT)}: {section or quirk}"
+        for folder in ("net2vec_jax", "experiments", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+        for section, quirk in cited.findall(path.read_text(encoding="utf-8"))
+        if (section or quirk) not in anchors
+    ]
+    assert not missing
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert pages == set(re.findall(r"[\w/]+\.md", navigation))
+
+
+def test_the_api_shows_every_package_and_every_name_of_the_face() -> None:
+    shown = {
+        name
+        for page in (ROOT / "docs" / "api").glob("*.md")
+        for name in re.findall(r"^::: net2vec_jax\.(\S+)$", page.read_text("utf-8"), re.MULTILINE)
+    }
+    folders = {path.parent.name for path in (ROOT / "net2vec_jax").glob("*/__init__.py")}
+    stub = (ROOT / "net2vec_jax" / "__init__.pyi").read_text(encoding="utf-8")
+    face = re.findall(r"^from \.([\w.]+) import (\w+) as", stub, re.MULTILINE)
+    assert shown == folders - {"core"} | {f"{module}.{name}" for module, name in face}
+
+
+def test_every_public_name_of_the_face_has_a_docstring_with_an_example() -> None:
+    lacking = []
+    for name in n2v.__all__:
+        thing = getattr(n2v, name)
+        text = inspect.getdoc(thing) or ""
+        # Packages, presets and tables are no calls; classes are made by the functions.
+        needs_example = inspect.isfunction(thing)
+        if not text or (needs_example and ">>> " not in text):
+            lacking.append(name)
+    assert not lacking

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "tensorflow", "tensorflow_datasets", "matplotlib", "pandas")
+HEAVY = ("torch", "tensorflow", "tensorflow_datasets", "matplotlib")
 ON_REQUEST = ("net2vec_jax.report", "net2vec_jax.plots", "net2vec_jax.data.tfds.builders")
 """What is imported only by those who use it."""
 SCRIPT = """

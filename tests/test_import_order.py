@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     ("core",), ("stats",), ("weights", "data"), ("networks",), ("activations", "inversion"),
-    ("probes",), ("analysis",), ("plots",), ("runs",), ("studies", "report"),
+    ("probes",), ("analysis",), ("plots",), ("runs",), ("report",), ("studies",), ("cli",),
 )  # fmt: skip
 """Packages, each of which may import those of earlier rows and itself."""
 RANK = {package: rank for rank, row in enumerate(ORDER) for package in row}

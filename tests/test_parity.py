@@ -24,7 +24,7 @@ from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation
 from net2vec_jax.probes.segmentation.training import (
     SegmentationConfig,
     SegmentationResult,
-    train_segmentation,
+    train_segmentation_heads,
 )
 from net2vec_jax.probes.single_filters.evaluation import probe_single_filters
 from net2vec_jax.stats.metrics import choose_best_filters, iou, set_iou
@@ -88,7 +88,9 @@ def train(heads: Heads, binary: BinaryActivations, masks: ConceptMasks) -> Train
             weights[epoch] = np.array(current)
 
     config = SegmentationConfig(batch_size=64, epochs=30)
-    return Trained(heads, train_segmentation(heads, binary, masks, config, on_epoch=keep), weights)
+    return Trained(
+        heads, train_segmentation_heads(heads, binary, masks, config, on_epoch=keep), weights
+    )
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +101,7 @@ def trained(resolved: BinaryActivations, camvid_masks: ConceptMasks, goldens: Pa
 
 def full_heads(goldens: Path) -> Heads:
     golden = np.load(goldens / "block10_segmentation.npz")
-    return Heads(OBJECTS, np.ones((11, 112), bool), golden["init_weights"])
+    return Heads.of(OBJECTS, golden["init_weights"])
 
 
 def evaluate(
@@ -244,8 +246,10 @@ def test_filter_subsets(
     np.testing.assert_array_equal(chosen, golden["mask"].astype(bool))
 
     # One problem of 3 concepts × 3 sizes.
-    heads = Heads(
-        np.repeat(OBJECTS[rows], 3), chosen.reshape(9, 112), golden["init_weights"].reshape(9, 112)
+    heads = Heads.of(
+        np.repeat(OBJECTS[rows], 3),
+        golden["init_weights"].reshape(9, 112),
+        filter_mask=chosen.reshape(9, 112),
     )
     trained = train(heads, resolved, camvid_masks)
     for epoch in EPOCHS:

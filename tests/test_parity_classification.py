@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from net2vec_jax.activations.pooled import collect_pooled_activations
-from net2vec_jax.probes.classification.model import ClassificationHeads, score
+from net2vec_jax.probes.classification.groups import HeadGroups
+from net2vec_jax.probes.classification.model import score
 from net2vec_jax.probes.classification.sampling import ListedSampler
 from net2vec_jax.probes.classification.training import (
     ClassificationConfig,
-    train_classification,
+    train_classification_heads,
 )
+from net2vec_jax.probes.heads import Heads
 from net2vec_jax.stats.metrics import mean_over_batches
 
 # The goldens' own tolerances: 1e-6 after a few epochs, 1e-5 at the end.
@@ -47,20 +49,24 @@ def test_weights_bias_and_accuracy(
         image[:, place, : count[place]] = _recorded(golden, "train_indexes", label)
         shows[:, place, : count[place]] = _recorded(golden, "train_targets", label)
     sampler = ListedSampler(jnp.asarray(image), jnp.asarray(shows))
-    initial = golden["init_weights"][kept][:, None]
-    heads = ClassificationHeads(
-        np.ones(initial.shape, bool), initial, golden["init_bias"][kept].reshape(-1, 1)
+    place = np.arange(len(kept), dtype=np.int32)
+    heads = Heads.of(
+        place, golden["init_weights"][kept], initial_bias=golden["init_bias"][kept].reshape(-1)
     )
+    groups = HeadGroups(
+        concept=place, seed=np.zeros_like(place), number=labels, rows=place[:, None],
+        sampler=sampler, count=count,
+    )  # fmt: skip
     kept_weights = {}
     for epochs in (1, 3, 30):
         config = ClassificationConfig(
             epochs=epochs, learning_rate=1e-4, epochs_per_decay=decay, chunk_size=4
         )
-        result = train_classification(heads, pooled, sampler, count, sampler.epoch_as_words, config)
-        for name, found in (("weights", result.weights[:, 0]), ("bias", result.bias)):
+        result = train_classification_heads(heads, pooled, groups, sampler.epoch_as_words, config)
+        for name, found in (("weights", result.weights), ("bias", result.bias)):
             np.testing.assert_allclose(
                 found,
-                golden[f"{name}_epoch{epochs}_{schedule}"][kept],
+                golden[f"{name}_epoch{epochs}_{schedule}"][kept].reshape(found.shape),
                 rtol=0,
                 atol=LATE if epochs == 30 else EARLY,
             )
@@ -73,7 +79,11 @@ def test_weights_bias_and_accuracy(
             continue
         target = _recorded(golden, "val_targets", label).reshape(-1).astype(bool)
         logits = np.asarray(
-            score(result.weights[place][None], result.bias[place][None], pooled[:, None, images])
+            score(
+                result.weights[place][None, None],
+                result.bias[place][None, None],
+                pooled[:, None, images],
+            )
         )[0, :, 0]
         correct = np.where(target, logits > 0, logits < 0)
         loss = np.logaddexp(0, -np.where(target, logits, -logits))

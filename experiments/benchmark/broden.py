@@ -12,9 +12,12 @@ from experiments.benchmark.problem import timed_outcome
 from experiments.benchmark.workers import Outcome
 from net2vec_jax.core.console import use_all_devices
 from net2vec_jax.core.devices import count_cores
-from net2vec_jax.probes.heads import make_full_heads
 from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation
-from net2vec_jax.probes.segmentation.training import SegmentationConfig, train_segmentation
+from net2vec_jax.probes.segmentation.training import (
+    SegmentationConfig,
+    make_segmentation_heads,
+    train_segmentation_heads,
+)
 
 
 class BrodenSide:
@@ -24,7 +27,9 @@ class BrodenSide:
         """Draw the problem."""
         use_all_devices()
         self.activations, self.masks = draw_problem(size, seed)
-        self.heads = make_full_heads(self.masks, filters=size.filters, key=jax.random.key(seed))
+        self.heads = make_segmentation_heads(
+            self.masks, filters=size.filters, key=jax.random.key(seed)
+        )
         images = self.masks.count_images()
         self.train_pairs = int(images[0][self.heads.concept].sum())
         self.pairs = int(np.add(*images)[self.heads.concept].sum())
@@ -53,7 +58,7 @@ class BrodenSide:
         ends = [time.perf_counter()]
         outcome = timed_outcome(
             self.train_pairs * epochs,
-            lambda: train_segmentation(
+            lambda: train_segmentation_heads(
                 self.heads, self.activations, self.masks, SegmentationConfig(epochs=epochs),
                 on_epoch=lambda *_: ends.append(time.perf_counter()),
             ),

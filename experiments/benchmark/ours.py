@@ -19,7 +19,7 @@ from experiments.benchmark.problem import (
 )
 from experiments.benchmark.workers import Outcome
 from net2vec_jax.activations.binary import collect_binary_activations
-from net2vec_jax.activations.collect import collect_activations
+from net2vec_jax.activations.compute import compute_activations
 from net2vec_jax.activations.pooled import collect_pooled_activations
 from net2vec_jax.activations.thresholds import collect_thresholds
 from net2vec_jax.core.console import use_all_devices
@@ -27,12 +27,9 @@ from net2vec_jax.data.dataset import ConceptDataset, map_in_order
 from net2vec_jax.data.masks import collect_concept_masks
 from net2vec_jax.data.open import open_dataset
 from net2vec_jax.networks.load import LoadedNetwork, load_network
-from net2vec_jax.probes.classification.groups import (
-    make_full_classification_heads,
-)
-from net2vec_jax.probes.classification.training import train_classification
+from net2vec_jax.probes.classification.training import train_classification_heads
 from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation
-from net2vec_jax.probes.segmentation.training import train_segmentation
+from net2vec_jax.probes.segmentation.training import train_segmentation_heads
 from net2vec_jax.probes.single_filters.evaluation import probe_single_filters
 from net2vec_jax.stats.metrics import choose_best_filters, iou, set_iou
 from net2vec_jax.stats.overlap import Overlap
@@ -80,7 +77,7 @@ class OurSide(Side):
 
     def _collect(self, dataset: ConceptDataset) -> np.ndarray:
         preprocess = self._loaded.preprocessing(PREPROCESSING)
-        batches = collect_activations(
+        batches = compute_activations(
             self._loaded.network, dataset, [self.settings.layer], preprocess=preprocess
         )
         return np.concatenate([batch[self.settings.layer] for batch in batches])
@@ -105,7 +102,7 @@ class OurSide(Side):
         config = self.settings.segmentation()
         outcome = timed_outcome(
             self.count_pairs(val=False) * config.epochs,
-            lambda: train_segmentation(heads, binary, masks, config),
+            lambda: train_segmentation_heads(heads, binary, masks, config),
         )
         return dataclasses.replace(outcome, result=outcome.result.weights)
 
@@ -116,7 +113,7 @@ class OurSide(Side):
 
         def train() -> np.ndarray:
             masks = collect_concept_masks(self.dataset)
-            weights = train_segmentation(heads, binary, masks, config).weights
+            weights = train_segmentation_heads(heads, binary, masks, config).weights
             evaluate_segmentation(weights, heads, binary, masks)
             return weights
 
@@ -138,19 +135,17 @@ class OurSide(Side):
         """All classification embeddings at once."""
         groups, config = self.groups, self.settings.classification()
         key = jax.random.key(self.settings.seed)
-        heads = make_full_classification_heads(groups, filters=self.pooled.shape[2], key=key)
         outcome = timed_outcome(
             int(groups.count.sum()) * config.epochs,
-            lambda: train_classification(
-                heads,
+            lambda: train_classification_heads(
+                self.classification_heads,
                 self.pooled,
-                groups.sampler,
-                groups.count,
+                groups,
                 lambda epoch: groups.draw_words(key, epoch),
                 config,
             ),
         )
-        return dataclasses.replace(outcome, result=outcome.result.weights[:, 0])
+        return dataclasses.replace(outcome, result=outcome.result.weights)
 
     @cached_property
     def pooled(self) -> np.ndarray:
@@ -170,7 +165,7 @@ class OurSide(Side):
             binary = collect_binary_activations(batches, thresholds)
             masks = collect_concept_masks(dataset)
             choose_best_filters(iou(*probe_single_filters(binary, masks)))
-            weights = train_segmentation(self.heads, binary, masks, config).weights
+            weights = train_segmentation_heads(self.heads, binary, masks, config).weights
             counts = evaluate_segmentation(weights, self.heads, binary, masks)
             set_iou(counts.overlap, counts.head, len(self.heads))
 

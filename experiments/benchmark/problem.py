@@ -23,12 +23,13 @@ from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.data.masks import ConceptMasks, collect_concept_masks
 from net2vec_jax.data.open import open_dataset
 from net2vec_jax.probes.classification.groups import (
-    ClassificationGroups,
-    make_groups,
+    HeadGroups,
+    group_heads,
+    make_classification_heads,
 )
 from net2vec_jax.probes.classification.training import ClassificationConfig
-from net2vec_jax.probes.heads import Heads, make_full_heads
-from net2vec_jax.probes.segmentation.training import SegmentationConfig
+from net2vec_jax.probes.heads import Heads
+from net2vec_jax.probes.segmentation.training import SegmentationConfig, make_segmentation_heads
 
 NETWORK = "efficientnet_lite0"
 PREPROCESSING = "imagenet"
@@ -114,13 +115,19 @@ class Side:
     def heads(self) -> Heads:
         """Heads over all filters, of as many concepts as are trained."""
         key = jax.random.key(self.settings.seed)
-        heads = make_full_heads(self.masks, filters=self.binary.filters, key=key)
+        heads = make_segmentation_heads(self.masks, filters=self.binary.filters, key=key)
         return heads.select(slice(0, self.settings.concepts))
 
     @cached_property
-    def groups(self) -> ClassificationGroups:
-        """Concepts of the classification probe."""
-        return make_groups(self.masks)
+    def classification_heads(self) -> Heads:
+        """Heads of the classification probe, over all filters."""
+        key = jax.random.key(self.settings.seed)
+        return make_classification_heads(self.masks, filters=self.activations.shape[-1], key=key)
+
+    @cached_property
+    def groups(self) -> HeadGroups:
+        """Which images they see."""
+        return group_heads(self.classification_heads, self.masks)
 
     def few(self) -> list[int]:
         """The trained concepts with the fewest images, as places in the heads."""

@@ -22,7 +22,6 @@ from experiments.torch_reference.segmentation import (
     train_segmentation_torch,
 )
 from net2vec_jax.core.devices import count_cores
-from net2vec_jax.probes.classification.groups import make_full_classification_heads
 
 
 class TorchSide(Side):
@@ -144,14 +143,14 @@ class TorchSide(Side):
         groups, config = self.groups, self.settings.classification()
         key = jax.random.key(self.settings.seed)
         maps = torch.from_numpy(np.ascontiguousarray(self.activations.transpose(0, 3, 1, 2)))
-        heads = make_full_classification_heads(groups, filters=maps.shape[1], key=key)
+        heads = self.classification_heads
         images, shows = draw_all_images(groups, key, config.epochs)
 
         def train() -> np.ndarray:
             trained = [
                 train_classification_torch(
                     maps, images[:, g, :count], shows[:, g, :count],
-                    heads.initial_weights[g, 0], float(heads.initial_bias[g, 0]), config,
+                    heads.initial_weights[g], float(heads.initial_bias[g]), config,
                 )[0]
                 for g, count in enumerate(groups.count)
             ]  # fmt: skip

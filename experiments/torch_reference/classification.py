@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from net2vec_jax.probes.classification.groups import ClassificationGroups
+from net2vec_jax.probes.classification.groups import HeadGroups
 from net2vec_jax.probes.classification.training import ClassificationConfig
 
 
@@ -26,7 +26,7 @@ def _draw(groups_sampler, words: jax.Array, place: jax.Array) -> tuple[jax.Array
 
 
 def draw_all_images(
-    groups: ClassificationGroups, key: jax.Array, epochs: int
+    groups: HeadGroups, key: jax.Array, epochs: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The images of all epochs and whether they show the concept, each [epochs, groups, most]."""
     place = jnp.arange(int(groups.count.max()))

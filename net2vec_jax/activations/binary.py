@@ -10,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, partial
 
+import jax
 import numpy as np
 
 from net2vec_jax.core.errors import Net2VecError
@@ -50,6 +51,7 @@ def entries_per_block(entries: int, images: int) -> int:
     return int(np.clip(2 ** round(math.log2(mean / 2)), 32, LARGEST_BLOCK))
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=["packed"], meta_fields=["grid", "filters"])
 @dataclasses.dataclass(frozen=True, eq=False)
 class BinaryActivations:
     """1[A_k > T_k] of N images.

@@ -1,35 +1,57 @@
-"""The console of scripts: flags from a dataclass, one message on bad input, what is left out."""
+"""What scripts and library say on the console: flags, progress, notes, errors, what is left out."""
 
 from __future__ import annotations
 
 import os
 import sys
+import typing
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from typing import NoReturn, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
 
 import jax
-import tyro
+from rich import box
 from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
 
 from net2vec_jax.core.devices import count_cores, is_first_host
 from net2vec_jax.core.errors import FULL_DISK, MOST_NAMED, Net2VecError, list_names
 
-Config = TypeVar("Config")
+T = TypeVar("T")
 
 
-def run_script(main: Callable[[Config], None], config_type: type[Config], description: str) -> None:
-    """Parse the command line into `config_type` and run `main`.
+def find_flags(main: Callable[..., Any]) -> type:
+    """The dataclass of flags that a script's `main` takes: the type of its first parameter."""
+    return next(iter(typing.get_type_hints(main).values()))
+
+
+def run_script(
+    main: Callable[..., Any],
+    *,
+    arguments: Sequence[str] | None = None,
+    prog: str | None = None,
+) -> None:
+    """Parse the command line into the flags that `main` takes, and run it.
 
     The exit status is 0 only when everything was written, and 2 with one message on bad input or
     when the disk is full.
+
+    Args:
+      main: takes a frozen dataclass of flags. The first line of its module's docstring describes
+        the command in its --help.
+      arguments: the command line after the command's name; by default that of this process.
+      prog: what --help calls the command; by default the name of the file that was started.
     """
-    config = tyro.cli(config_type, description=description)
+    import tyro  # here, since the library needs no command line
+
+    description = (sys.modules[main.__module__].__doc__ or "").split("\n")[0]
+    flags = tyro.cli(find_flags(main), prog=prog, args=arguments, description=description)
     # Of damaged EXIF data, for example, by which nobody can tell the file; what matters is refused.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         use_all_devices()
-        main(config)
+        main(flags)
     except Net2VecError as error:
         print(f"error: {error}", file=sys.stderr)
         _end_with_error()
@@ -55,6 +77,66 @@ def open_console(*, least_width: int = 0) -> Console:
     return console
 
 
+def tabulate(
+    title: str | None,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    texts: int = 1,
+    no_wrap: bool = False,
+    **options: Any,
+) -> Table:
+    """Make a table for the console.
+
+    Args:
+      title: above it.
+      columns: their headings.
+      rows: of cells.
+      texts: number of columns on the left whose cells are texts; the others' are flush right.
+      no_wrap: keep every cell on one line.
+      options: of `rich.table.Table`.
+    """
+    table = Table(title=title, **{"box": box.SIMPLE_HEAD, **options})
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="left" if place < texts else "right", no_wrap=no_wrap)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def track(
+    iterable: Iterable[T], name: str | None, *, unit: str = "it", total: int | None = None
+) -> Iterable[T]:
+    """Pass on the items of `iterable`, with a progress bar on a terminal.
+
+    Args:
+      iterable: of any items.
+      name: what is done; None shows no bar.
+      unit: of what is counted, in the singular.
+      total: how many items there are, where `iterable` does not say.
+    """
+    return open_bar(name, iterable, unit=unit, total=total)
+
+
+def open_bar(name: str | None, iterable: Iterable[T] | None = None, **options: Any) -> tqdm:
+    """Open a progress bar that is advanced by its `update`, in a `with`.
+
+    It is shown on a terminal from a second on, and goes at the end.
+
+    Args:
+      name: what is done; None shows no bar.
+      iterable: whose items the bar passes on, see `track`.
+      options: those of tqdm, such as `total` and `unit`.
+    """
+    shown: dict[str, Any] = {"leave": False, "delay": 1, "disable": not name}
+    return tqdm(iterable, name, **(shown | options))
+
+
+def say(message: str) -> None:
+    """Print a line to the standard error, above a progress bar if there is one."""
+    tqdm.write(message, file=sys.stderr)
+
+
 def _end_with_error() -> NoReturn:
     """Exit with status 2; at once on several hosts, since the others may wait for this one."""
     if jax.process_count() > 1:
@@ -78,10 +160,12 @@ def use_all_devices() -> None:
     chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if not chosen and "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", count_cores())
-    names = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     try:
         if os.environ.get("JAX_COORDINATOR_ADDRESS"):
-            jax.distributed.initialize(None, *(int(os.environ[name]) for name in names))
+            jax.distributed.initialize(
+                num_processes=int(os.environ["JAX_NUM_PROCESSES"]),
+                process_id=int(os.environ["JAX_PROCESS_ID"]),
+            )
         elif os.environ.get("NET2VEC_JAX_CLUSTER"):
             jax.distributed.initialize()
     except (KeyError, ValueError) as error:

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
-from net2vec_jax.core.errors import Net2VecError, unknown_name_error
+from net2vec_jax.core.errors import Net2VecError, list_names, unknown_name_error
 
 CATEGORIES = ("color", "object", "part", "material", "scene", "texture")
 """Broden's six categories in the order of its index.csv (spec 1.2)."""
@@ -71,20 +71,30 @@ def strip_suffix(concept: str) -> str:
 def find_numbers(name: str, known: Mapping[int, str]) -> tuple[int, ...]:
     """The numbers of the concepts that a name, or a decimal number, means; none if unknown.
 
-    A name that several concepts share (see `ConceptCatalog.of`) means all of them.
+    A name that several concepts share (see `ConceptCatalog.of`) means all of them; the name of one
+    concept comes before the number of another.
 
     Args:
       name: as it was asked for.
       known: names by number.
     """
-    asked = normalize_name(name)
-    found = tuple(
-        number
-        for number, concept in known.items()
-        if normalize_name(concept) in (asked, f"{asked} ({number})")
-    )
-    is_number = re.fullmatch("[0-9]{1,9}", name) and int(name) in known
-    return found or ((int(name),) if is_number else ())
+    found = _index_names(known).get(normalize_name(name), ())
+    return found or ((_parse_number(name),) if _parse_number(name) in known else ())
+
+
+def _index_names(known: Mapping[int, str]) -> dict[str, tuple[int, ...]]:
+    """Numbers by name, and by the name that several concepts share (see `ConceptCatalog.of`)."""
+    found: dict[str, tuple[int, ...]] = {}
+    for number, name in known.items():
+        name = normalize_name(name)
+        for each in dict.fromkeys((name, name.removesuffix(f" ({number})"))):
+            found[each] = (*found.get(each, ()), number)
+    return found
+
+
+def _parse_number(name: str) -> int:
+    """The number that decimal digits write; 0, which no concept has, of anything else."""
+    return int(name) if re.fullmatch("[0-9]{1,9}", name) else 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +111,7 @@ class Concept:
 
     number: int
     name: str
-    categories: Mapping[str, int]
+    categories: Mapping[str, int] = dataclasses.field(hash=False)  # a dict has no hash
     primary_category: str
 
     def __post_init__(self) -> None:
@@ -131,7 +141,7 @@ class ConceptCatalog:
         if numbers != sorted(set(numbers)):
             raise Net2VecError(
                 "concept numbers must be unique and ascending; the catalog's are "
-                f"{numbers[:20]}{'…' if len(numbers) > 20 else ''}"
+                f"{list_names(map(str, numbers))}"
             )
 
     def __len__(self) -> int:
@@ -151,25 +161,20 @@ class ConceptCatalog:
           Net2VecError: a number occurs twice, or names are the same all the same.
         """
         ordered = sorted(concepts, key=lambda concept: concept.number)
-        named = [
-            dataclasses.replace(concept, name=normalize_name(concept.name.strip()))
-            for concept in ordered
-        ]
-        times = collections.Counter(concept.name for concept in named)
-        told_apart = [
-            dataclasses.replace(concept, name=f"{concept.name} ({concept.number})")
-            if times[concept.name] > 1
-            else concept
-            for concept in named
-        ]
+        names = [normalize_name(concept.name.strip()) for concept in ordered]
+        times = collections.Counter(names)
         seen: dict[str, int] = {}
-        for concept in told_apart:
-            if concept.name in seen:
+        told_apart = []
+        for concept, name in zip(ordered, names, strict=True):
+            if times[name] > 1:
+                name = f"{name} ({concept.number})"
+            if name in seen:
                 raise Net2VecError(
-                    f"concepts {seen[concept.name]} and {concept.number} are both called "
-                    f"{concept.name!r}; rename one"
+                    f"concepts {seen[name]} and {concept.number} are both called {name!r}; rename "
+                    "one"
                 )
-            seen[concept.name] = concept.number
+            seen[name] = concept.number
+            told_apart.append(dataclasses.replace(concept, name=name))
         return cls(tuple(told_apart))
 
     @cached_property
@@ -184,13 +189,7 @@ class ConceptCatalog:
 
     @cached_property
     def _numbers_by_name(self) -> Mapping[str, tuple[int, ...]]:
-        """Numbers by name, and by the name that several concepts share (see `of`)."""
-        found: dict[str, tuple[int, ...]] = {}
-        for concept in self.concepts:
-            shared = concept.name.removesuffix(f" ({concept.number})")
-            for name in dict.fromkeys((concept.name, shared)):
-                found[name] = (*found.get(name, ()), concept.number)
-        return found
+        return _index_names({concept.number: concept.name for concept in self.concepts})
 
     def find(self, name: str) -> tuple[int, ...]:
         """The numbers of the concepts that a name, or a decimal number, means; none if unknown.
@@ -201,7 +200,7 @@ class ConceptCatalog:
           Net2VecError: it is the name of one concept and the number of another.
         """
         found = self._numbers_by_name.get(normalize_name(name), ())
-        number = int(name) if re.fullmatch("[0-9]{1,9}", name) else 0
+        number = _parse_number(name)
         if number not in self.by_number:
             return found
         if found and found != (number,):
@@ -219,8 +218,7 @@ class ConceptCatalog:
         """
         chosen: set[int] = set()
         for name in names:
-            matching = self.find(name)
-            if not matching:
+            if not (found := self.find(name)):
                 raise unknown_name_error("concept", name, (c.name for c in self.concepts))
-            chosen.update(matching)
+            chosen.update(found)
         return ConceptCatalog(tuple(c for c in self.concepts if c.number in chosen))

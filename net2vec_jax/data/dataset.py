@@ -10,7 +10,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -100,39 +100,28 @@ class ConceptDataset(Protocol):
         ...
 
 
-_SOMETIMES = (
-    "directory",
-    "source_files",
-    "image_size",
-    "left_out",
-    "unlabelled_images",
-    "notices",
-    "skipped_annotations",
-)
-"""Attributes that some datasets have."""
-
-
 class DatasetView:
     """A `ConceptDataset` that gives what another one gives; a subclass changes some of it.
 
-    Attributes: those of `ConceptDataset`; and, where the other one has them, `directory`,
-    `source_files` and `image_size`, by which decoded data is kept (`packed_entries`), `left_out`,
-    `unlabelled_images`, `notices` and `skipped_annotations`.
+    Attributes: all that the other one has, also those that only some datasets have.
     """
+
+    name: str
+    catalog: ConceptCatalog
+    categories: tuple[str, ...]
+    image_names: tuple[str, ...]
+    is_val: np.ndarray
+    segmentation_size: tuple[int, int]
+    fingerprint: str
 
     def __init__(self, dataset: ConceptDataset) -> None:
         """View all of `dataset`."""
         self._dataset = dataset
-        self.name: str = dataset.name
-        self.catalog: ConceptCatalog = dataset.catalog
-        self.categories: tuple[str, ...] = dataset.categories
-        self.image_names: tuple[str, ...] = dataset.image_names
-        self.is_val: np.ndarray = dataset.is_val
-        self.segmentation_size: tuple[int, int] = dataset.segmentation_size
-        self.fingerprint: str = dataset.fingerprint
-        for name in _SOMETIMES:
-            if hasattr(dataset, name):
-                setattr(self, name, getattr(dataset, name))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # not set yet, as when a copy is made
+            raise AttributeError(name)
+        return getattr(self._dataset, name)
 
     def __len__(self) -> int:
         """The number of images N."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -27,6 +28,11 @@ MASKS_AT_ONCE = 2**16
 """Masks whose pixels are counted at a time: Broden's all at once would take gigabytes."""
 
 
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["is_val", "pair_concept", "pair_image", "packed", "pixels", "whole_image"],
+    meta_fields=["catalog", "segmentation_size", "category_choice", "notices"],
+)
 @dataclasses.dataclass(frozen=True, eq=False)
 class ConceptMasks:
     """Masks of C concepts on N images, P pairs.
@@ -83,14 +89,8 @@ class ConceptMasks:
         return counts[0], counts[1]
 
     def find_missing(self) -> dict[str, str]:
-        """Concepts that are not in both splits, and why: {"dog": "no val image"}."""
-        columns = zip(self.catalog, *self.count_images(), strict=True)
-        reasons = {(True, False): "no val image", (False, True): "no train image"}
-        return {
-            concept.name: reasons.get((train > 0, val > 0), "no image")
-            for concept, train, val in columns
-            if not (train and val)
-        }
+        """Concepts that are not in both splits, and why, see `find_missing`."""
+        return find_missing([concept.name for concept in self.catalog], *self.count_images())
 
     def train_coverage(self) -> np.ndarray:
         """Mean fraction of marked pixels over the train images of each concept, float64 [C].
@@ -119,6 +119,24 @@ class ConceptMasks:
             pixels=self.pixels[kept],
             whole_image=self.whole_image[kept],
         )
+
+
+def find_missing(
+    names: Sequence[str], train_images: np.ndarray, val_images: np.ndarray
+) -> dict[str, str]:
+    """Concepts that are not in both splits, and why: {"dog": "no val image"}.
+
+    Args:
+      names: of C concepts.
+      train_images: train images with each, [C].
+      val_images: val images with each, [C].
+    """
+    reasons = {(True, False): "no val image", (False, True): "no train image"}
+    return {
+        name: reasons.get((train > 0, val > 0), "no image")
+        for name, train, val in zip(names, train_images, val_images, strict=True)
+        if not (train and val)
+    }
 
 
 def collect_concept_masks(
@@ -152,17 +170,23 @@ def collect_concept_masks(
     order = {c.number: dictionary_order(tuple(c.categories)) for c in dataset.catalog}
     size = height, width = dataset.segmentation_size
 
-    def pack(index: int) -> tuple[list[tuple[int, int, bool, np.ndarray]], ImageLabels]:
+    def pack(index: int) -> tuple[list[tuple], ImageLabels]:
         labels = dataset.labels(index)
         marked = {category: _pack_planes(planes) for category, planes in labels.planes.items()}
         numbers = {n for listed in (*marked.values(), *labels.whole_image.values()) for n in listed}
         found = []
         for number in numbers & position.keys():
-            categories = _choose_categories(
-                marked, labels.whole_image, number, order[number], category_choice
-            )
-            mask = _combine(marked, labels.whole_image, number, categories, size)
-            found.append((position[number], *mask))
+            given = [c for c in order[number] if c in marked or c in labels.whole_image]
+            if category_choice != "first_available":
+                given = [
+                    c
+                    for c in given
+                    if number in labels.whole_image.get(c, ()) or number in marked.get(c, ())
+                ]
+            if category_choice != "union":
+                given = given[:1]
+            mask = _combine(marked, labels.whole_image, number, given, size)
+            found.append((position[number], index, *mask))
         return found, dataclasses.replace(labels, planes={}, whole_image={})
 
     pairs, remarks, hints = [], [], []
@@ -170,27 +194,26 @@ def collect_concept_masks(
     bar = tqdm(
         decoded, "labels", len(dataset), unit="image", disable=not progress, leave=False, delay=1
     )
-    for image, (found, said) in enumerate(bar):
-        pairs.extend((place, image, *rest) for place, *rest in found)
-        if said.remarks or said.hints:
-            remarks.append((dataset.image_names[image], said.remarks))
-            hints.append((dataset.image_names[image], said.hints))
+    for name, (found, said) in zip(dataset.image_names, bar, strict=True):
+        pairs.extend(found)
+        remarks.append((name, said.remarks))
+        hints.append((name, said.hints))
     if len({pair[0] for pair in pairs}) == len(position):
         hints = []
     pairs.sort(key=lambda pair: pair[:2])
     packed = np.empty((len(pairs), -(-height // 8), width), np.uint8)
     for row, pair in enumerate(pairs):
         packed[row] = pair[4]
-    columns = list(zip(*(pair[:4] for pair in pairs), strict=True)) or [[], [], [], []]
+    concept, image, pixels, whole = np.array([pair[:4] for pair in pairs], int).reshape(-1, 4).T
     return ConceptMasks(
         catalog=dataset.catalog,
         is_val=np.asarray(dataset.is_val),
-        pair_concept=np.array(columns[0], np.int32),
-        pair_image=np.array(columns[1], np.int32),
+        pair_concept=concept.astype(np.int32),
+        pair_image=image.astype(np.int32),
         packed=packed,
-        pixels=np.array(columns[2], np.int32),
-        whole_image=np.array(columns[3], bool),
-        segmentation_size=(height, width),
+        pixels=pixels.astype(np.int32),
+        whole_image=whole.astype(bool),
+        segmentation_size=size,
         category_choice=category_choice,
         notices=gather_remarks(remarks) + gather_remarks(hints),
     )
@@ -214,22 +237,6 @@ def _pack_planes(planes: np.ndarray) -> dict[int, tuple[np.ndarray, int]]:
                 mask, pixels = mask | marked[number][0], pixels + marked[number][1]
             marked[number] = mask, pixels
     return marked
-
-
-def _choose_categories(
-    marked: Mapping[str, Mapping[int, tuple[np.ndarray, int]]],
-    whole_image: Mapping[str, tuple[int, ...]],
-    number: int,
-    ordered: Sequence[str],
-    choice: CategoryChoice,
-) -> tuple[str, ...]:
-    if choice == "first_available":
-        with_data = [c for c in ordered if c in marked or c in whole_image]
-        return tuple(with_data[:1])
-    containing = [
-        c for c in ordered if number in whole_image.get(c, ()) or number in marked.get(c, ())
-    ]
-    return tuple(containing if choice == "union" else containing[:1])
 
 
 def _combine(

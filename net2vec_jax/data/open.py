@@ -10,6 +10,7 @@ from tqdm import tqdm
 from net2vec_jax.core.console import announce, announce_left_out
 from net2vec_jax.core.devices import is_first_host, wait_for_hosts
 from net2vec_jax.core.errors import Net2VecError, list_names
+from net2vec_jax.core.user_cache import cache_directory
 from net2vec_jax.data.bad_images import ListsBadImages, leave_out_bad_images
 from net2vec_jax.data.broden.dataset import BrodenDataset
 from net2vec_jax.data.broden.writer import write_broden
@@ -22,9 +23,9 @@ from net2vec_jax.data.tfds.open import open_tfds
 
 
 def open_dataset(
-    name: str,
+    name: str | Path,
     *,
-    scenes_directory: Path,
+    scenes_directory: Path | None = None,
     allow_missing: bool = False,
     skip_bad_annotations: bool = False,
 ) -> ConceptDataset:
@@ -35,15 +36,21 @@ def open_dataset(
         coco:ANNOTATIONS.json:IMAGES, both with @RESOLUTION behind it for another than 224;
         "tfds:NAME" as `open_tfds` has it; or "scenes", the built-in ones, which are drawn when
         first asked for.
-      scenes_directory: where scenes are drawn.
+      scenes_directory: where scenes are drawn; by default in the user's cache.
       allow_missing: open it though files of images are missing, see `BrodenDataset`.
       skip_bad_annotations: leave out annotations that cannot be read, see `CocoDataset`.
 
     Raises:
       Net2VecError: there is no such dataset, or it is not what it should be.
+
+    Example:
+      >>> import net2vec_jax as n2v
+      >>> dataset = n2v.open_dataset("my_folder")  # doctest: +SKIP
+      >>> len(dataset), dataset.catalog.concepts[0].name  # doctest: +SKIP
     """
+    name = str(name)
     if name == "scenes" and not Path(name).exists():
-        return open_scenes(scenes_directory)
+        return open_scenes(scenes_directory or cache_directory() / "scenes")
     if name.startswith("tfds:") and not Path(name).exists():
         return open_tfds(name.removeprefix("tfds:"))
     own, resolution = (name, DEFAULT_RESOLUTION) if Path(name).exists() else split_resolution(name)

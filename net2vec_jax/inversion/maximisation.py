@@ -110,7 +110,7 @@ def maximise_activations(
     size: int,
     config: Maximisation = DEFAULT,
     batch_size: int = 8,
-    progress: Callable[[int], None] = lambda count: None,
+    progress: Callable[[int], object] = lambda count: None,
 ) -> MaximisedImages:
     """Optimise an image for each direction.
 

@@ -1,130 +1,190 @@
-"""Any other model as a `Network`: a function, a Flax NNX module, or a Linen module.
+"""A model of one's own as a network: Flax NNX or Linen module, function, PyTorch module.
 
 A wrapped model is traced as a whole; but the forward pass runs under `jax.jit`, where XLA removes
-whatever the layers asked for do not need, such as everything beyond the deepest of them.
+whatever the layers asked for do not need, such as everything beyond the deepest of them. (PyTorch
+computes by itself, all of its module.)
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import types
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.core
 import numpy as np
 from flax import linen, nnx
 from jaxtyping import Array, Float
 
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
-from net2vec_jax.networks.network import Network
-from net2vec_jax.networks.wrap import Layers, OutputForm, WrappedNetwork
+from net2vec_jax.networks.loaded import LoadedNetwork
+from net2vec_jax.networks.preprocessing import IMAGENET, Preprocessing
+from net2vec_jax.networks.wrap import AS_IT_IS, Layers, OutputForm, WrappedNetwork
 
-
-class FunctionNetwork(WrappedNetwork):
-    """A model given as a function: the simplest way and the most general."""
-
-    def __init__(
-        self,
-        apply: Callable[[Any, Array], Mapping[str, Array]],
-        parameters: Any,
-        layers: Layers,
-        *,
-        channels_first: bool = False,
-        grid: tuple[int, int] | None = None,
-        leading_tokens: int = 0,
-    ) -> None:
-        """Keep the function and what it computes with.
-
-        Args:
-          apply: (parameters, preprocessed images [N, H, W, 3]) → {layer: response}; jittable.
-          parameters: any pytree of arrays: an NNX module, Linen's variables, a dictionary.
-          layers: the names that `apply` returns.
-          channels_first: see `wrap_nnx`, as what follows.
-        """
-        super().__init__(layers, OutputForm(channels_first, grid, leading_tokens))
-        self._apply = nnx.static(apply)
-        self.parameters = nnx.data(parameters)
-
-    def outputs(
-        self, images: Float[Array, "N H W 3"], layers: tuple[str, ...]
-    ) -> Mapping[str, Any]:
-        """What the function returns.
-
-        Raises:
-          Net2VecError: a layer is not among it.
-        """
-        returned = self._apply(self.parameters, images)
-        returned = {name.replace("/", "."): output for name, output in returned.items()}
-        for layer in layers:
-            if layer not in returned:
-                raise unknown_name_error("layer, not returned by the function:", layer, returned)
-        return {layer: returned[layer] for layer in layers}
+if TYPE_CHECKING:
+    import torch
 
 
 def wrap_nnx(
-    module: nnx.Module,
-    layers: Layers | None = None,
+    model: nnx.Module,
     *,
+    layers: Layers | None = None,
+    preprocessing: Preprocessing = IMAGENET,
+    name: str | None = None,
+    input_size: int = 224,
     arguments: Mapping[str, Any] | None = None,
     channels_first: bool = False,
     grid: tuple[int, int] | None = None,
     leading_tokens: int = 0,
-) -> Network:
+) -> LoadedNetwork:
     """A Flax NNX module as a network whose layers are submodules.
 
     The module is copied and put into evaluation mode (dropout off, running averages used).
 
     Args:
-      module: called as `module(images, **arguments)` with images [N, H, W, 3].
+      model: called as `model(images, **arguments)` with images [N, H, W, 3].
       layers: paths of submodules, "encoder.blocks.3"; a layer's response is what the submodule's
         `__call__` returns. Or {path: function}, where the function makes the response from that,
         such as `nnx.relu` for a convolution whose nonlinearity is no module. By default all
         submodules.
-      arguments: further arguments of the module, hashable.
+      preprocessing: of images 0 … 255 into what the model was trained on.
+      name: for tables and run directories; by default that of the model's class.
+      input_size: pixels along a side of the images that it was trained on.
+      arguments: further arguments of the model, hashable.
       channels_first: maps come out as [N, K, h, w].
       grid: (h, w) of the patches, for outputs [N, tokens, K] of a transformer.
       leading_tokens: how many tokens come before those of the patches.
 
+    Returns:
+      The network; its fingerprint is `module_fingerprint(model)`.
+
     Raises:
       Net2VecError: there is no such submodule; the message names the nearest.
     """
-    module = nnx.clone(module)
+    module = nnx.clone(model)
     module.eval()
     paths = _submodules(module)
     layers = tuple(paths) if layers is None else layers
-    for name in () if isinstance(layers, str) else layers:
-        if name.replace("/", ".") not in paths:
-            raise unknown_name_error("submodule", name, paths)
+    for path in () if isinstance(layers, str) else layers:
+        if path.replace("/", ".") not in paths:
+            raise unknown_name_error("submodule", path, paths)
     form = OutputForm(channels_first, grid, leading_tokens)
-    return _NNXNetwork(module, layers, arguments, form)
+    network = NNXNetwork(module, layers, arguments, form)
+    return _load(network, model, name or type(model).__name__, preprocessing, input_size)
 
 
 def wrap_linen(
-    module: linen.Module,
+    model: linen.Module,
     variables: Mapping[str, Any],
-    layers: Layers | None = None,
     *,
+    layers: Layers | None = None,
+    preprocessing: Preprocessing = IMAGENET,
+    name: str | None = None,
+    input_size: int = 224,
     arguments: Mapping[str, Any] | None = None,
     channels_first: bool = False,
     grid: tuple[int, int] | None = None,
     leading_tokens: int = 0,
-) -> Network:
+) -> LoadedNetwork:
     """A Flax Linen module as a network whose layers are submodules.
 
     Args:
-      module: applied as `module.apply(variables, images, **arguments)`, images [N, H, W, 3].
+      model: applied as `model.apply(variables, images, **arguments)`, images [N, H, W, 3].
       variables: its parameters and other collections, {"params": …}.
       layers: paths of submodules, "Conv_0" or "blocks_3/Conv_1" ("blocks_3.Conv_1" is the same);
         or {path: function}, see `wrap_nnx`. By default all submodules with parameters.
         A path that does not exist is noticed when images are first computed.
-      arguments: further arguments of the module, hashable: {"train": False}.
-      channels_first: see `wrap_nnx`, as what follows.
+      preprocessing: see `wrap_nnx`, as `name`, `input_size`, `channels_first`, `grid` and
+        `leading_tokens`.
+      arguments: further arguments of the model, hashable: {"train": False}.
+
+    Returns:
+      The network; its fingerprint is `module_fingerprint(variables)`.
+    """
+    layers = _inner_paths(variables.get("params", {})) if layers is None else layers
+    form = OutputForm(channels_first, grid, leading_tokens)
+    network = LinenNetwork(model, variables, layers, arguments, form)
+    return _load(network, variables, name or type(model).__name__, preprocessing, input_size)
+
+
+def wrap_function(
+    model: Callable[[Any, Array], Mapping[str, Array]],
+    parameters: Any,
+    *,
+    layers: Layers,
+    preprocessing: Preprocessing = IMAGENET,
+    name: str | None = None,
+    input_size: int = 224,
+    channels_first: bool = False,
+    grid: tuple[int, int] | None = None,
+    leading_tokens: int = 0,
+) -> LoadedNetwork:
+    """A function as a network: the most general way.
+
+    Args:
+      model: (parameters, preprocessed images [N, H, W, 3]) → {layer: response}; jittable.
+      parameters: any pytree of arrays: an NNX module, Linen's variables, a dictionary.
+      layers: the names that the function returns; or {name: function}, see `wrap_nnx`.
+      preprocessing: see `wrap_nnx`, as what follows.
+
+    Returns:
+      The network; its fingerprint is `module_fingerprint(parameters)`.
     """
     form = OutputForm(channels_first, grid, leading_tokens)
-    found = _inner_paths(variables.get("params", {}))
-    return _LinenNetwork(module, variables, found if layers is None else layers, arguments, form)
+    network = FunctionNetwork(model, parameters, layers, form)
+    called = getattr(model, "__name__", "function")
+    return _load(network, parameters, name or called, preprocessing, input_size)
+
+
+def wrap_torch(
+    model: torch.nn.Module,
+    *,
+    layers: Layers,
+    preprocessing: Preprocessing = IMAGENET,
+    name: str | None = None,
+    input_size: int = 224,
+    channels_first: bool = True,
+    grid: tuple[int, int] | None = None,
+    leading_tokens: int = 0,
+) -> LoadedNetwork:
+    """A PyTorch module as a network whose layers are submodules.
+
+    PyTorch computes, on the device where the module is, in float32. So there are no gradients:
+    images cannot be optimised for such a network.
+
+    Args:
+      model: called as `model(images)` with images [N, 3, H, W]; put into evaluation mode.
+      layers: paths of submodules, as in `named_modules`; or {path: function}, where the function
+        makes the tensor of the response from what the submodule returns.
+      preprocessing: see `wrap_nnx`, as what follows.
+      channels_first: maps come out as [N, K, h, w], as is the rule in PyTorch.
+
+    Returns:
+      The network; its fingerprint is of the module's state dict.
+
+    Raises:
+      Net2VecError: there is no such submodule; the message names the nearest.
+    """
+    model.eval()
+    paths = dict(model.named_modules())
+    for path in () if isinstance(layers, str) else layers:
+        if path not in paths:
+            raise unknown_name_error("submodule", path, filter(None, paths))
+    network = TorchNetwork(model, layers, OutputForm(channels_first, grid, leading_tokens))
+    weights = {key: value.detach().cpu().numpy() for key, value in model.state_dict().items()}
+    return _load(network, weights, name or type(model).__name__, preprocessing, input_size)
+
+
+def _load(
+    network: WrappedNetwork, weights: Any, name: str, preprocessing: Preprocessing, size: int
+) -> LoadedNetwork:
+    """What every wrapped model becomes."""
+    fingerprint = module_fingerprint(weights)
+    return LoadedNetwork(name, network, fingerprint, size, preprocessing, network.layers)
 
 
 def module_fingerprint(module: Any) -> str:
@@ -148,6 +208,35 @@ def module_fingerprint(module: Any) -> str:
     return digest.hexdigest()
 
 
+class FunctionNetwork(WrappedNetwork):
+    """A model given as a function, see `wrap_function`."""
+
+    def __init__(
+        self,
+        apply: Callable[[Any, Array], Mapping[str, Array]],
+        parameters: Any,
+        layers: Layers,
+        form: OutputForm = AS_IT_IS,
+    ) -> None:
+        """Keep the function and what it computes with."""
+        super().__init__(layers, form)
+        self._apply = nnx.static(apply)
+        self.parameters = nnx.data(parameters)
+
+    def outputs(self, images: Float[Array, "N H W 3"], layers: Sequence[str]) -> Mapping[str, Any]:
+        """What the function returns.
+
+        Raises:
+          Net2VecError: a layer is not among it.
+        """
+        returned = self._apply(self.parameters, images)
+        returned = {name.replace("/", "."): output for name, output in returned.items()}
+        for layer in layers:
+            if layer not in returned:
+                raise unknown_name_error("layer, not returned by the function:", layer, returned)
+        return {layer: returned[layer] for layer in layers}
+
+
 class _Output(nnx.Intermediate):
     """What a submodule returned."""
 
@@ -155,7 +244,9 @@ class _Output(nnx.Intermediate):
 _RECORD = "net2vec_output"
 
 
-class _NNXNetwork(WrappedNetwork):
+class NNXNetwork(WrappedNetwork):
+    """A Flax NNX module, see `wrap_nnx`."""
+
     def __init__(
         self,
         module: nnx.Module,
@@ -163,13 +254,12 @@ class _NNXNetwork(WrappedNetwork):
         arguments: Mapping[str, Any] | None,
         form: OutputForm,
     ) -> None:
+        """Keep the module, in evaluation mode."""
         super().__init__(layers, form)
         self.module = module
         self._arguments = tuple((arguments or {}).items())
 
-    def outputs(
-        self, images: Float[Array, "N H W 3"], layers: tuple[str, ...]
-    ) -> Mapping[str, Any]:
+    def outputs(self, images: Float[Array, "N H W 3"], layers: Sequence[str]) -> Mapping[str, Any]:
         """The outputs of submodules that record what they return."""
         module = nnx.clone(self.module)  # so that this one stays as it is
         submodules = dict(nnx.iter_modules(module))
@@ -214,7 +304,9 @@ def _submodules(module: nnx.Module) -> dict[str, tuple]:
     }
 
 
-class _LinenNetwork(WrappedNetwork):
+class LinenNetwork(WrappedNetwork):
+    """A Flax Linen module with its variables, see `wrap_linen`."""
+
     def __init__(
         self,
         module: linen.Module,
@@ -223,14 +315,13 @@ class _LinenNetwork(WrappedNetwork):
         arguments: Mapping[str, Any] | None,
         form: OutputForm,
     ) -> None:
+        """Keep the module and what it computes with."""
         super().__init__(layers, form)
         self._module = nnx.static(module)
         self.variables = nnx.data(dict(variables))
         self._arguments = tuple((arguments or {}).items())
 
-    def outputs(
-        self, images: Float[Array, "N H W 3"], layers: tuple[str, ...]
-    ) -> Mapping[str, Any]:
+    def outputs(self, images: Float[Array, "N H W 3"], layers: Sequence[str]) -> Mapping[str, Any]:
         """Linen's own intermediates, of the submodules asked for."""
         called: list[str] = []
 
@@ -251,10 +342,10 @@ class _LinenNetwork(WrappedNetwork):
         for layer in layers:
             if layer not in called:
                 raise unknown_name_error("submodule", layer, dict.fromkeys(filter(None, called)))
-            inner = state.get("intermediates", {})
-            for part in layer.split("."):
+            inner: Any = state.get("intermediates", {})
+            for part in (*layer.split("."), "__call__"):
                 inner = inner.get(part, {})
-            found[layer] = _only_call(layer, inner.get("__call__", ()))
+            found[layer] = _only_call(layer, tuple(inner))
         return found
 
 
@@ -266,12 +357,54 @@ def _inner_paths(tree: Mapping[str, Any], above: str = "") -> tuple[str, ...]:
     )
 
 
+class TorchNetwork(WrappedNetwork):
+    """A PyTorch module, see `wrap_torch`."""
+
+    is_traceable = False
+
+    def __init__(self, module: torch.nn.Module, layers: Layers, form: OutputForm) -> None:
+        """Keep the module, in evaluation mode."""
+        finishes = layers if isinstance(layers, Mapping) else {}
+        super().__init__(layers if isinstance(layers, str) else tuple(layers), form)
+        self._module = nnx.static(module)
+        self._finish_tensor = tuple(finishes.items())
+
+    def outputs(self, images: Float[Array, "N H W 3"], layers: Sequence[str]) -> Mapping[str, Any]:
+        """The outputs of submodules, recorded by hooks, in float32."""
+        compute = functools.partial(self._compute, tuple(layers))
+        if not isinstance(images, jax.core.Tracer):
+            return dict(zip(layers, compute(images), strict=True))
+        found = compute(np.zeros((1, *images.shape[1:]), np.float32))  # for the shapes
+        shapes = [jax.ShapeDtypeStruct((len(images), *one.shape[1:]), np.float32) for one in found]
+        return dict(zip(layers, jax.pure_callback(compute, shapes, images), strict=True))
+
+    def _compute(self, layers: tuple[str, ...], images: Any) -> list[np.ndarray]:
+        import torch
+
+        calls: dict[str, list[Any]] = {layer: [] for layer in layers}
+        pixels = torch.from_numpy(np.array(images, np.float32).transpose(0, 3, 1, 2))
+        with contextlib.ExitStack() as hooks, torch.inference_mode():
+            for layer in layers:
+                submodule = self._module.get_submodule(layer)
+                record = lambda _, __, output, layer=layer: calls[layer].append(output)  # noqa: E731
+                hooks.callback(submodule.register_forward_hook(record).remove)
+            self._module(pixels.to(next(self._module.parameters(), pixels).device))
+        finishes, found = dict(self._finish_tensor), []
+        for layer, outputs in calls.items():
+            output, finish = _only_call(layer, tuple(outputs)), finishes.get(layer)
+            output = output if finish is None else finish(output)
+            if not isinstance(output, torch.Tensor):
+                self._form.lay_out(layer, output, len(images))  # which refuses it
+            found.append(output.detach().float().cpu().numpy())
+        return found
+
+
 def _only_call(layer: str, outputs: tuple) -> Any:
     """What a submodule returned in its only call."""
     if len(outputs) != 1:
         times = f"{len(outputs)} times" if outputs else "never, or only inside a scan"
         raise Net2VecError(
             f"submodule {layer} is called {times} in a forward pass, not once; give its response "
-            "by a FunctionNetwork"
+            "by wrap_function"
         )
     return outputs[0]

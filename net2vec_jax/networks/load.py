@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from flax import nnx
 
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
+from net2vec_jax.networks.loaded import LoadedNetwork
 from net2vec_jax.networks.network import Network
-from net2vec_jax.networks.preprocessing import Preprocessing
+from net2vec_jax.networks.preprocessing import Preprocessing, View
 from net2vec_jax.networks.zoo.caffe import CAFFE_ENTRIES
-from net2vec_jax.networks.zoo.entry import NetworkEntry, Overrides, View
+from net2vec_jax.networks.zoo.entry import NetworkEntry
 from net2vec_jax.networks.zoo.torch import TORCH_ENTRIES
 from net2vec_jax.weights.cache import file_fingerprint
 from net2vec_jax.weights.ported import (
@@ -31,46 +32,11 @@ NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True)
-class LoadedNetwork:
-    """A network with its weights.
-
-    Attributes:
-      name: its name in the zoo.
-      network: ready to be probed.
-      fingerprint: SHA-256 of the weight file.
-      input_size: pixels along a side of the images that it was trained on.
-      own_preprocessing: what it was trained with.
-      probing_layers: the layers worth probing, shallow to deep.
-      classes: number of logits; None where it has none or they are unknown.
-      overrides: modes of preprocessing that mean something else for it, see `View`.
-      source: where the weights come from, in words.
-    """
-
-    name: str
-    network: Network
-    fingerprint: str
-    input_size: int
-    own_preprocessing: Preprocessing
-    probing_layers: tuple[str, ...]
-    classes: int | None = None
-    overrides: Overrides = ()
-    source: str = ""
-
-    def preprocessing(self, mode: str = "own") -> Preprocessing:
-        """The preprocessing named "own", "imagenet" or "reference_code".
-
-        Raises:
-          Net2VecError: there is no such preprocessing, or it makes no sense for the network.
-        """
-        return View(self.own_preprocessing, self.overrides).preprocessing(mode)
-
-
-def load_network(name: str, *, weights: str | Path | None = None) -> LoadedNetwork:
+def load_network(name: str | Path, *, weights: str | Path | None = None) -> LoadedNetwork:
     """Build a network and fill it with its weights.
 
     Args:
-      name: a key of `NETWORKS`.
+      name: a key of `NETWORKS`; or a directory that `save_network` wrote.
       weights: the name of published weights ("places365"), which are downloaded once; or a weight
         file (.pth, .pt, .safetensors, .caffemodel); or a directory that `save_network` wrote. By
         default the entry's first published weights. A name goes before a file of that name.
@@ -79,34 +45,66 @@ def load_network(name: str, *, weights: str | Path | None = None) -> LoadedNetwo
       Net2VecError: there is no such network, its weights cannot be found or read, or they do not
         fit.
     """
+    if name not in NETWORKS and weights is None and Path(name).is_dir():
+        name, weights = read_description(name).network, name
     if name not in NETWORKS:
-        raise unknown_name_error("network", name, NETWORKS)
-    entry = NETWORKS[name]
+        raise unknown_name_error("network", str(name), NETWORKS)
+    entry = NETWORKS[str(name)]
     sources = {source.name: source for source in entry.sources}
     if weights is None or str(weights) in sources:
         source = entry.sources[0] if weights is None else sources[str(weights)]
-        return _port(entry, source.find(), source.view, f"{source.name}, {source.url}")
+        text = f"{source.name}, {source.url}"
+        return _port(entry, source.find(), source.view, text, source.name)
     path = Path(weights)
     if path.is_dir():
         return _load_ported(entry, path)
     if not path.exists() and path.name == str(weights) and not path.suffix:
         raise unknown_name_error(f"weights of {name}, no file either,", str(weights), sources)
-    return _port(entry, path, entry.sources[0].view, path.name)
+    return _port(entry, path, entry.sources[0].view, path.name, str(path.absolute()))
 
 
-def _port(entry: NetworkEntry, path: Path, view: View, source: str) -> LoadedNetwork:
+def open_network_origin(origin: Mapping[str, Any]) -> LoadedNetwork:
+    """Open the network that `LoadedNetwork.origin` describes, with the very same weights.
+
+    No code that the origin names is run: it may come from anybody.
+
+    Args:
+      origin: its keys "network", "weights" and "weights_from"; others are not looked at.
+
+    Raises:
+      Net2VecError: it was a wrapped model, which only its user can open; or its weights cannot be
+        found, or are others.
+    """
+    name, weights = origin["network"], origin.get("weights_from")
+    if weights is None:
+        raise Net2VecError(
+            f"{name} was a model of your own, and what was saved does not tell how to make it "
+            "again: wrap it as before and pass it as network=…"
+        )
+    loaded = load_network(name, weights=weights)
+    if loaded.fingerprint != origin["weights"]:
+        raise Net2VecError(
+            f"{weights} holds other weights of {name} than before (SHA-256 "
+            f"{loaded.fingerprint[:12]}… instead of {origin['weights'][:12]}…): load the same "
+            "with load_network(…, weights=…) and pass it as network=…"
+        )
+    return loaded
+
+
+def _port(entry: NetworkEntry, path: Path, view: View, source: str, weights: str) -> LoadedNetwork:
     """Port a weight file; the number of classes is the file's."""
-    weights = rename_keys(load_weight_file(path), entry.renames)
+    arrays = rename_keys(load_weight_file(path), entry.renames)
     return LoadedNetwork(
         name=entry.name,
-        network=port_network(entry, weights, origin=f"the weights in {path}"),
+        network=port_network(entry, arrays, origin=f"the weights in {path}"),
         fingerprint=file_fingerprint(path),
         input_size=entry.input_size,
         own_preprocessing=view.own,
         probing_layers=entry.probing_layers,
-        classes=_count_classes(entry, weights),
+        classes=_count_classes(entry, arrays),
         overrides=view.overrides,
         source=source,
+        weights=weights,
     )
 
 
@@ -181,4 +179,5 @@ def _load_ported(entry: NetworkEntry, directory: Path) -> LoadedNetwork:
         classes=description.classes,
         overrides=known[0].overrides if known else (),
         source=description.source,
+        weights=str(directory.absolute()),
     )

@@ -7,10 +7,14 @@ stops at the deepest layer wanted, so that nothing beyond it is computed or even
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -24,11 +28,14 @@ class Network(nnx.Module):
       layers: their names.
       aliases: other names, the original's module paths ("features.1"), each with its layer's.
       smallest_input: the fewest pixels along an image's side that leave something to every layer.
+      is_traceable: whether JAX computes it; what computes elsewhere is slow under `jax.jit`, and
+        may wait for ever on several devices.
     """
 
-    layers: ClassVar[tuple[str, ...]]
-    aliases: ClassVar[Mapping[str, str]]
-    smallest_input: ClassVar[int] = 1
+    layers: tuple[str, ...]
+    aliases: Mapping[str, str] = MappingProxyType({})
+    smallest_input: int = 1
+    is_traceable: ClassVar[bool] = True
 
     def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
         """Every layer's name and response, in the order of `layers`, computed one by one."""
@@ -66,7 +73,12 @@ class Network(nnx.Module):
             raise Net2VecError(f"layers is a sequence of names; write [{layers!r}]")
         resolved = {name: self.resolve_layer(name) for name in layers}
         self._check(images)
-        awaited = set(resolved.values())
+        found = self._respond(images, tuple(dict.fromkeys(resolved.values())))
+        return {name: found[layer] for name, layer in resolved.items()}
+
+    def _respond(self, images: Float[Array, "N H W 3"], layers: Sequence[str]) -> dict[str, Array]:
+        """The responses of `layers`, names of their own, by name."""
+        awaited = set(layers)
         found: dict[str, Array] = {}
         responses = self.responses(images)
         while awaited:
@@ -74,7 +86,7 @@ class Network(nnx.Module):
             if name in awaited:
                 found[name] = response
                 awaited.remove(name)
-        return {name: found[layer] for name, layer in resolved.items()}
+        return found
 
     def _check(self, images: Array) -> None:
         if images.ndim != 4 or images.shape[-1] != 3:
@@ -86,3 +98,12 @@ class Network(nnx.Module):
             )
         if not jnp.issubdtype(images.dtype, jnp.floating):
             raise Net2VecError(f"images are {images.dtype}; preprocess them to float32 first")
+
+    def __repr__(self) -> str:
+        count = sum(math.prod(np.shape(leaf)) for leaf in jax.tree.leaves(self))
+        parameters = f" of {count:,} parameters" if count else ""
+        first, *others = self.layers
+        layers = (
+            f"{len(self.layers)} layers, {first} … {others[-1]}" if others else f"layer {first}"
+        )
+        return f"{type(self).__name__}{parameters} with {layers}"

@@ -8,11 +8,15 @@ mean and deviation of torchvision; "reference_code", those of the original Net2V
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt8
+import numpy as np
+from jaxtyping import Array, Float, Real
 
-from net2vec_jax.core.errors import unknown_name_error
+from net2vec_jax.core.errors import Net2VecError, unknown_name_error
+
+PreprocessingName = Literal["own", "imagenet", "reference_code"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,8 @@ class Preprocessing:
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
 
-    def __call__(self, images: UInt8[Array, "N H W 3"]) -> Float[Array, "N H W 3"]:
-        """(images − mean) / deviation, float32."""
+    def __call__(self, images: Real[Array | np.ndarray, "N H W 3"]) -> Float[Array, "N H W 3"]:
+        """(images − mean) / deviation, float32; of pixels 0 … 255 of any type."""
         mean = jnp.array(self.mean, jnp.float32)[None, None, None, :]
         deviation = jnp.array(self.deviation, jnp.float32)[None, None, None, :]
         return (images.astype(jnp.float32) - mean) / deviation
@@ -46,31 +50,36 @@ REFERENCE_CODE = Preprocessing((124.6901, 118.6897, 109.5388), (57.12, 57.12, 57
 # TensorFlow's EfficientNet-Lite: (x − 127) / 128
 CENTRED = Preprocessing((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 
-MODES = ("own", "imagenet", "reference_code")
+# Modes of preprocessing that mean something else for a network; None where one makes no sense.
+Overrides = tuple[tuple[str, Preprocessing | None], ...]
 
 
-def find_preprocessing(mode: str, own: Preprocessing) -> Preprocessing:
-    """The preprocessing of a named mode.
+@dataclass(frozen=True)
+class View:
+    """How a network sees images.
 
-    Args:
-      mode: "own", "imagenet" or "reference_code".
-      own: what the network was trained with.
-
-    Raises:
-      Net2VecError: there is no such mode.
+    Attributes:
+      own: the preprocessing that it was trained with.
+      overrides: modes that do not mean for it what they mean for all.
     """
-    presets = {"own": own, "imagenet": IMAGENET, "reference_code": REFERENCE_CODE}
-    if mode not in presets:
-        raise unknown_name_error("preprocessing", mode, presets)
-    return presets[mode]
 
+    own: Preprocessing
+    overrides: Overrides = ()
 
-def preprocess(
-    images: UInt8[Array, "N H W 3"], mode: str, own: Preprocessing = IMAGENET
-) -> Float[Array, "N H W 3"]:
-    """Images 0 … 255 as network input, by a named mode; see `find_preprocessing`.
+    def preprocessing(self, mode: str) -> Preprocessing:
+        """The preprocessing named "own", "imagenet" or "reference_code".
 
-    Raises:
-      Net2VecError: there is no such mode.
-    """
-    return find_preprocessing(mode, own)(images)
+        Raises:
+          Net2VecError: there is no such preprocessing, or it makes no sense for the network.
+        """
+        modes = {"own": self.own, "imagenet": IMAGENET, "reference_code": REFERENCE_CODE}
+        modes |= dict(self.overrides)
+        if mode not in modes:
+            raise unknown_name_error("preprocessing", mode, modes)
+        found = modes[mode]
+        if found is None:
+            raise Net2VecError(
+                f"preprocessing {mode!r} divides by a deviation, but the network was trained on "
+                "images that are not divided; use 'own' or 'reference_code'"
+            )
+        return found

@@ -18,7 +18,7 @@ from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.network import Network
 
 # What turns a submodule's output into the layer's response; None leaves it as it is.
-Finish = Callable[[Any], Array] | None
+Finish = Callable[[Any], Any] | None
 Layers = Sequence[str] | Mapping[str, Finish]
 
 
@@ -72,6 +72,9 @@ class OutputForm:
         return output.transpose(0, 2, 3, 1) if self.channels_first and len(shape) == 4 else output
 
 
+AS_IT_IS = OutputForm()
+
+
 class WrappedNetwork(Network):
     """What all wrapped models share; a subclass computes the outputs of some layers at once.
 
@@ -83,12 +86,10 @@ class WrappedNetwork(Network):
         """Keep the layers' names, what finishes their outputs, and these outputs' form."""
         if isinstance(layers, str):
             raise Net2VecError(f"layers is a sequence of names; write [{layers!r}]")
-        if isinstance(layers, Mapping):
-            pairs = [(name.replace("/", "."), finish) for name, finish in layers.items()]
-        else:
-            pairs = [(name.replace("/", "."), None) for name in layers]
-        self.layers = tuple(dict(pairs))
-        self._finish = tuple(dict(pairs).values())
+        finishes = layers if isinstance(layers, Mapping) else dict.fromkeys(layers)
+        finishes = {name.replace("/", "."): finish for name, finish in finishes.items()}
+        self.layers = tuple(finishes)
+        self._finish = tuple(finishes.values())
         self._form = form
         wrong = [name for name in self.layers if not name.strip(".") or os.sep in name]
         if wrong or not self.layers:
@@ -96,33 +97,22 @@ class WrappedNetwork(Network):
                 f"layers need names that can name a folder: {wrong or 'there are none'}"
             )
 
-    @property
-    def aliases(self) -> Mapping[str, str]:
-        """Paths with slashes, as Linen writes them."""
-        return {name.replace(".", "/"): name for name in self.layers if "." in name}
+    def resolve_layer(self, name: str) -> str:
+        """The layer's own name; paths may have slashes, as Linen writes them."""
+        return super().resolve_layer(name.replace("/", "."))
 
-    def outputs(
-        self, images: Float[Array, "N H W 3"], layers: tuple[str, ...]
-    ) -> Mapping[str, Any]:
+    def outputs(self, images: Float[Array, "N H W 3"], layers: Sequence[str]) -> Mapping[str, Any]:
         """What the model gives at `layers`, before it is finished and laid out."""
         raise NotImplementedError
 
-    def activations(
-        self, images: Float[Array, "N H W 3"], layers: Sequence[str]
-    ) -> dict[str, Float[Array, "N ..."]]:
-        """Responses of some layers, in one pass; see `Network.activations`."""
-        if isinstance(layers, str):
-            raise Net2VecError(f"layers is a sequence of names; write [{layers!r}]")
-        resolved = {name: self.resolve_layer(name) for name in layers}
-        self._check(images)
+    def _respond(self, images: Float[Array, "N H W 3"], layers: Sequence[str]) -> dict[str, Array]:
         finishes = dict(zip(self.layers, self._finish, strict=True))
-        outputs = self.outputs(images, tuple(dict.fromkeys(resolved.values())))
         responses = {}
-        for layer, output in outputs.items():
+        for layer, output in self.outputs(images, layers).items():
             finish = finishes[layer]
             output = output if finish is None else finish(output)
             responses[layer] = self._form.lay_out(layer, output, len(images))
-        return {name: responses[layer] for name, layer in resolved.items()}
+        return responses
 
     def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
         """Every layer's name and response, in the order of `layers`; all in one pass."""

@@ -14,18 +14,19 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from scipy.cluster import hierarchy
 
-from net2vec_jax.analysis.category_means import find_members, order_categories
+from net2vec_jax.analysis.category_means import order_categories
 from net2vec_jax.analysis.geometry.concept_embeddings import ConceptClusters, UnitEmbeddings
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.plots.fonts import shorten_wide
-from net2vec_jax.plots.paper_style import PAGE_WIDTH, add_legend, paper_style
+from net2vec_jax.plots.panels import add_legend, lay_out_one, name_cells, scatter_categories
+from net2vec_jax.plots.paper_style import PAGE_WIDTH, paper_style, style_category
 from net2vec_jax.plots.point_names import name_points
-from net2vec_jax.plots.single_against_embedding import style_category
 
 MOST_NAMED = 150
 """More concepts than this have no names beside a heat map, and no lines to names on a map."""
 
 
+@paper_style()
 def plot_embedding_map(
     coordinates: np.ndarray,
     names: Sequence[str],
@@ -49,34 +50,33 @@ def plot_embedding_map(
     Raises:
       Net2VecError: no concept has coordinates, or numbers that do not fit.
     """
-    placed = np.flatnonzero(np.isfinite(coordinates).all(axis=1))
-    if not len(placed):
+    placed = [int(n) for n in np.flatnonzero(np.isfinite(coordinates).all(axis=1))]
+    if not placed:
         raise Net2VecError("no concept has an embedding; there is nothing to draw")
-    present = order_categories([categories[place] for place in placed])
-    member = find_members(categories, present, len(coordinates))
-    with paper_style():
-        figure = Figure(figsize=(PAGE_WIDTH, 5.8), layout="constrained")
-        axes = figure.add_subplot()
-        for category, chosen in zip(present, member, strict=True):
-            color, marker = style_category(category)
-            points = coordinates[np.intersect1d(placed, np.flatnonzero(chosen))]
-            axes.scatter(
-                *points.T, s=16, color=color, marker=marker, linewidths=0.3, edgecolors="white",
-                label=category, zorder=3,
-            )  # fmt: skip
-        axes.margins(0.06)
-        axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
-        if not any(labels):
-            axes.set(xticks=[], yticks=[])
-        add_legend(figure, *axes.get_legend_handles_labels())
-        colors = [_darken(categories[place]) for place in placed]
-        name_points(
-            axes, coordinates[placed], [names[place] for place in placed], colors=colors,
-            leaders=len(placed) <= MOST_NAMED,
-        )  # fmt: skip
+    if not len(coordinates) == len(names) == len(categories):
+        raise Net2VecError(
+            f"{len(names)} names and {len(categories)} categories were given for "
+            f"{len(coordinates)} concepts"
+        )
+    points = coordinates[placed]
+    shown = [categories[place] for place in placed]
+    figure, axes = lay_out_one(5.8, width=PAGE_WIDTH)
+    present = order_categories(shown)
+    x, y = points.T
+    dots = scatter_categories(axes, x, y, shown, present, s=16, alpha=1, zorder=3)
+    axes.margins(0.06)
+    axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
+    if not any(labels):
+        axes.set(xticks=[], yticks=[])
+    add_legend(figure, list(dots.values()), list(dots))
+    name_points(
+        axes, points, [names[place] for place in placed], colors=list(map(_darken, shown)),
+        leaders=len(placed) <= MOST_NAMED,
+    )  # fmt: skip
     return figure
 
 
+@paper_style()
 def plot_concept_tree(
     clusters: ConceptClusters,
     unit: UnitEmbeddings,
@@ -100,48 +100,41 @@ def plot_concept_tree(
     Raises:
       Net2VecError: there are fewer than two concepts.
     """
-    order = clusters.order
+    order = [int(place) for place in clusters.order]
     if len(order) < 2:
         raise Net2VecError("a tree needs at least two concepts with embeddings")
     named = len(order) <= MOST_NAMED
     size = float(np.clip(420 / len(order), 4.2, 7))
-    with paper_style():
-        height = max(3.2, len(order) * size * 1.12 / 72) + 0.9 if named else PAGE_WIDTH - 1
-        figure = Figure(figsize=(PAGE_WIDTH, height), layout="constrained")
-        grid = figure.add_gridspec(
-            2, 2, width_ratios=(1, 3.2), height_ratios=(height - 0.9, 0.1), hspace=0.02
-        )
-        tree, heat, below = (figure.add_subplot(grid[place]) for place in ((0, 0), (0, 1), (1, 1)))
-        drawn = hierarchy.dendrogram(clusters.linkage, no_plot=True)
-        leaves, heights = np.array(drawn["icoord"]) / 10 - 0.5, np.array(drawn["dcoord"])
-        tree.add_collection(
-            LineCollection(np.stack([heights, leaves], axis=-1), colors="#444444", linewidths=0.7)
-        )
-        tree.set(
-            xlim=(1.02 * heights.max(), 0), ylim=(len(order) - 0.5, -0.5), yticks=[],
-            xlabel="distance",
-        )  # fmt: skip
-        tree.spines["left"].set_visible(False)
-        tree.xaxis.set_major_locator(MaxNLocator(4))
-        image = heat.imshow(
-            unit.cosines()[np.ix_(order, order)], cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto",
-            interpolation="nearest",
-        )  # fmt: skip
-        heat.set(xticks=[], yticks=[], title=title)
-        heat.spines[:].set_visible(False)
-        present = order_categories([categories[place] for place in order])
-        if named:
-            heat.yaxis.tick_right()
-            labels = [shorten_wide(names[place]) for place in order]
-            heat.set_yticks(range(len(order)), labels, fontsize=size)
-            heat.tick_params(axis="y", length=0, pad=2)
-            for label, place in zip(heat.get_yticklabels(), order, strict=True):
-                label.set_color(_darken(categories[place]))
-        bar = figure.colorbar(image, cax=below, orientation="horizontal")
-        bar.set_label("cosine")
-        bar.outline.set_visible(False)
-        handles = [Line2D([], [], color=_darken(c), linewidth=4) for c in present]
-        add_legend(figure, handles, present)
+    height = max(3.2, len(order) * size * 1.12 / 72) + 0.9 if named else PAGE_WIDTH - 1
+    figure = Figure(figsize=(PAGE_WIDTH, height), layout="constrained")
+    grid = figure.add_gridspec(
+        2, 2, width_ratios=(1, 3.2), height_ratios=(height - 0.9, 0.1), hspace=0.02
+    )
+    tree, heat, below = (figure.add_subplot(grid[place]) for place in ((0, 0), (0, 1), (1, 1)))
+    drawn = hierarchy.dendrogram(clusters.linkage, no_plot=True)
+    leaves, heights = np.array(drawn["icoord"]) / 10 - 0.5, np.array(drawn["dcoord"])
+    joins = list(np.stack([heights, leaves], axis=-1))
+    tree.add_collection(LineCollection(joins, colors="#444444", linewidths=0.7))
+    tree.set(xlim=(1.02 * heights.max(), 0), ylim=(len(order) - 0.5, -0.5), xlabel="distance")
+    tree.set_yticks([])
+    tree.spines["left"].set_visible(False)
+    tree.xaxis.set_major_locator(MaxNLocator(4))
+    image = heat.imshow(
+        unit.cosines()[np.ix_(order, order)], cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto",
+        interpolation="nearest",
+    )  # fmt: skip
+    heat.set_title(title)
+    shown = [categories[place] for place in order]
+    name_cells(heat, [shorten_wide(names[place]) for place in order] if named else [], [])
+    heat.yaxis.tick_right()
+    heat.tick_params(axis="y", length=0, pad=2, labelsize=size)
+    for label, category in zip(heat.get_yticklabels(), shown, strict=named):
+        label.set_color(_darken(category))
+    bar = figure.colorbar(image, cax=below, orientation="horizontal")
+    bar.set_label("cosine")
+    bar.outline.set_visible(False)
+    present = order_categories(shown)
+    add_legend(figure, [Line2D([], [], color=_darken(c), linewidth=4) for c in present], present)
     return figure
 
 

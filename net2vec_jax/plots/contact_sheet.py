@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from net2vec_jax.plots.fonts import shorten
 from net2vec_jax.plots.overlays import draw_mask
-from net2vec_jax.plots.paper_style import plain_text
-from net2vec_jax.plots.single_against_embedding import style_category
+from net2vec_jax.plots.paper_style import style_category
+from net2vec_jax.plots.sheet import GREY, Sheet
 
 _PANEL = 1.15
 """Side of an image, inches."""
@@ -46,7 +46,6 @@ class ConceptExamples:
     captions: Sequence[str]
 
 
-@plain_text()
 def plot_contact_sheet(concepts: Sequence[ConceptExamples], *, columns: int = 2) -> Figure:
     """One strip of images per concept, its name above them.
 
@@ -59,36 +58,21 @@ def plot_contact_sheet(concepts: Sequence[ConceptExamples], *, columns: int = 2)
     """
     most = max(len(concept.images) for concept in concepts)
     columns = min(columns, len(concepts))
+    gap, above, margin = 0.3, 0.34, 0.12  # inches
+    strip, step = max(most * (_PANEL + 0.06), _SHORTEST_STRIP), above + _PANEL + 0.2
     rows = -(-len(concepts) // columns)
-    gap, above, below, margin = 0.3, 0.34, 0.2, 0.12  # inches
-    strip, step = max(most * (_PANEL + 0.06), _SHORTEST_STRIP), above + _PANEL + below
-    width = 2 * margin + columns * strip + (columns - 1) * gap
-    height = 2 * margin + rows * step
-    figure = Figure(figsize=(width, height))
+    sheet = Sheet(2 * margin + columns * strip + (columns - 1) * gap, 2 * margin + rows * step)
     for place, concept in enumerate(concepts):
         color = style_category(concept.category)[0]
         left = margin + place % columns * (strip + gap)
-        top = height - margin - place // columns * step
-        letters = int(strip / _LETTER) - len(concept.note)
-        figure.text(
-            left / width, (top - 0.22) / height, shorten(concept.name, letters), fontsize=10,
-            fontweight="bold", color=color,
-        )  # fmt: skip
-        figure.text(
-            (left + strip - 0.06) / width, (top - 0.22) / height, concept.note, fontsize=8,
-            color="#555555", ha="right",
-        )  # fmt: skip
+        top = margin + place // columns * step
+        name = shorten(concept.name, int(strip / _LETTER) - len(concept.note))
+        style = {"va": "baseline", "fontweight": "bold"}
+        sheet.write(left, top + 0.22, name, fontsize=10, color=color, **style)
+        style = {"va": "baseline", "ha": "right"}
+        sheet.write(left + strip - 0.06, top + 0.22, concept.note, fontsize=8, color=GREY, **style)
         shown = zip(concept.images, concept.masks, concept.captions, strict=True)
         for number, (image, mask, caption) in enumerate(shown):
             x = left + number * (_PANEL + 0.06)
-            axes = figure.add_axes(
-                (x / width, (top - above - _PANEL) / height, _PANEL / width, _PANEL / height)
-            )
-            axes.imshow(draw_mask(image, mask, color), interpolation="antialiased")
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set(color="#bbbbbb", linewidth=0.5)
-            axes.text(
-                0.5, -0.03, caption, transform=axes.transAxes, ha="center", va="top", fontsize=7,
-                color="#555555",
-            )  # fmt: skip
-    return figure
+            sheet.add_image(x, top + above, _PANEL, draw_mask(image, mask, color), caption)
+    return sheet.figure

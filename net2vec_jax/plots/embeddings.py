@@ -1,6 +1,6 @@
 """What was counted on concept embeddings: categories of neighbours, stability, variance.
 
-Maps and trees of concepts are in `report.concept_maps`.
+Maps and trees of concepts are in `plots.concept_maps`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -17,17 +18,24 @@ from net2vec_jax.analysis.geometry.concept_embeddings import (
     NearestCategories,
     NeighbourStability,
 )
+from net2vec_jax.plots.panels import (
+    add_legend,
+    check_layers,
+    draw_reference,
+    lay_out_one,
+    name_cells,
+    write_cells,
+)
 from net2vec_jax.plots.paper_style import (
     COLUMN_WIDTH,
     PAGE_WIDTH,
-    add_legend,
-    check_layers,
     line_style,
     paper_style,
+    style_category,
 )
-from net2vec_jax.plots.single_against_embedding import style_category
 
 
+@paper_style()
 def plot_nearest_categories(layers: Mapping[str, NearestCategories]) -> Figure:
     """Heat maps of the categories of the nearest concepts, a panel per layer.
 
@@ -42,37 +50,30 @@ def plot_nearest_categories(layers: Mapping[str, NearestCategories]) -> Figure:
       Net2VecError: there is no layer.
     """
     check_layers(layers)
-    with paper_style():
-        few = len(layers) == 1
-        columns = min(2, len(layers))
-        rows = -(-len(layers) // columns)
-        figure = Figure(
-            figsize=(COLUMN_WIDTH if few else PAGE_WIDTH, 3.0 * rows), layout="constrained"
-        )
-        for place, (name, table) in enumerate(layers.items()):
-            axes = figure.add_subplot(rows, columns, place + 1)
-            count = len(table.categories)
-            image = axes.imshow(table.fraction, cmap="Blues", vmin=0, vmax=1)
-            for row in range(count):
-                for column in range(count):
-                    _write_cell(axes, row, column, table)
-            labels = [
-                f"{category} ({concepts})"
-                for category, concepts in zip(table.categories, table.concepts, strict=True)
-            ]
-            axes.set_yticks(range(count), labels)
-            axes.set_xticks(
-                range(count), table.categories, rotation=30, ha="right", rotation_mode="anchor"
-            )
-            axes.tick_params(length=0)
-            axes.spines[:].set_visible(False)
-            axes.set(title=name, xlabel=f"categories of the {table.neighbours} nearest concepts")
-        bar = figure.colorbar(image, ax=figure.axes, fraction=0.04)
-        bar.set_label("mean fraction (small: chance)")
-        bar.outline.set_visible(False)
+    columns = min(2, len(layers))
+    rows = -(-len(layers) // columns)
+    width = COLUMN_WIDTH if len(layers) == 1 else PAGE_WIDTH
+    figure = Figure(figsize=(width, 3.0 * rows), layout="constrained")
+    limits, colors = Normalize(0, 1), "Blues"
+    for place, (name, table) in enumerate(layers.items(), 1):
+        axes = figure.add_subplot(rows, columns, place)
+        axes.imshow(table.fraction, cmap=colors, norm=limits)
+        known = np.isfinite(table.fraction)
+        for values, rise, size in ((table.fraction, 3, 8), (table.chance, -6, 5.5)):
+            texts = np.where(known, np.vectorize("{:.2f}".format)(values), "")
+            write_cells(axes, texts, table.fraction > 0.6, rise=rise, size=size)
+        numbered = zip(table.categories, table.concepts, strict=True)
+        labels = [f"{category} ({concepts})" for category, concepts in numbered]
+        style = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+        name_cells(axes, labels, table.categories, **style)
+        axes.set(title=name, xlabel=f"categories of the {table.neighbours} nearest concepts")
+    bar = figure.colorbar(ScalarMappable(limits, colors), ax=figure.axes, fraction=0.04)
+    bar.set_label("mean fraction (small: chance)")
+    bar.outline.set_visible(False)
     return figure
 
 
+@paper_style()
 def plot_neighbour_stability(
     stability: NeighbourStability, categories: Sequence[str], *, title: str = ""
 ) -> Figure:
@@ -88,51 +89,41 @@ def plot_neighbour_stability(
     """
     present = order_categories(categories)
     member = find_members(categories, present, len(stability.cosine))
-    with paper_style():
-        figure = Figure(figsize=(PAGE_WIDTH, 2.5), layout="constrained")
-        panels = figure.subplots(1, 2)
-        measured = (
-            (f"shared of the {stability.neighbours} nearest concepts", stability.overlap),
-            ("cosine between two seeds", stability.cosine),
+    figure = Figure(figsize=(PAGE_WIDTH, 2.5), layout="constrained")
+    panels = figure.subplots(1, 2)
+    measured = (
+        (f"shared of the {stability.neighbours} nearest concepts", stability.overlap),
+        ("cosine between two seeds", stability.cosine),
+    )
+    for axes, (label, values) in zip(panels, measured, strict=True):
+        groups = [values[chosen & np.isfinite(values)] for chosen in member]
+        fullest = max(
+            np.unique(_bin(known), return_counts=True)[1].max(initial=1) for known in groups
         )
-        for axes, (label, values) in zip(panels, measured, strict=True):
-            groups = [values[chosen & np.isfinite(values)] for chosen in member]
-            fullest = max(
-                np.unique(_bin(known), return_counts=True)[1].max(initial=1) for known in groups
-            )
-            step = min(0.1, 0.6 / max(fullest - 1, 1))
-            for place, (category, known) in enumerate(zip(present, groups, strict=True)):
-                color, marker = style_category(category)
-                axes.scatter(
-                    place + _spread(known, step), known, s=11, color=color, marker=marker,
-                    alpha=0.75, linewidths=0.3 if step > 0.05 else 0, edgecolors="white",
-                    clip_on=False, zorder=3,
-                )  # fmt: skip
-                if len(known):
-                    axes.hlines(
-                        known.mean(), place - 0.38, place + 0.38, color="#222222", linewidth=1.2,
-                        zorder=4, clip_on=False,
-                    )  # fmt: skip
-            counts = (member & np.isfinite(values)).sum(axis=1)
-            labels = [f"{name}\n{count}" for name, count in zip(present, counts, strict=True)]
-            axes.set_xticks(range(len(present)), labels)
-            axes.tick_params(axis="x", length=0)
-            axes.set_xlim(-0.6, len(present) - 0.4)
-            low = min(0.0, float(np.nanmin(values, initial=0.0)))
-            axes.set(ylim=(1.1 * low, 1.0), ylabel=label)
-        panels[0].axhline(
-            stability.chance_overlap, color="#777777", linestyle=":", linewidth=0.8, zorder=1
-        )
-        panels[0].annotate(
-            "chance", (1, stability.chance_overlap), xycoords=("axes fraction", "data"),
-            xytext=(0, 2), textcoords="offset points", ha="right", va="bottom", fontsize=7,
-            color="#555555",
-        )  # fmt: skip
-        if title:
-            figure.suptitle(title, fontsize=8)
+        step = min(0.1, 0.6 / max(fullest - 1, 1))
+        for place, (category, known) in enumerate(zip(present, groups, strict=True)):
+            color, marker = style_category(category)
+            axes.scatter(
+                place + _spread(known, step), known, s=11, color=color, marker=marker, alpha=0.75,
+                linewidths=0.3 if step > 0.05 else 0, edgecolors="white", clip_on=False, zorder=3,
+            )  # fmt: skip
+            if len(known):
+                ends = place - 0.38, place + 0.38
+                style = {"color": "#222222", "linewidth": 1.2, "zorder": 4, "clip_on": False}
+                axes.hlines(known.mean(), *ends, **style)
+        labels = [f"{name}\n{len(known)}" for name, known in zip(present, groups, strict=True)]
+        axes.set_xticks(range(len(present)), labels)
+        axes.tick_params(axis="x", length=0)
+        axes.set_xlim(-0.6, len(present) - 0.4)
+        low = min(0.0, float(np.nanmin(values, initial=0.0)))
+        axes.set(ylim=(1.1 * low, 1.0), ylabel=label)
+    draw_reference(panels[0], stability.chance_overlap, name="chance")
+    if title:
+        figure.suptitle(title)
     return figure
 
 
+@paper_style()
 def plot_spectrum(layers: Mapping[str, np.ndarray]) -> Figure:
     """Variance along the principal components of the raw weights, one line per layer.
 
@@ -146,24 +137,21 @@ def plot_spectrum(layers: Mapping[str, np.ndarray]) -> Figure:
       Net2VecError: there is no layer.
     """
     check_layers(layers)
-    with paper_style():
-        figure = Figure(figsize=(COLUMN_WIDTH, 2.4), layout="constrained")
-        axes = figure.add_subplot()
-        most = max(map(len, layers.values()))
-        for place, (name, explained) in enumerate(layers.items()):
-            axes.plot(
-                np.arange(1, len(explained) + 1), explained, clip_on=False, **line_style(place),
-                label=f"{name}, sum {explained.sum():.2f}",
-            )  # fmt: skip
-        axes.set(
-            xlabel="principal component", ylabel="fraction of variance", xlim=(0.7, most + 0.3)
-        )
-        axes.set_ylim(bottom=0)
-        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-        add_legend(figure, *axes.get_legend_handles_labels())
+    figure, axes = lay_out_one(2.4)
+    for place, (name, explained) in enumerate(layers.items()):
+        axes.plot(
+            np.arange(1, len(explained) + 1), explained, clip_on=False, **line_style(place),
+            label=f"{name}, sum {explained.sum():.2f}",
+        )  # fmt: skip
+    most = max(map(len, layers.values()))
+    axes.set(xlabel="principal component", ylabel="fraction of variance", xlim=(0.7, most + 0.3))
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    add_legend(figure, *axes.get_legend_handles_labels())
     return figure
 
 
+@paper_style()
 def plot_filter_alphas(layers: Mapping[str, np.ndarray]) -> Figure:
     """Histogram over filters of alpha, the fraction of positions without positive activation.
 
@@ -177,40 +165,22 @@ def plot_filter_alphas(layers: Mapping[str, np.ndarray]) -> Figure:
       Net2VecError: there is no layer.
     """
     check_layers(layers)
-    with paper_style():
-        figure = Figure(figsize=(COLUMN_WIDTH, 2.2), layout="constrained")
-        axes = figure.add_subplot()
-        edges = np.linspace(0, 1, 41)
-        for place, (name, alpha) in enumerate(layers.items()):
-            known = alpha[np.isfinite(alpha)]
-            if len(known):
-                style = line_style(place)
-                axes.stairs(
-                    np.histogram(known, edges)[0] / len(known), edges, color=style["color"],
-                    linestyle=style["linestyle"], linewidth=1.0,
-                    label=f"{name}, median {np.median(known):.2f}",
-                )  # fmt: skip
-        axes.set(
-            xlabel="positions where a filter is not positive", ylabel="fraction of filters",
-            xlim=(0, 1),
-        )  # fmt: skip
-        handles, labels = axes.get_legend_handles_labels()
-        if handles:
-            add_legend(figure, handles, labels)
+    figure, axes = lay_out_one(2.2)
+    edges = np.linspace(0, 1, 41)
+    for place, (name, alpha) in enumerate(layers.items()):
+        known = alpha[np.isfinite(alpha)]
+        if len(known):
+            style = line_style(place)
+            axes.stairs(
+                np.histogram(known, edges)[0] / len(known), edges, color=style["color"],
+                linestyle=style["linestyle"], linewidth=1.0,
+                label=f"{name}, median {np.median(known):.2f}",
+            )  # fmt: skip
+    axes.set(xlabel="positions where a filter is not positive", ylabel="fraction of filters")
+    axes.set_xlim(0, 1)
+    if axes.patches:
+        add_legend(figure, *axes.get_legend_handles_labels())
     return figure
-
-
-def _write_cell(axes: Axes, row: int, column: int, table: NearestCategories) -> None:
-    value = table.fraction[row, column]
-    if not np.isfinite(value):
-        return
-    color = "white" if value > 0.6 else "#222222"
-    chance = f"{table.chance[row, column]:.2f}"
-    for text, rise, size in ((f"{value:.2f}", 3, 8), (chance, -6, 5.5)):
-        axes.annotate(
-            text, (column, row), xytext=(0, rise), textcoords="offset points", ha="center",
-            va="center", color=color, fontsize=size, alpha=1.0 if rise > 0 else 0.8,
-        )  # fmt: skip
 
 
 def _bin(values: np.ndarray) -> np.ndarray:

@@ -5,30 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from net2vec_jax.analysis.category_means import order_categories
 from net2vec_jax.analysis.filters.filter_counts import CumulativeFractions, FilterCounts
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.plots.fonts import shorten_wide
-from net2vec_jax.plots.paper_style import (
-    COLUMN_WIDTH,
-    PAGE_WIDTH,
+from net2vec_jax.plots.panels import (
     add_legend,
     check_layers,
+    draw_reference,
+    lay_out_one,
     lay_out_panels,
-    line_style,
-    paper_style,
     scale_filters,
+    scale_log,
 )
-
-ALL = "all concepts"
-"""Name of the panel of all categories."""
+from net2vec_jax.plots.paper_style import PAGE_WIDTH, line_style, paper_style
 
 
+@paper_style()
 def plot_score_against_filters(
     layers: Mapping[str, FilterCounts],
     *,
@@ -49,30 +46,23 @@ def plot_score_against_filters(
       Net2VecError: there is no layer.
     """
     check_layers(layers)
-    with paper_style():
-        figure = Figure(figsize=(COLUMN_WIDTH, 2.6), layout="constrained")
-        axes = figure.add_subplot()
-        for place, (name, counts) in enumerate(layers.items()):
-            style = line_style(place)
-            shown = np.isfinite(counts.mean)
-            x, mean = counts.sizes[shown], counts.mean[shown]
-            error = np.nan_to_num(counts.error[shown])
-            axes.fill_between(
-                x, mean - error, mean + error, color=style["color"], alpha=0.18, linewidth=0
-            )
-            axes.plot(x, mean, label=name, **style)
-        if chance is not None:
-            axes.axhline(chance, color="#777777", linestyle=":", linewidth=0.8, zorder=0)
-            axes.annotate(
-                "chance", (1, chance), xycoords=("axes fraction", "data"), xytext=(0, 2),
-                textcoords="offset points", ha="right", va="bottom", fontsize=7, color="#555555",
-            )  # fmt: skip
-        scale_filters(axes, np.concatenate([counts.sizes for counts in layers.values()]))
-        axes.set(xlabel="number of filters", ylabel=f"{score}, mean ± s.e.")
-        add_legend(figure, *axes.get_legend_handles_labels())
+    figure, axes = lay_out_one(2.6)
+    for place, (name, counts) in enumerate(layers.items()):
+        style = line_style(place)
+        shown = np.isfinite(counts.mean)
+        x, mean = counts.sizes[shown], counts.mean[shown]
+        error = np.nan_to_num(counts.error[shown])
+        low, high = mean - error, mean + error
+        axes.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
+        axes.plot(x, mean, label=name, **style)
+    draw_reference(axes, chance, name="chance")
+    scale_filters(axes, np.concatenate([counts.sizes for counts in layers.values()]))
+    axes.set(xlabel="number of filters", ylabel=f"{score}, mean ± s.e.")
+    add_legend(figure, *axes.get_legend_handles_labels())
     return figure
 
 
+@paper_style()
 def plot_sufficient_filters(
     layers: Mapping[str, FilterCounts],
     *,
@@ -111,41 +101,42 @@ def plot_sufficient_filters(
     categories = order_categories([name for curve in curves.values() for name in curve.categories])
     if not categories:
         raise Net2VecError("no concept was learnt; there is nothing to draw")
-    one = len(categories) == 1
-    with paper_style():
-        panels = categories if one else (ALL, *categories)
-        figure, axes = lay_out_panels(len(panels), columns=4, height=1.5, height_alone=2.1)
-        for panel, name in zip(axes, panels, strict=True):
-            most = 0
-            for (place, number), curve in curves.items():
-                row, concepts = _choose_row(curve, name)
-                if concepts:
-                    style = line_style(place, dash=number if several else None)
-                    x = curve.sizes / curve.sizes[-1] if relative else curve.sizes
-                    panel.plot(x, row, clip_on=False, **style)
-                most = max(most, concepts)
-            panel.set_title(f"{name} ({most})")
-            panel.set_ylim(0, 1)
-            panel.yaxis.set_major_formatter(PercentFormatter(1))
-            if relative:
-                _scale_fractions(panel, min(1 / x.sizes[-1] for x in layers.values()))
-            else:
-                scale_filters(panel, np.concatenate([x.sizes for x in layers.values()]))
-        figure.supxlabel("fraction of filters" if relative else "number of filters", fontsize=8)
-        reaching = "" if several else f" reaching {fractions[0]:.0%}"
-        figure.supylabel(f"concepts{reaching}", fontsize=8)
-        solid = {"linestyle": "-"} if several else {}
-        handles = [Line2D([], [], **{**line_style(n), **solid}) for n in range(len(layers))]
-        labels = list(layers)
-        if several:
-            for number, fraction in enumerate(fractions):
-                dash = line_style(0, dash=number)["linestyle"]
-                handles.append(Line2D([], [], color="#333333", linestyle=dash))
-                labels.append(f"{fraction:.0%} of full score")
-        add_legend(figure, handles, labels)
+    names = categories if len(categories) == 1 else (None, *categories)
+    figure, panels = lay_out_panels(len(names), columns=4, height=1.5, height_alone=2.1)
+    for axes, name in zip(panels, names, strict=True):
+        most = 0
+        for (place, number), curve in curves.items():
+            fraction, concepts = _choose_row(curve, name)
+            if concepts:
+                style = line_style(place, dash=number if several else None)
+                x = curve.sizes / curve.sizes[-1] if relative else curve.sizes
+                axes.plot(x, fraction, clip_on=False, **style)
+            most = max(most, concepts)
+        axes.set_title(f"{name or 'all concepts'} ({most})")
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        if relative:
+            least = min(1 / counts.sizes[-1] for counts in layers.values())
+            powers = range(int(np.ceil(np.log10(least))), 1)
+            scale_log(axes, [10.0**power for power in powers], least, 1, "{:.15g}")
+            axes.xaxis.set_major_formatter(PercentFormatter(1))
+        else:
+            scale_filters(axes, np.concatenate([counts.sizes for counts in layers.values()]))
+    figure.supxlabel("fraction of filters" if relative else "number of filters")
+    figure.supylabel("concepts" if several else f"concepts reaching {fractions[0]:.0%}")
+    solid = {"linestyle": "-"} if several else {}
+    handles = [Line2D([], [], **{**line_style(n), **solid}) for n in range(len(layers))]
+    labels = list(layers)
+    if several:
+        for number, fraction in enumerate(fractions):
+            dash = line_style(0, dash=number)["linestyle"]
+            handles.append(Line2D([], [], color="#333333", linestyle=dash))
+            labels.append(f"{fraction:.0%} of full score")
+    add_legend(figure, handles, labels)
     return figure
 
 
+@paper_style()
 def plot_concept_curves(
     counts: FilterCounts,
     names: Sequence[str],
@@ -175,48 +166,31 @@ def plot_concept_curves(
         raise Net2VecError("no concept was learnt; there is nothing to draw")
     ranked = learnt[np.argsort(-counts.scores[learnt, -1], kind="stable")]
     places = np.linspace(0, len(ranked) - 1, min(shown, len(ranked))).round().astype(int)
-    with paper_style():
-        figure, panels = lay_out_panels(
-            len(places), columns=4, width=PAGE_WIDTH, height=1.25, share_x=True
-        )
-        for axes, concept in zip(panels, ranked[places], strict=True):
-            known = np.isfinite(counts.scores[concept])
-            axes.plot(
-                counts.sizes[known], counts.scores[concept, known], label="measured",
-                **line_style(0) | {"linestyle": "none"},
-            )  # fmt: skip
-            fit = counts.fit
-            line = fit.slope[concept] * np.log(counts.sizes) + fit.intercept[concept]
-            axes.plot(
-                counts.sizes, line, color=line_style(1)["color"],
-                label="a · ln(filters) + b",
-            )  # fmt: skip
-            name, explained = shorten_wide(names[concept], 16), fit.explained[concept]
-            axes.set_title(f"{name}: R² = {explained:.2f}" if np.isfinite(explained) else name)
-            if chance is not None:
-                axes.axhline(chance, color="#777777", linestyle=":", linewidth=0.8, zorder=0)
-        for axes in panels:
-            scale_filters(axes, counts.sizes)
-        figure.supxlabel("number of filters", fontsize=8)
-        figure.supylabel(score, fontsize=8)
-        add_legend(figure, *panels[0].get_legend_handles_labels())
+    figure, panels = lay_out_panels(
+        len(places), columns=4, width=PAGE_WIDTH, height=1.25, share_x=True
+    )
+    fit = counts.fit
+    for axes, concept in zip(panels, map(int, ranked[places]), strict=True):
+        known = np.isfinite(counts.scores[concept])
+        axes.plot(
+            counts.sizes[known], counts.scores[concept, known], "o", label="measured",
+            color=line_style(0)["color"],
+        )  # fmt: skip
+        line = fit.slope[concept] * np.log(counts.sizes) + fit.intercept[concept]
+        axes.plot(counts.sizes, line, color=line_style(1)["color"], label="a · ln(filters) + b")
+        name, explained = shorten_wide(names[concept], 16), fit.explained[concept]
+        axes.set_title(f"{name}: R² = {explained:.2f}" if np.isfinite(explained) else name)
+        draw_reference(axes, chance)
+        scale_filters(axes, counts.sizes)
+    figure.supxlabel("number of filters")
+    figure.supylabel(score)
+    add_legend(figure, *panels[0].get_legend_handles_labels())
     return figure
 
 
-def _scale_fractions(axes: Axes, least: float) -> None:
-    """Make the x axis logarithmic, from one filter of `least` of all, in percent."""
-    axes.set_xscale("log")
-    ticks = [10.0**power for power in range(int(np.ceil(np.log10(least))), 1)]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
-    margin = max(least**-0.04, 1.05)
-    axes.set_xlim(least / margin, margin)
-
-
-def _choose_row(curve: CumulativeFractions, panel: str) -> tuple[np.ndarray, int]:
-    """What a panel shows of a curve, and the number of its concepts."""
-    if panel == ALL:
+def _choose_row(curve: CumulativeFractions, panel: str | None) -> tuple[np.ndarray, int]:
+    """What a category's panel shows of a curve, or that of all (None), and its concepts' number."""
+    if panel is None:
         return curve.overall, int(curve.concepts.sum())
     if panel not in curve.categories:
         return curve.overall, 0

@@ -1,19 +1,17 @@
 """Characters that a figure's font lacks: a font that has them, or else their code points.
 
 matplotlib's own font has neither Chinese nor Thai nor most emoji, and draws boxes in their place.
-Such a text gets a second font here, if one is installed that has the characters; what none has is
-written as "\\u6c7d", which tells names apart. Texts whose characters are all there are not touched.
+A text with such characters gets a second font, if one is installed that has them; what no font has
+is written as "\\u6c7d", which tells names apart. Other texts are not touched.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-import sys
 import unicodedata
-import weakref
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 
 from matplotlib import font_manager
 from matplotlib.axis import Axis
@@ -22,9 +20,8 @@ from matplotlib.font_manager import FontEntry, FontProperties
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter
-from tqdm import tqdm
 
-from net2vec_jax.core.errors import list_names
+from net2vec_jax.core.console import announce
 
 _EAST_ASIAN = (
     "BOPOMOFO", "CJK", "FULLWIDTH", "HALFWIDTH", "HANGUL", "HIRAGANA", "IDEOGRAPHIC", "KATAKANA",
@@ -35,134 +32,79 @@ _PLACEHOLDERS = ("lastresort", "notdef", "blank")
 """In the names of fonts that have every character, as a box or as nothing."""
 _LAST_CHOICE = ("mono", "serif")
 """In the names of fonts that are taken only where no other one has as many of the characters."""
+_ADDED: dict[str, FontEntry] = {}
+"""Families that texts were given here."""
+_TOLD: set[str] = set()
+"""Fonts that the console was told to be wanting."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Fitted:
-    """What `fit_text` did to the texts of a figure.
-
-    Attributes:
-      fonts: that were added.
-      unwritable: characters that no font has, in the order of the texts.
-    """
-
-    fonts: set[FontEntry] = dataclasses.field(default_factory=set)
-    unwritable: dict[str, None] = dataclasses.field(default_factory=dict)
-
-
-_FITTED: weakref.WeakKeyDictionary[Figure, _Fitted] = weakref.WeakKeyDictionary()
-_TOLD: set[tuple[Path, str]] = set()
-"""Folders of figures, and fonts that the console was told to be wanting there."""
-
-
-def fit_fonts(figure: Figure, fonts: Sequence[FontEntry] | None = None) -> None:
-    """Make all texts of a figure readable, those of ticks and legends included, see `fit_text`.
-
-    Args:
-      figure: with all its texts.
-      fonts: what to choose from; by default all that are installed.
-    """
+def fit_fonts(figure: Figure) -> None:
+    """Make all texts of a figure readable, those of ticks and legends included, see `fit_text`."""
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
-            _fit_ticks(axis, fonts)
+            _fit_ticks(axis)
     for text in figure.findobj(Text):
-        fit_text(text, fonts)
+        if isinstance(text, Text):
+            fit_text(text)
 
 
-def fit_text(text: Text, fonts: Sequence[FontEntry] | None = None) -> None:
-    """Give a text of a figure the fonts that it needs, and write what no font has as code points.
+def fit_text(text: Text) -> None:
+    """Give a text the fonts that it needs, and write what no installed font has as code points.
+
+    The console is told once of each font that is wanting.
 
     Args:
       text: is changed only if its font lacks a character.
-      fonts: what to choose from; by default all that are installed.
     """
     properties = text.get_fontproperties()
-    found, escapes = _resolve(text.get_text(), properties, fonts)
-    if not (found or escapes):
-        return
-    fitted = _FITTED.setdefault(text.get_figure(root=True), _Fitted())
+    found, escapes = _resolve(text.get_text(), properties)
     if found:
-        families = [_register(face, properties) for face in found]
+        families = [_add_family(face, properties) for face in found]
         text.set_fontfamily([*text.get_fontfamily(), *families])
-        fitted.fonts.update(found)
     if escapes:
+        _announce(map(chr, escapes))
         text.set_text(text.get_text().translate(escapes))
-        fitted.unwritable.update(dict.fromkeys(map(chr, escapes)))
 
 
 def has_postscript_fonts(figure: Figure) -> bool:
-    """Whether a fitted figure was given a font of PostScript outlines (CFF), as Noto Sans CJK's.
+    """Whether `fit_fonts` gave a figure a font of PostScript outlines (CFF), as Noto Sans CJK's.
 
     With pdf.fonttype 42 matplotlib embeds these as TrueType outlines, and nothing is seen of them.
     """
-    return any(map(_is_postscript, _FITTED.get(figure, _Fitted()).fonts))
+    texts = (text for text in figure.findobj(Text) if isinstance(text, Text))
+    families = {family for text in texts for family in text.get_fontfamily()}
+    return any(_is_postscript(_ADDED[family]) for family in families & _ADDED.keys())
 
 
-def announce_unwritable(figure: Figure, folder: Path) -> None:
-    """Say on the console which characters of a fitted figure no font has, and what font to install.
-
-    Args:
-      figure: that was saved.
-      folder: where; what is wanting is said once for all figures there.
-    """
-    wanting: dict[str, list[str]] = {}
-    for character in _FITTED.get(figure, _Fitted()).unwritable:
-        wanting.setdefault(_name_font(character), []).append(character)
-    new = {font: shown for font, shown in wanting.items() if (folder, font) not in _TOLD}
-    _TOLD.update((folder, font) for font in new)
-    parts = [
-        list_names(c if c.isprintable() else _escape(c) for c in characters)
-        + (f" (install a font for {font}, and run again)" if font else "")
-        for font, characters in new.items()
-    ]
-    if parts:
-        first = next(iter(new.values()))[0]
-        tqdm.write(
-            f"note: characters that no installed font has stand in the figures in {folder} as "
-            f"their code points (such as {_escape(first)}): {'; '.join(parts)}",
-            file=sys.stderr,
-        )
-
-
-def count_letters(text: str, fonts: Sequence[FontEntry] | None = None) -> int:
-    """How many letters of the usual width a text is as wide as.
+def count_letters(text: str) -> int:
+    """How many letters of the usual width a text in one line is as wide as.
 
     Chinese characters and others of their width are two; a character that no font has is its code
     point, whose digits are wider than letters: seven for "\\u6c7d".
-
-    Args:
-      text: in one line.
-      fonts: what a character is looked for in, besides the default font; by default all that are
-        installed.
     """
     if text.isascii():
         return len(text)
-    properties = FontProperties()
-    missing = set(_find_missing(text, properties))
-    _, escapes = _resolve(text, properties, fonts)
+    _, escapes = _resolve(text, FontProperties())
     return sum(
         len(escapes[ord(character)]) * 7 // 6
         if ord(character) in escapes
-        else 1 + (character in missing and unicodedata.east_asian_width(character) in "WF")
+        else 1 + (unicodedata.east_asian_width(character) in "WF")
         for character in text
     )
 
 
-def shorten(
-    text: str, letters: int, *, at_start: bool = False, fonts: Sequence[FontEntry] | None = None
-) -> str:
+def shorten(text: str, letters: int, *, at_start: bool = False) -> str:
     """The text with an ellipsis for what goes beyond so many letters, see `count_letters`.
 
     Args:
       text: in one line.
       letters: that have room.
       at_start: leave out its beginning, not its end.
-      fonts: see `count_letters`.
     """
-    if count_letters(text, fonts) <= letters:
+    if count_letters(text) <= letters:
         return text
     kept = text
-    while kept and count_letters(kept, fonts) >= letters:
+    while kept and count_letters(kept) >= letters:
         kept = kept[1:] if at_start else kept[:-1]
     return f"…{kept}" if at_start else f"{kept}…"
 
@@ -175,37 +117,34 @@ def shorten_wide(text: str, letters: int = 40) -> str:
     return shorten(text, max(letters, len(text)))
 
 
-def _fit_ticks(axis: Axis, fonts: Sequence[FontEntry] | None) -> None:
+def _fit_ticks(axis: Axis) -> None:
     """Write the names on an axis with code points: ticks write theirs anew whenever it is drawn."""
     labels = axis.get_majorticklabels()
-    if labels:
-        names = "".join(label.get_text() for label in labels)
-        _, escapes = _resolve(names, labels[0].get_fontproperties(), fonts)
-        if escapes:
-            write = axis.get_major_formatter()
-            axis.set_major_formatter(
-                FuncFormatter(lambda value, place: write(value, place).translate(escapes))
-            )
+    names = "".join(label.get_text() for label in labels)
+    _, escapes = _resolve(names, labels[0].get_fontproperties()) if names else ([], {})
+    if escapes:
+        write = axis.get_major_formatter()
+        axis.set_major_formatter(
+            FuncFormatter(lambda value, place: write(value, place).translate(escapes))
+        )
 
 
-def _resolve(
-    text: str, properties: FontProperties, fonts: Sequence[FontEntry] | None
-) -> tuple[list[FontEntry], dict[int, str]]:
+def _resolve(text: str, properties: FontProperties) -> tuple[list[FontEntry], dict[int, str]]:
     """Fonts that have what a text's own one lacks, and what to write for characters of none."""
     missing = _find_missing(text, properties)
-    if not missing:
-        return [], {}
-    faces = _list_installed() if fonts is None else _list_faces(fonts)
+    lost = dict.fromkeys(missing)
     chosen = []
-    left = [c for c in missing if unicodedata.category(c)[0] != "C"]  # these are shown by no font
-    while left:
-        best = max(faces, key=lambda face: sum(_draws(face, c) for c in left), default=None)
-        if best is None or not any(_draws(best, c) for c in left):
+    while lost:
+        visible = [c for c in lost if unicodedata.category(c)[0] != "C"]
+        drawn = [
+            (face, [c for c in visible if _draws(*_locate(face), c)]) for face in _list_installed()
+        ]
+        face, characters = max(drawn, key=lambda pair: len(pair[1]), default=(None, []))
+        if face is None or not characters:
             break
-        chosen.append(best)
-        left = [c for c in left if not _draws(best, c)]
-    escapes = {ord(c): _escape(c) for c in missing if not any(_draws(face, c) for face in chosen)}
-    return chosen, escapes
+        chosen.append(face)
+        lost = {c: None for c in lost if c not in characters}
+    return chosen, {ord(character): _escape(character) for character in lost}
 
 
 def _find_missing(text: str, properties: FontProperties) -> list[str]:
@@ -216,10 +155,8 @@ def _find_missing(text: str, properties: FontProperties) -> list[str]:
     for family in properties.get_family():
         one = properties.copy()
         one.set_family(family)
-        try:
+        with contextlib.suppress(ValueError):  # matplotlib passes over families that are not there
             own.append(font_manager.findfont(one, fallback_to_default=False))
-        except ValueError:  # matplotlib passes over families that are not there
-            continue
     known = _read_own(tuple(own or [font_manager.findfont(properties)]))
     return [c for c in dict.fromkeys(text) if ord(c) not in known and c != "\n"]
 
@@ -233,73 +170,64 @@ def _read_own(paths: tuple[str, ...]) -> frozenset[int]:
 def _list_installed() -> list[FontEntry]:
     """A face of every installed family, those too that are newer than matplotlib's list."""
     manager = font_manager.fontManager
-    listed = {entry.fname for entry in manager.ttflist}
-    for path in font_manager.findSystemFonts():
-        if path not in listed:
-            try:
-                manager.addfont(path)
-            except Exception:  # as matplotlib does when it makes its list: fonts fail in many ways
-                continue
-    return _list_faces(manager.ttflist)
+    for path in set(font_manager.findSystemFonts()) - {entry.fname for entry in manager.ttflist}:
+        with contextlib.suppress(Exception):  # as matplotlib does: fonts fail in many ways
+            manager.addfont(path)
+    return _choose_faces(manager.ttflist)
 
 
-def _list_faces(fonts: Iterable[FontEntry]) -> list[FontEntry]:
+def _choose_faces(fonts: Iterable[FontEntry]) -> list[FontEntry]:
     """The upright face of regular weight of every family, those of most use first."""
-    weights = font_manager.weight_dict
 
     def judge_face(face: FontEntry) -> tuple:
-        weight = weights.get(face.weight, face.weight)
-        return face.style != "normal", abs(int(weight) - 400), face.stretch != "normal", face.fname
-
-    def judge_family(face: FontEntry) -> tuple:
-        return any(word in face.name.lower() for word in _LAST_CHOICE), face.name
+        weight = font_manager.weight_dict.get(str(face.weight)) or int(face.weight)
+        return face.style != "normal", abs(weight - 400), face.stretch != "normal", face.fname
 
     faces: dict[str, FontEntry] = {}
     for face in sorted(fonts, key=judge_face):
         name = face.name.lower().replace(" ", "")
         if not any(word in name for word in _PLACEHOLDERS):
             faces.setdefault(face.name, face)
-    return sorted(faces.values(), key=judge_family)
+    return sorted(
+        faces.values(),
+        key=lambda face: (any(w in face.name.lower() for w in _LAST_CHOICE), face.name),
+    )
 
 
 @functools.cache
-def _read_face(face: FontEntry) -> frozenset[int]:
+def _draws(path: str, index: int, character: str) -> bool:
+    """Whether a font has an outline of a character; fonts in colour have pictures instead."""
     try:
-        return frozenset(_open(face).get_charmap())
-    except (OSError, RuntimeError):  # removed or damaged since matplotlib made its list
-        return frozenset()
-
-
-@functools.cache
-def _draws(face: FontEntry, character: str) -> bool:
-    """Whether a font has an outline of a character; colour fonts have pictures instead."""
-    if ord(character) not in _read_face(face):
-        return False
-    font = _open(face)
-    try:
+        if ord(character) not in _read_characters(path, index):
+            return False
+        font = _open(path, index)
         font.load_char(ord(character))
-    except RuntimeError:
+    except (OSError, RuntimeError):  # removed or damaged since matplotlib made its list
         return False
     return unicodedata.category(character) == "Zs" or len(font.get_path()[0]) > 0
 
 
-def _open(face: FontEntry) -> FT2Font:
-    index = getattr(face, "index", 0)  # of a face in a collection; new in matplotlib 3.11
-    return FT2Font(face.fname, face_index=index) if index else FT2Font(face.fname)
+@functools.cache
+def _read_characters(path: str, index: int) -> frozenset[int]:
+    return frozenset(_open(path, index).get_charmap())
+
+
+def _open(path: str, index: int) -> FT2Font:
+    return FT2Font(path, face_index=index) if index else FT2Font(path)
+
+
+def _locate(face: FontEntry) -> tuple[str, int]:
+    """Path and number of a face in its file, which is new in matplotlib 3.11."""
+    return face.fname, getattr(face, "index", 0)
 
 
 def _is_postscript(face: FontEntry) -> bool:
-    """Whether a font's outlines are PostScript's (CFF)."""
-    with open(face.fname, "rb") as file:
-        kind = file.read(4)
-        if kind == b"ttcf":  # a collection: its header says where each font begins
-            file.seek(12 + 4 * getattr(face, "index", 0))
-            file.seek(int.from_bytes(file.read(4), "big"))
-            kind = file.read(4)
-    return kind == b"OTTO"
+    """Whether a font's outlines are PostScript's, whose table of maxima has version 0.5."""
+    maxima = _open(*_locate(face)).get_sfnt_table("maxp")
+    return maxima is not None and maxima["version"][0] == 0
 
 
-def _register(face: FontEntry, properties: FontProperties) -> str:
+def _add_family(face: FontEntry, properties: FontProperties) -> str:
     """Name of a family that is this face, whatever weight and style a text has.
 
     Under its own name matplotlib would complain of a weight that the family does not have.
@@ -311,7 +239,22 @@ def _register(face: FontEntry, properties: FontProperties) -> str:
     )  # fmt: skip
     if entry not in font_manager.fontManager.ttflist:
         font_manager.fontManager.ttflist.append(entry)
+    _ADDED[name] = face
     return name
+
+
+def _announce(characters: Iterable[str]) -> None:
+    """Name a font that is wanting, with the first character that it is wanted for."""
+    for character in characters:
+        font = _name_font(character)
+        if font not in _TOLD:
+            _TOLD.add(font)
+            shown = f"{character} " if character.isprintable() else ""
+            remedy = f": install a font for {font}, and run again" if font else ""
+            announce(
+                [f"figures show {_escape(character)} and the like for characters such as {shown}"
+                 f"that no installed font has{remedy}"]
+            )  # fmt: skip
 
 
 def _escape(character: str) -> str:
@@ -326,4 +269,4 @@ def _name_font(character: str) -> str:
     if ord(character) >= _FIRST_EMOJI and unicodedata.category(character)[0] == "S":
         return "emoji, in black and white, such as Noto Emoji"
     script = name.split(" ")[0].title()
-    return f"{script}, such as Noto Sans {script}" if name[:1] else ""
+    return f"{script}, such as Noto Sans {script}" if name else ""

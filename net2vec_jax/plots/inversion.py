@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.plots.fonts import count_letters, shorten
-from net2vec_jax.plots.paper_style import paper_style
-from net2vec_jax.plots.single_against_embedding import style_category
+from net2vec_jax.plots.paper_style import paper_style, style_category
+from net2vec_jax.plots.sheet import GREY, Sheet
 
 _PANEL = 0.98
 """Side of an image, inches."""
@@ -55,6 +54,7 @@ class SheetRow:
     note: str = ""
 
 
+@paper_style()
 def plot_image_sheet(rows: Sequence[SheetRow], headings: Sequence[str]) -> Figure:
     """A sheet of images, one row per concept, in groups with a heading each.
 
@@ -80,37 +80,22 @@ def plot_image_sheet(rows: Sequence[SheetRow], headings: Sequence[str]) -> Figur
     step = _ABOVE + _PANEL + _BELOW
     lines = max(_wrap(text, room).count("\n") for text, room in zip(headings, widths, strict=True))
     top = _MARGIN + 0.18 + 0.13 * lines
-    height = top + len(rows) * step + _MARGIN
-    with paper_style():
-        figure = Figure(figsize=(width, height))
-        for heading, left, room in zip(headings, lefts, widths, strict=True):
-            figure.text(
-                (left + room / 2) / width, 1 - (top - 0.04) / height, _wrap(heading, room),
-                ha="center", va="bottom",
-            )  # fmt: skip
-        for place, row in enumerate(rows):
-            above = top + place * step
-            baseline = 1 - (above + _ABOVE - 0.05) / height
-            color = style_category(row.category)[0]
-            letters = int((width - 2 * _MARGIN) / _LETTER) - count_letters(row.note) - 2
-            name = shorten(row.name, letters)
-            title = figure.text(
-                _MARGIN / width, baseline, name, fontweight="bold", color=color, parse_math=False
-            )
-            if row.note:
-                figure.text(
-                    (width - _MARGIN) / width, baseline, row.note, ha="right", fontsize=7,
-                    color="#555555", parse_math=False,
-                )  # fmt: skip
-            title.set_gid(f"row {place}")
-            for left, group in zip(lefts, row.groups, strict=True):
-                for number, panel in enumerate(group):
-                    x, y = left + number * (_PANEL + _GAP), above + _ABOVE + _PANEL
-                    axes = figure.add_axes(
-                        (x / width, 1 - y / height, _PANEL / width, _PANEL / height)
-                    )
-                    _show(axes, panel)
-    return figure
+    sheet = Sheet(width, top + len(rows) * step + _MARGIN)
+    for heading, left, room in zip(headings, lefts, widths, strict=True):
+        sheet.write(left + room / 2, top - 0.04, _wrap(heading, room), ha="center", va="bottom")
+    for place, row in enumerate(rows):
+        above = top + place * step + _ABOVE
+        color = style_category(row.category)[0]
+        letters = int((width - 2 * _MARGIN) / _LETTER) - count_letters(row.note) - 2
+        name, style = shorten(row.name, letters), {"va": "baseline", "fontweight": "bold"}
+        sheet.write(_MARGIN, above - 0.05, name, color=color, gid=f"row {place}", **style)
+        style = {"va": "baseline", "ha": "right"}
+        sheet.write(width - _MARGIN, above - 0.05, row.note, fontsize=7, color=GREY, **style)
+        for left, group in zip(lefts, row.groups, strict=True):
+            for number, panel in enumerate(group):
+                x = left + number * (_PANEL + _GAP)
+                sheet.add_image(x, above, _PANEL, panel.image, panel.caption, size=6.5)
+    return sheet.figure
 
 
 def _wrap(text: str, room: float) -> str:
@@ -122,16 +107,3 @@ def _wrap(text: str, room: float) -> str:
         else:
             lines.append(word)
     return "\n".join(lines)
-
-
-def _show(axes: Axes, panel: Panel) -> None:
-    if panel.image is None:
-        axes.set_axis_off()
-    else:
-        axes.imshow(panel.image, interpolation="antialiased")
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set(visible=True, color="#bbbbbb", linewidth=0.5)
-    axes.text(
-        0.5, -0.03, panel.caption, transform=axes.transAxes, ha="center", va="top", fontsize=6.5,
-        color="#444444", parse_math=False,
-    )  # fmt: skip

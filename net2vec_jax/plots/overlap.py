@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
@@ -15,16 +14,17 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from net2vec_jax.analysis.category_means import order_categories
 from net2vec_jax.analysis.filters.chance_overlap import ChanceOverlap
 from net2vec_jax.analysis.filters.filter_overlap import BIN_NAMES, FilterOverlap
-from net2vec_jax.plots.paper_style import (
-    EMBEDDING_STYLE,
-    PAGE_WIDTH,
+from net2vec_jax.plots.panels import (
     add_legend,
     check_layers,
+    draw_reference,
     lay_out_panels,
-    line_style,
-    paper_style,
+    name_cells,
     scale_filters,
+    write_beside,
+    write_cells,
 )
+from net2vec_jax.plots.paper_style import EMBEDDING_STYLE, PAGE_WIDTH, line_style, paper_style
 
 Overlaps = tuple[FilterOverlap, ChanceOverlap]
 """What was found, and what chance gives."""
@@ -74,6 +74,7 @@ def plot_categories_per_filter(layers: Mapping[str, Overlaps]) -> Figure:
     return _plot_distributions(layers, distributions, None, "categories per filter")
 
 
+@paper_style()
 def plot_category_overlap(layers: Mapping[str, Overlaps]) -> Figure:
     """Mean Jaccard index of two concepts' filters by their categories, a heat map per layer.
 
@@ -90,44 +91,39 @@ def plot_category_overlap(layers: Mapping[str, Overlaps]) -> Figure:
     """
     check_layers(layers)
     categories = order_categories([c for found, _ in layers.values() for c in found.categories])
-    with paper_style():
-        size = max(1.5, 0.42 * len(categories))
-        columns = 3 if size < 2 else 2
-        figure, panels = lay_out_panels(
-            len(layers), columns=columns, height=size + 0.6, height_alone=size + 0.9
-        )
-        image = None
-        for place, (axes, (name, (overlap, chance))) in enumerate(
-            zip(panels, layers.items(), strict=True)
-        ):
-            shown = [categories.index(category) for category in overlap.categories]
-            cells = np.ix_(shown, shown)
-            ratio, jaccard = np.full((2, len(categories), len(categories)), np.nan)
-            bold = np.zeros(ratio.shape, bool)
-            ratio[cells], jaccard[cells] = chance.shared, overlap.similarity
-            bold[cells] = chance.q_value <= _RATE
-            with np.errstate(divide="ignore"):
-                level = np.clip(np.log2(ratio), -RATIO_LIMIT, RATIO_LIMIT)
-            image = axes.imshow(
-                level, cmap="PuOr_r", norm=TwoSlopeNorm(0, -RATIO_LIMIT, RATIO_LIMIT),
-                alpha=np.where(bold, 1.0, _PALE),
-            )  # fmt: skip
-            _write_cells(axes, jaccard, level, bold)
-            axes.set_xticks(range(len(categories)), categories, rotation=45, ha="right")
-            axes.set_yticks(range(len(categories)), categories)
-            axes.tick_params(length=0, labelleft=place % columns == 0)
-            axes.spines[["left", "bottom"]].set_visible(False)
-            axes.set_title(name)
-        scale = ScalarMappable(image.norm, image.cmap)  # the image's own colours may be pale
-        bar = figure.colorbar(
-            scale, ax=panels, label="shared filters / chance", shrink=0.8, aspect=25,
-            ticks=range(-RATIO_LIMIT, RATIO_LIMIT + 1), extend="both",
-        )  # fmt: skip
-        bar.ax.yaxis.set_major_formatter(FuncFormatter(_format_power))
-        bar.outline.set_linewidth(0.4)
+    size = max(1.5, 0.42 * len(categories))
+    columns = 3 if size < 2 else 2
+    figure, panels = lay_out_panels(
+        len(layers), columns=columns, height=size + 0.6, height_alone=size + 0.9
+    )
+    limits, colors = TwoSlopeNorm(0, -RATIO_LIMIT, RATIO_LIMIT), "PuOr_r"
+    for place, (axes, (name, (overlap, chance))) in enumerate(
+        zip(panels, layers.items(), strict=True)
+    ):
+        shown = [categories.index(category) for category in overlap.categories]
+        cells = np.ix_(shown, shown)
+        ratio, jaccard = np.full((2, len(categories), len(categories)), np.nan)
+        bold = np.zeros(ratio.shape, bool)
+        ratio[cells], jaccard[cells] = chance.shared, overlap.similarity
+        bold[cells] = chance.q_value <= _RATE
+        with np.errstate(divide="ignore"):
+            level = np.clip(np.log2(ratio), -RATIO_LIMIT, RATIO_LIMIT)
+        axes.imshow(level, cmap=colors, norm=limits, alpha=np.where(bold, 1.0, _PALE))
+        dark = bold & (np.abs(np.nan_to_num(level)) > 0.6 * RATIO_LIMIT)
+        write_cells(axes, np.vectorize(_format_fraction)(jaccard), dark, bold=bold)
+        name_cells(axes, categories, categories, rotation=45, ha="right")
+        axes.tick_params(labelleft=place % columns == 0)
+        axes.set_title(name)
+    bar = figure.colorbar(  # not of an image, whose own colours may be pale
+        ScalarMappable(limits, colors), ax=panels, label="shared filters / chance", shrink=0.8,
+        aspect=25, ticks=range(-RATIO_LIMIT, RATIO_LIMIT + 1), extend="both",
+    )  # fmt: skip
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(_format_power))
+    bar.outline.set_linewidth(0.4)
     return figure
 
 
+@paper_style()
 def plot_shared_filters(layers: Mapping[str, Mapping[int, Overlaps]]) -> Figure:
     """What concepts of different categories share, against the filters taken of each embedding.
 
@@ -143,32 +139,31 @@ def plot_shared_filters(layers: Mapping[str, Mapping[int, Overlaps]]) -> Figure:
       Net2VecError: there is no layer.
     """
     check_layers(layers)
-    with paper_style():
-        figure = Figure(figsize=(PAGE_WIDTH, 2.4), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        for place, (name, by_size) in enumerate(layers.items()):
-            sizes = sorted(by_size)
-            style = line_style(place)
-            found = [by_size[size][0].shared_fraction for size in sizes]
-            _, low, high = np.array([by_size[size][1].shared_fraction for size in sizes]).T
-            left.fill_between(sizes, low, high, color=style["color"], alpha=0.25, linewidth=0)
-            left.plot(sizes, found, label=name, **style)
-            right.plot(sizes, [by_size[size][1].between[0] for size in sizes], **style)
-        right.axhline(1, color="#777777", linestyle=":", linewidth=0.8, zorder=0)
-        for axes in (left, right):
-            scale_filters(axes, np.concatenate([sorted(by_size) for by_size in layers.values()]))
-            axes.set_xlabel("filters taken of each embedding")
-        left.set_ylim(bottom=0)
-        right.set_ylim(bottom=0)
-        left.set_ylabel("filters that serve\nseveral categories")
-        left.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        right.set_ylabel("filters shared between\ncategories / chance")
-        handles, labels = left.get_legend_handles_labels()
-        band = Line2D([], [], color="#999999", linewidth=5, alpha=0.5)
-        add_legend(figure, [*handles, band], [*labels, "by chance, 95 %"])
+    figure = Figure(figsize=(PAGE_WIDTH, 2.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for place, (name, by_size) in enumerate(layers.items()):
+        sizes = sorted(by_size)
+        style = line_style(place)
+        found = [by_size[size][0].shared_fraction for size in sizes]
+        _, low, high = np.array([by_size[size][1].shared_fraction for size in sizes]).T
+        left.fill_between(sizes, low, high, color=style["color"], alpha=0.25, linewidth=0)
+        left.plot(sizes, found, label=name, **style)
+        right.plot(sizes, [by_size[size][1].between[0] for size in sizes], **style)
+    draw_reference(right, 1)
+    for axes in (left, right):
+        scale_filters(axes, np.concatenate([sorted(by_size) for by_size in layers.values()]))
+        axes.set_xlabel("filters taken of each embedding")
+        axes.set_ylim(bottom=0)
+    left.set_ylabel("filters that serve\nseveral categories")
+    left.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    right.set_ylabel("filters shared between\ncategories / chance")
+    handles, labels = left.get_legend_handles_labels()
+    band = Line2D([], [], color="#999999", linewidth=5, alpha=0.5)
+    add_legend(figure, [*handles, band], [*labels, "by chance, 95 %"])
     return figure
 
 
+@paper_style()
 def _plot_distributions(
     layers: Mapping[str, Overlaps],
     distributions: Mapping[str, tuple[np.ndarray, np.ndarray]],
@@ -181,49 +176,28 @@ def _plot_distributions(
       Net2VecError: there is no layer.
     """
     check_layers(layers)
-    with paper_style():
-        figure, panels = lay_out_panels(len(layers), height=1.45, height_alone=1.8)
-        for axes, (name, (found, chance)) in zip(panels, distributions.items(), strict=True):
-            _plot_distribution(axes, found, chance)
-            labels = {"labels": ticks, "fontsize": 6} if ticks else {}
-            axes.set_xticks(range(len(found)), **labels)
-            axes.set_title(f"{name} ({layers[name][0].membership.shape[1]})")
-        panels[0].set_ylim(0, 1.08 * panels[0].get_ylim()[1])  # room for the numbers
-        figure.supxlabel(label, fontsize=8)
-        figure.supylabel("filters", fontsize=8)
-        add_legend(figure, *panels[0].get_legend_handles_labels())
+    figure, panels = lay_out_panels(len(layers), height=1.45, height_alone=1.8)
+    for axes, (name, (found, (mean, low, high))) in zip(panels, distributions.items(), strict=True):
+        place = np.arange(len(found))
+        axes.bar(place, found, 0.7, color=EMBEDDING_STYLE[0], alpha=0.55, label="found")
+        style = {"ha": "center", "fontsize": 5.5, "color": _CHANCE_COLOR}
+        for x, (value, top) in enumerate(zip(found, np.maximum(found, high), strict=True)):
+            write_beside(axes, _format_percent(value), (x, top), (0, 2.5), **style)
+        distance = np.maximum([mean - low, high - mean], 0)  # a mean may lie outside its interval
+        axes.errorbar(
+            place, mean, yerr=distance, fmt="_", color=_CHANCE_COLOR, markersize=9, elinewidth=0.9,
+            capsize=1.8, label="by chance, mean and 95 %",
+        )  # fmt: skip
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_xticks(place, ticks)
+        axes.tick_params(axis="x", labelsize=6 if ticks else 7)
+        axes.tick_params(axis="x", length=0)
+        axes.set_title(f"{name} ({layers[name][0].membership.shape[1]})")
+    panels[0].set_ylim(0, 1.08 * panels[0].get_ylim()[1])  # room for the numbers
+    figure.supxlabel(label)
+    figure.supylabel("filters")
+    add_legend(figure, *panels[0].get_legend_handles_labels())
     return figure
-
-
-def _plot_distribution(axes: Axes, found: np.ndarray, chance: np.ndarray) -> None:
-    """Bars of fractions [bins] with the mean and interval of chance [3, bins]."""
-    place = np.arange(len(found))
-    axes.bar(place, found, 0.7, color=EMBEDDING_STYLE[0], alpha=0.55, label="found")
-    mean, low, high = chance
-    for x, (value, top) in enumerate(zip(found, np.maximum(found, high), strict=True)):
-        axes.annotate(
-            _format_percent(value), (x, top), xytext=(0, 2.5), textcoords="offset points",
-            ha="center", fontsize=5.5, color=_CHANCE_COLOR,
-        )  # fmt: skip
-    distance = np.maximum([mean - low, high - mean], 0)  # a mean may lie outside its interval
-    axes.errorbar(
-        place, mean, yerr=distance, fmt="_", color=_CHANCE_COLOR, markersize=9, elinewidth=0.9,
-        capsize=1.8, label="by chance, mean and 95 %",
-    )  # fmt: skip
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.tick_params(axis="x", length=0)
-
-
-def _write_cells(axes: Axes, values: np.ndarray, level: np.ndarray, bold: np.ndarray) -> None:
-    """Numbers in the cells of a heat map, white on dark ones."""
-    dark = bold & (np.abs(np.nan_to_num(level)) > 0.6 * RATIO_LIMIT)
-    for row, column in np.argwhere(np.isfinite(values)):
-        value = values[row, column]
-        axes.text(
-            column, row, _format_fraction(value), ha="center", va="center", fontsize=6.5,
-            fontweight="bold" if bold[row, column] else "normal",
-            color="white" if dark[row, column] else "black",
-        )  # fmt: skip
 
 
 def _format_power(exponent: float, _: int) -> str:
@@ -238,7 +212,9 @@ def _format_percent(fraction: float) -> str:
 
 
 def _format_fraction(value: float) -> str:
-    """Two digits of a number in [0, 1], without the 0 before the point."""
+    """Two digits of a number in [0, 1], without the 0 before the point; nothing of NaN."""
+    if np.isnan(value):
+        return ""
     if value in (0, 1):
         return f"{value:.0f}"
     return f"{value:.2f}"[1:] if value >= 0.095 else f"{value:.2g}"[1:]

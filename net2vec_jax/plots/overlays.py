@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import to_rgb
 from PIL import Image
+from scipy import ndimage
 
 DARK = 0.2
 """Brightness that is left outside a mask (the original's a)."""
@@ -22,7 +23,7 @@ _LINE = 0.012
 """Width of outlines, as a fraction of the image's height."""
 
 
-def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _cover(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A mask bool [Y, X] at `size` (H, W), each pixel the nearest of the mask's."""
     rows, columns = ((np.arange(n) * m // n) for n, m in zip(size, mask.shape, strict=True))
     return mask[np.ix_(rows, columns)]
@@ -36,7 +37,7 @@ def darken_outside(image: np.ndarray, mask: np.ndarray, *, dark: float = DARK) -
       mask: bool [Y, X].
       dark: a, brightness outside the mask, in [0, 1].
     """
-    inside = resize_mask(mask, image.shape[:2])[..., None]
+    inside = _cover(mask, image.shape[:2])[..., None]
     return np.round(image * (inside * (1 - dark) + dark)).astype(np.uint8)
 
 
@@ -52,7 +53,7 @@ def draw_mask(image: np.ndarray, mask: np.ndarray, color: str) -> np.ndarray:
       uint8 [H, W, 3]: the image inside the mask, pale grey outside, with an outline around it, or
       a frame where all is marked.
     """
-    inside = resize_mask(mask, image.shape[:2])
+    inside = _cover(mask, image.shape[:2])
     grey = image @ np.array([0.299, 0.587, 0.114]) * 0.45 + 0.55 * 255
     drawn = np.where(inside[..., None], image, grey[..., None])
     return draw_outline(np.round(drawn).astype(np.uint8), mask, color)
@@ -66,13 +67,13 @@ def draw_outline(image: np.ndarray, mask: np.ndarray, color: str) -> np.ndarray:
       mask: bool [Y, X].
       color: as matplotlib names it.
     """
-    inside = resize_mask(mask, image.shape[:2])
+    inside = _cover(mask, image.shape[:2])
     thickness = max(1, round(_LINE * image.shape[0]))
     if inside.all():
         outline = np.ones_like(inside)
         outline[thickness:-thickness, thickness:-thickness] = False
     else:
-        outline = _dilate(inside, thickness) & ~inside
+        outline = ndimage.binary_dilation(inside, iterations=thickness) & ~inside
     drawn = image.copy()
     drawn[outline] = np.round(np.array(to_rgb(color)) * 255).astype(np.uint8)
     return drawn
@@ -103,15 +104,3 @@ def draw_scores(
     place = (np.asarray(resized, np.float64) - low) / max(high - low, 1e-12)
     shown = matplotlib.colormaps[colors](np.clip(place, 0, 1))[..., :3] * 255
     return np.round(image * (1 - alpha) + shown * alpha).astype(np.uint8)
-
-
-def _dilate(mask: np.ndarray, distance: int) -> np.ndarray:
-    """Marked within `distance` steps to the sides."""
-    for _ in range(distance):
-        grown = mask.copy()
-        grown[1:] |= mask[:-1]
-        grown[:-1] |= mask[1:]
-        grown[:, 1:] |= mask[:, :-1]
-        grown[:, :-1] |= mask[:, 1:]
-        mask = grown
-    return mask

@@ -24,23 +24,20 @@ from net2vec_jax.plots.overlays import (
     draw_outline,
     draw_scores,
 )
-from net2vec_jax.plots.paper_style import paper_style
+from net2vec_jax.plots.paper_style import paper_style, style_category
 from net2vec_jax.plots.pictures import ConceptPicture
-from net2vec_jax.plots.single_against_embedding import style_category
+from net2vec_jax.plots.sheet import GREY, Sheet
 
 MaskStyle = Literal["outline", "dark"]
 _PANEL = 1.3
 """Side of an image, inches."""
-_GAP = 0.06
-_MARGIN = 0.12
-_TITLE = 0.42
-_HEADING = 0.2
-_CAPTION = 0.17
+_GAP, _MARGIN, _HEADING = 0.06, 0.12, 0.2
+_STEP = _PANEL + 0.17 + _GAP
+"""From a row of images to the next, with its captions."""
 _LETTER = 0.062
 """Width of a letter of 7 points, inches."""
 _SIDE = 1.25
 """Width of the column with the rows' names, inches."""
-_GREY = "#555555"
 _FILTER_COLOR = "#D55E00"
 
 
@@ -108,18 +105,22 @@ def plot_concept_sheet(
     limits = (0.5 - reach, 0.5 + reach)
     best = "no single filter" if filter_ is None else f"best filter {filter_}"
     headings = ("image", "ground truth", "embedding", best, "heat map of σ(z)")
-    sheet = _Sheet(len(headings), len(rows), scale=True)
-    sheet.add_title(name, note, color)
+    sheet = _RowSheet(name, note, color, len(headings), len(rows), _HEADING)
     for column, heading in enumerate(headings):
-        sheet.add_heading(column, heading)
+        left, top = sheet.place(0, column)
+        sheet.write(left, top - _HEADING, heading, fontsize=8, color="#222222")
     for place, row in enumerate(rows):
         picture = row.picture
         sheet.add_row_name(place, _ordinal(picture.percentile), row.name, "#222222")
+        masks = (picture.truth, picture.embedding_mask, picture.filter_mask)
         drawings = [
             row.image,
-            _draw(row.image, picture.truth, color, style),
-            _draw(row.image, picture.embedding_mask, color, style),
-            _draw(row.image, picture.filter_mask, color, style),
+            *(
+                darken_outside(row.image, mask)
+                if style == "dark"
+                else draw_mask(row.image, mask, color)
+                for mask in masks
+            ),
             draw_scores(row.image, picture.score, limits=limits, colors=colors),
         ]
         captions = (
@@ -130,8 +131,8 @@ def plot_concept_sheet(
             "",
         )
         for column, (drawing, caption) in enumerate(zip(drawings, captions, strict=True)):
-            sheet.add_image(place, column, drawing, caption)
-    sheet.add_scale(limits, colors)
+            sheet.add_panel(place, column, drawing, caption)
+    sheet.add_scale(len(headings), limits, colors)
     return sheet.figure
 
 
@@ -143,8 +144,8 @@ def plot_filter_sheet(filter_: int, rows: Sequence[FilterRow], *, note: str = ""
       rows: from top to bottom; at least one, each with at least one image.
       note: what stands beside the title.
     """
-    sheet = _Sheet(max(len(row.images) for row in rows), len(rows))
-    sheet.add_title(f"filter {filter_}", note, "#222222")
+    columns = max(len(row.images) for row in rows)
+    sheet = _RowSheet(f"filter {filter_}", note, "#222222", columns, len(rows))
     for place, row in enumerate(rows):
         color = style_category(row.category)[0] if row.category else "#222222"
         sheet.add_row_name(place, row.name, row.note, color)
@@ -152,12 +153,8 @@ def plot_filter_sheet(filter_: int, rows: Sequence[FilterRow], *, note: str = ""
             drawing = draw_mask(image, mask, _FILTER_COLOR if not row.truths else "#ffffff")
             if row.truths:
                 drawing = draw_outline(drawing, row.truths[column], color)
-            sheet.add_image(place, column, drawing, row.captions[column])
+            sheet.add_panel(place, column, drawing, row.captions[column])
     return sheet.figure
-
-
-def _draw(image: np.ndarray, mask: np.ndarray, color: str, style: MaskStyle) -> np.ndarray:
-    return darken_outside(image, mask) if style == "dark" else draw_mask(image, mask, color)
 
 
 def _ordinal(percentile: float) -> str:
@@ -173,67 +170,49 @@ def _percent(fraction: float) -> str:
     return f"{fraction:.1%}" if fraction < 0.1 else f"{fraction:.0%}"
 
 
-class _Sheet:
-    """A grid of square panels with names at the left, laid out in inches."""
+class _RowSheet(Sheet):
+    """A grid of square panels with the rows' names at the left."""
 
-    def __init__(self, columns: int, rows: int, *, scale: bool = False) -> None:
-        self._width = 2 * _MARGIN + _SIDE + columns * (_PANEL + _GAP) + (0.55 if scale else 0)
-        self._top = _MARGIN + _TITLE + (_HEADING if scale else 0)
-        self._rows, self._columns = rows, columns
-        self._height = self._top + rows * (_PANEL + _CAPTION + _GAP) + _MARGIN
-        self.figure = Figure(figsize=(self._width, self._height))
-
-    def add_title(self, title: str, note: str, color: str) -> None:
-        room = int((self._width - 2 * _MARGIN) / _LETTER)
-        letters = max(int((room - count_letters(note)) * 0.62), 12)
-        self._text(
-            _MARGIN, _MARGIN, shorten(title, letters), fontsize=11, fontweight="bold", color=color
+    def __init__(self, title: str, note: str, color: str, columns: int, rows: int, head: float = 0):
+        """Write the title; `head` inches are left between it and the panels."""
+        self._top = _MARGIN + 0.42 + head
+        extra = 0.55 if head else 0  # for a scale of colours
+        super().__init__(
+            2 * _MARGIN + _SIDE + columns * (_PANEL + _GAP) + extra,
+            self._top + rows * _STEP + _MARGIN,
         )
-        self._text(
-            self._width - _MARGIN, _MARGIN + 0.03, note, fontsize=7.5, color=_GREY, ha="right"
-        )
+        room = int((self.width - 2 * _MARGIN) / _LETTER)
+        title = shorten(title, max(int((room - count_letters(note)) * 0.62), 12))
+        self.write(_MARGIN, _MARGIN, title, fontsize=11, fontweight="bold", color=color)
+        right = self.width - _MARGIN
+        self.write(right, _MARGIN + 0.03, note, fontsize=7.5, color=GREY, ha="right")
 
-    def add_heading(self, column: int, text: str) -> None:
-        self._text(self._left(column), self._top - _HEADING, text, fontsize=8, color="#222222")
+    def place(self, row: int, column: int) -> tuple[float, float]:
+        """Left and top of a panel."""
+        return _MARGIN + _SIDE + column * (_PANEL + _GAP), self._top + row * _STEP
 
     def add_row_name(self, row: int, name: str, note: str, color: str) -> None:
-        top = self._top + row * (_PANEL + _CAPTION + _GAP)
+        """Write a row's name, and its note in lines below."""
+        _, top = self.place(row, 0)
         letters = int((_SIDE - 0.06) / _LETTER)
         name, *lines = (  # the end tells image files apart
             shorten(line, letters, at_start=True) for line in (name, *note.split("\n"))
         )
-        self._text(_MARGIN, top + 0.02, name, fontsize=8, fontweight="bold", color=color)
-        self._text(_MARGIN, top + 0.2, "\n".join(lines), fontsize=7, color=_GREY, linespacing=1.35)
+        self.write(_MARGIN, top + 0.02, name, fontsize=8, fontweight="bold", color=color)
+        self.write(_MARGIN, top + 0.2, "\n".join(lines), fontsize=7, color=GREY, linespacing=1.35)
 
-    def add_image(self, row: int, column: int, image: np.ndarray, caption: str) -> None:
-        top = self._top + row * (_PANEL + _CAPTION + _GAP)
-        axes = self._axes(self._left(column), top, _PANEL, _PANEL)
-        axes.imshow(image, interpolation="antialiased")
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set(color="#bbbbbb", linewidth=0.5)
-        self._text(self._left(column), top + _PANEL + 0.035, caption, fontsize=7, color=_GREY)
+    def add_panel(self, row: int, column: int, image: np.ndarray, caption: str) -> None:
+        """Add an image with a caption below."""
+        left, top = self.place(row, column)
+        self.add_image(left, top, _PANEL, image)
+        self.write(left, top + _PANEL + 0.035, caption, fontsize=7, color=GREY)
 
-    def add_scale(self, limits: tuple[float, float], colors: str) -> None:
-        with paper_style():
-            axes = self._axes(self._left(self._columns) + 0.04, self._top, 0.09, _PANEL)
-            bar = self.figure.colorbar(ScalarMappable(Normalize(*limits), colors), cax=axes)
-            bar.set_ticks([limits[0], 0.5, limits[1]])
-            bar.ax.set_yticklabels([f"{value:.2f}" for value in (limits[0], 0.5, limits[1])])
-            bar.outline.set_linewidth(0.4)
-
-    def _left(self, column: int) -> float:
-        return _MARGIN + _SIDE + column * (_PANEL + _GAP)
-
-    def _axes(self, left: float, top: float, width: float, height: float):
-        return self.figure.add_axes(
-            (
-                left / self._width,
-                1 - (top + height) / self._height,
-                width / self._width,
-                height / self._height,
-            )
-        )
-
-    def _text(self, left: float, top: float, text: str, **style) -> None:
-        style = {"va": "top", "parse_math": False} | style
-        self.figure.text(left / self._width, 1 - top / self._height, text, **style)
+    @paper_style()
+    def add_scale(self, column: int, limits: tuple[float, float], colors: str) -> None:
+        """Add a scale of colours beside the first row, in place of a column."""
+        left, top = self.place(0, column)
+        axes = self.add_axes(left + 0.04, top, 0.09, _PANEL)
+        bar = self.figure.colorbar(ScalarMappable(Normalize(*limits), colors), cax=axes)
+        ticks = (limits[0], 0.5, limits[1])
+        bar.set_ticks(ticks, labels=[f"{value:.2f}" for value in ticks])
+        bar.outline.set_linewidth(0.4)

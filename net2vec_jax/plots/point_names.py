@@ -58,7 +58,7 @@ def name_points(
     """
     if len(names) != len(points):
         raise Net2VecError(f"{len(names)} names were given for {len(points)} points")
-    figure = axes.get_figure(root=True)
+    figure = axes.figure.get_figure(root=True)
     fit_fonts(figure)
     figure.draw_without_rendering()  # makes the layout
     figure.set_layout_engine("none")
@@ -83,7 +83,7 @@ def name_points(
         if offset is None:
             label.remove()
             continue
-        label.set_position(offset)
+        label.set_position((float(offset[0]), float(offset[1])))
         nearest = np.clip(0, offset - half, offset + half)
         if np.hypot(*nearest) > _LEADER:
             axes.annotate(

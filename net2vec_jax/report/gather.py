@@ -6,48 +6,41 @@ mean direction; scores are the table's means over seeds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from net2vec_jax.analysis.category_means import mean_with_error
 from net2vec_jax.analysis.filters.filter_counts import FRACTIONS, smallest_sufficient
-from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER
 from net2vec_jax.analysis.filters.single_against_embedding import (
     EMBEDDING_DETECTOR_IOU,
     SINGLE_DETECTOR_IOU,
     find_embedding_detectors,
     find_single_detectors,
 )
-from net2vec_jax.analysis.geometry.concept_embeddings import UnitEmbeddings, average_seeds
+from net2vec_jax.analysis.geometry.concept_embeddings import average_seeds
 from net2vec_jax.analysis.geometry.embedding_maps import map_principal_components
 from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
 from net2vec_jax.report.page.content import (
     Curves,
     Fact,
     Geometry,
-    Pictures,
     ReportContent,
     SingleFilters,
 )
+from net2vec_jax.runs.files import MEASURES
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.predictions import best_filters, read_thresholds, single_scores
+from net2vec_jax.stats.metrics import NO_FILTER
 
 _FINGERPRINTS = {"dataset": "dataset", "weights": "weights", "array": "activation array"}
 _SEPARATE = ("network", "layer", "dataset_name", *_FINGERPRINTS)
 """Entries of a run's identity that do not stand among the settings."""
 
 
-def gather_content(
-    run: FinishedRun, pictures: Pictures | None = None, remarks: Sequence[str] = ()
-) -> ReportContent:
-    """All that the page of a run shows.
-
-    Args:
-      run: of either probe.
-      pictures: of its concepts and filters, if there are any.
-      remarks: what a reader should know of the page.
+def gather_content(run: FinishedRun) -> ReportContent:
+    """All that the page of a run of either probe shows, but pictures and remarks.
 
     Raises:
       Net2VecError: a file of the run is damaged.
@@ -60,34 +53,35 @@ def gather_content(
         f"principal component {number} ({part:.0%} of the variance)"
         for number, part in enumerate(components.explained, 1)
     ]
-    present = set(run.categories)
+    if run.seeds > 1:
+        weights = unit.vectors.astype(np.float32)
+    else:  # as they were learnt
+        weights = np.where(unit.is_valid[:, None], run.weights[0], 0)
     return ReportContent(
-        probe=run.probe,
+        probe=run.kind,
         network=run.network,
         layer=run.layer,
-        dataset=str(run.identity.get("dataset_name", "")) or "a dataset",
+        dataset=str(run.origin.get("dataset_name", "")) or "a dataset",
         headline=_summarise(run, curves, single),
         settings=_list_settings(run),
         concepts=run.concepts,
         categories=run.categories,
-        whole_image=tuple(name for name in WHOLE_IMAGE_CATEGORIES if name in present),
+        whole_image=tuple(name for name in WHOLE_IMAGE_CATEGORIES if name in run.categories),
         numbers=run.numbers,
         train_images=run.train_images,
         val_images=run.val_images,
         curves=curves,
         single=single,
-        weights=_choose_weights(run, unit),
+        weights=weights,
         unit_weights=run.seeds > 1,
         thresholds=read_thresholds(run) if run.has("thresholds.csv") else None,
         geometry=Geometry(unit.vectors, unit.is_valid, components.coordinates, (axes[0], axes[1])),
-        pictures=pictures,
-        remarks=tuple(remarks),
     )
 
 
 def gather_curves(run: FinishedRun) -> Curves:
     """Val scores with intervals against the number of filters, the last of all filters."""
-    column = "val_iou" if run.probe == "segmentation" else "val_accuracy"
+    column, chance = f"val_{MEASURES[run.kind]}", 0.0 if run.kind == "segmentation" else 0.5
     place = {name: number for number, name in enumerate(run.concepts)}
     sizes = [size for size in run.scores.sizes.tolist() if size < run.filters]
     position = {str(size): number for number, size in enumerate(sizes)} | {"all": len(sizes)}
@@ -96,15 +90,15 @@ def gather_curves(run: FinishedRun) -> Curves:
         if row["filters"] in position:
             at = place[row["concept"]], position[row["filters"]]
             values[:, *at] = [float(row[column + end] or "nan") for end in ("", "_low", "_high")]
-    score = values[0]
+    score, low, high = values
     sufficient = {
         fraction: smallest_sufficient(
             score[:, :-1], np.array(sizes, np.int64), score[:, -1],
-            filters=run.filters, fraction=fraction, chance=_chance(run),
+            filters=run.filters, fraction=fraction, chance=chance,
         )
         for fraction in FRACTIONS
     }  # fmt: skip
-    return Curves(np.array([*sizes, run.filters]), *values, sufficient)
+    return Curves(np.array([*sizes, run.filters]), score, low, high, sufficient)
 
 
 def gather_single_filters(run: FinishedRun) -> SingleFilters | None:
@@ -113,7 +107,7 @@ def gather_single_filters(run: FinishedRun) -> SingleFilters | None:
     For accuracy every seed chooses a filter of its own, and the score is the mean over the seeds: a
     filter is named where all have chosen the same.
     """
-    if run.probe == "segmentation":
+    if run.kind == "segmentation":
         return SingleFilters(best_filters(run), single_scores(run), run.single_ious[1])
     if 1 not in run.scores.sizes:
         return None
@@ -125,28 +119,17 @@ def gather_single_filters(run: FinishedRun) -> SingleFilters | None:
     return SingleFilters(best, score)
 
 
-def _choose_weights(run: FinishedRun, unit: UnitEmbeddings) -> np.ndarray:
-    """Weights as they were learnt, or of several seeds the mean direction; [C, K], finite."""
-    if run.seeds > 1:
-        return unit.vectors.astype(np.float32)
-    return np.where(unit.is_valid[:, None], run.weights[0], 0)
-
-
-def _chance(run: FinishedRun) -> float:
-    return 0.0 if run.probe == "segmentation" else 0.5
-
-
 def _summarise(run: FinishedRun, curves: Curves, single: SingleFilters | None) -> list[Fact]:
     """Figures at the top; a segmentation's leave out concepts whose masks are whole images."""
     counted = np.array(
         [
-            run.probe == "classification" or category not in WHOLE_IMAGE_CATEGORIES
+            run.kind == "classification" or category not in WHOLE_IMAGE_CATEGORIES
             for category in run.categories
         ],
         bool,
     )
     full = curves.score[:, -1]
-    name = "IoU" if run.probe == "segmentation" else "accuracy"
+    name = "IoU" if run.kind == "segmentation" else "accuracy"
     categories = len(set(run.categories))
     facts = [
         Fact(
@@ -155,7 +138,7 @@ def _summarise(run: FinishedRun, curves: Curves, single: SingleFilters | None) -
         Fact("filters", f"{run.filters:,}", f"{run.seeds} seed{'' if run.seeds == 1 else 's'}"),
     ]
     if single is not None:
-        label = "best single filter" if run.probe == "segmentation" else "top filter alone"
+        label = "best single filter" if run.kind == "segmentation" else "top filter alone"
         facts.append(_mean(f"{label}, mean {name}", single.score[counted]))
     facts.append(_mean(f"embedding, mean {name}", full[counted]))
     if single is None:
@@ -180,7 +163,7 @@ def _mean(label: str, scores: np.ndarray) -> Fact:
 
 
 def _list_settings(run: FinishedRun) -> list[tuple[str, list[Fact]]]:
-    identity, record = run.identity, run.record
+    identity, record = run.origin, run.record
     settings = {name: value for name, value in identity.items() if name not in _SEPARATE}
     groups = [
         ("Settings", _facts(settings.items())),

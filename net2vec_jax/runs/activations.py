@@ -8,15 +8,16 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from net2vec_jax.activations.collect import collect_activations, store_activations
+from net2vec_jax.activations.compute import compute_activations, store_activations
 from net2vec_jax.activations.external import ExternalActivations
+from net2vec_jax.activations.layer import describe_activations
 from net2vec_jax.activations.store import CHUNK_IMAGES
 from net2vec_jax.core.devices import is_first_host, share_of_host
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.data.decoded import decode_images
 from net2vec_jax.networks.load import LoadedNetwork
-from net2vec_jax.runs.layer_flags import LayerFlags
+from net2vec_jax.runs.flags import LayerFlags
 
 
 def describe_origin(
@@ -29,23 +30,18 @@ def describe_origin(
     """
     if isinstance(probed, ExternalActivations):
         probed.check_images(len(dataset))
-        origin = {
+        return {
             "network": flags.network or "array",
             "layer": flags.layer[0] if flags.layer else probed.path.stem,
             "array": probed.fingerprint,
+            "dataset": dataset.fingerprint,
         }
-    else:
-        origin = {
-            "network": probed.name,
-            "layer": probed.network.resolve_layer(flags.layer[0]),
-            "weights": probed.fingerprint,
-            "preprocessing": flags.resolve_preprocessing(),
-            "dtype": flags.dtype,
-        }
-    return origin | {"dataset": dataset.fingerprint}
+    layer = probed.network.resolve_layer(flags.layer[0])
+    preprocessing = flags.resolve_preprocessing()
+    return describe_activations(probed, layer, dataset.fingerprint, preprocessing, flags.dtype)
 
 
-def collect_layers(
+def store_layers(
     flags: LayerFlags,
     dataset: ConceptDataset,
     loaded: LoadedNetwork,
@@ -69,7 +65,7 @@ def collect_layers(
             f"which stores {CHUNK_IMAGES} at a time; use {files} or fewer"
         )
     by_layer = {origin["layer"]: (path, origin) for path, origin in origins.items()}
-    batches = collect_activations(
+    batches = compute_activations(
         loaded.network,
         decode_images(dataset, cache=flags.cache_data, checked=flags.skip_bad_images),
         list(by_layer),

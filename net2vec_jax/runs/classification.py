@@ -1,176 +1,290 @@
-"""The stages of a classification run; what a later stage needs is loaded from earlier files."""
+"""The classification probe: all embeddings of a layer trained at once, and what a user holds."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
+from matplotlib.figure import Figure
 
+from net2vec_jax.activations.layer import LayerActivations
 from net2vec_jax.activations.pooled import collect_pooled_activations
+from net2vec_jax.data.dataset import ConceptDataset
+from net2vec_jax.plots.probe_scores import plot_scores
 from net2vec_jax.probes.classification.groups import (
-    ClassificationGroups,
-    ClassificationScores,
+    ClassificationCounts,
     evaluate_classification,
-    find_shortages,
-    make_full_classification_heads,
-    make_groups,
-    make_subset_classification_heads,
+    group_heads,
+    make_classification_heads,
 )
-from net2vec_jax.probes.classification.model import ClassificationHeads
-from net2vec_jax.probes.classification.training import ClassificationResult, train_classification
-from net2vec_jax.runs.classification_flags import ClassificationFlags
-from net2vec_jax.runs.embedding_store import load_tree, save_tree
-from net2vec_jax.runs.layer import LayerRun
-from net2vec_jax.stats.intervals import bootstrap_accuracy
-from net2vec_jax.stats.metrics import mean_over_batches
+from net2vec_jax.probes.classification.model import score
+from net2vec_jax.probes.classification.scores import score_classification
+from net2vec_jax.probes.classification.training import (
+    ClassificationResult,
+    train_classification_heads,
+)
+from net2vec_jax.probes.heads import ALL_FILTERS, Heads, join_heads, make_subset_heads
+from net2vec_jax.probes.presets import PAPER, Preset
+from net2vec_jax.probes.scores import HeadScores
+from net2vec_jax.runs import files
+from net2vec_jax.runs.directory import RunDirectory
+from net2vec_jax.runs.files import ConceptTable, TrainedHeads
+from net2vec_jax.runs.probe import (
+    GivenProblem,
+    Keep,
+    Probe,
+    Problem,
+    collect_masks,
+    describe_probe,
+    equip,
+    keep_nothing,
+    list_concepts,
+)
+from net2vec_jax.runs.settings import ClassificationSettings
+
+LOGITS = "classification_images.npz"
 
 
-class ClassificationRun(LayerRun[ClassificationFlags]):
-    """The stages of one run; what a later stage needs is loaded from the files of earlier ones."""
+class PredictedConcepts(NamedTuple):
+    """Which concepts n new images show.
 
-    table = "classification.csv"
+    Attributes:
+      concepts: names of the C concepts.
+      shows: bool [n, C].
+      probabilities: float32 [n, C], in [0, 1]; the concept is shown above 0.5.
+    """
 
-    def find_shortages(self) -> dict[str, str]:
-        """Concepts with too few images with or without them."""
-        shortages = find_shortages(self.masks, self.flags.minimum_images)
-        return {self.catalog.concepts[place].name: why for place, why in shortages.items()}
+    concepts: tuple[str, ...]
+    shows: np.ndarray
+    probabilities: np.ndarray
 
-    def finish(self) -> None:
-        """Run every stage whose files are missing."""
-        if not self.run.has("concepts.csv"):
-            self.write_concepts()
-        if not self.run.has("embeddings"):
-            with self.run.stage("training"):
-                self._train()
-        if not self.run.has("classification.csv"):
-            with self.run.stage("evaluation"):
-                self._evaluate()
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class ClassificationProbe(Probe[ClassificationSettings]):
+    """Classification embeddings of a layer, with all that gives them meaning.
+
+    Attributes:
+      counts: what every head says of its concept's val images.
+    """
+
+    counts: ClassificationCounts
+    kind = "classification"
+
+    def predict(
+        self,
+        images: Sequence[np.ndarray] | np.ndarray,
+        concepts: Sequence[str] | str | None = None,
+        *,
+        filters: int | None = None,
+        seed: int = 0,
+    ) -> PredictedConcepts:
+        """Which concepts new images show (behaviour 6.2).
+
+        Args:
+          images: photographs of any size, uint8 [H, W, 3] each; or float activations
+            [n, h, w, K] or [n, K] computed elsewhere.
+          concepts: names or label numbers; all by default.
+          filters: use the embeddings of so many filters; by default of all.
+          seed: which repetition's embeddings, from 0.
+
+        Raises:
+          Net2VecError: a concept is unknown, or images are of another kind.
+        """
+        places = self.find_places(concepts)
+        rows = self._rows(filters, seed)[places]
+        activations, _ = self._respond(images)
+        pooled = collect_pooled_activations([activations], pooling=self.settings.pooling)
+        logits = score(
+            jnp.asarray(self.trained.weights[rows])[None],
+            jnp.asarray(self.trained.bias[rows])[None],
+            jnp.asarray(pooled)[:, None],
+        )[0]
+        return PredictedConcepts(
+            tuple(self.concepts[place] for place in places),
+            np.asarray(logits > 0),
+            np.asarray(jax.nn.sigmoid(logits)),
+        )
+
+    def plot(self) -> Figure:
+        """Val accuracy of every concept, with its interval."""
+        full = self.evaluation.filters == ALL_FILTERS
+        return plot_scores(
+            [self.table.names[place] for place in self.evaluation.concept[full]],
+            self.evaluation.val[full],
+            self.evaluation.low[full],
+            self.evaluation.high[full],
+            label="val accuracy",
+        )
+
+    def write(self, run: RunDirectory) -> None:
+        """Write all files of a run directory."""
+        files.write_concepts(run, self.table, self.skipped)
+        files.write_embeddings(run, self.table, self.trained)
+        _write_evaluation(run, self.table, self.trained.heads, self.counts, self.evaluation)
+
+
+def write_counts(run: RunDirectory, counts: ClassificationCounts) -> None:
+    """Write classification_images.npz."""
+    run.write_arrays(LOGITS, dataclasses.asdict(counts))
+
+
+def read_counts(directory: Path) -> ClassificationCounts:
+    """What `write_counts` wrote.
+
+    Raises:
+      Net2VecError: it is missing or damaged.
+    """
+    arrays = files.read_arrays(directory / LOGITS)
+    with files.reading(directory / LOGITS):
+        return ClassificationCounts(**arrays)
+
+
+def train_classification(
+    layer: LayerActivations,
+    dataset: ConceptDataset,
+    preset: Preset = PAPER,
+    *,
+    cache_data: bool = True,
+    progress: bool = False,
+    **settings: Any,
+) -> ClassificationProbe:
+    """Train classification embeddings of all concepts at once (paper, section 3.2).
+
+    Args:
+      layer: a layer's activations on the dataset's images.
+      dataset: N images with their labels.
+      preset: `PAPER` or `REFERENCE_CODE`.
+      cache_data: keep decoded labels beside the dataset for later.
+      progress: show progress bars.
+      settings: see `ClassificationSettings`: epochs, filters, concepts, seeds, …
+
+    Raises:
+      Net2VecError: settings, activations and dataset do not go together, or no concept has enough
+        images.
+    """
+    chosen = ClassificationSettings(preset=preset.name, **settings)
+    chosen.check()
+    masks = collect_masks(layer, dataset, chosen, cache_data=cache_data)
+    origin = describe_probe(chosen, layer.origin, dataset)
+    problem = GivenProblem(layer, masks)
+    probe = probe_classification(problem, chosen, origin, progress=progress)
+    return equip(probe, layer, dataset)
+
+
+def probe_classification(
+    problem: Problem,
+    settings: ClassificationSettings,
+    origin: dict[str, Any],
+    *,
+    keep: Keep = keep_nothing,
+    progress: bool = False,
+) -> ClassificationProbe:
+    """Train a classification probe stage by stage; what `keep` has is not computed again.
+
+    Args and errors as of `probe_segmentation`.
+    """
+    return _Training(problem, settings, keep, progress).run(origin)
+
+
+class _Training:
+    """The stages of a training."""
+
+    def __init__(
+        self, problem: Problem, settings: ClassificationSettings, keep: Keep, progress: bool
+    ) -> None:
+        self._problem, self._settings = problem, settings
+        self._keep, self._progress = keep, progress
+        self._key = jax.random.key(settings.seed)
+
+    def run(self, origin: dict[str, Any]) -> ClassificationProbe:
+        """Every stage in turn."""
+        table, skipped = list_concepts(self._keep, self._problem, self._settings)
+        trained = self._keep(
+            "training", self._train,
+            lambda run, trained: files.write_embeddings(run, table, trained),
+            lambda path: files.read_embeddings(path, table.numbers),
+            files.EMBEDDINGS,
+        )  # fmt: skip
+        counts, scores = self._keep(
+            "evaluation", lambda: self._evaluate(trained),
+            lambda run, found: _write_evaluation(run, table, trained.heads, *found),
+            lambda path: (
+                read_counts(path),
+                files.read_scores(path, "classification", table, trained.heads),
+            ),
+            LOGITS, files.SCORES["classification"],
+        )  # fmt: skip
+        return ClassificationProbe(
+            origin=origin, settings=self._settings, table=table, skipped=skipped, trained=trained,
+            evaluation=scores, counts=counts,
+        )  # fmt: skip
 
     @cached_property
-    def pooled(self) -> np.ndarray:
-        """Pooled activations of all images."""
-        with self.run.stage("pooling"):
-            batches = tqdm(self.store.batches(), "pooling", unit="batch", leave=False, delay=2)
-            return collect_pooled_activations(batches, pooling=self.flags.pooling)
+    def _pooled(self) -> np.ndarray:
+        return self._problem.layer.pooled(
+            self._settings.pooling, progress="pooling" if self._progress else ""
+        )
 
-    @cached_property
-    def groups(self) -> ClassificationGroups:
-        """The concepts with enough images, in every repetition."""
-        return make_groups(self.masks, seeds=self.flags.seeds, minimum=self.flags.minimum_images)
-
-    @property
-    def key(self) -> jax.Array:
-        """PRNG key of the run."""
-        return jax.random.key(self.flags.seed)
-
-    def _train(self) -> None:
-        sizes = self.subset_sizes()
-        filters = self.store.shape[-1]
-        full = make_full_classification_heads(self.groups, filters=filters, key=self.key)
-        results = [self._train_heads(full, "embeddings")]
-        heads = [full]
+    def _train(self) -> TrainedHeads:
+        settings = self._settings
+        sizes = settings.subset_sizes(self._problem.layer.filters)
+        full = make_classification_heads(
+            self._problem.masks, filters=self._problem.layer.filters, key=self._key,
+            seeds=settings.seeds, minimum=settings.minimum_images,
+        )  # fmt: skip
+        parts, results = [full], [self._train_heads(full, "embeddings")]
         if sizes:
-            heads.append(make_subset_classification_heads(full, results[0].weights, sizes))
-            results.append(self._train_heads(heads[1], "filter subsets"))
-        tree = {
-            "weights": np.concatenate([result.weights for result in results], axis=1),
-            "bias": np.concatenate([result.bias for result in results], axis=1),
-            "loss": np.concatenate([result.loss for result in results], axis=2),
-            "train_accuracy": np.concatenate([result.accuracy for result in results], axis=2),
-            "heads": {
-                "concept": self.groups.number.astype(np.int32),
-                "seed": self.groups.seed,
-                "filters": np.array([filters, *sizes], np.int32),
-                "is_full": np.arange(1 + len(sizes)) == 0,
-                "filter_mask": np.concatenate([each.filter_mask for each in heads], axis=1),
-            },
-        }
-        with self.run.new_folder("embeddings") as folder:
-            save_tree(folder, tree)
-
-    def _train_heads(self, heads: ClassificationHeads, name: str) -> ClassificationResult:
-        with tqdm(total=self.flags.epochs, desc=name, unit="epoch", leave=False, delay=1) as bar:
-
-            def show(_: int, weights: jax.Array) -> None:
-                weights.block_until_ready()  # or the bar would run ahead of the device
-                bar.update()
-
-            groups, key = self.groups, self.key
-            return train_classification(
-                heads,
-                self.pooled,
-                groups.sampler,
-                groups.count,
-                lambda epoch: groups.draw_words(key, epoch),
-                self.flags.training(),
-                on_epoch=show,
-            )
-
-    def _evaluate(self) -> None:
-        tree = load_tree(self.run / "embeddings")
-        scores = evaluate_classification(
-            self.groups, tree["weights"], tree["bias"], self.pooled, self.masks, key=self.key
+            parts.append(make_subset_heads(full, results[0].weights, sizes))
+            results.append(self._train_heads(parts[1], "filter subsets"))
+        return TrainedHeads(
+            join_heads(parts),
+            np.concatenate([result.weights for result in results]),
+            np.concatenate([result.bias for result in results]),
+            np.concatenate([result.loss for result in results], axis=1),
+            np.concatenate([result.accuracy for result in results], axis=1),
         )
-        self.run.write_arrays(
-            "classification_images.npz",
-            {
-                "concept": self.numbers()[scores.concept],
-                "image": scores.image,
-                "shows": scores.shows,
-                "filters": tree["heads"]["filters"],
-                "logits": scores.logits,
-            },
+
+    def _train_heads(self, heads: Heads, name: str) -> ClassificationResult:
+        groups = group_heads(heads, self._problem.masks)
+        return train_classification_heads(
+            heads,
+            self._pooled,
+            groups,
+            lambda epoch: groups.draw_words(self._key, epoch),
+            self._settings.training(),
+            progress=name if self._progress else "",
         )
-        seeds = self.groups.seeds
-        concept = self.groups.concept[::seeds]
-        # [seeds, heads, concepts]
-        train = tree["train_accuracy"][-1].reshape(len(concept), seeds, -1).transpose(1, 2, 0)
-        val = self._val_accuracy(scores, concept)
-        low, high = self._bound(scores, concept)
-        sizes = ["all", *map(str, tree["heads"]["filters"][1:].tolist())]
-        header = ["concept", "category", "filters"]
-        columns = ["train_accuracy", "val_accuracy", "val_accuracy_low", "val_accuracy_high"]
-        if seeds > 1:
-            rows = [
-                [*self.describe(c), size, seed, train[seed, head, place], val[seed, head, place]]
-                for head, size in enumerate(sizes)
-                for seed in range(seeds)
-                for place, c in enumerate(concept)
-            ]
-            self.run.write_table("classification_seeds.csv", [*header, "seed", *columns[:2]], rows)
-        values = np.stack([train.mean(0), val.mean(0), low, high], axis=-1)
-        rows = [
-            [*self.describe(c), size, *values[head, place]]
-            for head, size in enumerate(sizes)
-            for place, c in enumerate(concept)
-        ]
-        self.run.write_table("classification.csv", [*header, *columns], rows)
 
-    def _val_accuracy(self, scores: ClassificationScores, concept: np.ndarray) -> np.ndarray:
-        """[seeds, heads, concepts]; the original's mean over batches in its preset (spec Q-10)."""
-        parts = [scores.correct[:, :, scores.concept == c].astype(np.float64) for c in concept]
-        if self.flags.preset == "reference_code":
-            size = self.flags.batch_size
-            return np.stack([mean_over_batches(part, size) for part in parts], axis=-1)
-        return np.stack([part.mean(-1) for part in parts], axis=-1)
+    def _evaluate(self, trained: TrainedHeads) -> tuple[ClassificationCounts, HeadScores]:
+        settings = self._settings
+        counts = evaluate_classification(
+            trained.heads, trained.weights, trained.bias, self._pooled, self._problem.masks,
+            key=self._key,
+        )  # fmt: skip
+        accuracy = trained.accuracy
+        if accuracy is None or not len(accuracy):
+            accuracy = np.full((1, len(trained.heads)), np.nan)
+        batches = settings.find_preset().mean_over_batches
+        scores = score_classification(
+            trained.heads,
+            accuracy[-1],
+            counts,
+            key=self._key,
+            batch_size=settings.batch_size if batches else None,
+            bootstrap_samples=settings.bootstrap_samples,
+        )
+        return counts, scores
 
-    def _bound(
-        self, scores: ClassificationScores, concept: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Interval of the val accuracy, each [heads, concepts]; as many images of either kind."""
-        group = np.searchsorted(concept, scores.concept)
-        bounds = [
-            bootstrap_accuracy(
-                scores.correct[:, head],
-                group,
-                len(concept),
-                stratum=scores.shows.astype(np.int32),
-                key=self.key,
-                samples=self.flags.bootstrap_samples,
-            )
-            for head in range(scores.logits.shape[1])
-        ]
-        low, high = (np.stack(side) for side in zip(*bounds, strict=True))
-        return low, high
+
+def _write_evaluation(
+    run: RunDirectory, table: ConceptTable, heads: Heads, counts: ClassificationCounts,
+    scores: HeadScores,
+) -> None:  # fmt: skip
+    write_counts(run, counts)
+    files.write_scores(run, "classification", table, heads, scores)

@@ -1,6 +1,6 @@
 """The run directory: what a script writes, complete or not at all, and resumes from.
 
-`run.json` holds what identifies the run (configuration, fingerprints, seed), versions and timings.
+`run.json` holds the run's origin (configuration, fingerprints, seed), versions and timings.
 A finished stage is one whose files are there; a run of another configuration is refused. On several
 hosts all share the directory: the first one writes, and the others wait until it has.
 """
@@ -14,9 +14,9 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -27,7 +27,10 @@ from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.locks import LOCK, PARTIAL, replacing
 from net2vec_jax.core.result_files import read_table, write_table
 
+T = TypeVar("T")
 RUN_FILE = "run.json"
+FORMAT = 2
+"""Of the directory's files, in run.json; counted up when older ones can no longer be read."""
 SCENES_FOLDER = "scenes"
 """Where a run draws the built-in dataset, before anything else."""
 LABELS_STAGE = "labels"
@@ -42,13 +45,13 @@ class RunDirectory:
       path: the directory.
     """
 
-    def __init__(self, path: str | Path, identity: Mapping[str, Any]) -> None:
-        """Open `path` for the run that `identity` describes; create it if need be.
+    def __init__(self, path: str | Path, origin: Mapping[str, Any]) -> None:
+        """Open `path` for the run of this origin; create it if need be.
 
         Args:
           path: a new or empty directory, or one that the same run began; its dataset may have
             changed as long as no stage was finished.
-          identity: everything that the results depend on, as JSON values.
+          origin: everything that the results depend on, as JSON values.
 
         Raises:
           Net2VecError: the directory belongs to another run (the differences are named), has other
@@ -56,7 +59,7 @@ class RunDirectory:
         """
         self.path = Path(path)
         self._accounted = 0.0  # seconds of all stages so far
-        identity = json.loads(json.dumps(identity))  # tuples become lists, as they are read back
+        origin = json.loads(json.dumps(origin))  # tuples become lists, as they are read back
         run_file = self.path / RUN_FILE
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -71,15 +74,16 @@ class RunDirectory:
                         f"{self.path} has contents that no run wrote ({', '.join(foreign[:5])}); "
                         "choose a new directory"
                     )
-                self._record = {"identity": identity, "timings": {}, "skipped": {}}
+                self._record = {"format": FORMAT, "origin": origin, "timings": {}, "skipped": {}}
             else:
                 self._record = json.loads(run_file.read_text(encoding="utf-8"))
-                before = dict(self._record.get("identity", {}))
+                check_format(self.path, self._record)
+                before = dict(self._record.get("origin", {}))
                 if not {*self._record.get("timings", ())} - {LABELS_STAGE}:
                     # Bad images stop a run in its first stages; the mended dataset is another.
-                    before["dataset"] = identity.get("dataset")
-                _check_identity(self.path, before, identity)
-                self._record["identity"] = identity
+                    before["dataset"] = origin.get("dataset")
+                _check_origin(self.path, before, origin)
+                self._record["origin"] = origin
             wait_for_hosts("run directory")  # all have looked before the first one writes
             self._record["versions"] = _versions()
             self._save()
@@ -145,6 +149,30 @@ class RunDirectory:
         """The rows of a table that `write_table` wrote."""
         return read_table(self.path / name)
 
+    def keep(
+        self,
+        stage: str,
+        produce: Callable[[], T],
+        write: Callable[[RunDirectory, T], None],
+        read: Callable[[Path], T],
+        *files: str,
+    ) -> T:
+        """The product of a stage: read if all its files are there, else produced and written.
+
+        Args:
+          stage: its name, under which it is timed; "" is not timed.
+          produce: computes it.
+          write: writes its files.
+          read: reads them from the directory.
+          files: their names; the last one is written last.
+        """
+        if self.has(*files):
+            return read(self.path)
+        with self.stage(stage) if stage else contextlib.nullcontext():
+            product = produce()
+            write(self, product)
+        return product
+
     def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Write named arrays as a compressed .npz file."""
         with self._replacing(name) as partial:
@@ -184,7 +212,7 @@ class RunDirectory:
                 partial.write_text(json.dumps(self._record, indent=2) + "\n", encoding="utf-8")
 
 
-def _check_identity(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def _check_origin(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     differing = [
         f"{name}: {before.get(name)!r} there, {now.get(name)!r} now"
         for name in sorted({*before, *now})
@@ -193,6 +221,20 @@ def _check_identity(path: Path, before: Mapping[str, Any], now: Mapping[str, Any
     if differing:
         raise Net2VecError(
             f"{path} belongs to another run ({'; '.join(differing)}); choose another directory"
+        )
+
+
+def check_format(path: Path, record: Mapping[str, Any]) -> None:
+    """Refuse a run directory that another version of this package wrote otherwise.
+
+    Raises:
+      Net2VecError: says what to do.
+    """
+    if record.get("format") != FORMAT:
+        age = "an older" if record.get("format", 1) < FORMAT else "a newer"
+        raise Net2VecError(
+            f"{path} is a run directory of {age} format ({record.get('format', 1)}, not {FORMAT}); "
+            "give the command that made it once more, with a new --out"
         )
 
 

@@ -6,40 +6,27 @@ activations) is opened again by `net2vec_jax.runs.sources`.
 
 from __future__ import annotations
 
-import contextlib
-import csv
+import dataclasses
 import json
-import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from net2vec_jax.core.errors import Net2VecError, list_names, unknown_name_error
 from net2vec_jax.core.result_files import read_table
 from net2vec_jax.data.concepts import find_numbers, normalize_name
-from net2vec_jax.runs.directory import RUN_FILE
-from net2vec_jax.runs.embedding_store import load_tree
+from net2vec_jax.probes.heads import ALL_FILTERS
+from net2vec_jax.probes.segmentation.scores import ImageOverlaps
+from net2vec_jax.runs import files
+from net2vec_jax.runs.classification import ClassificationProbe, read_counts
+from net2vec_jax.runs.directory import RUN_FILE, check_format
+from net2vec_jax.runs.files import MEASURES, SCORES, ConceptTable, ProbeKind, TrainedHeads, reading
 from net2vec_jax.runs.scores import Scores, collect_scores
-
-Probe = Literal["segmentation", "classification"]
-VAL_SCORES: dict[Probe, str] = {"segmentation": "val_iou", "classification": "val_accuracy"}
-"""Column of the val score in a probe's table."""
-_DAMAGE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    csv.Error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What reading damaged files raises."""
+from net2vec_jax.runs.segmentation import SegmentationProbe, read_overlaps
+from net2vec_jax.runs.settings import ClassificationSettings, SegmentationSettings
 
 
 class FinishedRun:
@@ -48,10 +35,12 @@ class FinishedRun:
     Attributes:
       path: the run directory.
       record: contents of its run.json.
-      probe: "segmentation" or "classification".
+      origin: everything that its results depend on: configuration, fingerprints, seed.
+      kind: "segmentation" or "classification".
       network: name of the network.
       layer: name of the layer.
       seeds: repetitions of the embeddings over all filters.
+      table: the concepts that the run was asked for.
       concepts: names of the C concepts that have embeddings.
       categories: primary category of each.
       numbers: label number of each, int32 [C].
@@ -69,21 +58,25 @@ class FinishedRun:
         run_file = self.path / RUN_FILE
         try:
             self.record: dict[str, Any] = json.loads(run_file.read_text(encoding="utf-8"))
-            self.network: str = self.record["identity"]["network"]
-            self.layer: str = self.record["identity"]["layer"]
-            self.seeds: int = int(self.record["identity"]["seeds"])
+            check_format(self.path, self.record)
+            self.origin: dict[str, Any] = self.record["origin"]
+            self.network: str = self.origin["network"]
+            self.layer: str = self.origin["layer"]
+            self.seeds: int = int(self.origin["seeds"])
         except OSError as error:
             raise Net2VecError(f"{self.path} is no run directory: {_suggest(self.path)}") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except Net2VecError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Net2VecError(f"{run_file} is damaged ({error!r}); run again") from error
-        finished = [probe for probe in VAL_SCORES if (self.path / f"{probe}.csv").is_file()]
+        finished = [kind for kind, name in SCORES.items() if (self.path / name).is_file()]
         if not finished:
             raise Net2VecError(
                 f"the run in {self.path} is unfinished (it has neither segmentation.csv nor "
                 "classification.csv); give the command that began it once more"
             )
-        self.probe: Probe = finished[0]
-        with self._reading(f"{self.probe}.csv"):
+        self.kind: ProbeKind = finished[0]
+        with reading(self.path / SCORES[self.kind]):
             full = [row for row in self.rows if row["filters"] == "all"]
             self.concepts: tuple[str, ...] = tuple(row["concept"] for row in full)
             self.categories: tuple[str, ...] = tuple(row["category"] for row in full)
@@ -96,16 +89,13 @@ class FinishedRun:
                 f"{list_names(twice)} and do not tell them apart; run the probe again, which now "
                 f"writes their numbers behind such names"
             )
-        with self._reading("concepts.csv"):
-            known = {row["name"]: row for row in self.read_table("concepts.csv")}
-            counts = [
-                [int(known[name][column]) for column in ("number", "train_images", "val_images")]
-                for name in self.concepts
-            ]
-        columns = np.array(counts, np.int64).reshape(-1, 3).T
-        self.numbers: np.ndarray = columns[0].astype(np.int32)
-        self.train_images: np.ndarray = columns[1]
-        self.val_images: np.ndarray = columns[2]
+        self.table: ConceptTable = files.read_concepts(self.path)
+        with reading(self.path / files.CONCEPTS):
+            known = {name: place for place, name in enumerate(self.table.names)}
+            places = [known[name] for name in self.concepts]
+        self.numbers: np.ndarray = self.table.numbers[places]
+        self.train_images: np.ndarray = self.table.train_images[places]
+        self.val_images: np.ndarray = self.table.val_images[places]
 
     def __len__(self) -> int:
         """The number of concepts C."""
@@ -117,36 +107,65 @@ class FinishedRun:
         return f"{self.network}/{self.layer}"
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """What the run's results depend on: configuration, fingerprints, seed."""
-        return self.record["identity"]
-
-    @property
     def skipped(self) -> dict[str, str]:
         """Why the run left concepts out, by their names.
 
         Raises:
           Net2VecError: run.json is damaged.
         """
-        with self._reading(RUN_FILE):
-            reasons = dict(self.record.get("skipped", {}))
-        return {str(name): str(reason) for name, reason in reasons.items()}
+        return files.read_skipped(self.path)
 
     @cached_property
     def rows(self) -> list[dict[str, str]]:
         """Rows of segmentation.csv or classification.csv."""
-        return self.read_table(f"{self.probe}.csv")
+        return self.read_table(SCORES[self.kind])
 
     @property
     def filters(self) -> int:
         """K."""
-        return self._tree["weights"].shape[-1]
+        return self.trained.weights.shape[-1]
 
     @cached_property
     def scores(self) -> Scores:
         """Val scores: set IoU or accuracy, with all filters and with fewer, means over seeds."""
-        with self._reading(f"{self.probe}.csv"):
-            return collect_scores(self.rows, VAL_SCORES[self.probe])
+        with reading(self.path / SCORES[self.kind]):
+            return collect_scores(self.rows, f"val_{MEASURES[self.kind]}")
+
+    @cached_property
+    def probe(self) -> SegmentationProbe | ClassificationProbe:
+        """The probe itself, without its network; see `net2vec_jax.load_probe`.
+
+        Raises:
+          Net2VecError: a file is missing or damaged.
+        """
+        trained = files.read_embeddings(self.path, self.table.numbers)
+        scores = files.read_scores(self.path, self.kind, self.table, trained.heads)
+        with reading(self.path / RUN_FILE):
+            size = self.record.get("image_size")
+            y, x = self.record["segmentation_size"]
+            common: dict[str, Any] = {
+                "origin": self.origin,
+                "table": self.table,
+                "skipped": self.skipped,
+                "trained": trained,
+                "evaluation": scores,
+                "image_size": (int(size[0]), int(size[1])) if size else None,
+                "segmentation_size": (int(y), int(x)),
+                "sources": self.record.get("sources", {}),
+            }
+        if self.kind == "classification":
+            return ClassificationProbe(
+                **common,
+                settings=_read_settings(ClassificationSettings, self.origin),
+                counts=read_counts(self.path),
+            )
+        return SegmentationProbe(
+            **common,
+            settings=_read_settings(SegmentationSettings, self.origin),
+            thresholds=files.read_thresholds(self.path),
+            single_ious=files.read_single_ious(self.path, self.table.numbers),
+            overlaps=self.overlaps,
+        )
 
     def find_concepts(self, names: Sequence[str]) -> list[int]:
         """Places of the concepts of these names or label numbers, each once.
@@ -179,7 +198,7 @@ class FinishedRun:
         Raises:
           Net2VecError: it is missing or unreadable.
         """
-        with self._reading(name):
+        with reading(self.path / name):
             return read_table(self.path / name)
 
     def read_column(self, name: str, column: str) -> list[str]:
@@ -188,7 +207,7 @@ class FinishedRun:
         Raises:
           Net2VecError: the table is missing or unreadable, or has no such column.
         """
-        with self._reading(name):
+        with reading(self.path / name):
             return [row[column] for row in self.read_table(name)]
 
     def read_arrays(self, name: str) -> dict[str, np.ndarray]:
@@ -197,17 +216,17 @@ class FinishedRun:
         Raises:
           Net2VecError: it is missing or damaged.
         """
-        with (
-            self._reading(name),
-            (self.path / name).open("rb") as opened,  # which numpy leaves open if it is damaged
-            np.load(opened, allow_pickle=False) as arrays,
-        ):
-            return dict(arrays)
+        return files.read_arrays(self.path / name)
+
+    @cached_property
+    def trained(self) -> TrainedHeads:
+        """The heads; their concepts are places in `concepts`."""
+        return files.read_embeddings(self.path, self.numbers)
 
     @cached_property
     def weights(self) -> np.ndarray:
         """Embeddings over all filters, float32 [seeds, C, K]."""
-        return self._select_weights(None)
+        return self._select_weights(ALL_FILTERS)
 
     def subset_weights(self, size: int) -> np.ndarray:
         """Embeddings of `size` filters, float32 [seeds, C, K], 0 at the others.
@@ -225,60 +244,76 @@ class FinishedRun:
 
     @cached_property
     def single_ious(self) -> np.ndarray:
-        """Set IoU of every concept with every filter, float32 [2, C, K]: train, val.
+        """Set IoU of every concept with every filter, float64 [2, C, K]: train, val.
 
         Raises:
           Net2VecError: the run is not of the segmentation probe.
         """
-        if self.probe != "segmentation":
+        if self.kind != "segmentation":
             raise Net2VecError(
                 f"{self.path} is a run of the classification probe, which has no IoU of single "
                 "filters; give a run of experiments.segmentation"
             )
-        arrays = self.read_arrays("single_filter.npz")
-        with self._reading("single_filter.npz"):
-            place = {number: place for place, number in enumerate(arrays["concept"].tolist())}
-            chosen = [place[number] for number in self.numbers.tolist()]
-            return np.stack([arrays["train_iou"][chosen], arrays["val_iou"][chosen]])
+        return files.read_single_ious(self.path, self.numbers)
 
     @cached_property
-    def _tree(self) -> dict[str, Any]:
-        return load_tree(self.path / "embeddings")
+    def overlaps(self) -> ImageOverlaps:
+        """Overlap of every head's prediction with its concept, image by image.
 
-    @contextlib.contextmanager
-    def _reading(self, name: str) -> Iterator[None]:
-        """Turn what a missing or damaged file of the run raises into one message that names it."""
-        try:
-            yield
-        except Net2VecError:
-            raise
-        except _DAMAGE as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise Net2VecError(
-                f"{self.path / name} is missing or damaged ({reason}); remove it and give the "
-                "command that began the run once more"
-            ) from error
+        Raises:
+          Net2VecError: the file is missing or damaged.
+        """
+        return read_overlaps(self.path)
 
-    def _select_weights(self, size: int | None) -> np.ndarray:
-        """Weights of a number of filters (None: all), by seed and concept."""
-        with self._reading("embeddings"):
-            table, weights = self._tree["heads"], self._tree["weights"]
-            chosen = (
-                table["is_full"] if size is None else ~table["is_full"] & (table["filters"] == size)
-            )
-            if self.probe == "classification":  # [groups, heads, K]
-                weights = weights[:, np.flatnonzero(chosen)[0]]
-                concept, seed = table["concept"], table["seed"]
-            else:
-                weights, concept, seed = (
-                    values[chosen] for values in (weights, table["concept"], table["seed"])
-                )
-            place = {number: place for place, number in enumerate(self.numbers.tolist())}
-            sorted_weights = np.zeros(
-                (int(seed.max()) + 1, len(self), weights.shape[-1]), np.float32
-            )
-            sorted_weights[seed, [place[number] for number in concept.tolist()]] = weights
-            return sorted_weights
+    def full_overlaps(self, seed: int) -> tuple[np.ndarray, ImageOverlaps]:
+        """Overlaps of a repetition's embeddings over all filters, and the place of their concepts.
+
+        Args:
+          seed: which repetition, from 0.
+
+        Returns:
+          (places in `concepts`, int64 [Q]; the Q entries).
+        """
+        heads, overlaps = self.trained.heads, self.overlaps
+        wanted = (heads.filters == ALL_FILTERS) & (heads.seed == seed)
+        kept = overlaps.select_entries(wanted[overlaps.head])
+        return heads.concept[kept.head].astype(np.int64), kept
+
+    def _select_weights(self, filters: int) -> np.ndarray:
+        """Weights of a number of filters, by seed and concept."""
+        with reading(self.path / files.EMBEDDINGS):
+            heads, weights = self.trained.heads, self.trained.weights
+            chosen = np.flatnonzero(heads.filters == filters)
+            seed, concept = heads.seed[chosen], heads.concept[chosen]
+            shape = (int(seed.max()) + 1, len(self), weights.shape[-1])
+            by_seed = np.zeros(shape, np.float32)
+            by_seed[seed, concept] = weights[chosen]
+            return by_seed
+
+
+def open_run(directory: str | Path) -> FinishedRun:
+    """A finished run directory, to read tables, scores and embeddings from.
+
+    Raises:
+      Net2VecError: it is no run directory, the run is unfinished, or a file is damaged.
+
+    Example:
+      >>> run = open_run("runs/dog")  # doctest: +SKIP
+      >>> run.concepts, run.weights.shape  # doctest: +SKIP
+    """
+    return FinishedRun(directory)
+
+
+def _read_settings(kind: type[Any], origin: dict[str, Any]) -> Any:
+    """The settings among what run.json says of a run's origin; lists become tuples again."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    return kind(
+        **{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in origin.items()
+            if name in names
+        }
+    )
 
 
 def _suggest(path: Path) -> str:

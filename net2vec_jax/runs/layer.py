@@ -7,11 +7,9 @@ import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
-
-import numpy as np
 
 from net2vec_jax.activations.external import ExternalActivations
+from net2vec_jax.activations.layer import LayerActivations
 from net2vec_jax.activations.store import ActivationStore
 from net2vec_jax.core.console import announce, announce_left_out
 from net2vec_jax.core.devices import is_first_host
@@ -23,35 +21,35 @@ from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
 from net2vec_jax.data.open import open_screened_dataset, require_both_splits
 from net2vec_jax.networks.choice import open_network
 from net2vec_jax.networks.load import LoadedNetwork
-from net2vec_jax.runs.activations import collect_layers, describe_origin
+from net2vec_jax.runs.activations import describe_origin, store_layers
+from net2vec_jax.runs.classification import ClassificationProbe, probe_classification
 from net2vec_jax.runs.directory import LABELS_STAGE, RUN_FILE, SCENES_FOLDER, RunDirectory
-from net2vec_jax.runs.layer_flags import LayerFlags
+from net2vec_jax.runs.files import CONCEPTS, MEASURES, SCORES, ProbeKind
+from net2vec_jax.runs.flags import ClassificationFlags, SegmentationFlags
+from net2vec_jax.runs.notes import describe_sources
+from net2vec_jax.runs.probe import choose_categories, describe_probe, find_skipped, refuse_shortage
 from net2vec_jax.runs.scores import Scores, collect_scores
-from net2vec_jax.runs.sources import describe_sources
-
-AnyFlags = TypeVar("AnyFlags", bound=LayerFlags)
-AnyRun = TypeVar("AnyRun", bound="LayerRun")
+from net2vec_jax.runs.segmentation import SegmentationProbe, probe_segmentation
+from net2vec_jax.runs.settings import ClassificationSettings, SegmentationSettings
 
 
-class LayerRun(Generic[AnyFlags]):
-    """A probe of one layer; a subclass has the stages.
+class LayerRun:
+    """A probe of one layer, trained into a directory; what is there is not computed again.
 
     Attributes:
-      table: name of the last file that the run writes.
       flags: of the run.
+      kind: "segmentation" or "classification".
       dataset: the images and their labels.
       probed: the network, or activations computed elsewhere.
-      origin: what made the layer's activations.
-      layer: the layer's name in the network.
+      activations_origin: what made the layer's activations.
+      layer_name: the layer's name in the network.
       catalog: the chosen concepts.
       run: the run directory.
     """
 
-    table: ClassVar[str]
-
     def __init__(
         self,
-        flags: AnyFlags,
+        flags: SegmentationFlags | ClassificationFlags,
         dataset: ConceptDataset,
         probed: LoadedNetwork | ExternalActivations,
     ) -> None:
@@ -62,91 +60,91 @@ class LayerRun(Generic[AnyFlags]):
         """
         flags.check()
         self.flags, self.dataset, self.probed = flags, dataset, probed
-        self.origin = describe_origin(flags, dataset, probed)
-        self.layer = self.origin["layer"]
+        is_segmentation = isinstance(flags, SegmentationFlags)
+        self.kind: ProbeKind = "segmentation" if is_segmentation else "classification"
+        self.activations_origin = describe_origin(flags, dataset, probed)
+        self.layer_name = self.activations_origin["layer"]
         self.catalog: ConceptCatalog = (
             dataset.catalog.select(flags.concepts) if flags.concepts else dataset.catalog
         )
-        identity: dict[str, Any] = {
-            **dataclasses.asdict(flags),
-            **self.origin,
-            "dataset_name": dataset.name,
-            **self.resolved(),
-        }
         # Where things lie and how fast they are computed does not change the results; which images
         # are left out shows in the dataset's fingerprint.
-        for name in (
-            "out",
-            "activations",
-            "activation_array",
-            "images_per_batch",
-            "skip_bad_images",
-            "skip_bad_annotations",
-            "cache_data",
-        ):
-            del identity[name]
-        self.run = RunDirectory(flags.out, identity)
+        settings = find_settings(flags)
+        self.origin = {
+            "weights": flags.weights,
+            "preprocessing": flags.preprocessing,
+            "dtype": flags.dtype,
+            "channels_first": flags.channels_first,
+            **describe_probe(settings, self.activations_origin, dataset),
+        }
+        self.run = RunDirectory(flags.out, self.origin)
         self.run.record("skipped_images", getattr(dataset, "left_out", {}))
         self.run.record("skipped_annotations", getattr(dataset, "skipped_annotations", {}))
         self.run.record("sources", describe_sources(flags, dataset))
+        self.run.record("segmentation_size", list(dataset.segmentation_size))
 
-    def resolved(self) -> dict[str, Any]:
-        """Flags that a preset stands for, as they hold."""
-        return {}
+    @property
+    def table(self) -> str:
+        """Name of the last file that the run writes."""
+        return SCORES[self.kind]
 
-    def category_choice(self) -> CategoryChoice:
-        """Which of a concept's categories its masks come from."""
-        return "union"
+    def finish(self) -> SegmentationProbe | ClassificationProbe:
+        """Run every stage whose files are missing.
 
-    def find_shortages(self) -> dict[str, str]:
-        """Concepts that cannot be probed, and what they lack, by name."""
-        raise NotImplementedError
-
-    def finish(self) -> None:
-        """Run every stage whose files are missing."""
-        raise NotImplementedError
+        Returns:
+          The probe, as `load_probe` reads it from the directory.
+        """
+        arguments = {"keep": self.run.keep, "progress": True}
+        settings = find_settings(self.flags)
+        probe = (
+            probe_segmentation(self, settings, self.origin, **arguments)
+            if isinstance(settings, SegmentationSettings)
+            else probe_classification(self, settings, self.origin, **arguments)
+        )
+        size = None
+        if isinstance(self.probed, LoadedNetwork):
+            height, width, _ = self.dataset.image(0).shape
+            size = (height, width)
+        self.run.record("image_size", size)
+        return dataclasses.replace(
+            probe,
+            network=self.probed if isinstance(self.probed, LoadedNetwork) else None,
+            image_size=size,
+            segmentation_size=self.dataset.segmentation_size,
+            sources=describe_sources(self.flags, self.dataset),
+        )
 
     @property
     def activations_directory(self) -> Path:
         """Folder of the layer's stored activations."""
-        return (self.flags.activations or self.run / "activations") / self.layer
+        return (self.flags.activations or self.run / "activations") / self.layer_name
 
     @cached_property
-    def store(self) -> ActivationStore | ExternalActivations:
+    def layer(self) -> LayerActivations:
         """The layer's activations, collected if need be."""
+        origin = self.activations_origin
         if isinstance(self.probed, ExternalActivations):
-            return self.probed
+            return LayerActivations(self.layer_name, self.probed, origin)
         if not self.activations_directory.exists():
             with self.run.stage("activations"):
-                origins = {self.activations_directory: self.origin}
-                collect_layers(self.flags, self.dataset, self.probed, origins)
+                origins = {self.activations_directory: origin}
+                store_layers(self.flags, self.dataset, self.probed, origins)
         store = ActivationStore(self.activations_directory)
-        store.check_origin(self.origin)
-        return store
+        store.check_origin(origin)
+        return LayerActivations(self.layer_name, store, origin, self.probed)
 
     @cached_property
     def masks(self) -> ConceptMasks:
         """Masks of the chosen concepts."""
         with self.run.stage(LABELS_STAGE):
-            choice = self.category_choice()
+            choice = choose_categories(self.flags)
             masks = decode_masks(self.dataset, choice, cache=self.flags.cache_data)
         return masks.select(self.catalog)
 
-    def scores(self, column: str) -> Scores:
-        """Scores of the finished run, of a column of its table: "val_iou" or "val_accuracy"."""
-        return collect_scores(self.run.read_table(self.table), column)
-
-    def subset_sizes(self) -> list[int]:
-        """The numbers of filters that were asked for, ascending.
-
-        Raises:
-          Net2VecError: the layer does not have so many.
-        """
-        filters = self.store.shape[-1]
-        sizes = sorted(set(self.flags.filters))
-        if sizes and not 1 <= sizes[0] <= sizes[-1] <= filters:
-            raise Net2VecError(f"--filters must lie in 1 … {filters}, not {sizes}")
-        return sizes
+    def scores(self) -> Scores:
+        """Val scores of the finished run."""
+        measure = MEASURES[self.kind]
+        return collect_scores(self.run.read_table(self.table), f"val_{measure}")
 
     @cached_property
     def shortages(self) -> dict[str, str]:
@@ -155,38 +153,26 @@ class LayerRun(Generic[AnyFlags]):
         Raises:
           Net2VecError: labels cannot be read, or no concept is left.
         """
-        if self.run.has("concepts.csv"):
+        if self.run.has(CONCEPTS):
             return self.run.skipped
         notices = (*getattr(self.dataset, "notices", ()), *self.masks.notices)
         self.run.record("notices", list(notices))
-        shortages = self.find_shortages()
-        if len(shortages) == len(self.catalog):
-            reason = next(iter(shortages.values()), "there are none")
-            raise Net2VecError(f"no concept has enough images, so nothing can be trained: {reason}")
-        return shortages
+        skipped = find_skipped(self.masks, self.flags)
+        refuse_shortage(skipped, len(self.catalog))
+        return skipped
 
-    def write_concepts(self) -> None:
-        """Write concepts.csv, and record the concepts that are left out."""
-        train, val = self.masks.count_images()
-        self.run.record_skipped(self.shortages)
-        header = ["number", "name", "category", "train_images", "val_images", "train_coverage"]
-        columns = zip(self.catalog, train, val, self.masks.train_coverage(), strict=True)
-        rows = [[c.number, c.name, c.primary_category, *counts] for c, *counts in columns]
-        self.run.write_table("concepts.csv", header, rows)
 
-    def describe(self, place: int) -> list[str]:
-        """Name and category of the concept at a place of the catalog."""
-        concept = self.catalog.concepts[place]
-        return [concept.name, concept.primary_category]
-
-    def numbers(self) -> np.ndarray:
-        """The label numbers of the catalog, int32 [C]."""
-        return np.array([concept.number for concept in self.catalog], np.int32)
+def find_settings(
+    flags: SegmentationFlags | ClassificationFlags,
+) -> SegmentationSettings | ClassificationSettings:
+    """The settings of the probe among the flags of a run."""
+    kind = SegmentationSettings if isinstance(flags, SegmentationFlags) else ClassificationSettings
+    return kind(**{field.name: getattr(flags, field.name) for field in dataclasses.fields(kind)})
 
 
 def open_runs(
-    kind: type[AnyRun], flags: LayerFlags, dataset: ConceptDataset, loaded: LoadedNetwork
-) -> list[AnyRun]:
+    flags: SegmentationFlags | ClassificationFlags, dataset: ConceptDataset, loaded: LoadedNetwork
+) -> list[LayerRun]:
     """One run per layer: in the directory OUT if there is one layer, in OUT/LAYER if several.
 
     Raises:
@@ -198,7 +184,7 @@ def open_runs(
             f"{flags.out} is the run directory of a single layer; choose another for several"
         )
     return [
-        kind(
+        LayerRun(
             dataclasses.replace(
                 flags, layer=(layer,), out=flags.out / layer if len(layers) > 1 else flags.out
             ),
@@ -224,7 +210,7 @@ def prepare_runs(
     masks = {} if masks is None else masks
     said: list[object] = []
     for run in runs:
-        choice = run.category_choice()
+        choice = choose_categories(run.flags)
         if choice in masks:
             run.masks = masks[choice]
         shortages = run.shortages
@@ -233,13 +219,13 @@ def prepare_runs(
         known = getattr(run.dataset, "notices", ())  # said when the dataset was opened
         notices = [line for line in run.run.notices if line not in known and line not in said]
         announce(notices)
-        kind = f"concepts from {run.table.removesuffix('.csv')}"
+        kind = f"concepts from {run.kind}"
         if (kind, shortages) not in said:
             announce_left_out(kind, shortages, of=len(run.catalog))
         said += [*notices, (kind, shortages)]
     for run in runs:  # those that were prepared before, and have more to do
-        if run.category_choice() in masks:
-            run.masks = masks[run.category_choice()]
+        if choose_categories(run.flags) in masks:
+            run.masks = masks[choose_categories(run.flags)]
 
 
 def collect_missing_layers(runs: Sequence[LayerRun]) -> None:
@@ -256,11 +242,11 @@ def collect_missing_layers(runs: Sequence[LayerRun]) -> None:
         with contextlib.ExitStack() as stack:
             for run in missing:
                 stack.enter_context(run.run.stage("activations"))
-            origins = {run.activations_directory: run.origin for run in missing}
-            collect_layers(first.flags, first.dataset, first.probed, origins)
+            origins = {run.activations_directory: run.activations_origin for run in missing}
+            store_layers(first.flags, first.dataset, first.probed, origins)
 
 
-def finish_layers(kind: type[AnyRun], flags: LayerFlags) -> Sequence[AnyRun]:
+def finish_layers(flags: SegmentationFlags | ClassificationFlags) -> list[LayerRun]:
     """Run a probe on all layers that the flags name, after one pass over the images.
 
     Raises:
@@ -277,10 +263,10 @@ def finish_layers(kind: type[AnyRun], flags: LayerFlags) -> Sequence[AnyRun]:
     require_both_splits(dataset)
     if flags.activation_array is not None:
         array = ExternalActivations(flags.activation_array, channels_first=flags.channels_first)
-        runs = [kind(flags, dataset, array)]
+        runs = [LayerRun(flags, dataset, array)]
         prepare_runs(runs)
     else:
-        runs = open_runs(kind, flags, dataset, open_network(flags.network, weights=flags.weights))
+        runs = open_runs(flags, dataset, open_network(flags.network, weights=flags.weights))
         prepare_runs(runs)
         collect_missing_layers(runs)
     for run in runs:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER
 from net2vec_jax.analysis.geometry.concept_embeddings import UnitEmbeddings
 from net2vec_jax.core.console import announce_left_out
 from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.predictions import best_filters
+from net2vec_jax.stats.metrics import NO_FILTER
 
 
 def announce_untrained(run: FinishedRun) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from net2vec_jax.activations.binary import BinaryActivations, collect_binary_activations
-from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER, find_best_filters
 from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.runs.files import read_thresholds
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.sources import RunSources
-from net2vec_jax.stats.metrics import iou, sum_by_group
+from net2vec_jax.stats.metrics import choose_best_filters, iou, set_iou
 
 IMAGES_PER_READ = 128
 
@@ -20,7 +20,7 @@ def check_segmentation(run: FinishedRun) -> None:
     Raises:
       Net2VecError: the run is not of the segmentation probe.
     """
-    if run.probe != "segmentation":
+    if run.kind != "segmentation":
         raise Net2VecError(
             f"{run.path} is a run of the classification probe, which marks no pixels; give a run "
             "of experiments.segmentation"
@@ -50,34 +50,20 @@ def check_seed(run: FinishedRun, seed: int) -> int:
 
 
 def best_filters(run: FinishedRun) -> np.ndarray:
-    """Best single filter of each concept, chosen on train by set IoU, int64 [C].
-
-    `NO_FILTER` for a concept that no filter overlaps on train (spec 9.3).
-    """
-    membership = find_best_filters(run.single_ious[0])
-    return np.where(membership.any(axis=1), membership.argmax(axis=1), NO_FILTER)
+    """Best single filter of each concept, int64 [C], see `choose_best_filters`."""
+    return choose_best_filters(run.single_ious)[0]
 
 
 def single_scores(run: FinishedRun) -> np.ndarray:
     """Val set IoU of each concept's best single filter, float64 [C]; 0 where it has none."""
-    best = best_filters(run)
-    score = run.single_ious[1][np.arange(len(run)), best]
-    return np.where(best == NO_FILTER, 0, score.astype(np.float64))
+    return choose_best_filters(run.single_ious)[2].astype(np.float64)
 
 
 def embedding_scores(run: FinishedRun, seed: int) -> np.ndarray:
     """Val set IoU of the embeddings of one repetition, float64 [C]."""
-    counts = run.read_arrays("segmentation_images.npz")
-    place = counts["head"].astype(np.int64) - seed * len(run)
-    rows = counts["is_val"] & (place >= 0) & (place < len(run))
-    return iou(
-        *(sum_by_group(counts[of][rows], place[rows], len(run)) for of in ("intersection", "union"))
-    )
-
-
-def read_thresholds(run: FinishedRun) -> np.ndarray:
-    """T_k of every filter, float32 [K]."""
-    return np.array(run.read_column("thresholds.csv", "threshold"), np.float32)
+    place, overlaps = run.full_overlaps(seed)
+    val = overlaps.is_val
+    return set_iou(overlaps.select(val), place[val], len(run))
 
 
 def collect_maxima(sources: RunSources) -> np.ndarray:
@@ -103,7 +89,7 @@ def read_binary(
         unique[start : start + IMAGES_PER_READ] for start in range(0, len(unique), IMAGES_PER_READ)
     ]
     batches = (sources.activations.read(part) for part in parts)
-    return collect_binary_activations(batches, read_thresholds(run)), index
+    return collect_binary_activations(batches, read_thresholds(run.path)), index
 
 
 def find_truth(sources: RunSources, concept: np.ndarray, image: np.ndarray) -> np.ndarray:

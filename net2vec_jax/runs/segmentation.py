@@ -1,223 +1,341 @@
-"""The stages of a segmentation run; what a later stage needs is loaded from earlier ones' files."""
+"""The segmentation probe: all embeddings of a layer trained at once, and what a user holds."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from tqdm import tqdm
+import pandas as pd
+from jaxtyping import Int
+from matplotlib.figure import Figure
 
 from net2vec_jax.activations.binary import BinaryActivations, collect_binary_activations
-from net2vec_jax.activations.thresholds import collect_thresholds
-from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.data.masks import CategoryChoice
-from net2vec_jax.probes.heads import Heads, make_full_heads, make_subset_heads
-from net2vec_jax.probes.segmentation.evaluation import SegmentationCounts, evaluate_segmentation
-from net2vec_jax.probes.segmentation.training import SegmentationResult, train_segmentation
+from net2vec_jax.activations.layer import LayerActivations
+from net2vec_jax.data.dataset import ConceptDataset
+from net2vec_jax.plots.single_against_embedding import plot_single_against_embedding
+from net2vec_jax.probes.heads import ALL_FILTERS, Heads, join_heads, make_subset_heads
+from net2vec_jax.probes.presets import PAPER, Preset
+from net2vec_jax.probes.scores import HeadScores
+from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation
+from net2vec_jax.probes.segmentation.prediction import predict_embeddings
+from net2vec_jax.probes.segmentation.scores import ImageOverlaps, score_segmentation
+from net2vec_jax.probes.segmentation.training import (
+    SegmentationResult,
+    make_segmentation_heads,
+    train_segmentation_heads,
+)
 from net2vec_jax.probes.single_filters.evaluation import probe_single_filters
-from net2vec_jax.runs.embedding_store import load_tree, save_tree
-from net2vec_jax.runs.layer import LayerRun
-from net2vec_jax.runs.segmentation_flags import PRESETS, SegmentationFlags
-from net2vec_jax.stats.intervals import bootstrap_set_iou
-from net2vec_jax.stats.metrics import choose_best_filters, iou, set_iou
-from net2vec_jax.stats.overlap import Overlap
+from net2vec_jax.runs import files
+from net2vec_jax.runs.directory import RunDirectory
+from net2vec_jax.runs.files import ConceptTable, TrainedHeads
+from net2vec_jax.runs.probe import (
+    GivenProblem,
+    Keep,
+    Probe,
+    Problem,
+    collect_masks,
+    describe_probe,
+    equip,
+    iterate_sizes,
+    keep_nothing,
+    list_concepts,
+)
+from net2vec_jax.runs.settings import SegmentationSettings
+from net2vec_jax.stats.metrics import NO_FILTER, choose_best_filters, iou
+
+OVERLAPS = "segmentation_images.npz"
 
 
-class SegmentationRun(LayerRun[SegmentationFlags]):
-    """The stages of one run; what a later stage needs is loaded from the files of earlier ones."""
+class PredictedMasks(NamedTuple):
+    """Where concepts are on n new images.
 
-    table = "segmentation.csv"
+    Attributes:
+      concepts: names of the C concepts.
+      masks: bool [C, H, W] of each image, at its own size.
+      probabilities: float32 [C, H, W] of each image, in [0, 1]; a pixel is marked above 0.5.
+    """
 
-    def resolved(self) -> dict[str, Any]:
-        """The batch size that holds."""
-        return {"batch_size": self.flags.training().batch_size}
+    concepts: tuple[str, ...]
+    masks: list[np.ndarray]
+    probabilities: list[np.ndarray]
 
-    def category_choice(self) -> CategoryChoice:
-        """The preset's."""
-        return PRESETS[self.flags.preset].category_choice
 
-    def find_shortages(self) -> dict[str, str]:
-        """Concepts that are not in both splits."""
-        return self.masks.find_missing()
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class SegmentationProbe(Probe[SegmentationSettings]):
+    """Segmentation embeddings of a layer, with all that gives them meaning.
 
-    def finish(self) -> None:
-        """Run every stage whose files are missing."""
-        if not self.run.has("thresholds.csv"):
-            with self.run.stage("thresholds"):
-                self._collect_thresholds()
-        if not self.run.has("concepts.csv"):
-            self.write_concepts()
-        if not self.run.has("single_filter.csv"):
-            with self.run.stage("single_filter"):
-                self._probe_single_filters()
-        if not self.run.has("embeddings"):
-            with self.run.stage("training"):
-                self._train()
-        if not self.run.has("segmentation.csv"):
-            with self.run.stage("evaluation"):
-                self._evaluate()
+    Attributes:
+      thresholds: T_k of every filter, float32 [K].
+      single_ious: set IoU of every concept of the table with every single filter, [2, C, K]; the
+        first axis is train, val.
+      overlaps: overlap of predictions and concepts on every image.
+    """
+
+    thresholds: np.ndarray
+    single_ious: np.ndarray
+    overlaps: ImageOverlaps
+    kind = "segmentation"
+
+    @property
+    def best_filters(self) -> Int[np.ndarray, " C"]:
+        """Best single filter of each concept, chosen on train; `NO_FILTER` if none overlaps it."""
+        return choose_best_filters(self.single_ious[:, self.places])[0]
+
+    def scores(self) -> pd.DataFrame:
+        """A row per embedding: a concept with a number of filters; means over repetitions.
+
+        Returns:
+          Columns concept, category, filters (missing for all of them), train_images, val_images;
+          best_filter, single_train_iou, single_val_iou of the best single filter (missing and 0
+          where no filter overlaps the concept); train_iou, val_iou in [0, 1] with the 95 % interval
+          val_iou_low, val_iou_high, and alpha.
+        """
+        table, concept = super().scores(), self.evaluation.concept
+        best, train, val = (part[concept] for part in choose_best_filters(self.single_ious))
+        filters = pd.Series(best, dtype="Int64")
+        table.insert(5, "best_filter", filters.mask(filters == NO_FILTER))
+        table.insert(6, "single_train_iou", train)
+        table.insert(7, "single_val_iou", val)
+        return table.assign(alpha=1 - self.table.train_coverage[concept])
+
+    def predict(
+        self,
+        images: Sequence[np.ndarray] | np.ndarray,
+        concepts: Sequence[str] | str | None = None,
+        *,
+        filters: int | None = None,
+        seed: int = 0,
+    ) -> PredictedMasks:
+        """Where concepts are on new images (behaviour 5.2).
+
+        Args:
+          images: photographs of any size, uint8 [H, W, 3] each; or float activations [n, h, w, K]
+            computed elsewhere, whose masks are of the size that the probe was trained on.
+          concepts: names or label numbers; all by default.
+          filters: use the embeddings of so many filters; by default of all.
+          seed: which repetition's embeddings, from 0.
+
+        Raises:
+          Net2VecError: a concept is unknown, or images are of another kind.
+        """
+        places = self.find_places(concepts)
+        weights = self.select_embeddings(filters=filters, seed=seed)[places]
+        activations, sizes = self._respond(images)
+        binary = collect_binary_activations([activations], self.thresholds)
+        count = len(activations)
+        masks: list[Any] = [None] * count
+        probabilities: list[Any] = [None] * count
+        for size, chosen in iterate_sizes(sizes or [self.segmentation_size] * count):
+            for image in chosen:
+                predicted = predict_embeddings(
+                    weights, np.arange(len(places)), np.full(len(places), image), binary, size
+                )
+                masks[image], probabilities[image] = predicted
+        return PredictedMasks(tuple(self.concepts[p] for p in places), masks, probabilities)
+
+    def plot(self) -> Figure:
+        """Best single filter against embedding, a point per concept (figure 2 of the paper)."""
+        full = self.evaluation.filters == ALL_FILTERS
+        concept = self.evaluation.concept[full]
+        _, _, single = choose_best_filters(self.single_ious[:, concept])
+        return plot_single_against_embedding(
+            single,
+            self.evaluation.val[full],
+            [self.table.categories[place] for place in concept],
+            names=[self.table.names[place] for place in concept],
+        )
+
+    def write(self, run: RunDirectory) -> None:
+        """Write all files of a run directory."""
+        files.write_thresholds(run, self.thresholds)
+        files.write_concepts(run, self.table, self.skipped)
+        files.write_single_filters(run, self.table, self.single_ious, self.places)
+        files.write_embeddings(run, self.table, self.trained)
+        _write_evaluation(run, self.table, self.trained.heads, self.overlaps, self.evaluation)
+
+
+def write_overlaps(run: RunDirectory, overlaps: ImageOverlaps) -> None:
+    """Write segmentation_images.npz."""
+    run.write_arrays(OVERLAPS, dataclasses.asdict(overlaps))
+
+
+def read_overlaps(directory: Path) -> ImageOverlaps:
+    """What `write_overlaps` wrote.
+
+    Raises:
+      Net2VecError: it is missing or damaged.
+    """
+    arrays = files.read_arrays(directory / OVERLAPS)
+    with files.reading(directory / OVERLAPS):
+        return ImageOverlaps(**arrays)
+
+
+def train_segmentation(
+    layer: LayerActivations,
+    dataset: ConceptDataset,
+    preset: Preset = PAPER,
+    *,
+    cache_data: bool = True,
+    progress: bool = False,
+    **settings: Any,
+) -> SegmentationProbe:
+    """Train segmentation embeddings of all concepts at once (paper, section 3.1).
+
+    Args:
+      layer: a layer's activations on the dataset's images.
+      dataset: N images with their labels.
+      preset: `PAPER` or `REFERENCE_CODE`.
+      cache_data: keep decoded labels beside the dataset for later.
+      progress: show progress bars.
+      settings: see `SegmentationSettings`: epochs, batch_size, filters, concepts, seeds, …
+
+    Raises:
+      Net2VecError: settings, activations and dataset do not go together, or no concept has both
+        train and val images.
+    """
+    chosen = SegmentationSettings(preset=preset.name, **settings)
+    chosen.check()
+    masks = collect_masks(layer, dataset, chosen, cache_data=cache_data)
+    origin = describe_probe(chosen, layer.origin, dataset)
+    problem = GivenProblem(layer, masks)
+    probe = probe_segmentation(problem, chosen, origin, progress=progress)
+    return equip(probe, layer, dataset)
+
+
+def probe_segmentation(
+    problem: Problem,
+    settings: SegmentationSettings,
+    origin: dict[str, Any],
+    *,
+    keep: Keep = keep_nothing,
+    progress: bool = False,
+) -> SegmentationProbe:
+    """Train a segmentation probe stage by stage; what `keep` has is not computed again.
+
+    Args:
+      problem: a layer's activations and masks; read only where a stage needs them.
+      settings: of the training.
+      origin: everything that the results depend on.
+      keep: keeps the products of the stages.
+      progress: show progress bars.
+    """
+    return _Training(problem, settings, keep, progress).run(origin)
+
+
+class _Training:
+    """The stages of a training."""
+
+    def __init__(
+        self, problem: Problem, settings: SegmentationSettings, keep: Keep, progress: bool
+    ) -> None:
+        self._problem, self._settings = problem, settings
+        self._keep, self._progress = keep, progress
+        self._key = jax.random.key(settings.seed)
+
+    def run(self, origin: dict[str, Any]) -> SegmentationProbe:
+        """Every stage in turn."""
+        thresholds = self._keep(
+            "thresholds", self._collect_thresholds, files.write_thresholds, files.read_thresholds,
+            files.THRESHOLDS,
+        )  # fmt: skip
+        self._thresholds = thresholds
+        table, skipped = list_concepts(self._keep, self._problem, self._settings)
+        trained_places = np.array([p for p, n in enumerate(table.names) if n not in skipped], int)
+        single_ious = self._keep(
+            "single_filter", self._probe_single_filters,
+            lambda run, ious: files.write_single_filters(run, table, ious, trained_places),
+            lambda path: files.read_single_ious(path, table.numbers),
+            files.SINGLE_IOUS, files.SINGLE_FILTER,
+        )  # fmt: skip
+        trained = self._keep(
+            "training", self._train,
+            lambda run, trained: files.write_embeddings(run, table, trained),
+            lambda path: files.read_embeddings(path, table.numbers),
+            files.EMBEDDINGS,
+        )  # fmt: skip
+        overlaps, scores = self._keep(
+            "evaluation", lambda: self._evaluate(trained),
+            lambda run, found: _write_evaluation(run, table, trained.heads, *found),
+            lambda path: (
+                read_overlaps(path),
+                files.read_scores(path, "segmentation", table, trained.heads),
+            ),
+            OVERLAPS, files.SCORES["segmentation"],
+        )  # fmt: skip
+        return SegmentationProbe(
+            origin=origin, settings=self._settings, table=table, skipped=skipped, trained=trained,
+            evaluation=scores, thresholds=thresholds, single_ious=single_ious, overlaps=overlaps,
+        )  # fmt: skip
 
     @cached_property
-    def binary(self) -> BinaryActivations:
-        """Binary activations of all images."""
-        rows = self.run.read_table("thresholds.csv")
-        thresholds = np.array([row["threshold"] for row in rows], np.float32)
-        return collect_binary_activations(self.store.batches(), thresholds)
+    def _binary(self) -> BinaryActivations:
+        return self._problem.layer.binary(self._thresholds)
 
-    @cached_property
-    def full_heads(self) -> list[Heads]:
-        """For every seed, a head per concept that has train and val images, over all filters."""
-        key, filters = jax.random.key(self.flags.seed), self.store.shape[-1]
-        keys = [key, *(jax.random.fold_in(key, seed) for seed in range(1, self.flags.seeds))]
-        return [make_full_heads(self.masks, filters=filters, key=key) for key in keys]
-
-    def _collect_thresholds(self) -> None:
-        if len(self.store.shape) != 4:
-            raise Net2VecError(
-                f"layer {self.layer} has no spatial extent, its activations are "
-                f"{self.store.shape}; the segmentation probe needs a "
-                "convolutional layer; experiments.classification takes this one too"
-            )
-        batches = tqdm(self.store.batches(), "thresholds", unit="batch", leave=False, delay=2)
-        thresholds = collect_thresholds(
-            batches,
-            self.store.values_per_filter,
-            quantile=self.flags.quantile,
-            method=self.flags.quantile_method,
+    def _collect_thresholds(self) -> np.ndarray:
+        return self._problem.layer.thresholds(
+            quantile=self._settings.quantile,
+            method=self._settings.quantile_method,
+            progress="thresholds" if self._progress else "",
         )
-        self.run.write_table("thresholds.csv", ["filter", "threshold"], enumerate(thresholds))
 
-    def _probe_single_filters(self) -> None:
-        counts = probe_single_filters(self.binary, self.masks, progress=True)
-        ious = iou(*counts)
-        self.run.write_arrays(
-            "single_filter.npz",
-            {"concept": self.numbers(), "train_iou": ious[0], "val_iou": ious[1]},
+    def _probe_single_filters(self) -> np.ndarray:
+        counts = probe_single_filters(
+            self._binary, self._problem.masks, progress="single filters" if self._progress else ""
         )
-        best, train, val = choose_best_filters(ious)
-        rows = [
-            [*self.describe(place), best[place], train[place], val[place]]
-            for place in self.full_heads[0].concept
-        ]
-        header = ["concept", "category", "best_filter", "train_iou", "val_iou"]
-        self.run.write_table("single_filter.csv", header, rows)
+        return iou(*counts)
 
-    def _train(self) -> None:
-        sizes, concepts = self.subset_sizes(), len(self.full_heads[0])
-        parts = [_join(self.full_heads)]
-        results = [self._train_heads(parts[0], "embeddings")]
-        repeated = range(self.flags.seeds_of_subsets())
+    def _train(self) -> TrainedHeads:
+        settings = self._settings
+        sizes = settings.subset_sizes(self._problem.layer.filters)
+        full = make_segmentation_heads(
+            self._problem.masks, filters=self._problem.layer.filters, key=self._key,
+            seeds=settings.seeds,
+        )  # fmt: skip
+        parts, results = [full], [self._train_heads(full, "embeddings")]
         if sizes:
-            per_seed = np.split(results[0].weights, self.flags.seeds)
-            subsets = [
-                _join(make_subset_heads(self.full_heads[seed], per_seed[seed], sizes))
-                for seed in repeated
-            ]
-            parts.append(_join(subsets))
-            results.append(self._train_heads(parts[1], "filter subsets"))
-        joined = _join(parts)
-        all_filters = [self.store.shape[-1]] * self.flags.seeds
-        tree = {
-            "weights": np.concatenate([result.weights for result in results]),
-            "initial_weights": joined.initial_weights,
-            "loss": np.concatenate([result.loss for result in results], axis=1),
-            "heads": {
-                "concept": self.numbers()[joined.concept],
-                "filters": np.repeat([*all_filters, *sizes * len(repeated)], concepts).astype(
-                    np.int32
-                ),
-                "seed": np.repeat(
-                    [*range(self.flags.seeds), *np.repeat(repeated, len(sizes))], concepts
-                ).astype(np.int32),
-                "is_full": np.arange(len(joined)) < len(parts[0]),
-                "filter_mask": joined.filter_mask,
-            },
-        }
-        with self.run.new_folder("embeddings") as folder:
-            save_tree(folder, tree)
+            repeated = full.seed < settings.seeds_of_subsets()
+            subsets = make_subset_heads(full.select(repeated), results[0].weights[repeated], sizes)
+            parts.append(subsets)
+            results.append(self._train_heads(subsets, "filter subsets"))
+        heads = join_heads(parts)
+        return TrainedHeads(
+            heads,
+            np.concatenate([result.weights for result in results]),
+            heads.initial_bias,
+            np.concatenate([result.loss for result in results], axis=1),
+        )
 
     def _train_heads(self, heads: Heads, name: str) -> SegmentationResult:
-        return train_segmentation(
+        return train_segmentation_heads(
             heads,
-            self.binary,
-            self.masks,
-            self.flags.training(),
-            key=jax.random.key(self.flags.seed),
-            progress=name,
+            self._binary,
+            self._problem.masks,
+            self._settings.training(),
+            key=self._key,
+            progress=name if self._progress else "",
         )
 
-    def _evaluate(self) -> None:
-        tree = load_tree(self.run / "embeddings")
-        table = tree["heads"]
-        places = {number: place for place, number in enumerate(self.numbers().tolist())}
-        concept = np.array([places[number] for number in table["concept"].tolist()], np.int32)
-        heads = Heads(concept, table["filter_mask"], tree["initial_weights"])
+    def _evaluate(self, trained: TrainedHeads) -> tuple[ImageOverlaps, HeadScores]:
         counts = evaluate_segmentation(
-            tree["weights"], heads, self.binary, self.masks, progress=True
-        )
-        val = self.masks.pair_is_val[counts.pair]
-        self.run.write_arrays(
-            "segmentation_images.npz",
-            {
-                "head": counts.head,
-                "image": self.masks.pair_image[counts.pair],
-                "intersection": counts.overlap.intersection,
-                "union": counts.overlap.union,
-                "is_val": val,
-            },
-        )
-        scores = [
-            set_iou(_select(counts.overlap, split), counts.head[split], len(heads))
-            for split in (~val, val)
-        ]
-        sizes = np.where(table["is_full"], "all", table["filters"].astype(str))
-        named = [[*self.describe(c), size] for c, size in zip(concept, sizes, strict=True)]
-        header = ["concept", "category", "filters"]
-        if self.flags.seeds > 1:
-            rows = [[*n, *v] for n, *v in zip(named, table["seed"], *scores, strict=True)]
-            columns = ["seed", "train_iou", "val_iou"]
-            self.run.write_table("segmentation_seeds.csv", [*header, *columns], rows)
-        alpha = 1 - self.masks.train_coverage()[concept]
-        rows = []
-        for is_full in (True, False):
-            block = np.flatnonzero(table["is_full"] == is_full)
-            if not len(block):
-                continue
-            seeds = len(np.unique(table["seed"][block]))
-            first = block[: len(block) // seeds]
-            means = (values[block].reshape(seeds, -1).mean(axis=0) for values in scores)
-            bounds = self._bound(counts, val, block, seeds)
-            columns = zip(first, *means, *bounds, alpha[first], strict=True)
-            rows += [[*named[head], *values] for head, *values in columns]
-        columns = ["train_iou", "val_iou", "val_iou_low", "val_iou_high", "alpha"]
-        self.run.write_table("segmentation.csv", [*header, *columns], rows)
-
-    def _bound(
-        self, counts: SegmentationCounts, val: np.ndarray, block: np.ndarray, seeds: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Intervals of the val IoU of consecutive heads, where the seeds follow each other."""
-        inside = val & (counts.head >= block[0]) & (counts.head <= block[-1])
-        overlap = _select(counts.overlap, inside)
-        if seeds > 1:
-            overlap = Overlap(*(values.reshape(seeds, -1) for values in overlap))
-        group = (counts.head[inside] - block[0]).reshape(seeds, -1)[0]
-        return bootstrap_set_iou(
-            overlap,
-            group,
-            len(block) // seeds,
-            key=jax.random.key(self.flags.seed),
-            samples=self.flags.bootstrap_samples,
-        )
+            trained.weights, trained.heads, self._binary, self._problem.masks,
+            progress="evaluation" if self._progress else "",
+        )  # fmt: skip
+        overlaps = ImageOverlaps.of(counts, self._problem.masks)
+        scores = score_segmentation(
+            trained.heads, overlaps, key=self._key,
+            bootstrap_samples=self._settings.bootstrap_samples,
+        )  # fmt: skip
+        return overlaps, scores
 
 
-def _select(overlap: Overlap, chosen: np.ndarray) -> Overlap:
-    return Overlap(*(np.asarray(values)[chosen] for values in overlap))
-
-
-def _join(parts: Sequence[Heads]) -> Heads:
-    fields = [field.name for field in dataclasses.fields(Heads)]
-    return Heads(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
+def _write_evaluation(
+    run: RunDirectory, table: ConceptTable, heads: Heads, overlaps: ImageOverlaps,
+    scores: HeadScores,
+) -> None:  # fmt: skip
+    write_overlaps(run, overlaps)
+    files.write_scores(run, "segmentation", table, heads, scores)

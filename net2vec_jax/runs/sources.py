@@ -17,46 +17,18 @@ from typing import Any
 from net2vec_jax.activations.external import ExternalActivations
 from net2vec_jax.activations.store import ActivationStore
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.data.coco.dataset import PREFIX as COCO
 from net2vec_jax.data.concepts import ConceptCatalog
 from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.data.decoded import decode_masks
 from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
 from net2vec_jax.data.open import open_screened_dataset
 from net2vec_jax.networks.choice import open_network
-from net2vec_jax.networks.load import NETWORKS, LoadedNetwork
+from net2vec_jax.networks.load import LoadedNetwork
+from net2vec_jax.probes.presets import PRESETS
+from net2vec_jax.runs.classification import ClassificationProbe
 from net2vec_jax.runs.directory import SCENES_FOLDER
 from net2vec_jax.runs.finished import FinishedRun
-from net2vec_jax.runs.layer_flags import LayerFlags
-from net2vec_jax.runs.segmentation_flags import PRESETS
-
-
-def describe_sources(flags: LayerFlags, dataset: ConceptDataset) -> dict[str, Any]:
-    """What run.json notes: where dataset, network and activations are.
-
-    Args:
-      flags: of the run.
-      dataset: the images; drawn scenes are noted by their directory.
-    """
-    drawn = flags.dataset == "scenes" and not Path("scenes").exists()
-    name = str(getattr(dataset, "directory", "scenes")) if drawn else flags.dataset
-    activations = flags.activations or flags.out / "activations"
-    published = flags.network in NETWORKS and flags.weights in {
-        source.name for source in NETWORKS[flags.network].sources
-    }
-    weights = None if flags.weights is None or published else Path(flags.weights)
-    return {
-        "dataset": _note_dataset(name, flags.out),
-        "network": _note(_name_absolutely(flags.network)) if flags.network else None,
-        "weights": _note_path(weights, flags.out) if weights else _note(flags.weights),
-        "activations": _note_path(activations, flags.out),
-        "activation_array": _note_path(flags.activation_array, flags.out)
-        if flags.activation_array
-        else None,
-        "channels_first": flags.channels_first,
-        "skip_bad_images": flags.skip_bad_images,
-        "skip_bad_annotations": flags.skip_bad_annotations,
-    }
+from net2vec_jax.runs.segmentation import SegmentationProbe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +83,7 @@ class RunSources:
                 skip_bad_images=bool(self._noted.get("skip_bad_images", False)),
                 skip_bad_annotations=bool(self._noted.get("skip_bad_annotations", False)),
             )
-        if dataset.fingerprint != self.run.identity["dataset"]:
+        if dataset.fingerprint != self.run.origin["dataset"]:
             raise Net2VecError(
                 f"{name} is not the dataset of the run in {self.run.path}: it has another "
                 "fingerprint; give the run's with --dataset, or run the probe again"
@@ -129,7 +101,7 @@ class RunSources:
           Net2VecError: it cannot be loaded, has other weights, is a function that only the run
             names, or the run had activations of an array and no network.
         """
-        if self.run.identity.get("array"):
+        if self.run.origin.get("array"):
             raise Net2VecError(
                 f"the run in {self.run.path} has the activations of an array and no network"
             )
@@ -142,7 +114,7 @@ class RunSources:
         weights = self._flags.weights or (self._noted.get("weights") and self._find("weights"))
         with self._explaining("network", "--network and --weights"):
             loaded = open_network(name, weights=weights)
-        if loaded.fingerprint != self.run.identity["weights"]:
+        if loaded.fingerprint != self.run.origin["weights"]:
             raise Net2VecError(
                 f"{name} has other weights than in the run in {self.run.path}; give the run's with "
                 "--weights"
@@ -156,26 +128,26 @@ class RunSources:
         Raises:
           Net2VecError: they are not where they were, or of something else.
         """
-        if self.run.identity.get("array"):
+        if self.run.origin.get("array"):
             path = self._flags.activations or self._find("activation_array", "activations")
             with self._explaining("activations", "--activations (and --dataset)"):
                 array = ExternalActivations(path, channels_first=self._noted["channels_first"])
-            if array.fingerprint != self.run.identity["array"]:
+            if array.fingerprint != self.run.origin["array"]:
                 raise Net2VecError(f"{path} is not the array of the run in {self.run.path}")
             return array
         folder = Path(self._flags.activations or self._find("activations")) / self.run.layer
         with self._explaining("activations", "--activations (and --dataset)"):
             store = ActivationStore(folder)
         names = ("network", "layer", "weights", "preprocessing", "dtype", "dataset")
-        store.check_origin({name: self.run.identity[name] for name in names})
+        store.check_origin({name: self.run.origin[name] for name in names})
         return store
 
     @cached_property
     def masks(self) -> ConceptMasks:
         """Masks of the run's C concepts, in their order, made as the run made them."""
         choice: CategoryChoice = "union"
-        if self.run.probe == "segmentation":
-            choice = PRESETS[self.run.identity["preset"]].category_choice
+        if self.run.kind == "segmentation":
+            choice = PRESETS[self.run.origin["preset"]].category_choice
         numbers = set(self.run.numbers.tolist())
         catalog = ConceptCatalog(
             tuple(concept for concept in self.dataset.catalog if concept.number in numbers)
@@ -208,32 +180,26 @@ class RunSources:
         return noted["name"]
 
 
-def _note(name: str | None) -> dict[str, str | None] | None:
-    """A source that is found by its name alone."""
-    return None if name is None else {"name": name, "from_here": None}
+def load_probe(
+    directory: str | Path, *, network: LoadedNetwork | None = None
+) -> SegmentationProbe | ClassificationProbe:
+    """The probe that a run or `probe.save` wrote; the same object as when it was trained.
 
+    Args:
+      directory: of the run.
+      network: what computed its activations, where it cannot be opened from where it was: a model
+        of your own. By default it is opened when `predict` first needs it.
 
-def _note_path(path: Path, run: Path) -> dict[str, str | None]:
-    """A source that is a path: where it is, and where that is as seen from the run's directory."""
-    absolute = os.path.abspath(path.expanduser())
-    return {"name": absolute, "from_here": os.path.relpath(absolute, os.path.abspath(run))}
+    Raises:
+      Net2VecError: it is no finished run directory, a file is damaged, or the network is another.
 
-
-def _note_dataset(name: str, run: Path) -> dict[str, str | None] | None:
-    """A dataset as `open_dataset` takes it, so that it is found from any working directory."""
-    if Path(name).exists():
-        return _note_path(Path(name), run)
-    if name.startswith(COCO):
-        parts = [
-            ":".join(os.path.abspath(os.path.expanduser(path)) for path in part.split(":"))
-            for part in name.removeprefix(COCO).split(",")
-        ]
-        return _note(COCO + ",".join(parts))
-    own, at, resolution = name.rpartition("@")
-    return _note(f"{os.path.abspath(own)}@{resolution}" if at and Path(own).exists() else name)
-
-
-def _name_absolutely(network: str) -> str:
-    """A network's name, in which FILE.py of FILE.py:FUNCTION is an absolute path."""
-    origin, colon, function = network.rpartition(":")
-    return f"{os.path.abspath(origin)}:{function}" if colon and origin.endswith(".py") else network
+    Example:
+      >>> probe = load_probe("runs/dog")  # doctest: +SKIP
+      >>> probe.scores()  # doctest: +SKIP
+    """
+    run = FinishedRun(directory)
+    if network is not None:
+        return run.probe.with_network(network)
+    if run.probe.image_size is None:
+        return run.probe
+    return dataclasses.replace(run.probe, reopen=lambda: RunSources(run).network)

@@ -7,26 +7,20 @@ unfinished study is resumed.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.core.result_files import write_json
 from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
 from net2vec_jax.data.open import open_screened_dataset, require_both_splits
 from net2vec_jax.networks.choice import open_network
+from net2vec_jax.networks.preprocessing import PreprocessingName
+from net2vec_jax.probes.presets import PresetName
 from net2vec_jax.runs.activations import fit_subset_sizes
-from net2vec_jax.runs.classification import ClassificationRun
-from net2vec_jax.runs.classification_flags import ClassificationFlags
 from net2vec_jax.runs.directory import SCENES_FOLDER
-from net2vec_jax.runs.layer import collect_missing_layers, prepare_runs
-from net2vec_jax.runs.layer_flags import Preprocessing, PresetName
-from net2vec_jax.runs.segmentation import SegmentationRun
-from net2vec_jax.runs.segmentation_flags import SegmentationFlags
-
-SUMMARY = "summary.json"
+from net2vec_jax.runs.flags import ClassificationFlags, SegmentationFlags
+from net2vec_jax.runs.layer import LayerRun, collect_missing_layers, prepare_runs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,7 +61,7 @@ class StudyFlags:
     out: Path
     weights: tuple[str, ...] = ()
     preset: PresetName = "paper"
-    preprocessing: Preprocessing | None = None
+    preprocessing: PreprocessingName | None = None
     filters: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40, 80, 160)
     seeds: int = 1
     subset_seeds: int = 1
@@ -94,8 +88,8 @@ class LayerResults:
     """
 
     name: str
-    segmentation: SegmentationRun
-    classification: ClassificationRun
+    segmentation: LayerRun
+    classification: LayerRun
 
     @property
     def filters(self) -> int:
@@ -103,23 +97,29 @@ class LayerResults:
         return len(self.segmentation.run.read_table("thresholds.csv"))
 
 
-def write_summary(out: Path, question: str, content: dict[str, Any]) -> Path:
-    """Put what the figures show into OUT/summary.json, under the question; others' stay.
+def run_study(
+    dataset: str | Path, layers: Sequence[str], out: str | Path, **settings: Any
+) -> list[LayerResults]:
+    """Run both probes on every layer; what is finished in `out` is not run again.
 
     Args:
+      dataset: as `open_dataset` takes it.
+      layers: what is probed, each as NETWORK/LAYER.
       out: directory of the study.
-      question: name of the script.
-      content: numbers as JSON values.
+      settings: see `StudyFlags`: filters, seeds, concepts, preset, …
 
-    Returns:
-      The file's path.
+    Raises:
+      Net2VecError: settings or data are wrong.
+
+    Example:
+      >>> run_study("scenes", ["efficientnet_lite0/block10"], "study")  # doctest: +SKIP
     """
-    path = out / SUMMARY
-    answers = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return write_json(path, answers | {question: content})
+    return finish_study(
+        StudyFlags(dataset=str(dataset), layers=tuple(layers), out=Path(out), **settings)
+    )
 
 
-def run_study(flags: StudyFlags) -> list[LayerResults]:
+def finish_study(flags: StudyFlags) -> list[LayerResults]:
     """Run both probes on every layer; what is finished is not run again.
 
     Raises:
@@ -174,8 +174,8 @@ def run_study(flags: StudyFlags) -> list[LayerResults]:
             )
             pairs.append(
                 (
-                    SegmentationRun(segmentation, dataset, loaded),
-                    ClassificationRun(classification, dataset, loaded),
+                    LayerRun(segmentation, dataset, loaded),
+                    LayerRun(classification, dataset, loaded),
                 )
             )
         prepare_runs([run for pair in pairs for run in pair], masks)
@@ -183,9 +183,9 @@ def run_study(flags: StudyFlags) -> list[LayerResults]:
         for pair in pairs:
             for run in pair:
                 if not run.run.has(run.table):
-                    print(f"probing {loaded.name}, {run.layer}: {run.table.split('.')[0]} …")
+                    print(f"probing {loaded.name}, {run.layer_name}: {run.kind} …")
                 run.finish()
-            name = pair[0].layer if len(chosen) == 1 else f"{loaded.name}/{pair[0].layer}"
+            name = pair[0].layer_name if len(chosen) == 1 else f"{loaded.name}/{pair[0].layer_name}"
             results.append(LayerResults(name, *pair))
     return results
 

@@ -3,7 +3,7 @@
 Scores are set IoUs and accuracies of G groups (heads) over P entries, an entry being an image of a
 group. The images of a group are resampled; of several seeds, the same heads trained S times, the
 mean is taken in every sample, so that an interval is one of the mean over these S trainings.
-Coverages given here are measured by tests/test_uncertainty.py and its like on simulated images.
+Coverages given here are measured by tests/stats/test_intervals.py on simulated images.
 """
 
 from __future__ import annotations
@@ -213,59 +213,11 @@ def bootstrap_accuracy(
     means = reweigh_means(
         mean_seeds(correct, group),
         *check_groups(group, groups, stratum),
-        (0.0, 1.0),
         key=key,
         samples=samples,
     )
     low, high = np.quantile(means, tails, axis=0)
     return low, high
-
-
-def compare_accuracies(
-    a: Bool[np.ndarray, "*S P"],
-    b: Bool[np.ndarray, "*T P"],
-    group: Int[np.ndarray, " P"],
-    groups: int,
-    *,
-    stratum: Int[np.ndarray, " P"] | None = None,
-    key: Array,
-    samples: int = 2000,
-    confidence: float = 0.95,
-) -> PairedComparison:
-    """Interval and test of accuracy a less accuracy b on the same images.
-
-    The Bayesian bootstrap of `bootstrap_accuracy`; the half pseudo-images that join every stratum
-    are one that only a and one that only b classifies rightly. Of equally good classifiers it
-    called at most 5.3 % different at the level 5 % (30–200 images, of which 4–40 % are classified
-    differently).
-
-    Args:
-      a: whether each image is classified rightly, [P], or [S, P] of S seeds.
-      b: the same of the other probe, [P] or [T, P].
-      group: to which group each image belongs, in 0 … groups-1.
-      groups: how many groups there are.
-      stratum: part of the group that is resampled by itself, from 0. None: one.
-      key: PRNG key.
-      samples: number of bootstrap samples; no p-value lies below 2 / (samples + 1).
-      confidence: nominal coverage of the interval, in (0, 1).
-
-    Returns:
-      The comparison, with the p-value 2 min(fraction ≤ 0, fraction ≥ 0) of the redrawn
-      differences, each count plus one; NaN for a group without images.
-
-    Raises:
-      Net2VecError: shapes that do not fit, or a confidence outside (0, 1).
-    """
-    tails = _check_settings(samples, confidence)
-    values = mean_seeds(a, group) - mean_seeds(b, group)
-    parts = check_groups(group, groups, stratum)
-    size = np.bincount(group, minlength=groups)
-    differences = reweigh_means(values, *parts, (-1.0, 1.0), key=key, samples=samples)
-    low, high = np.quantile(differences, tails, axis=0)
-    with np.errstate(invalid="ignore"):
-        difference = np.bincount(group, values, groups) / size
-    p_value = np.where(size > 0, _p_value_of_signs(differences), np.nan)
-    return PairedComparison(difference, low, high, p_value)
 
 
 def _angle(ratio: np.ndarray) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 Metrics are sums (intersection, union) until the very end, so that padded, sharded and streamed
 batches add up exactly; a ratio is taken once. Set IoU is a ratio of sums over images, individual
-IoU a ratio per image (reference spec, section 4). Their intervals are in `uncertainty`.
+IoU a ratio per image (reference spec, section 4). Their intervals are in `intervals`.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Array, Float, Int
 
 from net2vec_jax.stats.overlap import Overlap
 
@@ -15,24 +16,42 @@ EPSILON = 1e-20
 """Added to every union, so that an empty union gives IoU 0 (spec section 4)."""
 
 
-def iou(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
+def iou(intersection: Array | np.ndarray, union: Array | np.ndarray) -> np.ndarray:
     """Intersection over union in [0, 1], float64, of the same shape; 0 where the union is empty."""
     return np.asarray(intersection, np.float64) / (np.asarray(union, np.float64) + EPSILON)
 
 
-def choose_best_filters(set_iou: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Best filter of each concept, chosen on train and reported on both splits (spec section 4).
+NO_FILTER = -1
+"""In place of a concept's best filter where no filter overlaps it on train images."""
+
+
+def choose_best_filters(
+    set_iou: Float[np.ndarray, "2 C K"],
+) -> tuple[Int[np.ndarray, " C"], Float[np.ndarray, " C"], Float[np.ndarray, " C"]]:
+    """Best filter of each concept, chosen on train and reported on both splits (behaviour 4).
 
     Args:
-      set_iou: of every filter with every concept, [2, C, K]; the first axis is train, val.
+      set_iou: of every filter with every concept; the first axis is train, val.
 
     Returns:
-      (filter int64 [C], the first of several; its train IoU [C]; its val IoU [C]).
+      (filter, the first of several, or `NO_FILTER`; its train IoU; its val IoU); the IoUs are 0
+      where there is none.
+
+    Example:
+      >>> best, train, val = choose_best_filters(np.array([[[0.1, 0.3]], [[0.2, 0.25]]]))
+      >>> int(best[0]), float(val[0])
+      (1, 0.25)
     """
     train, val = set_iou
     best = train.argmax(axis=1)
     rows = np.arange(len(best))
-    return best, train[rows, best], val[rows, best]
+    there = train[rows, best] > 0
+    zero = train.dtype.type(0)
+    return (
+        np.where(there, best, NO_FILTER),
+        np.where(there, train[rows, best], zero),
+        np.where(there, val[rows, best], zero),
+    )
 
 
 def sum_by_group(values: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:

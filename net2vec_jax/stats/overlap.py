@@ -9,14 +9,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool
 
 
 class Overlap(NamedTuple):
     """Pixels that prediction and target share, and pixels of either; integers of one shape."""
 
-    intersection: Array
-    union: Array
+    intersection: Array | np.ndarray
+    union: Array | np.ndarray
 
 
 def count_overlap(prediction: Bool[Array, "Y c X"], target: Bool[Array, "Y c X"]) -> Overlap:

@@ -1,7 +1,7 @@
 """Redrawing images: how sums over images, and ratios of them, vary from sample to sample.
 
 All groups are redrawn at once, whatever their sizes: P entries in G groups of consecutive entries,
-R ratios of every group (two probes, or several seeds of one). `uncertainty` makes intervals of it.
+R ratios of every group (two probes, or several seeds of one). `intervals` makes intervals of it.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def sum_rows(values: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
 @jax.jit(static_argnames=("groups", "samples"))
 def _redraw(
     key: Array,
-    residual_and_share: Float[Array, "P 2*R"],
+    residual_and_share: Float[Array, "P twice_R"],
     coefficients: Float[Array, " R"],
     group: Int[Array, " P"],
     start: Int[Array, " P"],
@@ -106,7 +106,8 @@ def _redraw(
         return jax.ops.segment_sum(values, group, groups, indices_are_sorted=True)
 
     def one(key: Array) -> tuple[Float[Array, " G"], Float[Array, " G"]]:
-        place = jnp.floor(jax.random.uniform(key, group.shape) * size).astype(jnp.int32)
+        uniform = jax.random.uniform(key, group.shape)
+        place = jnp.floor(uniform * size.astype(jnp.float32)).astype(jnp.int32)
         drawn = start + jnp.minimum(place, size - 1)  # a uniform just below 1 may round up
         both = residual_and_share[drawn]  # one gather and one sum are faster than two
         residuals, shares = jnp.split(both, 2, axis=1)
@@ -125,22 +126,21 @@ def reweigh_means(
     group: np.ndarray,
     groups: int,
     stratum: np.ndarray,
-    extremes: tuple[float, float],
     *,
     key: Array,
     samples: int,
 ) -> Float[np.ndarray, "samples G"]:
-    """Bayesian bootstrap of each group's mean, with two half pseudo-images in every stratum.
+    """Bayesian bootstrap of each group's accuracy, with two half pseudo-images in every stratum.
 
     Instead of being drawn 0, 1, 2 … times, an image has an exponentially distributed weight
-    (Rubin 1981), half an image a Γ(1/2) distributed one. The strata of a group keep their shares.
+    (Rubin 1981), half an image a Γ(1/2) distributed one. One pseudo-image is wrong (0), one right
+    (1). The strata of a group keep their shares.
 
     Args:
-      values: of the images, [P].
+      values: how far each image is classified rightly, in [0, 1], [P].
       group: to which group each image belongs, integers [P] in 0 … groups-1.
       groups: G.
       stratum: to which stratum of its group, integers [P] from 0.
-      extremes: values of the two pseudo-images: the least and the greatest there can be.
       key: PRNG key.
       samples: how many times the images are weighted.
 
@@ -157,7 +157,6 @@ def reweigh_means(
         jnp.asarray(values, jnp.float32),
         jnp.asarray(cell, jnp.int32),
         jnp.asarray(part, jnp.float32),
-        jnp.asarray(extremes, jnp.float32),
         samples=samples,
     )
     return np.asarray(means)
@@ -169,7 +168,6 @@ def _reweigh(
     values: Float[Array, " P"],
     cell: Int[Array, " P"],
     part: Float[Array, "G strata"],
-    extremes: Float[Array, " 2"],
     *,
     samples: int,
 ) -> Float[Array, "samples G"]:
@@ -178,7 +176,7 @@ def _reweigh(
         weight = jax.random.exponential(image_key, values.shape)
         sums = jax.ops.segment_sum(jnp.stack([weight, weight * values], 1), cell, part.size)
         extra = jax.random.normal(pseudo_key, (part.size, 2)) ** 2 / 2  # Γ(1/2) distributed
-        means = (sums[:, 1] + extra @ extremes) / (sums[:, 0] + extra.sum(1))
+        means = (sums[:, 1] + extra[:, 1]) / (sums[:, 0] + extra.sum(1))
         return jnp.sum(part * means.reshape(part.shape), axis=1)
 
     return jax.lax.map(one, jax.random.split(key, samples))

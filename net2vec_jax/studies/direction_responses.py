@@ -25,33 +25,24 @@ DIRECTIONS = ("embedding", "filter")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ConceptDirections:
-    """Unit vectors of T concepts.
+    """Unit vectors of T concepts."""
 
-    Attributes:
-      places: of the concepts among the run's C.
-      filters: int64 [T], each concept's best single filter.
-      unit: float32 [2, T, K]: embeddings, filters.
-    """
-
-    places: list[int]
-    filters: np.ndarray
-    unit: np.ndarray
+    places: list[int]  # of the concepts among the run's C
+    filters: np.ndarray  # int64 [T], each concept's best single filter
+    unit: np.ndarray  # float32 [2, T, K]: embeddings, filters
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RealResponses:
     """How the dataset's N images respond to the directions of T concepts.
 
-    Attributes:
-      highest: float32 [2, T, N], each image's highest response over places.
-      mean: float32 [2, T, N], and its mean.
-      typical: int64 [T], of the concept's val images (train images, where there are none) the one
-        whose highest response to the embedding is the median.
+    A concept's typical image is that of its val images (train images, where there are none) whose
+    highest response to the embedding is the median.
     """
 
-    highest: np.ndarray
-    mean: np.ndarray
-    typical: np.ndarray
+    highest: np.ndarray  # float32 [2, T, N], each image's highest response over places
+    mean: np.ndarray  # float32 [2, T, N], and its mean
+    typical: np.ndarray  # int64 [T], a concept's typical image
 
 
 def find_directions(run: FinishedRun, places: Sequence[int]) -> ConceptDirections:
@@ -77,7 +68,7 @@ def find_directions(run: FinishedRun, places: Sequence[int]) -> ConceptDirection
     embedding = average_seeds(run.weights[:, places]).vectors
     rows = np.arange(len(places))
     single = np.zeros_like(embedding)
-    if run.probe == "segmentation":
+    if run.kind == "segmentation":
         filters = best_filters(run)[places]
         single[rows, filters] = 1
     else:
@@ -89,7 +80,7 @@ def find_directions(run: FinishedRun, places: Sequence[int]) -> ConceptDirection
 def find_without_direction(run: FinishedRun) -> dict[str, str]:
     """Why concepts lack one of their two directions, by name."""
     undirected = find_undirected(run.concepts, average_seeds(run.weights))
-    return undirected | (find_unfiltered(run) if run.probe == "segmentation" else {})
+    return undirected | (find_unfiltered(run) if run.kind == "segmentation" else {})
 
 
 def measure_responses(

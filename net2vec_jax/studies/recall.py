@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER
 from net2vec_jax.analysis.images.image_ranking import (
     RecallComparison,
     Reduction,
@@ -23,6 +22,7 @@ from net2vec_jax.runs.predictions import (
     read_thresholds,
 )
 from net2vec_jax.runs.sources import RunSources
+from net2vec_jax.stats.metrics import NO_FILTER
 
 
 def rank_images(
@@ -69,7 +69,7 @@ def rank_images(
     kept = [place for place, concept in enumerate(run.concepts) if concept not in unranked]
     if not kept:
         return largest, None
-    chosen = np.ix_(val, kept)
+    chosen = np.ix_(val, np.array(kept))
     best = best_filters(run)
     by_filter = np.where(best == NO_FILTER, 0, largest[:, best])
     return largest, compare_recall(by_embedding[chosen], by_filter[chosen], positive[chosen])

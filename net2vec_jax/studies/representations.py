@@ -37,17 +37,12 @@ WORD_VECTORS = "word vectors"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Compared:
-    """All that is compared.
+    """All that is compared."""
 
-    Attributes:
-      representations: of the runs, then of the lexicons.
-      categories: of every concept of the runs, by name.
-      entries: by lexicon, what was found for each of its concepts.
-    """
-
-    representations: tuple[Representation, ...]
-    categories: dict[str, str]
-    entries: dict[str, dict[str, str]]
+    runs: dict[str, FinishedRun]
+    representations: tuple[Representation, ...]  # of the runs, then of the lexicons
+    categories: dict[str, str]  # of every concept of the runs, by name
+    entries: dict[str, dict[str, str]]  # by lexicon, what was found for each of its concepts
 
 
 def open_runs(paths: Sequence[Path]) -> dict[str, FinishedRun]:
@@ -64,7 +59,7 @@ def open_runs(paths: Sequence[Path]) -> dict[str, FinishedRun]:
     if twice:
         raise Net2VecError(f"the run {sorted(twice)[0]} was given twice")
     runs = [FinishedRun(path) for path in paths]
-    names = [f"{run.name}/{run.probe}" for run in runs]
+    names = [f"{run.name}/{run.kind}" for run in runs]
     named = {}
     for run, path, name in zip(runs, resolved, names, strict=True):
         alike = [other for other, called in zip(resolved, names, strict=True) if called == name]
@@ -97,7 +92,7 @@ def collect_representations(
       wordnet: a folder of WordNet's files.
       word_vectors: a file of word vectors.
       synsets: CONCEPT=SYNSET, see `parse_synsets`.
-      average_words: whether a name of several words may be the mean of them.
+      average_words: a name of several words may be the mean of them.
 
     Raises:
       Net2VecError: fewer than two representations, or files that cannot be read.
@@ -120,9 +115,7 @@ def collect_representations(
         raise Net2VecError(f"--synsets names {', '.join(unknown)}, which no run has")
     lexicons: dict[str, LexicalEmbedding] = {}
     if wordnet is not None:
-        from net2vec_jax.analysis.lexical.wordnet_files import (
-            open_wordnet,  # NLTK is slow to import
-        )
+        from net2vec_jax.analysis.lexical.wordnet_files import open_wordnet  # NLTK is slow
 
         with open_wordnet(wordnet) as opened:
             lexicons[WORDNET] = embed_wordnet(tuple(categories), opened, synsets=meant)
@@ -138,16 +131,12 @@ def collect_representations(
         name: dict(zip(found.concepts, found.entries, strict=True))
         for name, found in lexicons.items()
     }
-    return Compared(tuple(representations), categories, entries)
+    return Compared(runs, tuple(representations), categories, entries)
 
 
-def find_left_out(runs: dict[str, FinishedRun], compared: Compared) -> dict[str, str]:
-    """Why a run or a lexicon lacks concepts, by name.
-
-    Args:
-      runs: by name.
-      compared: representations of them, and of lexicons.
-    """
+def find_left_out(compared: Compared) -> dict[str, str]:
+    """Why a run or a lexicon lacks concepts, by name."""
+    runs = compared.runs
     skipped = (name for run in runs.values() for name in run.skipped)
     reasons = {name: [] for name in (*compared.categories, *skipped)}
     for representation in compared.representations:
@@ -207,7 +196,7 @@ def compare_activations(
     pooled, gone = {}, {}
     for name, run in runs.items():
         parts = ("dataset", "network", "layer", "weights", "preprocessing", "array")
-        layer = tuple(str(run.identity.get(part)) for part in parts)
+        layer = tuple(str(run.origin.get(part)) for part in parts)
         if layer in layers:
             continue
         try:

@@ -48,9 +48,7 @@ def file_fingerprint(path: str | Path) -> str:
 
 
 def fetch_weights(url: str, file_name: str, checksum: str | None, *, progress: bool = True) -> Path:
-    """A weight file of the folder `weights` in the cache, downloaded if it is not there.
-
-    A file that is there is not verified again; see `download_file`.
+    """A verified weight file of the folder `weights` in the cache, downloaded if it is not there.
 
     Args:
       url: where the file is.
@@ -59,8 +57,8 @@ def fetch_weights(url: str, file_name: str, checksum: str | None, *, progress: b
       progress: whether a bar is shown.
 
     Raises:
-      Net2VecError: the file is not there and cannot be downloaded; the message says where to put
-        it.
+      Net2VecError: the file is not there and cannot be downloaded (the message says where to put
+        it), or the one that is there has another checksum (the message says to delete it).
       ValueError: the file name has folders in it, or the checksum is malformed.
     """
     plain = {PurePosixPath(file_name).name, PureWindowsPath(file_name).name}

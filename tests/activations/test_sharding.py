@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import jax, numpy as np
-from net2vec_jax.activations.collect import collect_activations
+from net2vec_jax.activations.compute import compute_activations
 from net2vec_jax.data.dataset import ImageLabels
 from net2vec_jax.networks.load import load_network
 from helpers import ListDataset, make_catalog
@@ -20,7 +20,7 @@ class Noise(ListDataset):
 labels = [ImageLabels({}, {"object": (1,)})] * 11
 dataset = Noise(make_catalog(1), ("object",), labels, (16, 16))
 loaded = load_network("efficientnet_lite0")
-collected = collect_activations(
+collected = compute_activations(
     loaded.network, dataset, ["block1"], preprocess=loaded.preprocessing(), batch_size=3
 )
 batches = [batch["block1"] for batch in collected]

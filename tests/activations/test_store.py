@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from net2vec_jax.activations.collect import store_activations
+from net2vec_jax.activations.compute import store_activations
 from net2vec_jax.activations.store import CHUNK_IMAGES, ActivationStore, ActivationWriter
 from net2vec_jax.core.errors import Net2VecError
 

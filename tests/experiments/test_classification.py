@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import classification
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.broden.dataset import BrodenDataset
 from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 from net2vec_jax.networks.load import load_network
 from net2vec_jax.runs import classification as classification_run
-from net2vec_jax.runs.classification import ClassificationRun
-from net2vec_jax.runs.classification_flags import ClassificationFlags
+from net2vec_jax.runs.flags import ClassificationFlags
+from net2vec_jax.runs.layer import LayerRun
+from net2vec_jax.studies import classification
 
 NAMES = {1: "everywhere", 2: "bright", 3: "rare", 4: "outside-s"}
 HEADER = "concept,category,filters,train_accuracy,val_accuracy,val_accuracy_low,val_accuracy_high"
@@ -59,18 +59,18 @@ def make_flags(dataset: Path, out: Path, **changes) -> ClassificationFlags:
     return dataclasses.replace(flags, **changes)
 
 
-def run(flags: ClassificationFlags, network) -> ClassificationRun:
-    done = ClassificationRun(flags, BrodenDataset(flags.dataset), network)
+def run(flags: ClassificationFlags, network) -> LayerRun:
+    done = LayerRun(flags, BrodenDataset(flags.dataset), network)
     done.finish()
     return done
 
 
 @pytest.fixture(scope="module")
-def finished(dataset_directory: Path, network, tmp_path_factory) -> ClassificationRun:
+def finished(dataset_directory: Path, network, tmp_path_factory) -> LayerRun:
     return run(make_flags(dataset_directory, tmp_path_factory.mktemp("run") / "out"), network)
 
 
-def test_tables(finished: ClassificationRun) -> None:
+def test_tables(finished: LayerRun) -> None:
     assert (finished.run / "classification.csv").read_text().splitlines()[0] == HEADER
     rows = finished.run.read_table("classification.csv")
     assert {row["concept"] for row in rows} == {"bright", "outside-s"}
@@ -90,7 +90,7 @@ def test_tables(finished: ClassificationRun) -> None:
     assert float(bright["val_accuracy"]) > 0.9
 
 
-def test_logits_of_every_image_are_kept(finished: ClassificationRun) -> None:
+def test_logits_of_every_image_are_kept(finished: LayerRun) -> None:
     with np.load(finished.run / "classification_images.npz") as file:
         kept = dict(file)
     images = len(kept["image"])
@@ -102,7 +102,7 @@ def test_logits_of_every_image_are_kept(finished: ClassificationRun) -> None:
     assert kept["shows"][bright].mean() == 0.5
 
 
-def test_concepts_with_too_few_images_are_skipped_and_recorded(finished: ClassificationRun) -> None:
+def test_concepts_with_too_few_images_are_skipped_and_recorded(finished: LayerRun) -> None:
     skipped = json.loads((finished.run / "run.json").read_text())["skipped"]
     assert skipped.keys() == {"everywhere", "rare"}
     assert skipped["rare"] == (
@@ -111,10 +111,11 @@ def test_concepts_with_too_few_images_are_skipped_and_recorded(finished: Classif
 
 
 @pytest.mark.parametrize(
-    "stage", ["train_classification", "save_tree", "evaluate_classification", "bootstrap_accuracy"]
+    "stage",
+    ["train_classification_heads", "save_tree", "evaluate_classification", "bootstrap_accuracy"],
 )
 def test_a_stopped_run_resumes_with_the_same_numbers(
-    stage: str, finished: ClassificationRun, network, tmp_path: Path, monkeypatch
+    stage: str, finished: LayerRun, network, tmp_path: Path, monkeypatch
 ) -> None:
     flags = dataclasses.replace(finished.flags, out=tmp_path / "out")
 
@@ -131,7 +132,7 @@ def test_a_stopped_run_resumes_with_the_same_numbers(
         assert (flags.out / name).read_text() == (finished.run / name).read_text()
 
 
-def test_fully_connected_layers_are_probed(finished: ClassificationRun, tmp_path: Path) -> None:
+def test_fully_connected_layers_are_probed(finished: LayerRun, tmp_path: Path) -> None:
     flags = make_flags(
         finished.flags.dataset, tmp_path / "out", layer=("logits", "block2"), filters=(), seeds=1
     )

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import segmentation
 from net2vec_jax.core.console import run_script
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data import open as open_module
@@ -26,8 +25,9 @@ from net2vec_jax.runs import activations as layer_activations
 from net2vec_jax.runs import layer as layer_run
 from net2vec_jax.runs import segmentation as segmentation_run
 from net2vec_jax.runs.directory import RunDirectory
-from net2vec_jax.runs.segmentation import SegmentationRun
-from net2vec_jax.runs.segmentation_flags import SegmentationFlags
+from net2vec_jax.runs.flags import SegmentationFlags
+from net2vec_jax.runs.layer import LayerRun
+from net2vec_jax.studies import segmentation
 
 HEADERS = {
     "concepts.csv": "number,name,category,train_images,val_images,train_coverage",
@@ -77,14 +77,14 @@ def make_flags(dataset: Path, out: Path, **changes) -> SegmentationFlags:
     return dataclasses.replace(flags, **changes)
 
 
-def run(flags: SegmentationFlags, network) -> SegmentationRun:
-    done = SegmentationRun(flags, BrodenDataset(flags.dataset), network)
+def run(flags: SegmentationFlags, network) -> LayerRun:
+    done = LayerRun(flags, BrodenDataset(flags.dataset), network)
     done.finish()
     return done
 
 
 @pytest.fixture(scope="module")
-def finished(dataset_directory: Path, network, tmp_path_factory) -> SegmentationRun:
+def finished(dataset_directory: Path, network, tmp_path_factory) -> LayerRun:
     return run(make_flags(dataset_directory, tmp_path_factory.mktemp("run") / "out"), network)
 
 
@@ -92,7 +92,7 @@ def read_results(directory: Path) -> dict[str, str]:
     return {name: (directory / name).read_text() for name in HEADERS}
 
 
-def test_tables_have_the_documented_columns(finished: SegmentationRun) -> None:
+def test_tables_have_the_documented_columns(finished: LayerRun) -> None:
     for name, header in HEADERS.items():
         assert (finished.run / name).read_text().splitlines()[0] == header, name
     rows = finished.run.read_table("segmentation.csv")
@@ -105,7 +105,7 @@ def test_tables_have_the_documented_columns(finished: SegmentationRun) -> None:
     assert [int(row["filter"]) for row in thresholds] == list(range(finished.store.shape[-1]))
 
 
-def test_concept_without_train_image_is_skipped_and_recorded(finished: SegmentationRun) -> None:
+def test_concept_without_train_image_is_skipped_and_recorded(finished: LayerRun) -> None:
     listed = {row["name"]: row for row in finished.run.read_table("concepts.csv")}
     assert listed["rare"]["train_images"] == "0"
     assert "rare" not in {row["concept"] for row in finished.run.read_table("segmentation.csv")}
@@ -118,14 +118,14 @@ def test_concept_without_train_image_is_skipped_and_recorded(finished: Segmentat
         "collect_thresholds",
         "decode_masks",
         "probe_single_filters",
-        "train_segmentation",
+        "train_segmentation_heads",
         "save_tree",
         "evaluate_segmentation",
         "bootstrap_set_iou",
     ],
 )
 def test_a_run_stopped_at_any_stage_resumes_with_the_same_numbers(
-    stage: str, finished: SegmentationRun, network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stage: str, finished: LayerRun, network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flags = dataclasses.replace(finished.flags, out=tmp_path / "out")
 
@@ -142,16 +142,16 @@ def test_a_run_stopped_at_any_stage_resumes_with_the_same_numbers(
 
 
 def test_finished_stages_are_not_computed_again(
-    finished: SegmentationRun, network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: LayerRun, network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(finished.run.path, tmp_path / "out")
     monkeypatch.delattr(layer_run, "collect_layers")
-    for stage in ("collect_thresholds", "train_segmentation"):
+    for stage in ("collect_thresholds", "train_segmentation_heads"):
         monkeypatch.delattr(segmentation_run, stage)
     run(dataclasses.replace(finished.flags, out=tmp_path / "out"), network)
 
 
-def test_another_configuration_is_refused(finished: SegmentationRun, network) -> None:
+def test_another_configuration_is_refused(finished: LayerRun, network) -> None:
     before = read_results(finished.run.path)
     with pytest.raises(Net2VecError, match=r"another run \(seed: 0 there, 7 now\)"):
         run(dataclasses.replace(finished.flags, seed=7), network)
@@ -159,7 +159,7 @@ def test_another_configuration_is_refused(finished: SegmentationRun, network) ->
 
 
 def test_where_decoded_data_is_kept_does_not_change_the_run(
-    finished: SegmentationRun, network, tmp_path: Path
+    finished: LayerRun, network, tmp_path: Path
 ) -> None:
     kept = Path(finished.flags.dataset) / ".net2vec_jax"
     assert {path.name.split("-")[0] for path in kept.iterdir()} == {"images", "masks"}
@@ -181,7 +181,7 @@ def test_a_directory_with_other_contents_is_refused(
 
 
 def test_activations_of_another_origin_are_not_reused(
-    finished: SegmentationRun, network, tmp_path: Path
+    finished: LayerRun, network, tmp_path: Path
 ) -> None:
     flags = dataclasses.replace(
         finished.flags, out=tmp_path / "out", activations=finished.run / "activations",
@@ -192,7 +192,7 @@ def test_activations_of_another_origin_are_not_reused(
 
 
 def test_activations_of_another_type_are_not_reused(
-    finished: SegmentationRun, network, tmp_path: Path
+    finished: LayerRun, network, tmp_path: Path
 ) -> None:
     flags = dataclasses.replace(
         finished.flags, out=tmp_path / "out", activations=finished.run / "activations",
@@ -206,7 +206,7 @@ def test_activations_of_another_type_are_not_reused(
 
 @pytest.mark.parametrize("channels_first", [False, True])
 def test_array_computed_elsewhere_gives_the_same_numbers(
-    channels_first: bool, finished: SegmentationRun, tmp_path: Path
+    channels_first: bool, finished: LayerRun, tmp_path: Path
 ) -> None:
     values = np.concatenate(list(finished.store.batches()))
     stored = values.transpose(0, 3, 1, 2) if channels_first else values
@@ -217,7 +217,7 @@ def test_array_computed_elsewhere_gives_the_same_numbers(
     )  # fmt: skip
     segmentation.main(flags)
     assert read_results(flags.out) == read_results(finished.run.path)
-    identity = json.loads((flags.out / "run.json").read_text())["identity"]
+    identity = json.loads((flags.out / "run.json").read_text())["origin"]
     assert (identity["network"], identity["layer"]) == ("array", "block1")
     assert not (flags.out / "activations").exists()
     for file in ("single_filter.csv", "segmentation.csv"):  # an unfinished run resumes
@@ -265,16 +265,16 @@ def test_flags_that_do_not_go_together(changes: dict, message: str, tmp_path: Pa
 
 
 def test_several_layers_in_one_pass_equal_one_by_one(
-    finished: SegmentationRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: LayerRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes = []
-    collect = layer_activations.collect_activations
+    collect = layer_activations.compute_activations
 
     def count(network, dataset, layers, **options):
         passes.append(layers)
         return collect(network, dataset, layers, **options)
 
-    monkeypatch.setattr(layer_activations, "collect_activations", count)
+    monkeypatch.setattr(layer_activations, "compute_activations", count)
     flags = dataclasses.replace(
         finished.flags, layer=("block1", "block0", "_blocks.1"), out=tmp_path / "out", filters=()
     )
@@ -294,7 +294,7 @@ def test_several_layers_in_one_pass_equal_one_by_one(
 
 
 def test_results_of_a_concept_do_not_depend_on_the_others(
-    finished: SegmentationRun, network, tmp_path: Path
+    finished: LayerRun, network, tmp_path: Path
 ) -> None:
     flags = dataclasses.replace(finished.flags, out=tmp_path / "out", concepts=("bright",))
     alone = run(flags, network).run.read_table("segmentation.csv")
@@ -344,7 +344,7 @@ def test_bad_arguments_exit_with_one_message(
     flat = [text for pair in arguments.items() for text in pair]
     monkeypatch.setattr(sys, "argv", ["segmentation", *flat])
     with pytest.raises(SystemExit) as stopped:
-        run_script(segmentation.main, SegmentationFlags, "probe")
+        run_script(segmentation.main)
     assert stopped.value.code == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(lines) == 1
@@ -377,16 +377,14 @@ def test_scenes_of_another_number_are_refused(tmp_path: Path) -> None:
         open_scenes(tmp_path / "scenes", images=4)
 
 
-def test_csv_tables_parse_with_the_standard_reader(finished: SegmentationRun) -> None:
+def test_csv_tables_parse_with_the_standard_reader(finished: LayerRun) -> None:
     for name, header in HEADERS.items():
         with (finished.run / name).open(newline="") as file:
             rows = list(csv.reader(file))
         assert {len(row) for row in rows} == {len(header.split(","))}
 
 
-def test_seeds_are_averaged_and_told_apart(
-    finished: SegmentationRun, network, tmp_path: Path
-) -> None:
+def test_seeds_are_averaged_and_told_apart(finished: LayerRun, network, tmp_path: Path) -> None:
     flags = dataclasses.replace(
         finished.flags, out=tmp_path / "out", seeds=3, subset_seeds=2, filters=(1, 4)
     )

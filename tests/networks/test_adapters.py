@@ -9,16 +9,19 @@ import pytest
 from flax import linen, nnx
 from helpers import ListDataset, make_catalog
 
-from net2vec_jax.activations.collect import collect_activations
+from net2vec_jax.activations.compute import compute_activations
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.dataset import ImageLabels
 from net2vec_jax.networks.adapters import (
-    FunctionNetwork,
     module_fingerprint,
+    wrap_function,
     wrap_linen,
     wrap_nnx,
+    wrap_torch,
 )
+from net2vec_jax.networks.load import NETWORKS, open_network_origin
 from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.preprocessing import CENTRED, IMAGENET
 
 # Compiled and uncompiled programs round differently; responses are of order 1.
 ROUNDING = {"rtol": 1e-5, "atol": 1e-5}
@@ -101,7 +104,7 @@ def respond(network: Network, images: jax.Array, *layers: str) -> dict[str, jax.
 
 def test_nnx_submodules_give_what_they_return(images: jax.Array) -> None:
     model = Model()
-    network = wrap_nnx(model, ["blocks.0.convolution", "blocks.1", "heads.logits"])
+    network = wrap_nnx(model, layers=["blocks.0.convolution", "blocks.1", "heads.logits"]).network
     assert network.layers == ("blocks.0.convolution", "blocks.1", "heads.logits")
     reference = nnx.clone(model)
     reference.eval()
@@ -122,7 +125,7 @@ def test_nnx_module_is_left_as_it_was(images: jax.Array) -> None:
     model = Model()
     classes = [type(module) for _, module in nnx.iter_modules(model)]
     fingerprint = module_fingerprint(model)
-    network = wrap_nnx(model, ["blocks.1"])
+    network = wrap_nnx(model, layers=["blocks.1"]).network
     before = [type(module) for _, module in nnx.iter_modules(network)]
     network.activations(images, ["blocks.1"])
     assert [type(module) for _, module in nnx.iter_modules(model)] == classes
@@ -134,36 +137,39 @@ def test_nnx_module_is_left_as_it_was(images: jax.Array) -> None:
 @pytest.mark.parametrize("transform", [nnx.jit, nnx.remat])
 def test_nnx_submodules_inside_transformations(transform, images: jax.Array) -> None:
     layers = ["blocks.1.convolution", "blocks.2"]
-    expected = respond(wrap_nnx(Model(), layers), images, *layers)
-    found = respond(wrap_nnx(Model(transform), layers), images, *layers)
+    expected = respond(wrap_nnx(Model(), layers=layers).network, images, *layers)
+    found = respond(wrap_nnx(Model(transform), layers=layers).network, images, *layers)
     for layer in layers:
         np.testing.assert_allclose(found[layer], expected[layer], **ROUNDING)
 
 
 def test_all_submodules_are_layers_by_default() -> None:
-    layers = wrap_nnx(Model()).layers
+    layers = wrap_nnx(Model()).network.layers
     assert {"blocks.0", "blocks.2.dropout", "heads.logits", "tokens"} <= set(layers)
     assert "blocks" not in layers  # a list is not called
 
 
 def test_functions_finish_outputs(images: jax.Array) -> None:
-    plain = wrap_nnx(Model(), ["blocks.0.convolution"])
-    finished = wrap_nnx(Model(), {"blocks.0.convolution": nnx.relu, "blocks.1": None})
+    plain = wrap_nnx(Model(), layers=["blocks.0.convolution"]).network
+    finished = wrap_nnx(
+        Model(), layers={"blocks.0.convolution": nnx.relu, "blocks.1": None}
+    ).network
     name = "blocks.0.convolution"
     expected = nnx.relu(respond(plain, images, name)[name])
     np.testing.assert_allclose(respond(finished, images, name)[name], expected, **ROUNDING)
 
 
 def test_arguments_reach_the_module(images: jax.Array) -> None:
-    doubled = wrap_nnx(Model(), ["blocks.1"], arguments={"scale": 2.0})
+    plain = wrap_nnx(Model(), layers=["blocks.1"]).network
+    doubled = wrap_nnx(Model(), layers=["blocks.1"], arguments={"scale": 2.0}).network
     np.testing.assert_array_equal(
         doubled.activations(images, ["blocks.1"])["blocks.1"],
-        wrap_nnx(Model(), ["blocks.1"]).activations(2 * images, ["blocks.1"])["blocks.1"],
+        plain.activations(2 * images, ["blocks.1"])["blocks.1"],
     )
 
 
 def test_what_the_layers_do_not_need_is_not_computed(images: jax.Array) -> None:
-    network = wrap_nnx(Model(), ["blocks.0", "blocks.2"])
+    network = wrap_nnx(Model(), layers=["blocks.0", "blocks.2"]).network
 
     def cost(layer: str) -> int:
         compiled = jax.jit(lambda network: network.activations(images, [layer])).lower(network)
@@ -176,10 +182,10 @@ def test_unknown_and_unfit_submodules_are_refused(images: jax.Array) -> None:
     with pytest.raises(
         Net2VecError, match=r"unknown submodule 'blocks\.7'; did you mean 'blocks\."
     ):
-        wrap_nnx(Model(), ["blocks.7"])
+        wrap_nnx(Model(), layers=["blocks.7"])
     with pytest.raises(Net2VecError, match=r"write \['blocks.1'\]"):
-        wrap_nnx(Model(), "blocks.1")
-    network = wrap_nnx(Model())
+        wrap_nnx(Model(), layers="blocks.1")
+    network = wrap_nnx(Model()).network
     with pytest.raises(Net2VecError, match=r"unknown layer 'block\.1'; did you mean 'blocks\.1'"):
         network.activations(images, ["block.1"])
     with pytest.raises(Net2VecError, match="unused is called never"):
@@ -190,7 +196,7 @@ def test_unknown_and_unfit_submodules_are_refused(images: jax.Array) -> None:
 
 def test_linen_submodules_give_what_they_return(images: jax.Array, linen_variables) -> None:
     model = LinenModel()
-    network = wrap_linen(model, linen_variables, arguments={"train": False})
+    network = wrap_linen(model, linen_variables, arguments={"train": False}).network
     names = {"first", "first.Conv_0", "first.BatchNorm_0", "Dense_0", "Dense_1"}
     assert set(network.layers) == names
     found = respond(network, images, "first/Conv_0", "first.Conv_0", "Dense_1")
@@ -203,9 +209,10 @@ def test_linen_submodules_give_what_they_return(images: jax.Array, linen_variabl
 
 
 def test_linen_submodules_without_parameters(images: jax.Array, linen_variables) -> None:
+    layers = ["Dropout_0", "first", "second"]
     network = wrap_linen(
-        LinenModel(), linen_variables, ["Dropout_0", "first", "second"], arguments={"train": False}
-    )
+        LinenModel(), linen_variables, layers=layers, arguments={"train": False}
+    ).network
     found = respond(network, images, "Dropout_0", "first")
     np.testing.assert_array_equal(found["Dropout_0"], found["first"])  # it drops nothing
     with pytest.raises(Net2VecError, match=r"unknown submodule 'second'; there are: first\.Conv_0"):
@@ -217,19 +224,21 @@ def test_function_gives_any_layer(images: jax.Array) -> None:
         values = images @ parameters["kernel"]
         return {"linear": values, "deep/relu": jnp.maximum(values, 0), "mean": values.mean((1, 2))}
 
-    network = FunctionNetwork(
-        apply, {"kernel": np.ones((3, 2), np.float32)}, ["linear", "deep/relu"]
-    )
+    parameters = {"kernel": np.ones((3, 2), np.float32)}
+    network = wrap_function(apply, parameters, layers=["linear", "deep/relu"]).network
     found = respond(network, images, "linear", "deep/relu")
     np.testing.assert_allclose(found["linear"][..., 0], images.sum(-1), **ROUNDING)
     np.testing.assert_allclose(found["deep/relu"], np.maximum(found["linear"], 0), **ROUNDING)
-    absent = FunctionNetwork(apply, {"kernel": jnp.ones((3, 2))}, ["relu"])
+    absent = wrap_function(apply, parameters, layers=["relu"]).network
     with pytest.raises(Net2VecError, match="not returned by the function: 'relu'; did you mean"):
         absent.activations(images, ["relu"])
 
 
-def make_constant(output, **options) -> FunctionNetwork:
-    return FunctionNetwork(lambda _, images: {"layer": output}, (), ["layer"], **options)
+def make_constant(output, **options) -> Network:
+    def respond(_, images):
+        return {"layer": output}
+
+    return wrap_function(respond, (), layers=["layer"], **options).network
 
 
 def test_tokens_become_a_grid(images: jax.Array) -> None:
@@ -268,30 +277,87 @@ def test_outputs_of_another_form_are_refused(output, options, message, images: j
 
 def test_layers_name_folders() -> None:
     with pytest.raises(Net2VecError, match=r"can name a folder: \['\.\.'\]"):
-        FunctionNetwork(lambda _, images: {}, (), [".."])
+        wrap_function(lambda _, images: {}, (), layers=[".."])
     with pytest.raises(Net2VecError, match="there are none"):
-        FunctionNetwork(lambda _, images: {}, (), [])
+        wrap_function(lambda _, images: {}, (), layers=[])
     with pytest.raises(Net2VecError, match="give grid"):
         make_constant(np.zeros((2, 2)), leading_tokens=1)
 
 
-@pytest.mark.parametrize("kind", ["nnx", "linen", "function"])
+def make_torch_model():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    convolution = torch.nn.Conv2d(3, 4, 3, padding=1)
+    norm = torch.nn.BatchNorm2d(4)
+    flat = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    return torch.nn.Sequential(convolution, norm, torch.nn.ReLU(), flat, torch.nn.Linear(4, 2))
+
+
+def test_torch_submodules_give_what_they_return(images: jax.Array) -> None:
+    model = make_torch_model()
+    torch = pytest.importorskip("torch")
+    layers = {"0": None, "1": torch.relu, "2": None, "3.1": None, "4": None}
+    network = wrap_torch(model, layers=layers).network
+    assert not model.training
+    with torch.no_grad():
+        tensor = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
+        maps, logits = model[:3](tensor).permute(0, 2, 3, 1).numpy(), model(tensor).numpy()
+    for found in (respond(network, images, *layers), network.activations(images, list(layers))):
+        np.testing.assert_allclose(found["2"], maps, **ROUNDING)
+        np.testing.assert_allclose(found["1"], maps, **ROUNDING)
+        np.testing.assert_allclose(found["4"], logits, **ROUNDING)
+        assert found["3.1"].shape == (2, 4)
+
+
+def test_torch_submodules_that_do_not_fit_are_refused(images: jax.Array) -> None:
+    model = make_torch_model()
+    with pytest.raises(Net2VecError, match=r"unknown submodule '3\.7'"):
+        wrap_torch(model, layers=["3.7"])
+    network = wrap_torch(model, layers={"0": lambda output: (output,)}).network
+    with pytest.raises(Net2VecError, match="layer 0 gives tuple"):
+        network.activations(images, ["0"])
+
+
+def test_wrapped_models_say_what_they_are() -> None:
+    model = Model()
+    loaded = wrap_nnx(model, layers=["blocks.1", "blocks.2"], preprocessing=CENTRED)
+    assert loaded.name == "Model"
+    assert loaded.fingerprint == module_fingerprint(model)
+    assert loaded.preprocessing() == CENTRED
+    assert loaded.preprocessing("imagenet") == IMAGENET
+    assert loaded.probing_layers == loaded.network.layers == ("blocks.1", "blocks.2")
+    assert wrap_nnx(model, name="mine", input_size=32).input_size == 32
+    assert len(repr(loaded)) < 400
+    assert "Model" in repr(loaded) and "blocks.2" in repr(loaded)
+
+
+def test_wrapped_models_are_not_reopened_by_their_name() -> None:
+    name = next(iter(NETWORKS))
+    origin = wrap_nnx(Model(), name=name).origin
+    with pytest.raises(Net2VecError, match=f"{name} was a model of your own.*pass it as network="):
+        open_network_origin(origin)
+
+
+@pytest.mark.parametrize("kind", ["nnx", "linen", "function", "torch"])
 def test_wrapped_networks_are_collected_like_built_in_ones(kind: str, linen_variables) -> None:
     labels = [ImageLabels({}, {"object": (1,)})] * 5
     dataset = ListDataset(make_catalog(1), ("object",), labels, (4, 3))
     if kind == "nnx":
-        network, layer = wrap_nnx(Model(), ["blocks.1"]), "blocks.1"
+        loaded, layer = wrap_nnx(Model(), layers=["blocks.1"]), "blocks.1"
     elif kind == "linen":
-        network = wrap_linen(LinenModel(), linen_variables, arguments={"train": False})
+        loaded = wrap_linen(LinenModel(), linen_variables, arguments={"train": False})
         layer = "first"
+    elif kind == "torch":
+        loaded, layer = wrap_torch(make_torch_model(), layers=["0"]), "0"
     else:
         apply = lambda model, images: {"all": model.blocks[0].convolution(images)}  # noqa: E731
-        network, layer = FunctionNetwork(apply, Model(), ["all"]), "all"
+        loaded, layer = wrap_function(apply, Model(), layers=["all"]), "all"
+    network = loaded.network
 
     def preprocess(images: jax.Array) -> jax.Array:
         return images.astype(jnp.float32)
 
-    batches = collect_activations(network, dataset, [layer], preprocess=preprocess, batch_size=2)
+    batches = compute_activations(network, dataset, [layer], preprocess=preprocess, batch_size=2)
     collected = np.concatenate([batch[layer] for batch in batches])
     images = np.stack([dataset.image(index) for index in range(5)])
     expected = respond(network, preprocess(images), layer)[layer]

@@ -1,6 +1,7 @@
 """Networks are found by name, with their weights, preprocessing and layers."""
 
 import hashlib
+import json
 import re
 
 import jax
@@ -11,7 +12,12 @@ from flax import nnx
 from torchvision_golden import golden_state_dict, read_golden
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.networks.load import NETWORKS, load_network, save_network
+from net2vec_jax.networks.load import (
+    NETWORKS,
+    load_network,
+    open_network_origin,
+    save_network,
+)
 from net2vec_jax.networks.preprocessing import IMAGENET, REFERENCE_CODE, Preprocessing
 from net2vec_jax.weights.cache import find_efficientnet_lite0
 from net2vec_jax.weights.porting import port_weights
@@ -138,6 +144,39 @@ def test_a_ported_network_is_the_same_network(squeezenet_file, tmp_path):
         load_network("resnet18", weights=tmp_path / "ported")
     with pytest.raises(Net2VecError, match="exists"):
         save_network(loaded, tmp_path / "ported")
+
+
+def test_networks_are_reopened_from_their_origin(squeezenet_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(squeezenet_file.parent)
+    loaded = load_network("squeezenet1_1", weights=squeezenet_file.name)
+    save_network(loaded, tmp_path / "ported")
+    ported = load_network(tmp_path / "ported")
+    monkeypatch.chdir("/")
+    for one in (loaded, ported, load_network("efficientnet_lite0")):
+        origin = json.loads(json.dumps(one.origin)) | {"layer": "conv1"}
+        again = open_network_origin(origin)
+        assert (again.name, again.fingerprint) == (one.name, one.fingerprint)
+        assert again.preprocessing() == one.preprocessing()
+        jax.tree.map(np.testing.assert_array_equal, one.network, again.network)
+    with pytest.raises(Net2VecError, match=r"holds other weights of squeezenet1_1.*pass it as"):
+        open_network_origin(loaded.origin | {"weights": "0" * 64})
+    squeezenet_file.unlink()
+    with pytest.raises(Net2VecError, match=r"places\.safetensors"):
+        open_network_origin(loaded.origin)
+
+
+def test_code_that_an_origin_names_is_not_run(tmp_path):
+    (tmp_path / "own.py").write_text("raise SystemExit")
+    name = f"{tmp_path}/own.py:make"
+    with pytest.raises(Net2VecError, match="unknown network"):
+        open_network_origin({"network": name, "weights": "0" * 64, "weights_from": "imagenet"})
+
+
+def test_a_loaded_network_prints_as_a_summary():
+    text = repr(load_network("efficientnet_lite0"))
+    assert len(text) < 700
+    for part in ("efficientnet_lite0", "4,631,000 parameters", "block10", "127.0", "imagenet"):
+        assert part in text
 
 
 def test_older_spellings_of_keys_are_known(golden_dir, tmp_path):

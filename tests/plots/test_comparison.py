@@ -11,13 +11,13 @@ from net2vec_jax.analysis.filters.single_against_embedding import (
     compare_segmentation,
 )
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.plots.comparison import (
+from net2vec_jax.plots.paper_style import save_figure
+from net2vec_jax.plots.single_against_embedding import (
     plot_category_scores,
     plot_concept_scores,
     plot_improvements,
     plot_unique_detectors,
 )
-from net2vec_jax.plots.paper_style import save_figure
 
 PLOTS = (plot_category_scores, plot_concept_scores, plot_improvements, plot_unique_detectors)
 CATEGORIES = ("color", "object", "part", "material", "scene", "texture")

@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 from net2vec_jax.analysis.geometry.concept_embeddings import cluster_concepts, normalise_embeddings
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.plots.concept_maps import MOST_NAMED, plot_concept_tree, plot_embedding_map
-from net2vec_jax.plots.single_against_embedding import CATEGORY_STYLES
+from net2vec_jax.plots.paper_style import CATEGORY_STYLES
 
 NAMES = ("dog", "red-c", "leg", "<own>")
 CATEGORIES = ("object", "color", "part", "mine")

@@ -36,8 +36,8 @@ def test_cells_have_fraction_and_chance(layers: int) -> None:
         "color (1)", "object (5)", "part (4)",
     ]  # fmt: skip
     texts = [text.get_text() for text in axes.texts]
-    pairs = zip(table.fraction.ravel(), table.chance.ravel(), strict=True)
-    assert texts == [f"{value:.2f}" for pair in pairs for value in pair]
+    values = [*table.fraction.ravel(), *table.chance.ravel()]
+    assert texts == [f"{value:.2f}" for value in values]
 
 
 def test_cells_without_concepts_are_empty() -> None:

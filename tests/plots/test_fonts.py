@@ -37,7 +37,7 @@ def cjk(tmp_path: Path) -> FontEntry:
 def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FontEntry]]:
     """What counts as installed: none, until the test puts some there."""
     faces: list[FontEntry] = []
-    monkeypatch.setattr(fonts, "_list_installed", lambda: faces)
+    monkeypatch.setattr(fonts, "_list_installed", lambda: fonts._choose_faces(faces))
     monkeypatch.setattr(fonts, "_TOLD", set())
     return faces
 
@@ -70,26 +70,32 @@ def render(figure: Figure, kind: str = "png") -> bytes:
         return file.getvalue()
 
 
-def test_nothing_changes_where_all_characters_are_there(cjk: FontEntry) -> None:
+def test_nothing_changes_where_all_characters_are_there(
+    cjk: FontEntry, installed: list[FontEntry]
+) -> None:
+    installed.append(cjk)
     names = ("dog", "Küche", "$5 note_^{", "tv/monitor", "σ ≥ −1", "two\nlines", "العربية")
     fitted, plain = draw(*names), draw(*names)
     with paper_style():
-        fit_fonts(fitted, [cjk])
+        fit_fonts(fitted)
     assert render(fitted) == render(plain)
 
 
-def test_what_no_font_has_is_written_as_code_points() -> None:
+def test_what_no_font_has_is_written_as_code_points(installed: list[FontEntry]) -> None:
     figure = draw(CAR, "red", f"a {THING}", "tab\there", "\ud800")
-    fit_fonts(figure, [])
+    fit_fonts(figure)
     for kind in ("png", "pdf"):
         assert render(figure, kind)
     names = ["\\u6c7d\\u8f66", "red", "a \\u7269\\u4f53", "tab\\there", "\\ud800"]
     assert read_texts(figure) == [" ".join(names), *names * 3]
 
 
-def test_another_font_is_taken_for_what_it_has_alone(cjk: FontEntry) -> None:
+def test_another_font_is_taken_for_what_it_has_alone(
+    cjk: FontEntry, installed: list[FontEntry]
+) -> None:
+    installed.append(cjk)
     figure = draw(f"red {CAR}", "ก")
-    fit_fonts(figure, [cjk])
+    fit_fonts(figure)
     assert read_texts(figure)[1:3] == [f"red {CAR}", "\\u0e01"]
     for kind in ("png", "pdf"):
         assert render(figure, kind)
@@ -98,37 +104,44 @@ def test_another_font_is_taken_for_what_it_has_alone(cjk: FontEntry) -> None:
     assert [len(names) for names in families] == [2, 1]
 
 
-def test_letters_are_those_of_the_other_font() -> None:
+def test_letters_are_those_of_the_other_font(installed: list[FontEntry]) -> None:
     """In a font without Cyrillic they look as DejaVu's own, in each weight that a text has."""
     (dejavu,) = (
         entry
         for entry in font_manager.fontManager.ttflist
         if Path(entry.fname).name == "DejaVuSans.ttf" and "mpl-data" in entry.fname
     )
+    installed.append(dejavu)
     own = FontProperties(fname=dejavu.fname)
     for weight in ("normal", "bold"):
         shown, expected = Figure(), Figure()
         shown.text(0.5, 0.5, "Жук", fontfamily="cmr10", fontweight=weight)
-        fit_fonts(shown, [dejavu])
+        fit_fonts(shown)
         expected.text(0.5, 0.5, "Жук", fontproperties=own)
         assert render(shown) == render(expected)
 
 
-def test_the_fewest_fonts_that_do_are_taken(tmp_path: Path, cjk: FontEntry) -> None:
+def test_the_fewest_fonts_that_do_are_taken(
+    tmp_path: Path, cjk: FontEntry, installed: list[FontEntry]
+) -> None:
     half = write_font(tmp_path / "a.ttf", CAR[0])
     mono = write_font(tmp_path / "a mono.ttf", CAR + THING)
     figure = Figure()
     text = figure.text(0, 0, CAR + THING)
-    fit_fonts(figure, [half, mono, cjk])
+    installed += [half, mono, cjk]
+    fit_fonts(figure)
     assert [Path(name.split("(")[-1]).name for name in text.get_fontfamily()[1:]] == ["cjk.ttf)"]
 
 
-def test_fonts_that_show_nothing_are_passed_over(tmp_path: Path) -> None:
+def test_fonts_that_show_nothing_are_passed_over(
+    tmp_path: Path, installed: list[FontEntry]
+) -> None:
     boxes = write_font(tmp_path / "Last Resort.ttf", CAR)
     pictures = write_font(tmp_path / "pictures.ttf", CAR, blank=True)
     removed = FontEntry(fname=str(tmp_path / "removed.ttf"), name="removed", weight=400)
+    installed += [boxes, pictures, removed]
     figure = draw(CAR)
-    fit_fonts(figure, [boxes, pictures, removed])
+    fit_fonts(figure)
     assert read_texts(figure)[1] == "\\u6c7d\\u8f66"
 
 
@@ -148,19 +161,25 @@ def test_postscript_outlines_are_seen_in_a_pdf(
         assert kind in pdf.read_bytes() and other not in pdf.read_bytes()
 
 
-def test_width_counts_wide_characters_and_code_points(cjk: FontEntry) -> None:
-    assert count_letters("Küche −1", []) == 8
-    assert count_letters(f"a{CAR}", []) == 15
-    assert count_letters(f"a{CAR}", [cjk]) == 5
-    assert count_letters("😀 ك", [cjk]) == 3  # matplotlib's own font has them
+def test_width_counts_wide_characters_and_code_points(
+    cjk: FontEntry, installed: list[FontEntry]
+) -> None:
+    assert count_letters("Küche −1") == 8
+    assert count_letters(f"a{CAR}") == 15
+    installed.append(cjk)
+    assert count_letters(f"a{CAR}") == 5
+    assert count_letters("😀 ك") == 4  # matplotlib's own font has them
 
 
-def test_shortened_to_the_letters_that_have_room(cjk: FontEntry) -> None:
+def test_shortened_to_the_letters_that_have_room(
+    cjk: FontEntry, installed: list[FontEntry]
+) -> None:
     assert shorten("concept", 7) == "concept"
     assert shorten("concepts", 7) == "concep…"
     assert shorten("a/0001.jpg", 8, at_start=True) == "…001.jpg"
-    assert shorten(CAR + THING, 7, fonts=[cjk]) == f"{CAR}物…"
-    assert shorten(CAR + THING, 15, fonts=[]) == f"{CAR}…"
+    assert shorten(CAR + THING, 15) == f"{CAR}…"
+    installed.append(cjk)
+    assert shorten(CAR + THING, 7) == f"{CAR}物…"
     assert shorten("", 0) == "" and shorten("abc", 0) == "…"
 
 
@@ -169,27 +188,25 @@ def test_only_what_is_wide_is_shortened_without_measure(installed: list[FontEntr
     assert shorten_wide(CAR + THING, 15) == f"{CAR}…"
 
 
-def test_the_console_is_told_once_for_a_folder(
+def test_the_console_is_told_once_of_each_font_that_is_wanting(
     tmp_path: Path, installed: list[FontEntry], capsys: pytest.CaptureFixture
 ) -> None:
-    def save(folder: str, *names: str) -> list[str]:
+    def save(*names: str) -> list[str]:
         figure = Figure(figsize=(1, 1))
         for name in names:
             figure.text(0, 0, name)
-        (tmp_path / folder).mkdir(exist_ok=True)
-        write_figure(figure, tmp_path / folder / "figure.png")
+        write_figure(figure, tmp_path / "figure.png")
         return capsys.readouterr().err.splitlines()
 
-    (line,) = save("run", CAR, "ก")
-    assert str(tmp_path / "run") in line and "such as \\u6c7d" in line
-    assert "汽, 车" in line and "Noto Sans CJK" in line
-    assert "ก" in line and "Noto Sans Thai" in line
-    (line,) = save("run", f"{CAR}\t{THING}")
-    assert "\\t" in line and "install a font" not in line  # none has a tab
-    assert save("run", THING, "\t") == []
-    assert len(save("other", CAR)) == 1
+    chinese, thai = save(CAR, "ก")
+    assert "\\u6c7d" in chinese and "汽" in chinese and "Noto Sans CJK" in chinese
+    assert "ก" in thai and "install a font for Thai, such as Noto Sans Thai" in thai
+    (tab,) = save(f"{CAR}\t{THING}")
+    assert "\\t" in tab and "install a font" not in tab  # none has a tab
+    assert save(THING, "\t") == []
+    fonts._TOLD.clear()
     installed.append(write_font(tmp_path / "cjk.ttf", CAR))
-    assert save("third", CAR, "red") == []
+    assert save(CAR, "red") == []
 
 
 def test_a_font_installed_after_matplotlib_made_its_list_is_found(

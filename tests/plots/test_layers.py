@@ -12,14 +12,14 @@ from net2vec_jax.analysis.filters.single_against_embedding import (
     compare_segmentation,
 )
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.plots.layers import (
+from net2vec_jax.plots.paper_style import save_figure
+from net2vec_jax.plots.single_against_embedding import (
     plot_at_least_as_good,
     plot_exception_images,
     plot_mean_improvements,
     plot_score_histograms,
     plot_scores_by_layer,
 )
-from net2vec_jax.plots.paper_style import save_figure
 
 PLOTS = (
     plot_scores_by_layer, plot_mean_improvements, plot_score_histograms, plot_at_least_as_good,

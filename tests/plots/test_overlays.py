@@ -10,7 +10,7 @@ from net2vec_jax.plots.overlays import (
     draw_outline,
     draw_scores,
 )
-from net2vec_jax.plots.single_against_embedding import CATEGORY_STYLES
+from net2vec_jax.plots.paper_style import CATEGORY_STYLES
 
 RNG = np.random.default_rng(0)
 BLUE = CATEGORY_STYLES["object"][0]

@@ -1,8 +1,10 @@
 """Figures of time show the numbers that they are given."""
 
 import numpy as np
+import pytest
+from matplotlib.figure import Figure
 
-from net2vec_jax.plots.speed import plot_prediction, plot_scaling, plot_stages
+from net2vec_jax.plots.speed import PlainLogFormatter, plot_prediction, plot_scaling, plot_stages
 
 
 def test_stages_show_times_and_ratios() -> None:
@@ -35,3 +37,19 @@ def test_predictions_are_beside_measurements() -> None:
     np.testing.assert_allclose(measured.get_offsets(), [[1.1, 0], [8, 1]])
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
     assert axes.get_xlim()[0] == 0 and axes.get_xlim()[1] > 10
+
+
+@pytest.mark.parametrize("limits", [(0.002, 30000), (3, 70), (12, 18)])
+def test_logarithmic_axes_have_plain_numbers(limits: tuple[float, float]) -> None:
+    axes = Figure().add_subplot()
+    axes.set(xscale="log", xlim=limits)
+    axes.xaxis.set_major_formatter(PlainLogFormatter())
+    axes.xaxis.set_minor_formatter(PlainLogFormatter())
+    axes.figure.draw_without_rendering()
+    for minor in (False, True):
+        ticks = axes.get_xticks(minor=minor)
+        shown = [label.get_text() for label in axes.get_xticklabels(minor=minor)]
+        labelled = [(float(text.replace(",", "")), tick) for tick, text in zip(ticks, shown,
+                    strict=True) if text]  # fmt: skip
+        np.testing.assert_allclose([text for text, _ in labelled], [tick for _, tick in labelled])
+        assert labelled or minor != (limits[1] / limits[0] < 10)

@@ -57,7 +57,7 @@ def batch(golden_dir: Path) -> Batch:
 
 
 def heads_with(weights: np.ndarray) -> Heads:
-    return Heads(np.arange(OBJECTS, dtype=np.int32), np.ones(weights.shape, bool), weights)
+    return Heads.of(np.arange(OBJECTS), weights)
 
 
 def test_areas_are_the_original_codes(batch: Batch) -> None:

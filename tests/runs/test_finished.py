@@ -15,8 +15,8 @@ from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.broden.dataset import BrodenDataset
 from net2vec_jax.runs.embedding_store import load_tree
 from net2vec_jax.runs.finished import FinishedRun
+from net2vec_jax.runs.flags import SegmentationFlags
 from net2vec_jax.runs.predictions import read_thresholds
-from net2vec_jax.runs.segmentation_flags import SegmentationFlags
 from net2vec_jax.runs.sources import RunSources, SourceFlags, describe_sources
 
 
@@ -87,7 +87,7 @@ def test_what_is_not_the_runs_is_refused(finished_study: Path, tmp_path: Path) -
     shutil.copytree(finished_study.parents[1] / "data", data)
     with (data / "label.csv").open("a", encoding="utf-8") as file:
         file.write("\n")
-    assert BrodenDataset(data).fingerprint != run.identity["dataset"]
+    assert BrodenDataset(data).fingerprint != run.origin["dataset"]
     with pytest.raises(Net2VecError, match="is not the dataset of the run"):
         _ = RunSources(run, SourceFlags(dataset=str(data))).dataset
     with pytest.raises(Net2VecError, match="holds no complete activations"):

@@ -10,19 +10,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import compare_networks, concept_embeddings, filter_overlap, pictures
-from experiments.concept_embeddings import EmbeddingFlags
-from experiments.maximise_activation import choose_concepts
-from experiments.pictures import PictureFlags
-from experiments.report import ReportFlags
-from experiments.report import main as report
 from net2vec_jax.core.console import announce_left_out
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.sources import RunSources
-from net2vec_jax.studies import recall
+from net2vec_jax.studies import (
+    compare_networks,
+    concept_embeddings,
+    filter_overlap,
+    pictures,
+    recall,
+)
+from net2vec_jax.studies.concept_embeddings import EmbeddingFlags
 from net2vec_jax.studies.direction_responses import find_directions, find_without_direction
-from net2vec_jax.studies.overlap_analysis import OverlapFlags
+from net2vec_jax.studies.filter_overlap import OverlapFlags
+from net2vec_jax.studies.maximise_activation import choose_concepts
+from net2vec_jax.studies.report import ReportFlags
+from net2vec_jax.studies.report import main as report
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +140,7 @@ def test_compare_networks(
 
 
 def test_pictures(silenced: FinishedRun, finished_study: Path) -> None:
-    flags = PictureFlags(run=silenced.path, split="train")
-    found = pictures.find_left_out(silenced, flags, {0: [], 3: [None]}, {7: [], 9: [None]})
+    found = pictures.find_left_out(silenced, {0: [], 3: [None]}, {7: [], 9: [None]}, "train")
     names = silenced.concepts
     assert found["concepts"] == {names[0]: "on no train image"}
     assert found["best filters"].keys() == {names[0]}

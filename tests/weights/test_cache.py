@@ -63,7 +63,17 @@ def test_cached_weights_need_no_network(monkeypatch, tmp_path):
     path = tmp_path / "weights" / "alexnet.pth"
     path.parent.mkdir()
     path.write_bytes(b"weights")
-    assert fetch_weights(CLOSED, "alexnet.pth", "sha256:12345678") == path
+    known = hashlib.sha256(b"weights").hexdigest()
+    assert fetch_weights(CLOSED, "alexnet.pth", f"sha256:{known[:8]}") == path
+
+
+def test_another_file_in_the_cache_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("NET2VEC_JAX_CACHE", str(tmp_path))
+    path = tmp_path / "weights" / "alexnet.pth"
+    path.parent.mkdir()
+    path.write_bytes(b"weights of something else")
+    with pytest.raises(Net2VecError, match=rf"not 12345678; delete {path}"):
+        fetch_weights(CLOSED, "alexnet.pth", "sha256:12345678")
 
 
 def test_offline_error_says_which_file_to_put_where(monkeypatch, tmp_path):
@@ -72,7 +82,7 @@ def test_offline_error_says_which_file_to_put_where(monkeypatch, tmp_path):
     with pytest.raises(Net2VecError) as caught:
         fetch_weights(CLOSED, "alexnet.pth", None, progress=False)
     path = tmp_path / "weights" / "alexnet.pth"
-    for part in (f"{CLOSED} cannot be reached", f"put it at {path}", "--weights"):
+    for part in (f"{CLOSED}: cannot be reached", f"put it at {path}", "--weights"):
         assert part in str(caught.value)
 
 

@@ -186,7 +186,7 @@ KERNEL, BIAS = NUMBERS.reshape(2, 3, 2, 2), NUMBERS[:2]
 CAFFE_FILES = [
     caffe.layer("conv1", "Convolution", [caffe.shaped_blob(KERNEL), caffe.shaped_blob(BIAS)]),
     caffe.layer("fc6", "InnerProduct", [caffe.shaped_blob(NUMBERS.reshape(4, 6), double=True)])
-    + caffe.layer("fc7", "InnerProduct", [caffe.shaped_blob(BIAS, packed=False)]),
+    + caffe.layer("fc7", "InnerProduct", [caffe.shaped_blob(BIAS)]),
     caffe.v1_layer("conv1", 4, [caffe.legacy_blob(KERNEL), caffe.legacy_blob(BIAS)]),
 ]
 FIELDS = [

@@ -21,8 +21,6 @@ BIN_STARTS = (0, 1, 2, 6, 10, 15, 20)
 """Least number of concepts of each bin of the histogram; the last has no end (spec 8.3, B-19)."""
 BIN_NAMES = ("0", "1", "2–5", "6–9", "10–14", "15–19", "20+")
 Ranking = Literal["absolute", "positive"]
-NO_FILTER = -1
-"""Marks a concept that no filter overlaps."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

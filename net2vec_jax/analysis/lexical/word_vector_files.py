@@ -10,13 +10,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from gensim.models import KeyedVectors
-from gensim.utils import open as open_maybe_compressed
 
 from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.extras import import_extra
 
 _LONGEST_LINE = 1 << 20
 """More bytes than the line of a word of thousands of dimensions has."""
@@ -61,7 +60,7 @@ def read_word_vectors(path: str | Path, words: Collection[str]) -> dict[str, np.
 
 
 def _find_layout(path: Path) -> _Layout:
-    with open_maybe_compressed(str(path), "rb") as file:
+    with _open(path) as file:
         first, second = file.readline(_LONGEST_LINE), file.readline(_LONGEST_LINE)
     if not first.strip():
         raise Net2VecError(f"{path} is empty, or begins with an empty line")
@@ -90,6 +89,11 @@ def _find_layout(path: Path) -> _Layout:
     return _Layout(True, not text, count, size)
 
 
+def _open(path: Path) -> BinaryIO:
+    """A file that may be compressed."""
+    return import_extra("gensim.utils", "lexical").open(str(path), "rb")
+
+
 def _is_text(line: bytes) -> bool:
     return b"\0" not in line and all(byte >= 32 or byte in b"\t\r\n" for byte in line)
 
@@ -105,7 +109,7 @@ def _are_numbers(fields: list[bytes]) -> bool:
 def _read_text(path: Path, wanted: frozenset[str], layout: _Layout) -> dict[str, np.ndarray]:
     vectors: dict[str, np.ndarray] = {}
     rows = 0
-    with open_maybe_compressed(str(path), "rb") as file:
+    with _open(path) as file:
         if layout.header:
             file.readline()
         for row, line in enumerate(file, start=1 + layout.header):
@@ -151,7 +155,7 @@ def _decode(name: bytes, path: Path, place: str) -> str:
 def _read_binary(path: Path, wanted: frozenset[str], layout: _Layout) -> dict[str, np.ndarray]:
     read = 0
 
-    class Wanted(KeyedVectors):
+    class Wanted(import_extra("gensim.models", "lexical").KeyedVectors):
         """Keeps the vectors of wanted words only, so that memory does not grow with the file."""
 
         def __init__(self, vector_size: int, count: int = 0, dtype: type = np.float32) -> None:

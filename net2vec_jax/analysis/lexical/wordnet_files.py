@@ -15,10 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nltk.data
-from nltk.corpus.reader.wordnet import WordNetCorpusReader, WordNetError
-
 from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.extras import import_extra
 
 _PARTS = ("noun", "verb", "adj", "adv")
 FILES = tuple(name for part in _PARTS for name in (f"index.{part}", f"data.{part}", f"{part}.exc"))
@@ -45,7 +43,7 @@ class Synset:
 class WordNet:
     """An open WordNet; see `open_wordnet`."""
 
-    def __init__(self, reader: WordNetCorpusReader, directory: Path) -> None:
+    def __init__(self, reader: Any, directory: Path) -> None:
         """Of a reader of `directory`."""
         self._reader = reader
         self._directory = directory
@@ -76,7 +74,7 @@ class WordNet:
         with _explaining(self._directory):
             try:
                 return _describe(self._reader.synset(name))
-            except WordNetError as error:
+            except _import_reader().WordNetError as error:
                 if isinstance(error.__cause__, LookupError):  # of the lemma, or of its sense
                     return None
                 raise
@@ -89,6 +87,7 @@ def open_wordnet(directory: str | Path) -> Iterator[WordNet]:
     Raises:
       Net2VecError: files are missing or damaged.
     """
+    nltk = import_extra("nltk", "lexical")
     directory = Path(directory).resolve()
     _check_files(directory)
     # NLTK reads only folders that are registered with it; this one is, as long as it is open.
@@ -96,7 +95,7 @@ def open_wordnet(directory: str | Path) -> Iterator[WordNet]:
     streams: list[Any] = []
     try:
         with _explaining(directory):
-            reader = _Reader(str(directory), streams)
+            reader = _make_reader(str(directory), streams)
         yield WordNet(reader, directory)
     finally:
         nltk.data.path.remove(str(directory))
@@ -104,22 +103,27 @@ def open_wordnet(directory: str | Path) -> Iterator[WordNet]:
             stream.close()
 
 
-class _Reader(WordNetCorpusReader):
-    """English only, with names for lexicographer's files where the folder has none."""
+def _import_reader() -> Any:
+    return import_extra("nltk.corpus.reader.wordnet", "lexical")
 
-    def __init__(self, root: str, streams: list[Any]) -> None:
-        self._streams = streams  # all that was opened, even if this fails
-        super().__init__(root, omw_reader=None)
 
-    def open(self, file: str) -> Any:
-        if file == "lexnames" and not Path(str(self.root), file).is_file():
-            return io.StringIO("".join(f"{n:02d} file{n} 0\n" for n in range(_LEXNAMES)))
-        stream = super().open(file)
-        self._streams.append(stream)
-        return stream
+def _make_reader(root: str, streams: list[Any]) -> Any:
+    """NLTK's reader of English only; `streams` gets all that it opens, even if it fails."""
 
-    def map_wn(self, version: str = "wordnet") -> None:
-        """No map to the WordNet of other languages, which are not read."""
+    class Reader(_import_reader().WordNetCorpusReader):
+        """Has names for lexicographer's files where the folder has none."""
+
+        def open(self, file: str) -> Any:
+            if file == "lexnames" and not Path(str(self.root), file).is_file():
+                return io.StringIO("".join(f"{n:02d} file{n} 0\n" for n in range(_LEXNAMES)))
+            stream = super().open(file)
+            streams.append(stream)
+            return stream
+
+        def map_wn(self, version: str = "wordnet") -> None:
+            """No map to the WordNet of other languages, which are not read."""
+
+    return Reader(root, omw_reader=None)
 
 
 def _describe(synset: Any) -> Synset:
@@ -164,7 +168,7 @@ def _explaining(directory: Path) -> Iterator[None]:
             yield
     except Net2VecError:
         raise
-    except (*_DAMAGED, ValueError, WordNetError, Warning) as error:
+    except (*_DAMAGED, ValueError, Warning, _import_reader().WordNetError) as error:
         raise Net2VecError(
             f"the WordNet in {directory} is damaged ({error!r}); install it again"
         ) from error

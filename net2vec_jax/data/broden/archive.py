@@ -19,7 +19,6 @@ from net2vec_jax.core.errors import Net2VecError, writing_error
 from net2vec_jax.core.locks import complete_folder, only_one_process
 from net2vec_jax.core.zip_archive import ArchiveLimits, list_zip, unpack_zip
 from net2vec_jax.data.broden.counts import (
-    BRODEN,
     CountCheck,
     ExpectedCounts,
     check_pixels,
@@ -27,6 +26,7 @@ from net2vec_jax.data.broden.counts import (
     check_tables,
     count_label_pixels,
     describe_differences,
+    published_counts,
 )
 from net2vec_jax.data.broden.dataset import BrodenDataset
 
@@ -55,13 +55,11 @@ class PreparedBroden:
       directory: where it lies.
       checks: what was counted when it was prepared.
       archive_sha256: 64 hexadecimal digits, or None where the directory was unpacked by hand.
-      was_there: whether an earlier call had prepared it.
     """
 
     directory: Path
     checks: tuple[CountCheck, ...]
     archive_sha256: str | None
-    was_there: bool
 
 
 def prepare_broden(
@@ -69,7 +67,7 @@ def prepare_broden(
     resolution: int,
     *,
     archive: str | Path | None = None,
-    expected: ExpectedCounts = BRODEN,
+    expected: ExpectedCounts | None = None,
     limits: ArchiveLimits | None = None,
     accept_differences: bool = False,
     progress: bool = False,
@@ -82,7 +80,7 @@ def prepare_broden(
       data_directory: where datasets lie; created if need be.
       resolution: S, one of 224, 227, 384.
       archive: broden1_S.zip; by default it is downloaded beside the directory, and kept.
-      expected: what the directory must count to.
+      expected: what the directory must count to; by default what was published.
       limits: what the archive may hold at most.
       accept_differences: take the directory though it counts otherwise.
       progress: whether bars are shown.
@@ -94,6 +92,7 @@ def prepare_broden(
         other appears.
     """
     check_resolution(resolution)
+    expected = expected or published_counts()
     directory = Path(data_directory) / f"broden1_{resolution}"
     if (directory / RECORD_FILE).exists():
         return _read_record(directory)
@@ -105,7 +104,7 @@ def prepare_broden(
             if directory.exists() and any(directory.iterdir()):
                 checks = _count(directory, resolution, expected, progress)
                 _refuse_differences(directory, checks, accept_differences)
-                return PreparedBroden(directory, checks, None, was_there=True)
+                return PreparedBroden(directory, checks, None)
             if archive is None:
                 archive = _download(directory.parent, resolution, progress)
             with complete_folder(directory) as partial:
@@ -124,7 +123,7 @@ def prepare_broden(
                 _write_record(partial, checks, sha256)
     except OSError as error:
         raise writing_error(directory, error) from error
-    return PreparedBroden(directory, checks, sha256, was_there=False)
+    return PreparedBroden(directory, checks, sha256)
 
 
 def find_root(names: Sequence[str], archive: str | Path) -> str:
@@ -190,7 +189,7 @@ def _read_record(directory: Path) -> PreparedBroden:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         checks = tuple(CountCheck(**check) for check in record["checks"])
-        return PreparedBroden(directory, checks, record["archive_sha256"], was_there=True)
+        return PreparedBroden(directory, checks, record["archive_sha256"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise Net2VecError(
             f"{path} is damaged ({error}); remove it, and the directory is counted again"

@@ -10,16 +10,18 @@ and planes.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.data.broden.tables import read_table
 from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
 from net2vec_jax.data.dataset import ConceptDataset, map_in_order
+from net2vec_jax.data.tables import read_table
 
 RESOLUTIONS = (224, 227, 384)
 """S of the published archives: images of S × S, label planes of floor(S / 2) (spec 1.1)."""
@@ -28,16 +30,10 @@ MOST_DESCRIBED = 50
 """Differences that one message names."""
 
 
-@dataclasses.dataclass(frozen=True)
-class PublishedPixels:
-    """Marked pixels of some labels at one size of label planes.
+class PublishedPixels(NamedTuple):
+    """How many pixels a label marks, and how far the number may be off, relative."""
 
-    Attributes:
-      pixels: by name.
-      tolerance: relative.
-    """
-
-    pixels: Mapping[str, int]
+    pixels: int
     tolerance: float = 0.0
 
 
@@ -53,7 +49,7 @@ class ExpectedCounts:
       whole_images: images by name of the labels that hold for whole images only.
       pixels: marked pixels by name of other labels, exact on planes of `plane_size`.
       plane_size: (Y, X).
-      other_sizes: (Y, X) → pixels that were published at that size.
+      other_sizes: (Y, X) → by name, pixels that were published at that size.
       scaled_tolerance: where label planes are of a size that nothing was published of: of the
         labels of `other_sizes`, relative to `pixels` in proportion.
       train_share: of the images, within `train_share_tolerance` (spec 1.7: a split by hash).
@@ -67,7 +63,7 @@ class ExpectedCounts:
     whole_images: Mapping[str, int]
     pixels: Mapping[str, int]
     plane_size: tuple[int, int] = (112, 112)
-    other_sizes: Mapping[tuple[int, int], Sequence[PublishedPixels]] = dataclasses.field(
+    other_sizes: Mapping[tuple[int, int], Mapping[str, PublishedPixels]] = dataclasses.field(
         default_factory=dict
     )
     scaled_tolerance: float = 0.02
@@ -75,56 +71,15 @@ class ExpectedCounts:
     train_share_tolerance: float = 0.01
 
 
-PIXELS_AT_113 = (
-    PublishedPixels(
-        {
-            "brown-c": 185306464,
-            "grey-c": 161925849,
-            "black-c": 142117568,
-            "white-c": 73689572,
-            "green-c": 64303167,
-            "blue-c": 62464739,
-            "yellow-c": 34739742,
-            "orange-c": 30864899,
-            "red-c": 21346526,
-            "pink-c": 18799488,
-            "purple-c": 11026903,
-        }
-    ),
-    PublishedPixels(
-        {
-            "person": 14745720,
-            "wall": 49711970,
-            "sky": 37221416,
-            "building": 35808068,
-            "tree": 21530467,
-            "grass": 13100838,
-            "bed": 6001986,
-            "car": 5435238,
-            "chair": 4705126,
-            "cat": 4228548,
-            "sofa": 4142820,
-            "dog": 3854036,
-            "bus": 1654056,
-            "train": 1669220,
-            "airplane": 1310659,
-            "boat": 1263898,
-            "horse": 1249989,
-            "bicycle": 1169902,
-            "bird": 1046893,
-            "sheep": 824399,
-        },
-        tolerance=0.001,  # their tallies were capped
-    ),
-)
-"""Of the published Broden at 227 (spec 9.2)."""
-PIXELS_FILE = "pixels.csv"
-"""Beside this module: number, name, and pixels at 112 × 112, or images of a whole-image label; from
-the results that users of NetDissect published."""
+@functools.cache
+def published_counts() -> ExpectedCounts:
+    """Read what the published Broden counts to (spec 1.4, 1.6, 1.8, 9.1, 9.2).
 
-
-def _expect_published() -> ExpectedCounts:
-    _, table = read_table(Path(__file__).with_name(PIXELS_FILE), ("number", "name", "images"))
+    `pixels.csv` beside this module has number, name, and pixels at 112 × 112 or images of a
+    whole-image label, from the results that users of NetDissect published; and of some labels
+    pixels at 113 × 113, where tallies other than of colours were capped: hence a tolerance.
+    """
+    _, table = read_table(Path(__file__).with_name("pixels.csv"), ("number", "name", "images"))
     rows = [row for _, row in table]
     return ExpectedCounts(
         images=63305,
@@ -133,12 +88,14 @@ def _expect_published() -> ExpectedCounts:
         numbers={row["name"]: int(row["number"]) for row in rows},
         whole_images={row["name"]: int(row["images"]) for row in rows if row["images"]},
         pixels={row["name"]: int(row["pixels"]) for row in rows if row["pixels"]},
-        other_sizes={(113, 113): PIXELS_AT_113},
+        other_sizes={
+            (113, 113): {
+                row["name"]: PublishedPixels(int(row["pixels_113"]), float(row["tolerance_113"]))
+                for row in rows
+                if row["pixels_113"]
+            }
+        },
     )
-
-
-BRODEN = _expect_published()
-"""Of the published Broden (spec 1.4, 1.6, 1.8, 9.1, 9.2)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,21 +217,19 @@ def check_pixels(
     found = {concept.name: int(pixels[concept.number]) for concept in dataset.catalog}
     size = dataset.segmentation_size
     area = size[0] * size[1]
-    other_sizes = expected.other_sizes
     if size == expected.plane_size:
-        published = [PublishedPixels(expected.pixels)]
-    elif size in other_sizes:
-        published = other_sizes[size]
+        published = {name: PublishedPixels(count) for name, count in expected.pixels.items()}
+    elif size in expected.other_sizes:
+        published = expected.other_sizes[size]
     else:
         scale = area / (expected.plane_size[0] * expected.plane_size[1])
-        names = {name for some in other_sizes.values() for each in some for name in each.pixels}
-        scaled = {n: round(count * scale) for n, count in expected.pixels.items() if n in names}
-        published = [PublishedPixels(scaled, expected.scaled_tolerance)]
-    counts = [
-        (name, count, int(count * some.tolerance))
-        for some in published
-        for name, count in some.pixels.items()
-    ]
+        names = {name for labels in expected.other_sizes.values() for name in labels}
+        published = {
+            name: PublishedPixels(round(count * scale), expected.scaled_tolerance)
+            for name, count in expected.pixels.items()
+            if name in names
+        }
+    counts = [(n, each.pixels, int(each.pixels * each.tolerance)) for n, each in published.items()]
     counts += [(name, images * area, 0) for name, images in expected.whole_images.items()]
     return [
         CountCheck(f"pixels of {name}", count, found.get(name, 0), tolerance)

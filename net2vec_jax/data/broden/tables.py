@@ -5,26 +5,27 @@ Every refusal names the file and the line.
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import Concept, ConceptCatalog, is_background
 from net2vec_jax.data.dataset import SPLITS
+from net2vec_jax.data.tables import (
+    LARGEST_NUMBER,
+    check_inside,
+    parse_float,
+    parse_whole_number,
+    read_table,
+    refuse_filler,
+)
 
 SIZE_COLUMNS = ("ih", "iw", "sh", "sw")
 INDEX_COLUMNS = ("image", "split", *SIZE_COLUMNS)
-LARGEST_NUMBER = 2**16 - 1
-"""A plane stores R + 256·G."""
-LONGEST_NAME = 1024
-"""Characters of a path; systems end at 1024 to 4096 bytes."""
 LABEL_COLUMNS = ("number", "name", "category")
-FILLERS = ("nan", "nat", "none", "null", "na", "n/a", "#n/a", "<na>")
-"""What programs write into empty cells, in lower case."""
 LARGEST_SIDE = 2**14
 """Pixels: what is larger is no image for a network, and would need gigabytes per mask."""
 
@@ -48,71 +49,6 @@ class LabelRow(NamedTuple):
 
     name: str
     categories: dict[str, int]
-
-
-def read_table(path: Path, required: Sequence[str]) -> tuple[list[str], list[tuple[int, dict]]]:
-    """Header and (line number, row) of a CSV file that must have the `required` columns.
-
-    Raises:
-      Net2VecError: the file is missing or no table, a column is missing or occurs twice, a row is
-        of another length than the header.
-    """
-    if not path.is_file():
-        raise Net2VecError(f"{path} is missing")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            header = list(reader.fieldnames or ())
-            missing = [column for column in required if column not in header]
-            if missing:
-                other = any(sign in "".join(header) for sign in (";", "\t", "sep="))
-                hint = "; separate the fields by commas" if other else ""
-                raise Net2VecError(
-                    f"{path}: column {', '.join(missing)} is missing; the header has "
-                    f"{header!s:.1000}{hint}"
-                )
-            if len(set(header)) != len(header):
-                raise Net2VecError(f"{path}: a column occurs twice in the header {header!s:.1000}")
-            rows = []
-            for row in reader:
-                if None in row or None in row.values():
-                    raise Net2VecError(
-                        f"{path} line {reader.line_num}: the row has not as many fields as the "
-                        f"header, {len(header)}"
-                    )
-                if any(row.values()):  # spreadsheets leave empty rows at the end
-                    rows.append((reader.line_num, row))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise Net2VecError(
-            f"{path} is not a UTF-8 CSV table: {error}; save it as CSV in UTF-8"
-        ) from error
-    except OSError as error:
-        raise Net2VecError(f"{path} cannot be read: {error.strerror}") from error
-    return header, rows
-
-
-def parse_whole_number(text: str, where: str) -> int:
-    """The number that a cell holds: decimal digits, at most nine.
-
-    Raises:
-      Net2VecError: it is none; the message begins with `where` and says what to write, if the
-        number has a fraction of zeros, as tables have that went through pandas ("2.0").
-    """
-    # int() alone would accept "1_000", " 7" and other scripts' digits.
-    if re.fullmatch(r"[0-9]{1,9}", text):
-        return int(text)
-    value = _parse_float(text)
-    is_meant = value is not None and value.is_integer() and 0 <= value < 1e9
-    hint = f"; write {int(value)}" if is_meant else ""
-    raise Net2VecError(f"{where}: {text!r:.60} is not a whole number{hint}")
-
-
-def _parse_float(text: str) -> float | None:
-    """The number that a text writes in any form, nan and inf among them; None if it is a word."""
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def read_index(path: Path) -> tuple[tuple[str, ...], list[BrodenRow]]:
@@ -149,7 +85,7 @@ def read_index(path: Path) -> tuple[tuple[str, ...], list[BrodenRow]]:
                 planes[category] = names
             if numbers:
                 whole_image[category] = numbers
-        _refuse_filler(cells["image"], f"{where}, column image", "write the image's path")
+        refuse_filler(cells["image"], f"{where}, column image", "write the image's path")
         check_inside(cells["image"], where)
         rows.append(BrodenRow(line, cells["image"], cells["split"], sizes, planes, whole_image))
     return categories, rows
@@ -159,32 +95,13 @@ def _parse_cell(text: str, where: str) -> tuple[tuple[str, ...], tuple[int, ...]
     """The planes and the whole-image numbers of a category's cell (spec 1.2)."""
     names, numbers = [], []
     for element in filter(None, text.split(";")):
-        _refuse_filler(element, where, "leave the cell empty")
-        if _parse_float(element) is None:
+        refuse_filler(element, where, "leave the cell empty")
+        if parse_float(element) is None:
             check_inside(element, where)
             names.append(element)
         else:
             numbers.append(parse_whole_number(element, where))
     return tuple(names), tuple(numbers)
-
-
-def _refuse_filler(text: str, where: str, remedy: str) -> None:
-    """Refuse what programs write into cells that are empty: "nan", "None", "<NA>"."""
-    if text.strip().lower() in FILLERS:
-        raise Net2VecError(f"{where}: {text!r} stands for an empty cell; {remedy}")
-
-
-def check_inside(name: str, where: str) -> None:
-    """Refuse a path that leads out of images/.
-
-    Raises:
-      Net2VecError: it does; the message begins with `where`.
-    """
-    path = PurePosixPath(name)
-    outside = path.is_absolute() or ".." in path.parts or name[1:2] == ":"  # a Windows drive
-    if not 0 < len(name) <= LONGEST_NAME or outside or "\\" in name or "\0" in name:
-        hint = "; write / between folders" if "\\" in name else ""
-        raise Net2VecError(f"{where}: {name!r:.200} is not a path below images/{hint}")
 
 
 def read_labels(path: Path) -> dict[int, LabelRow]:
@@ -245,7 +162,7 @@ def _category_count(text: str, where: str) -> tuple[str, int]:
     # Without regular expression: one that allows spaces takes minutes for a long row of them.
     category, bracket, rest = text.strip().partition("(")
     category, digits = category.strip(), rest.removesuffix(")").strip()
-    _refuse_filler(category, f"{where}, column category", "name the label's category")
+    refuse_filler(category, f"{where}, column category", "name the label's category")
     counted = rest.endswith(")") and re.fullmatch("[0-9]{1,9}", digits)
     if not category or ")" in category or (bracket and not counted):
         raise Net2VecError(f"{where}: category {text!r:.80} is not of the form name or name(count)")
@@ -278,7 +195,7 @@ def _read_coverage(path: Path) -> dict[int, float]:
     coverage = {}
     for line, row in table:
         where = f"{path} line {line}"
-        value = _parse_float(row["coverage"])
+        value = parse_float(row["coverage"])
         if value is None or not math.isfinite(value):
             raise Net2VecError(
                 f"{where}, column coverage: {row['coverage']!r:.60} is not a finite number; write "

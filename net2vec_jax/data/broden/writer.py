@@ -6,7 +6,6 @@ concept numbers in the same planes, bit for bit; images are stored as JPEG, as i
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
@@ -16,9 +15,11 @@ from PIL import Image
 
 from net2vec_jax.core.errors import Net2VecError, writing_error
 from net2vec_jax.core.locks import complete_folder, only_one_process
-from net2vec_jax.data.broden.tables import LARGEST_NUMBER, check_inside
+from net2vec_jax.core.result_files import write_table
+from net2vec_jax.data.broden.tables import INDEX_COLUMNS
 from net2vec_jax.data.concepts import CATEGORIES
 from net2vec_jax.data.dataset import LabelledImage
+from net2vec_jax.data.tables import LARGEST_NUMBER, check_inside
 
 JPEG_QUALITY = 95
 
@@ -132,13 +133,11 @@ def _write_example(
 
 
 def _write_index(path: Path, rows: list, categories: list[str], size: tuple[int, ...]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image", "split", "ih", "iw", "sh", "sw", *categories])
-        for example, cells in rows:
-            sizes = [*example.image.shape[:2], *size]
-            values = [cells.get(category, "") for category in categories]
-            writer.writerow([example.name, example.split, *sizes, *values])
+    table = []
+    for example, cells in rows:
+        values = [cells.get(category, "") for category in categories]
+        table.append([example.name, example.split, *example.image.shape[:2], *size, *values])
+    write_table(path, [*INDEX_COLUMNS, *categories], table)
 
 
 def _write_labels(
@@ -151,11 +150,6 @@ def _write_labels(
     """label.csv, category.csv and one c_<category>.csv per category (spec 1.4, 1.5)."""
     numbers = sorted({number for counts in images.values() for number in counts})
 
-    def write(name: str, header: list[str], body: Iterable[list]) -> None:
-        with (root / name).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerows([header, *body])
-
     def label_row(number: int) -> list:
         counts = {c: images[c][number] for c in categories if number in images[c]}
         listed = sorted(counts, key=lambda c: -counts[c])
@@ -164,7 +158,7 @@ def _write_labels(
         return [number, names[number], cell, sum(counts.values()), f"{total:.6f}", ""]
 
     label_header = ["number", "name", "category", "frequency", "coverage", "syns"]
-    write("label.csv", label_header, map(label_row, numbers))
+    write_table(root / "label.csv", label_header, [label_row(number) for number in numbers])
 
     def category_row(category: str) -> list:
         counts = images[category]
@@ -172,16 +166,14 @@ def _write_labels(
         return [category, *ends, len(counts), sum(counts.values())]
 
     category_header = ["name", "first", "last", "count", "frequency"]
-    write("category.csv", category_header, map(category_row, categories))
+    write_table(root / "category.csv", category_header, [category_row(c) for c in categories])
     for category in categories:
         order = sorted(
             images[category], key=lambda n: (-images[category][n], -coverage[category][n])
         )
-        write(
-            f"c_{category}.csv",
-            ["code", "number", "name", "frequency", "coverage"],
-            (
-                [code, n, names[n], images[category][n], f"{coverage[category][n]:.6f}"]
-                for code, n in enumerate(order, start=1)
-            ),
-        )
+        rows = [
+            [code, n, names[n], images[category][n], f"{coverage[category][n]:.6f}"]
+            for code, n in enumerate(order, start=1)
+        ]
+        header = ["code", "number", "name", "frequency", "coverage"]
+        write_table(root / f"c_{category}.csv", header, rows)

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from net2vec_jax.core.errors import Net2VecError, join_messages, list_names
-from net2vec_jax.data.broden.tables import LARGEST_NUMBER
 from net2vec_jax.data.coco.files import (
-    FolderIndex,
+    FileIndex,
     check_file_name,
     check_text,
     find_image,
@@ -31,6 +30,7 @@ from net2vec_jax.data.images.files import (
     open_image_file,
     read_shapes,
 )
+from net2vec_jax.data.tables import LARGEST_NUMBER
 
 CATEGORY = "object"
 """What COCO's categories are, things and stuff."""
@@ -68,8 +68,8 @@ class CocoImage:
       is_shape_given: whether the annotation file says it.
       file_id: what tells its file from all others, by whatever path; None of one that is missing.
       fault: why it cannot be used, or None; its shape means nothing then.
-      url: its coco_url, or what stands there; None if nothing does.
-      split: what the annotation file has as its split, if anything.
+      url: its coco_url, "" if it has none.
+      split: what the annotation file calls its split, "" if nothing.
       regions: per annotation (category id, what is marked).
       panoptic: the path of its PNG and its segments, id → category id, None of those that are left
         out; None of instances.
@@ -81,8 +81,8 @@ class CocoImage:
     is_shape_given: bool = True
     file_id: tuple[int, int] | None = None
     fault: str | None = None
-    url: Any = None
-    split: Any = None
+    url: str = ""
+    split: str = ""
     regions: list[tuple[int, Segmentation]] = dataclasses.field(default_factory=list)
     panoptic: tuple[Path, dict[int, int | None]] | None = None
 
@@ -142,9 +142,9 @@ def read_coco(part: CocoPart) -> CocoAnnotations:
         raise Net2VecError(f"{path}: {error}") from error
     missing = [image for image in images.values() if image.fault and not image.path.is_file()]
     if missing:
-        index = FolderIndex(part.images)
+        index = FileIndex(part.images)
         for image in missing:
-            image.fault += index.suggest(image.name)
+            image.fault = f"{image.fault}{index.suggest(image.name)}"
     return CocoAnnotations(
         path, categories, tuple(images.values()), reader.faults, reader.without_area
     )
@@ -165,9 +165,8 @@ class _Reader:
     ) -> None:
         self._categories = categories
         self._images = images
-        self._part = part
-        self._place = 0
-        self._id: Any = None
+        self._panoptic_folder = part.panoptic_folder
+        self._name = self._number = ""
         self.faults: dict[str, str] = {}
         self.used = 0
         self.without_area = 0
@@ -175,28 +174,26 @@ class _Reader:
 
     def read(self, annotation: Any, place: int) -> None:
         """Add an annotation to its image, or its faults to those of the file."""
-        self._place = place
-        self._id = annotation.get("id") if isinstance(annotation, dict) else None
+        id = annotation.get("id") if isinstance(annotation, dict) else None
+        number = f"number {place}"
+        self._name = f"annotation {number if id is None else f'{id!r:.60}'}"
+        self._number = "" if id is None else f" ({number})"
         try:
             if not isinstance(annotation, dict):
                 raise Net2VecError(f"it is {annotation!r:.60}, not a JSON object")
+            image = self._find_image(annotation)
             add = self._add_panoptic if "segments_info" in annotation else self._add_region
-            add(annotation)
+            add(image, annotation)
             self.used += 1
         except Net2VecError as error:
             self._add_fault(str(error))
 
     def _add_fault(self, reason: str, part: str = "") -> None:
         """List the annotation, or a part of it, under a name that no other has."""
-        which = f"annotation number {self._place}"
-        if self._id is not None:
-            which = f"annotation {self._id!r:.60}"
-            if which + part in self.faults:
-                which += f" (number {self._place})"
-        self.faults[which + part] = reason
+        is_taken = self._name + part in self.faults
+        self.faults[self._name + part + (self._number if is_taken else "")] = reason
 
-    def _add_region(self, annotation: dict) -> None:
-        image = self._find_image(annotation)
+    def _add_region(self, image: CocoImage, annotation: dict) -> None:
         category = self._find_category(annotation)
         if image.fault is not None:
             return  # its size may not be known, and nothing of it is used
@@ -214,17 +211,16 @@ class _Reader:
             self.largest = max(self.largest, *map(max, found.polygons), -math.inf)
         image.regions.append((category, found))
 
-    def _add_panoptic(self, annotation: dict) -> None:
-        image = self._find_image(annotation)
+    def _add_panoptic(self, image: CocoImage, annotation: dict) -> None:
         name = check_text(annotation.get("file_name"), "its file_name")
         check_file_name(name, "its mask")
         if image.panoptic is not None or image.regions:
             raise Net2VecError(f"{image.name} has another annotation already")
-        folder = self._part.panoptic_folder
-        image.panoptic = (find_file(folder, name), self._read_segments(annotation["segments_info"]))
+        path = find_file(self._panoptic_folder, name)
+        image.panoptic = (path, self._read_segments(annotation["segments_info"]))
         if image.fault is None:
             try:
-                check_regular_file(image.panoptic[0], f"the mask of {image.name}")
+                check_regular_file(path, f"the mask of {image.name}")
             except Net2VecError as error:
                 image.fault = str(error)
 
@@ -250,23 +246,19 @@ class _Reader:
 
     def _find_image(self, annotation: dict) -> CocoImage:
         id = annotation.get("image_id")
-        if not isinstance(id, int | float | str) or id not in self._images:
-            other = None
-            if isinstance(id, str) and id.isdecimal() and len(id) < 20:
-                other = int(id)
-            elif type(id) is int:
-                other = str(id)
-            hint = f", though {other!r} is one" if other in self._images else ""
-            raise Net2VecError(f"image_id {id!r:.60} is none of the images{hint}")
-        return self._images[id]
+        if isinstance(id, int | float | str) and id in self._images:
+            return self._images[id]
+        is_digits = isinstance(id, str) and id.isdecimal() and len(id) < 20
+        other = int(id) if is_digits else str(id) if type(id) is int else None
+        hint = f", though {other!r} is one" if other in self._images else ""
+        raise Net2VecError(f"image_id {id!r:.60} is none of the images{hint}")
 
     def _find_category(self, entry: dict) -> int:
         id = entry.get("category_id")
-        is_number = isinstance(id, int | float) and not isinstance(id, bool)
-        if not is_number or id not in self._categories:
-            shown = "null" if id is None else f"{id!r:.60}"
-            raise Net2VecError(f"category_id {shown} is none of the categories")
-        return id
+        if isinstance(id, int | float) and not isinstance(id, bool) and id in self._categories:
+            return int(id)
+        shown = "null" if id is None else f"{id!r:.60}"
+        raise Net2VecError(f"category_id {shown} is none of the categories")
 
 
 def merge_categories(
@@ -288,18 +280,17 @@ def merge_categories(
       Net2VecError: an id or a name means something else in the other file.
     """
     notices = []
-    categories = dict(files[0].categories)
+    categories = {id: name for file in files for id, name in file.categories.items()}
     if len(files) == 2:
         _check_same(files, names)
-        one, other = (file.categories for file in files)
-        for here, there, lacking, having in ((one, other, *names[::-1]), (other, one, *names)):
-            missing = [f"{name!r} ({id})" for id, name in here.items() if id not in there]
+        for file, name, other in zip(files[::-1], names[::-1], names, strict=True):
+            lacking = [id for id in categories if id not in file.categories]
+            missing = [f"{categories[id]!r} ({id})" for id in lacking]
             if missing:
                 notices.append(
-                    f"{lacking} lacks categories that {having} has: {list_names(missing)}; the "
-                    "dataset has those of both"
+                    f"{name} lacks categories that {other} has: {list_names(missing)}; the dataset "
+                    "has those of both"
                 )
-        categories |= other
     ids = sorted(categories)
     numbers = {id: id for id in ids}
     if ids[0] < 1 or ids[-1] > LARGEST_NUMBER:
@@ -321,17 +312,11 @@ def _check_same(files: list[CocoAnnotations], names: list[str]) -> None:
         for id, name in one.items()
         if other.get(id, name) != name
     ]
-    ids: dict[str, set[int]] = {}
-    others: dict[str, set[int]] = {}
-    for categories, found in ((one, ids), (other, others)):
-        for id, name in categories.items():
-            found.setdefault(name, set()).add(id)
-    messages += [
-        f"{name!r} has id {list_names(map(str, sorted(here)))} in {names[0]}, "
-        f"{list_names(map(str, sorted(others[name])))} in {names[1]}"
-        for name, here in ids.items()
-        if name in others and not (here <= others[name] or here >= others[name])
-    ]
+    for name in dict.fromkeys(one.values()):
+        here, there = ({id for id in some if some[id] == name} for some in (one, other))
+        if not (here <= there or here >= there):
+            ids = [list_names(map(str, sorted(some))) for some in (here, there)]
+            messages.append(f"{name!r} has id {ids[0]} in {names[0]}, {ids[1]} in {names[1]}")
     if messages:
         raise Net2VecError(
             f"{files[0].path} and {files[1].path} have other categories: {join_messages(messages)}"
@@ -339,27 +324,24 @@ def _check_same(files: list[CocoAnnotations], names: list[str]) -> None:
         )
 
 
-def _read_categories(categories: list[dict]) -> dict[int, str]:
+def _read_categories(entries: list[dict]) -> dict[int, str]:
     """Id → name, in Unicode's composed form and without white space around it."""
     found: dict[int, str] = {}
-    faults = []
-    for place, category in enumerate(categories):
+
+    def read(place: int, category: dict) -> None:
         id, name = category.get("id"), category.get("name")
-        try:
-            if isinstance(id, str):
-                raise Net2VecError(
-                    f"the id of category {name!r:.60} is the text {id!r:.60}; write it as a "
-                    "number, and category_id too"
-                )
-            id = _whole(id, f"the id of category number {place}, {name!r:.60},")
-            name = normalize_name(check_text(name, f"the name of category {id}").strip())
-            if id in found:
-                raise Net2VecError(f"categories {found[id]!r} and {name!r} have the same id, {id}")
-            found[id] = name
-        except Net2VecError as error:
-            faults.append(str(error))
-    if faults:
-        raise Net2VecError(join_messages(faults))
+        if isinstance(id, str):
+            raise Net2VecError(
+                f"the id of category {name!r:.60} is the text {id!r:.60}; write it as a number, "
+                "and category_id too"
+            )
+        id = _whole(id, f"the id of category number {place}, {name!r:.60},")
+        name = normalize_name(check_text(name, f"the name of category {id}").strip())
+        if id in found:
+            raise Net2VecError(f"categories {found[id]!r} and {name!r} have the same id, {id}")
+        found[id] = name
+
+    _read_all(entries, read)
     return found
 
 
@@ -367,33 +349,40 @@ def _read_images(entries: list[dict], part: CocoPart) -> dict[Any, CocoImage]:
     """Id → image, with the faults of those that cannot be used."""
     if not part.images.is_dir():
         raise Net2VecError(f"the folder of its images, {part.images}, is missing or no folder")
-    images: dict[Any, CocoImage] = {}
+    found: dict[Any, CocoImage] = {}
     named: dict[str, Any] = {}
+
+    def read(place: int, entry: dict) -> None:
+        id = entry.get("id")
+        if not isinstance(id, int | float | str):
+            raise Net2VecError(f"the id of image number {place} is {id!r:.60}; give it a number")
+        image = _read_image(entry, part)
+        if id in found:
+            raise Net2VecError(
+                f"images {found[id].name!r} and {image.name!r} have the same id, {id!r:.60}"
+            )
+        found[id] = image
+        plain = str(PurePosixPath(image.name))
+        other = named.setdefault(plain, id)
+        if other != id:
+            raise Net2VecError(
+                f"images {other!r:.60} and {id!r:.60} have the same file_name, {plain!r}"
+            )
+
+    _read_all(entries, read)
+    return found
+
+
+def _read_all(entries: list[dict], read: Callable[[int, dict], None]) -> None:
+    """Read every entry, given its place too; all that is wrong becomes one message."""
     faults = []
     for place, entry in enumerate(entries):
-        id = entry.get("id")
         try:
-            if not isinstance(id, int | float | str):
-                raise Net2VecError(
-                    f"the id of image number {place} is {id!r:.60}; give it a number"
-                )
-            image = _read_image(entry, part)
-            if id in images:
-                raise Net2VecError(
-                    f"images {images[id].name!r} and {image.name!r} have the same id, {id!r:.60}"
-                )
-            images[id] = image
-            plain = str(PurePosixPath(image.name))
-            if plain in named:
-                raise Net2VecError(
-                    f"images {named[plain]!r:.60} and {id!r:.60} have the same file_name, {plain!r}"
-                )
-            named[plain] = id
+            read(place, entry)
         except Net2VecError as error:
             faults.append(str(error))
     if faults:
         raise Net2VecError(join_messages(faults))
-    return images
 
 
 def _read_image(entry: dict, part: CocoPart) -> CocoImage:
@@ -413,8 +402,9 @@ def _read_image(entry: dict, part: CocoPart) -> CocoImage:
             "folder of the images"
         )
     image = CocoImage(normalize_name(check_text(name, f"the file_name of {which}")), part.images)
-    image.url = url or entry.get("coco_url")
-    image.split = entry.get("split")
+    image.url, image.split = (
+        entry[key] if isinstance(entry.get(key), str) else "" for key in ("coco_url", "split")
+    )
     try:
         try:
             check_file_name(name, which)
@@ -436,10 +426,8 @@ def _read_image(entry: dict, part: CocoPart) -> CocoImage:
 
 
 def _check_shape(sides: tuple[Any, Any], name: str) -> tuple[int, int]:
-    height, width = (
-        _whole(value, f"the {side} of {name}")
-        for value, side in zip(sides, ("height", "width"), strict=True)
-    )
+    height = _whole(sides[0], f"the height of {name}")
+    width = _whole(sides[1], f"the width of {name}")
     problem = f"{name} cannot be an image of {height}×{width} pixels"
     if min(height, width) < 1:
         raise Net2VecError(

@@ -30,20 +30,18 @@ from net2vec_jax.data.dataset import SPLITS, VAL, ImageLabels
 from net2vec_jax.data.images.files import (
     PLANE_FORMATS,
     drop_opaque_alpha,
+    is_rgb_of_8_bits,
     open_image_file,
-    read_png_bit_depth,
 )
 from net2vec_jax.data.images.resized import (
     DEFAULT_RESOLUTION,
     check_resolution,
-    folders_of,
-    place_by_hash,
+    pack_colours,
     read_resized_image,
     remark_on_photograph,
     resize_mask,
-    split_by_folders,
-    split_by_hash,
 )
+from net2vec_jax.data.splits import folders_of, place_by_hash, split_by_folders, split_by_hash
 
 PREFIX = "coco:"
 _PART = re.compile(
@@ -63,21 +61,15 @@ def parse_coco_name(text: str) -> list[CocoPart]:
     Raises:
       Net2VecError: the text is not of that form.
     """
-    parts = [_PART.fullmatch(part) for part in text.removeprefix(PREFIX).split(",")]
-    if not all(parts):
+    texts = text.removeprefix(PREFIX).split(",")
+    parts = [match.groups() for match in map(_PART.fullmatch, texts) if match]
+    if len(parts) < len(texts):
         raise Net2VecError(f"{text!r} is no COCO dataset: {_FORM}")
     if len(parts) > 2:
         raise Net2VecError(
             f"{text!r} has {len(parts)} parts, but two at most are read, train and val: {_FORM}"
         )
-    return [
-        CocoPart(
-            Path(part["annotations"]).expanduser(),
-            Path(part["images"]).expanduser(),
-            Path(part["panoptic"]).expanduser() if part["panoptic"] else None,
-        )
-        for part in parts
-    ]
+    return [CocoPart(*(Path(path).expanduser() for path in part if path)) for part in parts]
 
 
 class CocoDataset:
@@ -117,6 +109,7 @@ class CocoDataset:
             files have other categories or share images, annotations are bad, or images missing.
         """
         check_resolution(resolution)
+        check_resolution(resolution)
         self.directory = Path(parts[0].images)
         self.name = "+".join(part.annotations.stem for part in parts)
         self.image_size = (resolution, resolution)
@@ -129,9 +122,7 @@ class CocoDataset:
         self._images = [
             (part, image)
             for part, one in enumerate(read)
-            for image in sorted(
-                one.images, key=lambda image: (place_by_hash(image.name), image.name)
-            )
+            for image in sorted(one.images, key=lambda i: (place_by_hash(i.name), i.name))
         ]
         self._refuse(read, allow_missing, skip_bad_annotations)
         self.skipped_annotations = {
@@ -151,7 +142,7 @@ class CocoDataset:
         if without_area:
             notices.append(f"{without_area:,} regions mark nothing, since they enclose no area")
         splits, notice = self._split()
-        self.is_val = np.array([splits[name] == VAL for name in self.image_names])
+        self.is_val = np.array([split == VAL for split in splits])
         self.notices = (*notices, *([notice] if notice else []))
         self.fingerprint = self._fingerprint(resolution)
 
@@ -185,8 +176,7 @@ class CocoDataset:
         planes: list[np.ndarray] = []
         marked, remarks = self._decode(part, image)
         for number, mask in marked:
-            free = (plane for plane in planes if not plane[mask].any())
-            plane = next(free, None)
+            plane = next((plane for plane in planes if not plane[mask].any()), None)
             if plane is None:
                 plane = np.zeros(self.segmentation_size, np.int32)
                 planes.append(plane)
@@ -219,14 +209,13 @@ class CocoDataset:
             return [(self._numbers[category], mask) for category, mask in found if mask.any()], ()
         path, segments = image.panoptic
         with open_image_file(path, PLANE_FORMATS) as png:
-            is_rgb = png.mode in ("RGB", "RGBA") and read_png_bit_depth(path) == 8
-            if not is_rgb or (png.height, png.width) != image.shape:
+            if not is_rgb_of_8_bits(png) or (png.height, png.width) != image.shape:
                 raise Net2VecError(
                     f"{path}: a panoptic mask must be an 8-bit RGB image of the image's size, "
                     f"{image.shape[0]}×{image.shape[1]}"
                 )
             pixels = resize_mask(np.asarray(drop_opaque_alpha(png, path)), self.segmentation_size)
-        ids = pixels.astype(np.int32) @ np.array([1, 256, 65536], np.int32)
+        ids = pack_colours(pixels)
         values, places = np.unique(ids, return_inverse=True)
         unknown = [v for v in values.tolist() if v and v not in segments]
         if unknown and not self._skip_bad_annotations:
@@ -240,7 +229,8 @@ class CocoDataset:
             "left out ({count}: {images}): list them there if they are meant"
         )
         # Segment 0 is none; one without category is left out.
-        numbers = [self._numbers.get(segments.get(v), 0) for v in values.tolist()]
+        number_of: dict[int | None, int] = {None: 0, **self._numbers}
+        numbers = [number_of[segments.get(v)] for v in values.tolist()]
         plane = np.array(numbers)[places].reshape(ids.shape)
         marked = [(number, plane == number) for number in sorted({*numbers} - {0})]
         return marked, (remark,) if unknown else ()
@@ -299,32 +289,26 @@ class CocoDataset:
             )
         return tuple(names), same
 
-    def _split(self) -> tuple[dict[str, str], str | None]:
-        """Image → "train" or "val", and a notice if the files have anything to say of it."""
+    def _split(self) -> tuple[list[str], str | None]:
+        """ "train" or "val" per image, and a notice if the files have anything to say of it."""
         if len(self._parts) == 2:
-            parts = (part for part, _ in self._images)
-            return {
-                name: SPLITS[part] for name, part in zip(self.image_names, parts, strict=True)
-            }, None
-        images = dict(zip(self.image_names, (image for _, image in self._images), strict=True))
+            return [SPLITS[part] for part, _ in self._images], None
+        images = [image for _, image in self._images]
+        words = {
+            f"values of 'split' in {self._parts[0].annotations}": [[i.split] for i in images],
+            "folders": [folders_of(i.name) for i in images],
+            "folders in coco_url": [folders_of(i.url.partition("://")[2])[1:] for i in images],
+        }
         splits, notice = split_by_folders(
             self.image_names,
             otherwise=f"for another split give two files, {_TWO_PARTS}",
             sources={
-                f"values of 'split' in {self._parts[0].annotations}": {
-                    name: [image.split] if isinstance(image.split, str) else []
-                    for name, image in images.items()
-                },
-                "folders": {name: folders_of(image.name) for name, image in images.items()},
-                "folders in coco_url": {
-                    name: folders_of(image.url.partition("://")[2].partition("/")[2])
-                    if isinstance(image.url, str)
-                    else []
-                    for name, image in images.items()
-                },
+                what: dict(zip(self.image_names, found, strict=True))
+                for what, found in words.items()
             },
         )
-        return splits or {name: split_by_hash(name) for name in self.image_names}, notice
+        splits = splits or {name: split_by_hash(name) for name in self.image_names}
+        return [splits[name] for name in self.image_names], notice
 
     def _fingerprint(self, resolution: int) -> str:
         """Digest of the annotation files, the resolution, and every file's name and size.

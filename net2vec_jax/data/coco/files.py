@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.data.broden.tables import check_inside
 from net2vec_jax.data.concepts import normalize_name
-from net2vec_jax.data.images.files import find_file
+from net2vec_jax.data.images.files import find_file, walk_files
+from net2vec_jax.data.tables import check_inside
 
 _CITYSCAPES = re.compile(
     r"(?P<frame>(?P<city>[^/_]+)_\d+_\d+)(?:_gt(?:Fine|Coarse))?_leftImg8bit\.png"
@@ -45,26 +45,22 @@ def check_file_name(name: str, where: str) -> None:
     Raises:
       Net2VecError: it is none; the message begins with `where`.
     """
-    shown = f"{where}: file_name {name!r:.200}"
     path = PurePosixPath(name.replace("\\", "/"))
+    relative = f"write it relative to the folder of the images, such as {path.name!r:.200}"
     if re.match(r"[A-Za-z][\w+.-]*://|data:", name):
-        raise Net2VecError(
-            f"{shown} is an address; download the file and write its name, relative to the folder "
-            "of the images"
+        wrong = (
+            "is an address; download the file and write its name, relative to the folder of the "
+            "images"
         )
-    if path.is_absolute() or re.match("[A-Za-z]:", name):
-        raise Net2VecError(
-            f"{shown} is an absolute path; write it relative to the folder of the images, such as "
-            f"{path.name!r:.200}"
-        )
-    if "\\" in name:
-        raise Net2VecError(f"{shown} has backslashes; write / between folders: {str(path)!r:.200}")
-    if ".." in path.parts:
-        raise Net2VecError(
-            f"{shown} leads out of the folder of the images; write it relative to that folder, "
-            f"such as {path.name!r:.200}"
-        )
-    check_inside(name, where)
+    elif path.is_absolute() or re.match("[A-Za-z]:", name):
+        wrong = f"is an absolute path; {relative}"
+    elif "\\" in name:
+        wrong = f"has backslashes; write / between folders: {str(path)!r:.200}"
+    elif ".." in path.parts:
+        wrong = f"leads out of the folder of the images; {relative}"
+    else:
+        return check_inside(name, where)
+    raise Net2VecError(f"{where}: file_name {name!r:.200} {wrong}")
 
 
 def find_image(folder: Path, name: str, url: str | None = None) -> Path:
@@ -103,27 +99,24 @@ def name_apart(paths: Sequence[Path]) -> list[str]:
     return [str(path) for path in paths]
 
 
-class FolderIndex:
+class FileIndex:
     """The files below a folder, by their last names; for what to say of one that is not found."""
 
     def __init__(self, folder: Path) -> None:
-        """List the files below `folder`, hidden folders aside."""
-        self._by_name: dict[str, str] = {}
-        self._by_stem: dict[str, str] = {}
-        for parent, folders, files in os.walk(folder):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for file in sorted(files):
-                path = os.path.relpath(os.path.join(parent, file), folder).replace(os.sep, "/")
-                self._by_name.setdefault(_key(file), path)
-                self._by_stem.setdefault(_key(file).rpartition(".")[0], path)
+        """List the files below `folder`, hidden ones aside."""
+        self._names: dict[str, str] = {}
+        for name, _ in walk_files(folder):
+            key = _key(name)
+            self._names.setdefault(key, name)
+            self._names.setdefault(os.path.splitext(key)[0], name)
 
     def suggest(self, name: str) -> str:
         """Where a file of that name lies, the end of a message; nothing if there is none.
 
         Percent-encoding, case, Unicode form and suffix may differ.
         """
-        last = _key(PurePosixPath(name.replace("\\", "/")).name)
-        found = self._by_name.get(last) or self._by_stem.get(last.rpartition(".")[0])
+        key = _key(name)
+        found = self._names.get(key) or self._names.get(os.path.splitext(key)[0])
         if found is None:
             return ""
         encoded = " (the name is percent-encoded)" if urllib.parse.unquote(name) != name else ""
@@ -131,4 +124,5 @@ class FolderIndex:
 
 
 def _key(name: str) -> str:
-    return normalize_name(urllib.parse.unquote(name)).casefold()
+    last = name.replace("\\", "/").rpartition("/")[2]
+    return normalize_name(urllib.parse.unquote(last)).casefold()

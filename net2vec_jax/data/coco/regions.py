@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.extras import import_extra
 from net2vec_jax.data.images.encoded import nearest_pixels
 
 MOST_PIXELS = (1 << 31) - 1
@@ -27,7 +28,7 @@ class Segmentation(NamedTuple):
 
     Attributes:
       polygons: those that mark something, each [x1, y1, x2, y2, …].
-      run_lengths: as pycocotools takes it, or None.
+      run_lengths: as pycocotools compresses them, or None.
       faults: place among the polygons, from 1 → why that polygon is bad.
       without_area: how many polygons or run lengths enclose no area, and so mark nothing.
     """
@@ -48,23 +49,16 @@ def check_segmentation(segmentation: Any, shape: tuple[int, int]) -> Segmentatio
     Raises:
       Net2VecError: none of it can be used; the message says why.
     """
+    if segmentation and isinstance(segmentation, dict):
+        run_lengths, marks = _check_run_lengths(segmentation, shape)
+        return Segmentation([], run_lengths if marks else None, {}, int(not marks))
     is_list = isinstance(segmentation, list)
     if not segmentation or (is_list and all(polygon == [] for polygon in segmentation)):
         raise Net2VecError("there is no segmentation; a box alone will not do")
-    if isinstance(segmentation, dict):
-        run_lengths, marks = _check_run_lengths(segmentation, shape)
-        return Segmentation([], run_lengths if marks else None, {}, int(not marks))
     if not is_list:
         raise Net2VecError(
             f"its segmentation is {segmentation!r:.60}, neither polygons nor run lengths"
         )
-    if _is_number(segmentation[0]):
-        raise Net2VecError(
-            "its segmentation is a flat list of numbers; write a list of polygons, "
-            "[[x1, y1, x2, y2, …]]"
-        )
-    if all(map(_is_point, segmentation)):
-        raise Net2VecError(_describe_points(segmentation[0]))
     polygons, faults, without_area = [], {}, 0
     for place, polygon in enumerate(segmentation, start=1):
         try:
@@ -94,26 +88,21 @@ def decode_regions(
     Yields:
       (category id, bool [Y, X]), ascending, of the categories that have an area.
     """
-    from pycocotools import mask as coco_mask
+    coco_mask = import_extra("pycocotools.mask", "coco")
 
     height, width = shape
     encoded: dict[int, list] = {}
     for category, region in regions:
+        some = [region.run_lengths] if region.run_lengths else []
         if region.polygons:
-            some = coco_mask.frPyObjects(region.polygons, height, width)
+            some = _compress(region.polygons, shape)
+        if some:
             encoded.setdefault(category, []).extend(some)
-        if region.run_lengths is not None:
-            is_compressed = isinstance(region.run_lengths["counts"], bytes)
-            encoded.setdefault(category, []).append(
-                region.run_lengths
-                if is_compressed
-                else coco_mask.frPyObjects(region.run_lengths, height, width)
-            )
     rows, columns = map(nearest_pixels, shape, size)
     places = columns * height + rows[:, None]  # down the columns, as run lengths go
     for category in sorted(encoded):
-        merged = coco_mask.merge(encoded[category])["counts"].decode()
-        ends = np.cumsum(decode_counts(merged, height * width))
+        merged: Any = coco_mask.merge(encoded[category])["counts"]
+        ends = np.cumsum(decode_counts(merged.decode(), height * width))
         yield category, np.searchsorted(ends, places, side="right") % 2 == 1
 
 
@@ -134,43 +123,26 @@ def decode_counts(text: str, pixels: int) -> np.ndarray:
     Raises:
       Net2VecError: the text is no such form, or of another number of pixels.
     """
+    damaged = Net2VecError("its run lengths are damaged")
     groups = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8).astype(np.int64) - 48
     if not len(groups) or groups.min() < 0 or groups.max() > 63 or groups[-1] & 32:
-        raise Net2VecError(_DAMAGED)
+        raise damaged
     ends = np.flatnonzero((groups & 32) == 0)
     starts = np.concatenate([[0], ends[:-1] + 1])
     lengths = ends + 1 - starts
     if lengths.max() > _MOST_GROUPS:
-        raise Net2VecError(_DAMAGED)
+        raise damaged
     places = np.arange(len(groups)) - np.repeat(starts, lengths)
     values = np.add.reduceat((groups & 31) << (5 * places), starts)
     values -= np.where(groups[ends] & 16, np.int64(1) << (5 * lengths), 0)
     if np.abs(values).max() > pixels:  # also keeps the sums below from overflowing
-        raise Net2VecError(_DAMAGED)
+        raise damaged
     counts = values.copy()
     counts[1::2] = np.cumsum(values[1::2])
     counts[2::2] = np.cumsum(values[2::2])
     if counts.min() < 0 or counts.sum() != pixels:
-        raise Net2VecError(_DAMAGED)
+        raise damaged
     return counts
-
-
-_DAMAGED = "its run lengths are damaged"
-
-
-def _is_point(value: Any) -> bool:
-    """Whether a point stands where COCO has the numbers of a whole polygon."""
-    is_pair = isinstance(value, list) and len(value) == 2
-    return is_pair or (isinstance(value, dict) and {"x", "y"} <= value.keys())
-
-
-def _describe_points(point: Any) -> str:
-    kind = "lists [x, y]" if isinstance(point, list) else 'objects {"x": …, "y": …}'
-    return f"its points are {kind}; write a polygon as one list, [x1, y1, x2, y2, …]"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _check_polygon(polygon: Any, shape: tuple[int, int]) -> bool:
@@ -179,29 +151,27 @@ def _check_polygon(polygon: Any, shape: tuple[int, int]) -> bool:
     Raises:
       Net2VecError: it is none.
     """
-    if not isinstance(polygon, list) or not polygon:
-        raise Net2VecError(f"a polygon is {polygon!r:.60}, not a list [x1, y1, x2, y2, …]")
-    if isinstance(polygon[0], list) or _is_point(polygon[0]):
-        raise Net2VecError(_describe_points(polygon[0]))
-    if not set(map(type, polygon)) <= {int, float}:
+    wrong = ""
+    if not isinstance(polygon, list):
+        wrong = f"is {polygon!r:.60}"
+    elif not set(map(type, polygon)) <= {int, float}:
         odd = next(value for value in polygon if type(value) not in (int, float))
-        raise Net2VecError(f"{odd!r:.60} is no coordinate, which must be a number")
-    if len(polygon) % 2:
-        raise Net2VecError(f"a polygon has {len(polygon)} numbers; each point needs x and y")
-    if len(polygon) < 6:
-        raise Net2VecError(f"a polygon has {len(polygon) // 2} points, fewer than three")
-    for side, values in ((shape[1], polygon[::2]), (shape[0], polygon[1::2])):
-        # NaN is neither: a first one fails here, a later one below.
-        for value in (min(values), max(values)):
-            if not -side <= value <= 2 * side:
-                raise Net2VecError(_no_coordinate(value, shape))
-    if math.isnan(sum(polygon)):
-        raise Net2VecError(_no_coordinate(math.nan, shape))
+        wrong = f"holds {odd!r:.60}"
+    elif len(polygon) < 6 or len(polygon) % 2:
+        wrong = f"has {len(polygon)} numbers"
+    if wrong:
+        raise Net2VecError(
+            f"a polygon {wrong}; write each as one list of numbers, [x1, y1, x2, y2, …], of three "
+            "points or more"
+        )
+    sides = ((shape[1], polygon[::2]), (shape[0], polygon[1::2]))
+    ends = ((side, value) for side, values in sides for value in (min(values), max(values)))
+    outside = next((value for side, value in ends if not -side <= value <= 2 * side), None)
+    if outside is None and math.isnan(sum(polygon)):  # which min and max may pass over
+        outside = math.nan
+    if outside is not None:
+        raise Net2VecError(f"{outside!r:.60} is no coordinate in an image {shape[0]}×{shape[1]}")
     return not _lie_on_a_line(polygon)
-
-
-def _no_coordinate(value: float, shape: tuple[int, int]) -> str:
-    return f"{value!r:.60} is no coordinate in an image {shape[0]}×{shape[1]}"
 
 
 def _lie_on_a_line(polygon: list[float]) -> bool:
@@ -242,4 +212,11 @@ def _check_run_lengths(segmentation: dict, shape: tuple[int, int]) -> tuple[dict
         raise Net2VecError(f"run lengths must be whole numbers, not {odd[0]!r:.60}")
     if sum(counts) != math.prod(shape):
         raise Net2VecError(f"run lengths add up to {sum(counts)}, not {math.prod(shape)} pixels")
-    return {"size": list(shape), "counts": counts}, any(counts[1::2])
+    return _compress({"size": size, "counts": counts}, shape), any(counts[1::2])
+
+
+def _compress(segmentation: Any, shape: tuple[int, int]) -> Any:
+    """Polygons or run lengths as pycocotools compresses them."""
+    from pycocotools import mask as coco_mask
+
+    return coco_mask.frPyObjects(segmentation, *shape)

@@ -33,14 +33,13 @@ from net2vec_jax.data.images.files import check_regular_file
 from net2vec_jax.data.images.resized import (
     DEFAULT_RESOLUTION,
     check_resolution,
-    place_by_hash,
     read_mask_shape,
     read_resized_image,
+    read_resized_mask,
     remark_on_photograph,
     same_aspect,
-    split_by_folders,
-    split_by_hash,
 )
+from net2vec_jax.data.splits import place_by_hash, split_by_folders, split_by_hash
 
 CONCEPTS_FILE = "concepts.csv"
 IMAGE_LABELS_FILE = "image_labels.csv"
@@ -69,6 +68,51 @@ def is_image_folder(directory: Path) -> bool:
         return True
     parts = (directory / "images", directory / "masks")
     return any(part.is_dir() for part in parts) and not (directory / "label.csv").exists()
+
+
+def _find_concepts(directory: Path) -> Path:
+    """The path of concepts.csv.
+
+    Raises:
+      Net2VecError: it is missing; names like it are said.
+    """
+    path = directory / CONCEPTS_FILE
+    if path.is_file():
+        return path
+    stems = ("concept", "class", "label", "categor", "dataset_meta", "color")
+    like = sorted(f.name for f in directory.glob("*") if f.name.lower().startswith(stems))
+    there = f" (there is {list_names(like, most=3)})" if like else ""
+    if any(directory.glob("*.json")) or any(directory.glob("annotations/*.json")):
+        there += " (COCO's annotations are given as coco:FILE.json:IMAGES)"
+    raise Net2VecError(
+        f"{path} is missing{there}: write it, with a header and a line for each concept, such as\n"
+        "  number,name,category\n  1,cup,object"
+    )
+
+
+def _list_unread(directory: Path) -> list[str]:
+    """Folders, with "/" behind them, and tables that are none of those that are read."""
+    known = {"images", CONCEPTS_FILE, IMAGE_LABELS_FILE, SPLITS_FILE}
+    known |= {layer.name for layer in find_layers(directory)}
+    names = []
+    for path in sorted(path for path in directory.glob("[!.]*") if path.name not in known):
+        if path.is_dir():
+            names.append(f"{path.name}/")
+        elif path.suffix.lower() in _TABLE_SUFFIXES and not path.name.lower().startswith(_ABOUT):
+            names.append(path.name)
+    return names
+
+
+def _name_other_folders(directory: Path, unread: list[str]) -> str:
+    """What masks may lie in by another name, for a message."""
+    other = [directory / name for name in unread if name.endswith("/")]
+    if (directory / "masks").is_dir() or not other:
+        return ""
+    masks = [path.name for path in other if any(path.rglob("*.[pP][nN][gG]"))]
+    if masks:
+        return f"; there is no folder masks/, but {list_names(masks, most=3)}/: rename it"
+    names = list_names((path.name for path in other), most=3)
+    return f"; {names}/ holds no PNG file, and boxes and outlines in texts are not read"
 
 
 class FolderDataset:
@@ -109,12 +153,10 @@ class FolderDataset:
         check_resolution(resolution)
         self.image_size = (resolution, resolution)
         self.segmentation_size = (resolution // 2, resolution // 2)
-        concepts = read_concept_table(self._find_concepts())
+        self._tables = [_find_concepts(self.directory)]
+        concepts = read_concept_table(self._tables[0])
         self.catalog, self.categories = concepts.catalog, concepts.categories
-        self._meaning = MaskMeaning(concepts, self.directory / CONCEPTS_FILE)
-        self._tables = [self.directory / CONCEPTS_FILE]
-        notices = list(concepts.notices)
-
+        self._meaning = MaskMeaning(concepts, self._tables[0])
         folder = self.directory / "images"
         if not folder.is_dir():
             raise Net2VecError(
@@ -131,37 +173,32 @@ class FolderDataset:
         listed: dict[str, tuple[int, ...]] = {}
         if self._has_table(IMAGE_LABELS_FILE):
             listed = read_image_labels(self._tables[-1], concepts, self._images)
-        labelled = [image for image in self._images if image in self._masks or image in listed]
+        self._whole_image = {image: self._by_category(numbers) for image, numbers in listed.items()}
+        labelled = self._images.keys() & (self._masks.keys() | listed.keys())
+        unread = _list_unread(self.directory)
         if not labelled:
             raise Net2VecError(
                 f"{self.directory}: no image has a mask (masks/a/b.png for images/a/b.jpg) or a "
-                f"row in {IMAGE_LABELS_FILE}{self._name_other_folders()}"
+                f"row in {IMAGE_LABELS_FILE}{_name_other_folders(self.directory, unread)}"
             )
+        self.unlabelled_images = tuple(sorted(self._images.keys() - labelled))
+        self.image_names = tuple(sorted(labelled, key=lambda name: (place_by_hash(name), name)))
+        splits, split_notice = self._read_splits()
+        self.is_val = np.array([splits[image] == VAL for image in self.image_names])
+        notices = list(concepts.notices)
         pictures = [name for name in others.values() if not is_text(name)]
         if pictures:
             notices.append(
                 f"{folder}: files that are not read as images are left out ({len(pictures)}: "
                 f"{list_names(pictures, most=3)}); save them as JPEG or PNG to use them"
             )
-        notices += self._name_unread()
-        self.unlabelled_images = tuple(sorted({*self._images} - {*labelled}))
-        self.image_names = tuple(sorted(labelled, key=lambda name: (place_by_hash(name), name)))
-        self._whole_image = {image: self._by_category(numbers) for image, numbers in listed.items()}
-        self._is_split_by_folders = False
-        if self._has_table(SPLITS_FILE):
-            splits = read_splits(self._tables[-1], self._images)
-            refuse_names(
-                f"{self._tables[-1]} has no row for",
-                (image for image in self.image_names if image not in splits),
-                "list every labelled image, or remove the file for a split by a hash of the names",
+        if unread:
+            notices.append(
+                f"{self.directory}: {list_names(unread)} are not read; layers of masks are folders "
+                f"masks/ and masks_NAME/, the split is {SPLITS_FILE}, labels are "
+                f"{IMAGE_LABELS_FILE}"
             )
-        else:
-            by_folders, notice = split_by_folders(self.image_names, otherwise=_OTHER_SPLIT)
-            notices += [notice] if notice else []
-            self._is_split_by_folders = by_folders is not None
-            splits = by_folders or {image: split_by_hash(image) for image in labelled}
-        self.is_val = np.array([splits[image] == VAL for image in self.image_names])
-        self.notices = tuple(notices)
+        self.notices = (*notices, *split_notice)
         self._category_of = np.full(2**16, -1, np.int16)
         for concept in self.catalog:
             self._category_of[concept.number] = self.categories.index(concept.primary_category)
@@ -192,26 +229,26 @@ class FolderDataset:
             ratios, or one holds a number or colour that concepts.csv lacks.
         """
         name = self.image_names[index]
-        layers: list[np.ndarray] = []
-        remarks: list[str] = []
-        hints: list[str] = []
-        masks = self._masks.get(name, ())
-        shapes = [read_mask_shape(path) for path in masks]
-        for path, shape in zip(masks[1:], shapes[1:], strict=False):
-            if not same_aspect(shape, shapes[0]):
+        paths = self._masks.get(name, ())
+        masks = [read_resized_mask(path, self.segmentation_size) for path in paths]
+        for path, mask in zip(paths, masks, strict=True):
+            if not same_aspect(mask.shape, masks[0].shape):
                 raise Net2VecError(
-                    f"{path} is {shape[0]}×{shape[1]} pixels, but {masks[0]} is "
-                    f"{shapes[0][0]}×{shapes[0][1]}, of another aspect ratio"
+                    f"{path} is {mask.shape[0]}×{mask.shape[1]} pixels, but {paths[0]} is "
+                    f"{masks[0].shape[0]}×{masks[0].shape[1]}, of another aspect ratio"
                 )
-        remarks += remark_on_photograph(
+        remarks = remark_on_photograph(
             self._images[name],
-            shapes[0] if shapes else None,
-            otherwise=_OTHER_ORIENTATION if shapes else None,
+            masks[0].shape if masks else None,
+            otherwise=_OTHER_ORIENTATION if masks else None,
         )
-        for path in masks:
-            layer, some, more = self._meaning.read(path, self.segmentation_size)
-            remarks += some
-            hints += more
+        hints: tuple[str, ...] = ()
+        layers: list[np.ndarray] = []
+        for path, mask in zip(paths, masks, strict=True):
+            read = self._meaning.look_up(mask, path)
+            remarks += read.remarks
+            hints += read.hints
+            layer = read.numbers
             for other in layers:  # a pixel has a concept once, however many layers say so
                 layer = np.where(layer == other, 0, layer)
             layers.append(layer)
@@ -245,62 +282,21 @@ class FolderDataset:
             self._tables.append(self.directory / name)
         return there
 
-    def _find_concepts(self) -> Path:
-        """The path of concepts.csv.
-
-        Raises:
-          Net2VecError: it is missing; names like it are said.
-        """
-        path = self.directory / CONCEPTS_FILE
-        if not path.is_file():
-            stems = ("concept", "class", "label", "categor", "dataset_meta", "color")
-            like = sorted(
-                found.name
-                for found in self.directory.glob("*")
-                if found.name.lower().startswith(stems)
+    def _read_splits(self) -> tuple[dict[str, str], list[str]]:
+        """Image → "train" or "val", and a notice if folders have anything to say of it."""
+        self._is_split_by_folders = False
+        if self._has_table(SPLITS_FILE):
+            splits = read_splits(self._tables[-1], self._images)
+            refuse_names(
+                f"{self._tables[-1]} has no row for",
+                (image for image in self.image_names if image not in splits),
+                "list every labelled image, or remove the file for a split by a hash of the names",
             )
-            there = f" (there is {list_names(like, most=3)})" if like else ""
-            if any(self.directory.glob("*.json")) or any(self.directory.glob("annotations/*.json")):
-                there += " (COCO's annotations are given as coco:FILE.json:IMAGES)"
-            raise Net2VecError(
-                f"{path} is missing{there}: write it, with a header and a line for each concept, "
-                "such as\n  number,name,category\n  1,cup,object"
-            )
-        return path
-
-    def _name_other_folders(self) -> str:
-        """What masks may lie in by another name, for a message."""
-        other = [self.directory / name for name in self._list_unread() if name.endswith("/")]
-        if (self.directory / "masks").is_dir() or not other:
-            return ""
-        masks = [path.name for path in other if any(path.rglob("*.[pP][nN][gG]"))]
-        if masks:
-            return f"; there is no folder masks/, but {list_names(masks, most=3)}/: rename it"
-        names = list_names((path.name for path in other), most=3)
-        return f"; {names}/ holds no PNG file, and boxes and outlines in texts are not read"
-
-    def _list_unread(self) -> list[str]:
-        """Folders and tables in the directory that are none of those that are read."""
-        known = {"images", CONCEPTS_FILE, IMAGE_LABELS_FILE, SPLITS_FILE}
-        known |= {layer.name for layer in find_layers(self.directory)}
-        found = sorted(path for path in self.directory.glob("[!.]*") if path.name not in known)
-        names = [f"{path.name}/" if path.is_dir() else path.name for path in found]
-        return [
-            name
-            for name in names
-            if name.endswith("/")
-            or (name.lower().endswith(_TABLE_SUFFIXES) and not name.lower().startswith(_ABOUT))
-        ]
-
-    def _name_unread(self) -> list[str]:
-        """A notice of what may be a layer, a split or labels by another name; or none."""
-        unread = self._list_unread()
-        if not unread:
-            return []
-        return [
-            f"{self.directory}: {list_names(unread)} are not read; layers of masks are folders "
-            f"masks/ and masks_NAME/, the split is {SPLITS_FILE}, labels are {IMAGE_LABELS_FILE}"
-        ]
+            return splits, []
+        by_folders, notice = split_by_folders(self.image_names, otherwise=_OTHER_SPLIT)
+        self._is_split_by_folders = by_folders is not None
+        by_hash = {image: split_by_hash(image) for image in self.image_names}
+        return by_folders or by_hash, [notice] if notice else []
 
     def _fingerprint(self, resolution: int, allow_missing: bool) -> str:
         """Digest of the tables, the resolution, and every file's name and size."""

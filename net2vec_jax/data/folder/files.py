@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from net2vec_jax.core.errors import Net2VecError, list_names
-from net2vec_jax.data.concepts import normalize_name
-from net2vec_jax.data.images.files import IMAGE_FORMATS
+from net2vec_jax.core.extras import say_install
+from net2vec_jax.data.images.files import IMAGE_FORMATS, walk_files
 
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -27,11 +27,9 @@ _SUFFIXES = {
     "HEIF": (".heic", ".heif", ".hif"),
 }
 IMAGE_SUFFIXES = tuple(suffix for kind in IMAGE_FORMATS for suffix in _SUFFIXES[kind])
-_HEIF_ADVICE = "; HEIC photographs are read with the extra heic: pip install pillow-heif"
+_HEIF_ADVICE = f"; HEIC photographs are read with the extra heic: {say_install('heic')}"
 _TEXTS = {"", ".txt", ".md", ".json", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".html", ".log"}
 """Suffixes of what annotation tools leave beside images and masks."""
-_LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
-"""What systems leave in folders, besides what begins with a dot."""
 
 
 def find_images(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
@@ -154,50 +152,33 @@ def _advise(names: Iterable[str]) -> str:
     return _HEIF_ADVICE if heif and "HEIF" not in IMAGE_FORMATS else ""
 
 
+_RENAMINGS = (
+    (str.startswith, str.removeprefix, str.removesuffix, "ends"),
+    (str.endswith, str.removesuffix, str.removeprefix, "beginnings"),
+)
+
+
 def _advise_renaming(orphans: list[str], images: Collection[str]) -> str:
     """What the names of masks have that those of their images lack, if all have the same."""
-    if not orphans:
-        return ""
-    first = orphans[0]
-    ends = {first.removeprefix(image) for image in images if first.startswith(image)}
-    for end in ends - {""}:
-        if all(stem.endswith(end) and stem.removesuffix(end) in images for stem in orphans):
-            return f"take {end!r} off the ends of their names"
-    starts = {first.removesuffix(image) for image in images if first.endswith(image)}
-    for start in starts - {""}:
-        if all(stem.startswith(start) and stem.removeprefix(start) in images for stem in orphans):
-            return f"take {start!r} off the beginnings of their names"
+    for begins, rest, take, where in _RENAMINGS:
+        extras = {rest(o, image) for o in orphans[:1] for image in images if begins(o, image)}
+        for extra in sorted(extras - {""}):
+            if all(take(o, extra) in images and take(o, extra) != o for o in orphans):
+                return f"take {extra!r} off the {where} of their names"
     return ""
 
 
 def _list_files(folder: Path) -> dict[str, Path]:
-    """Name → path of the files below `folder`, sorted; hidden ones and litter aside.
+    """Name → path of the files below `folder`, sorted; see `walk_files`.
 
     Raises:
       Net2VecError: two names are the same but for their form in Unicode.
     """
     found: dict[str, Path] = {}
-    entered: set[str] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in entered:  # a link to a folder above, or to one that was entered
-            folders.clear()
-            continue
-        entered.add(real)
-        folders[:] = [name for name in folders if not _is_litter(name)]
-        for name in files:
-            if _is_litter(name):
-                continue
-            path = Path(parent) / name
-            shown = normalize_name(path.relative_to(folder).as_posix())
-            if shown in found:
-                raise Net2VecError(
-                    f"{folder}: two files are called {shown} but for their form in Unicode (NFC "
-                    "and NFD); rename one"
-                )
-            found[shown] = path
+    for name, path in walk_files(folder):
+        if found.setdefault(name, path) != path:
+            raise Net2VecError(
+                f"{folder}: two files are called {name} but for their form in Unicode (NFC and "
+                "NFD); rename one"
+            )
     return dict(sorted(found.items()))
-
-
-def _is_litter(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _LITTER

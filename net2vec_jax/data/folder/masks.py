@@ -13,7 +13,7 @@ import numpy as np
 from net2vec_jax.core.errors import Net2VecError, list_names
 from net2vec_jax.data.concepts import ConceptCatalog
 from net2vec_jax.data.folder.tables import NO_LABEL_VALUE, ConceptTable
-from net2vec_jax.data.images.resized import StoredMask, read_resized_mask
+from net2vec_jax.data.images.resized import StoredMask, pack_colours
 
 _BY_COLOUR = (
     "masks whose palette has the colours of concepts.csv at other indices than the numbers there "
@@ -51,72 +51,60 @@ class MaskMeaning:
         """By `table`, which was read from `path`."""
         self._path = path
         self._colours = table.colours
-        self._named = {concept.number: concept for concept in table.catalog}
         self._number_of = np.full(2**16, -1, np.int32)
         self._number_of[list(table.values)] = list(table.values.values())
         self._void_is_unlabelled = table.values[NO_LABEL_VALUE] == 0
         self._void_remark = _describe_void(table.catalog)
 
-    def read(self, path: Path, size: tuple[int, int]) -> ReadMask:
-        """Decode a mask and look up what it marks.
-
-        Args:
-          path: of the mask.
-          size: (Y, X), see `read_resized_mask`.
+    def look_up(self, mask: StoredMask, path: Path) -> ReadMask:
+        """What the mask that was read from `path` marks.
 
         Raises:
-          Net2VecError: the file is missing, damaged or of another kind, or holds a value or colour
-            that the table lacks.
+          Net2VecError: it holds a value or colour that the table lacks.
         """
-        mask = read_resized_mask(path, size)
-        read = self._look_up(mask, path)
-        if mask.has_orientation:
-            read = read._replace(remarks=(*read.remarks, _TURNED))
-        return read
-
-    def _look_up(self, mask: StoredMask, path: Path) -> ReadMask:
+        remarks = (_TURNED,) if mask.has_orientation else ()
         if mask.pixels.ndim == 3:
-            return ReadMask(self._look_up_colours(mask.pixels, path))
-        if mask.palette is not None and self._contradicts(mask):
+            return ReadMask(self._look_up_colours(mask.pixels, path), remarks)
+        if mask.palette is not None and self._contradicts(mask.palette, mask.pixels):
             colours = mask.palette[np.minimum(mask.pixels, len(mask.palette) - 1)]
             numbers = self._look_up_colours(colours, path, palette=True)
-            return ReadMask(numbers, remarks=(_BY_COLOUR,))
+            return ReadMask(numbers, (_BY_COLOUR, *remarks))
         numbers = self._number_of[mask.pixels]
         if (numbers < 0).any():
-            raise self._unknown_values(np.unique(mask.pixels[numbers < 0]).tolist(), path)
-        remarks: tuple[str, ...] = ()
+            unknown = np.unique(mask.pixels[numbers < 0]).tolist()
+            advice = "list it there, or save the mask with 0 where nothing is marked"
+            raise self._unknown(path, "number", "values", [str(value) for value in unknown], advice)
         hints: tuple[str, ...] = ()
+        if mask.palette is not None and self._differs(mask.palette, mask.pixels):
+            remarks = (_BY_INDEX, *remarks)
         if self._void_is_unlabelled and (mask.pixels == NO_LABEL_VALUE).any():
             if numbers.any():
                 hints = (_VOID_BESIDE,)
             else:
-                remarks = (self._void_remark,)
-        if mask.palette is not None and self._differs(mask):
-            remarks = (*remarks, _BY_INDEX)
+                remarks = (self._void_remark, *remarks)
         return ReadMask(numbers, remarks, hints)
 
-    def _differs(self, mask: StoredMask) -> bool:
+    def _differs(self, palette: np.ndarray, pixels: np.ndarray) -> bool:
         """Whether marked indices have other colours than their concepts; plain greys do not."""
-        used = np.unique(mask.pixels)
-        used = used[(used < len(mask.palette)) & (self._number_of[used] > 0)]
-        colours = mask.palette[used]
-        if (colours == used[:, None]).all():
+        used = np.unique(pixels)
+        used = used[(used < len(palette)) & (self._number_of[used] > 0)]
+        if (palette[used] == used[:, None]).all():
             return False
+        numbers, codes = self._number_of[used].tolist(), pack_colours(palette[used]).tolist()
         coloured = set(self._colours.values())
         return any(
             number in coloured and self._colours.get(code) != number
-            for number, code in zip(
-                self._number_of[used].tolist(), _encode(colours).tolist(), strict=True
-            )
+            for number, code in zip(numbers, codes, strict=True)
         )
 
-    def _contradicts(self, mask: StoredMask) -> bool:
+    def _contradicts(self, palette: np.ndarray, pixels: np.ndarray) -> bool:
         """Whether a palette has the colours of the table at other indices than its numbers."""
-        meant = {}  # index → what its colour means, if that is a concept
-        for index, code in enumerate(_encode(mask.palette).tolist()):
-            if self._colours.get(code):
-                meant[index] = self._colours[code]
-        used = set(np.unique(mask.pixels).tolist())
+        meant = {  # index → what its colour means, if that is a concept
+            index: self._colours[code]
+            for index, code in enumerate(pack_colours(palette).tolist())
+            if self._colours.get(code)
+        }
+        used = set(np.unique(pixels).tolist())
         at_home = {number for index, number in meant.items() if self._number_of[index] == number}
         return any(
             self._number_of[index] != number and (index in used or number not in at_home)
@@ -132,10 +120,10 @@ class MaskMeaning:
                 f"{path} is an RGB mask, but {self._path} has no color: give each concept its "
                 "#rrggbb there, or save the mask with a palette"
             )
-        values, places = np.unique(_encode(pixels), return_inverse=True)
+        values, places = np.unique(pack_colours(pixels), return_inverse=True)
         unknown = [value for value in values.tolist() if value not in self._colours]
         if unknown:
-            shown = [_show(value) for value in unknown]
+            shown = [f"#{value.to_bytes(3, 'little').hex()}" for value in unknown]
             if palette:
                 raise Net2VecError(
                     f"{path} has a palette whose colours are those of {self._path}, but at other "
@@ -143,31 +131,24 @@ class MaskMeaning:
                     "the mask as RGB and list all its colours (those that are no concept in rows "
                     "of number 0), or remove the column color if the indices count"
                 )
-            if len(unknown) > _FEW:
-                raise _soft_edges(path, self._path, "colours", shown)
-            raise Net2VecError(
-                f"{path}: color {list_names(shown)} is not in {self._path}; colours that are no "
-                "concept get rows of number 0"
-            )
+            advice = "colours that are no concept get rows of number 0"
+            raise self._unknown(path, "color", "colours", shown, advice)
         numbers = np.array([self._colours[value] for value in values.tolist()], np.int32)
         return numbers[places].reshape(pixels.shape[:2])
 
-    def _unknown_values(self, unknown: list[int], path: Path) -> Net2VecError:
-        shown = [str(value) for value in unknown]
-        if len(unknown) > _FEW:
-            return _soft_edges(path, self._path, "values", shown)
+    def _unknown(
+        self, path: Path, kind: str, kinds: str, shown: list[str], advice: str
+    ) -> Net2VecError:
+        if len(shown) <= _FEW:
+            return Net2VecError(
+                f"{path}: {kind} {list_names(shown)} is not in {self._path}; {advice}"
+            )
         return Net2VecError(
-            f"{path}: number {list_names(shown)} is not in {self._path}; list it there, or save "
-            "the mask with 0 where nothing is marked"
+            f"{path}: {len(shown)} {kinds} are not in {self._path} "
+            f"({list_names(shown, most=_FEW)}); a mask with soft edges (smoothed when it was drawn "
+            "or resized, or once a JPEG) must be saved again without smoothing; if the others are "
+            "meant, list them there"
         )
-
-
-def _soft_edges(path: Path, table: Path, kind: str, shown: list[str]) -> Net2VecError:
-    return Net2VecError(
-        f"{path}: {len(shown)} {kind} are not in {table} ({list_names(shown, most=_FEW)}); a mask "
-        "with soft edges (smoothed when it was drawn or resized, or once a JPEG) must be saved "
-        "again without smoothing; if the others are meant, list them there"
-    )
 
 
 def _describe_void(catalog: ConceptCatalog) -> str:
@@ -179,12 +160,3 @@ def _describe_void(catalog: ConceptCatalog) -> str:
         f"concepts.csv names it; if it is a concept there, write 255,{example}, or, if other masks "
         "mark that concept by another number, save these with that number"
     )
-
-
-def _encode(colours: np.ndarray) -> np.ndarray:
-    """R + 256·G + 65536·B of uint8 [..., 3]."""
-    return colours.astype(np.int32) @ np.array([1, 256, 65536], np.int32)
-
-
-def _show(colour: int) -> str:
-    return f"#{colour % 256:02x}{colour // 256 % 256:02x}{colour // 65536:02x}"

@@ -14,12 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
-from net2vec_jax.data.broden.tables import (
-    FILLERS,
-    LARGEST_NUMBER,
-    parse_whole_number,
-    read_table,
-)
 from net2vec_jax.data.concepts import (
     CATEGORIES,
     Concept,
@@ -29,6 +23,12 @@ from net2vec_jax.data.concepts import (
     normalize_name,
 )
 from net2vec_jax.data.dataset import SPLITS
+from net2vec_jax.data.tables import (
+    FILLERS,
+    LARGEST_NUMBER,
+    parse_whole_number,
+    read_table,
+)
 
 CONCEPT_COLUMNS = ("number", "name", "category")
 NO_LABEL_VALUE = 255
@@ -61,35 +61,26 @@ def read_concept_table(path: Path) -> ConceptTable:
       Net2VecError: a missing column, a malformed or repeated number or colour, no concept at all.
     """
     _, table = read_table(path, CONCEPT_COLUMNS)
-    are_digits = sum(row["name"].strip().isdecimal() for _, row in table) > 1
+    names_digits = sum(row["name"].strip().isdecimal() for _, row in table) > 1
     concepts: dict[int, Concept] = {}  # by the value in masks
+    voids: set[int] = set()
     colours: dict[int, int | None] = {}  # to that value; None: no concept
     notices = []
-    void_is_named = False
     for line, row in table:
         where = f"{path} line {line}"
         value = parse_whole_number(row["number"], f"{where}, column number")
         if value > LARGEST_NUMBER:
             raise Net2VecError(f"{where}: numbers go up to {LARGEST_NUMBER}, not {value}")
         name, category = (normalize_name(row[column].strip()) for column in ("name", "category"))
+        is_none = (value == NO_LABEL_VALUE and is_void(name)) or (
+            value == 0 and is_background(name) and not (names_digits and name == "0")
+        )
         if value and not name:
             raise Net2VecError(f"{where}: concept {value} has no name")
-        is_digit = are_digits and name == "0"
-        is_none = (value == NO_LABEL_VALUE and is_void(name)) or (
-            value == 0 and is_background(name) and not is_digit
-        )
-        if (value in concepts and (value or not is_none)) or (
-            value == NO_LABEL_VALUE and void_is_named
-        ):
+        # Of number 0 there may be many rows without a concept, beside one with.
+        if value in ((voids | concepts.keys()) if value else (() if is_none else concepts)):
             raise Net2VecError(f"{where}: number {value} occurs twice")
-        if is_none:
-            void_is_named |= value == NO_LABEL_VALUE
-            if category:
-                notices.append(
-                    f"{where}: {value} is called {name}, so it is no label and no concept; call it "
-                    "otherwise if it is one"
-                )
-        else:
+        if not is_none:
             if not _CATEGORY.fullmatch(category) or category.lower() in FILLERS:
                 raise Net2VecError(
                     f"{where}: {category!r:.80} cannot be a category; Broden's are "
@@ -97,13 +88,16 @@ def read_concept_table(path: Path) -> ConceptTable:
                 )
             # How many images have it is not known before all masks are decoded.
             concepts[value] = Concept(value or LARGEST_NUMBER, name, {category: 0}, category)
+        else:
+            voids.add(value)
+            if category:
+                notices.append(
+                    f"{where}: {value} is called {name}, so it is no label and no concept; call it "
+                    "otherwise if it is one"
+                )
         text = (row.get("color") or row.get("colour") or "").strip()
         if text:
-            match = re.fullmatch("#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})", text)
-            if match is None:
-                raise Net2VecError(f"{where}: color {text!r:.80} is not of the form #rrggbb")
-            red, green, blue = (int(part, 16) for part in match.groups())
-            colour = red + 256 * green + 65536 * blue
+            colour = _parse_colour(text, where)
             if colour in colours:
                 raise Net2VecError(f"{where}: color {text} occurs twice")
             colours[colour] = None if is_none else value
@@ -127,6 +121,13 @@ def read_concept_table(path: Path) -> ConceptTable:
     return ConceptTable(catalog, tuple(ordered), values, numbers, tuple(notices))
 
 
+def _parse_colour(text: str, where: str) -> int:
+    """R + 256·G + 65536·B of #rrggbb, see `pack_colours`."""
+    if not re.fullmatch("#[0-9a-fA-F]{6}", text):
+        raise Net2VecError(f"{where}: color {text!r:.80} is not of the form #rrggbb")
+    return int.from_bytes(bytes.fromhex(text[1:]), "little")
+
+
 def read_image_labels(
     path: Path, concepts: ConceptTable, images: Collection[str]
 ) -> dict[str, tuple[int, ...]]:
@@ -147,8 +148,9 @@ def read_image_labels(
     for image, where, text in _read_images(path, "concepts", images):
         numbers = set()
         for element in filter(None, (part.strip() for part in text.split(";"))):
-            zero = concepts.values[0] if element == "0" else 0
-            found = (zero,) if zero else catalog.find(element)
+            found = catalog.find(element)
+            if element == "0" and concepts.values[0]:
+                found = (concepts.values[0],)
             if not found and re.fullmatch(r"[0-9]+\.0*", element):
                 parse_whole_number(element, f"{where}, column concepts")
             if not found:
@@ -158,7 +160,7 @@ def read_image_labels(
                 raise Net2VecError(
                     f"{where}: {element!r} is the name of concepts {list(found)}; give the number"
                 )
-            numbers.add(found[0])
+            numbers.update(found)
         labels[image] = tuple(sorted(numbers))
     return labels
 

@@ -6,69 +6,69 @@ spec 1.3); a mask of another dataset is a single-channel image whose pixels are 
 
 from __future__ import annotations
 
-import io
+import contextlib
+from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.images.files import (
     IMAGE_FORMATS,
     PLANE_FORMATS,
-    PNG_BIT_DEPTH,
     convert_to_rgb,
-    one_decoding_message,
-    open_within_limit,
+    open_image_file,
     read_numbers,
 )
 
 
-def open_image(
-    encoded: bytes,
-    where: str,
-    *,
-    size: tuple[int, int] | None = None,
-    formats: tuple[str, ...] = IMAGE_FORMATS,
-) -> Image.Image:
+def open_image(encoded: bytes, where: str) -> Image.Image:
     """A decoded image.
 
     Args:
       encoded: the contents of an image file.
       where: what messages call it.
-      size: (H, W) that it must have, looked at before a pixel is decoded.
-      formats: those that it may have, by Pillow's names.
 
     Raises:
-      Net2VecError: the bytes are no image, a damaged one, or one of another size.
+      Net2VecError: the bytes are no image, or a damaged one.
     """
-    with one_decoding_message(where, formats):
-        image = open_within_limit(io.BytesIO(encoded), where, formats)
-        if size is not None and (image.height, image.width) != tuple(size):
-            raise Net2VecError(
-                f"{where} is {image.height}×{image.width} pixels, but all of this dataset are "
-                f"{size[0]}×{size[1]}"
-            )
+    with open_image_file(encoded, IMAGE_FORMATS, where=where) as image:
         image.load()
     return image
 
 
 def decode_image(encoded: bytes, where: str, *, size: tuple[int, int]) -> np.ndarray:
-    """uint8 [H, W, 3], RGB, converted as `image_files.read_image` does.
+    """uint8 [H, W, 3], RGB, converted as `files.read_image` does.
 
     Raises:
       Net2VecError: the bytes are no image, not one of `size` (H, W), or cannot be shown in RGB.
     """
-    return np.asarray(convert_to_rgb(open_image(encoded, where, size=size), where))
+    with _open_sized(encoded, where, IMAGE_FORMATS, size) as image:
+        return np.asarray(convert_to_rgb(image, where))
 
 
 def decode_label_plane(encoded: bytes, where: str, *, size: tuple[int, int]) -> np.ndarray:
-    """int32 [Y, X]: R + 256·G, as `image_files.read_label_plane` reads it.
+    """int32 [Y, X]: R + 256·G, as `files.read_label_plane` reads it.
 
     Raises:
       Net2VecError: the bytes are no PNG image of a label plane, or not one of `size` (Y, X).
     """
-    image = open_image(encoded, where, size=size, formats=PLANE_FORMATS)
-    return read_numbers(image, encoded[PNG_BIT_DEPTH], where)
+    with _open_sized(encoded, where, PLANE_FORMATS, size) as image:
+        return read_numbers(image, where)
+
+
+@contextlib.contextmanager
+def _open_sized(
+    encoded: bytes, where: str, formats: tuple[str, ...], size: tuple[int, int]
+) -> Iterator[ImageFile.ImageFile]:
+    """An image, not yet decoded, that must be of `size` (H, W)."""
+    with open_image_file(encoded, formats, where=where) as image:
+        if (image.height, image.width) != tuple(size):
+            raise Net2VecError(
+                f"{where} is {image.height}×{image.width} pixels, but all of this dataset are "
+                f"{size[0]}×{size[1]}"
+            )
+        yield image
 
 
 def resize_image(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
@@ -78,7 +78,7 @@ def resize_image(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
       image: of any size and mode.
       size: (H, W); the aspect ratio is not kept.
     """
-    return np.asarray(image.convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR))
+    return np.asarray(image.convert("RGB").resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

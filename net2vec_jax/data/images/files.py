@@ -9,7 +9,9 @@ labels are aligned with the stored pixels. Only HEIF files have no other pixels 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import re
 import stat
 import threading
 import unicodedata
@@ -18,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, TiffImagePlugin, features
+from PIL import Image, ImageFile, TiffImagePlugin, features
 
 from net2vec_jax.core.errors import Net2VecError
 
@@ -61,8 +63,8 @@ _TO_UPRIGHT = {
 _TO_STORED = _TO_UPRIGHT | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 TURNED_BY_A_QUARTER = (5, 6, 7, 8)
 _TIFF_BEGINS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-PNG_BIT_DEPTH = 24
-"""Offset of the byte of a PNG file that says how many bits a sample has."""
+_HEAD = 1 << 16
+"""Bytes read at first: of nearly all files all that opening them takes."""
 
 
 def read_image(path: Path, size: tuple[int, int], *, source: str) -> np.ndarray:
@@ -102,14 +104,13 @@ def read_orientation(image: Image.Image) -> int:
 
 def read_shapes(image: Image.Image) -> tuple[tuple[int, int], tuple[int, int]]:
     """(H, W) of a photograph upright, as its orientation says, and as stored; not yet decoded."""
-    stored = (image.height, image.width)
-    if image.format == "TIFF":  # of which Pillow gives the size upright, but not if XMP turns it
-        stored = (
-            image.tag_v2[TiffImagePlugin.IMAGELENGTH],
-            image.tag_v2[TiffImagePlugin.IMAGEWIDTH],
-        )
+    height, width = image.height, image.width
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        # Pillow gives its size upright, but not if XMP turns it.
+        height = image.tag_v2[TiffImagePlugin.IMAGELENGTH]
+        width = image.tag_v2[TiffImagePlugin.IMAGEWIDTH]
     turned = read_orientation(image) in TURNED_BY_A_QUARTER
-    return stored[::-1] if turned else stored, stored
+    return (width, height) if turned else (height, width), (height, width)
 
 
 def decode_photograph(image: Image.Image, *, upright: bool) -> Image.Image:
@@ -150,7 +151,7 @@ def drop_opaque_alpha(image: Image.Image, where: Path | str) -> Image.Image:
     """
     if not image.has_transparency_data:
         return image
-    if image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+    if image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
         raise Net2VecError(
             f"{where} has transparent pixels; fill them, and save it without alpha channel"
         )
@@ -176,15 +177,14 @@ def read_label_plane(path: Path, size: tuple[int, int], *, source: str) -> np.nd
     """
     with open_image_file(path, PLANE_FORMATS) as image:
         _check_size(path, "label plane", (image.height, image.width), size, source)
-        return read_numbers(image, read_png_bit_depth(path), path)
+        return read_numbers(image, path)
 
 
-def read_numbers(plane: Image.Image, bit_depth: int, where: Path | str) -> np.ndarray:
+def read_numbers(plane: ImageFile.ImageFile, where: Path | str) -> np.ndarray:
     """The concept numbers of a label plane.
 
     Args:
-      plane: its image; its size has been checked.
-      bit_depth: of its file, which Pillow does not say.
+      plane: as opened, not yet decoded; its size has been checked.
       where: what the message calls it.
 
     Returns:
@@ -193,10 +193,49 @@ def read_numbers(plane: Image.Image, bit_depth: int, where: Path | str) -> np.nd
     Raises:
       Net2VecError: it is not an RGB image of 8 bits, or has transparent pixels.
     """
-    if plane.mode not in ("RGB", "RGBA") or bit_depth != 8:
+    if not is_rgb_of_8_bits(plane):
         raise Net2VecError(f"{where}: a label plane must be an 8-bit RGB image (R + 256·G)")
     pixels = np.asarray(drop_opaque_alpha(plane, where)).astype(np.int32)
     return pixels[..., 0] + 256 * pixels[..., 1]
+
+
+def is_rgb_of_8_bits(image: ImageFile.ImageFile) -> bool:
+    """Whether an opened PNG is RGB of 8 bits per channel, maybe with an alpha channel."""
+    return image.mode in ("RGB", "RGBA") and bits_per_sample(image) == 8
+
+
+def bits_per_sample(image: ImageFile.ImageFile) -> int:
+    """How many bits a sample of a PNG has, or an index of its palette, before it is decoded.
+
+    Pillow reads 16 bits as the upper 8, which would be other labels.
+    """
+    raw_mode = str(image.tile[0][3])  # such as "L;4" and "RGB;16B"
+    digits = re.search("[0-9]+", raw_mode.partition(";")[2] or raw_mode)
+    return int(digits[0]) if digits else 8
+
+
+_LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
+"""What systems leave in folders, besides what begins with a dot."""
+
+
+def walk_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """(name, path) of the files below `folder`, hidden ones and litter aside; links are followed.
+
+    A name is the path below `folder` with "/" between folders, in Unicode's composed form (NFC).
+    """
+    entered: set[str] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        folders[:] = () if real in entered else sorted(filter(_is_no_litter, folders))
+        if real not in entered:  # and no link to a folder above, or to one that was entered
+            entered.add(real)
+            for file in sorted(filter(_is_no_litter, files)):
+                path = Path(parent, file)
+                yield unicodedata.normalize("NFC", path.relative_to(folder).as_posix()), path
+
+
+def _is_no_litter(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in _LITTER
 
 
 def find_file(folder: Path, name: str) -> Path:
@@ -245,50 +284,57 @@ def check_regular_file(path: Path, where: str = "") -> os.stat_result:
 
 
 @contextlib.contextmanager
-def open_image_file(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
+def open_image_file(
+    file: Path | bytes, formats: tuple[str, ...], *, where: str = ""
+) -> Iterator[ImageFile.ImageFile]:
     """The image of a file, not yet decoded; what fails until the end becomes one message.
 
     Args:
-      path: the file.
+      file: its path, or its contents.
       formats: those that it may have, by Pillow's names.
+      where: what messages call it; by default its path.
 
     Raises:
-      Net2VecError: the file is missing, empty, no image of these formats, or damaged.
+      Net2VecError: the file is missing, empty, no image of these formats, damaged, or of more than
+        `LARGEST_PIXELS`.
     """
-    if not check_regular_file(path).st_size:
-        raise Net2VecError(f"{path} cannot be decoded as an image: the file is empty")
-    with (
-        one_decoding_message(path, formats),
-        open_within_limit(path, path, formats) as image,
-        _ONE_LARGE_IMAGE
-        if image.width * image.height > _LARGE_PIXELS
-        else contextlib.nullcontext(),
-    ):
-        yield image
+    where = where or str(file)
+    if isinstance(file, Path) and not check_regular_file(file).st_size:
+        raise Net2VecError(f"{where} cannot be decoded as an image: the file is empty")
+    try:
+        with (
+            io.BytesIO(file) if isinstance(file, bytes) else file.open("rb", _HEAD) as stream,
+            _open_within_limit(stream, where, formats) as image,
+            _ONE_LARGE_IMAGE
+            if image.width * image.height > _LARGE_PIXELS
+            else contextlib.nullcontext(),
+        ):
+            yield image
+    except Net2VecError:
+        raise
+    except Exception as error:  # damaged files raise nearly any type, bombs a warning or an error
+        raise Net2VecError(f"{where} cannot be decoded as an image: {error}") from error
 
 
-def open_within_limit(
-    file: Path | BinaryIO, where: Path | str, formats: tuple[str, ...]
-) -> Image.Image:
-    """What Pillow opens, of at most `LARGEST_PIXELS`; not yet decoded.
-
-    Args:
-      file: a path, or an open file.
-      where: what the message calls it.
-      formats: those that it may have.
-
-    Raises:
-      Net2VecError: it is larger; Pillow's errors pass.
-    """
-    with _OPENING:  # Pillow's own limit is a global one, warns below it and does not say the size
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            image = Image.open(file, formats=formats)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+def _open_within_limit(
+    stream: BinaryIO, where: str, formats: tuple[str, ...]
+) -> ImageFile.ImageFile:
+    """What Pillow opens, of at most `LARGEST_PIXELS`; not yet decoded."""
+    if isinstance(stream, io.BufferedReader):
+        stream.peek()  # waits for the disk before it holds the lock
+    try:
+        # Pillow's own limit is a global one, warns below it and does not say the size.
+        with _OPENING:
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                image = Image.open(stream, formats=formats)
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+    except Image.UnidentifiedImageError as error:
+        explained = _explain_unknown(stream, formats)
+        raise Net2VecError(f"{where} cannot be decoded as an image: {explained}") from error
     pixels = image.width * image.height
     if pixels > LARGEST_PIXELS:
-        image.close()
         raise Net2VecError(
             f"{where}: the image is {image.height}×{image.width} pixels, {pixels / 1e6:.0f} "
             f"million; at most {LARGEST_PIXELS / 1e6:.0f} million are read: save a reduced copy"
@@ -296,40 +342,17 @@ def open_within_limit(
     return image
 
 
-@contextlib.contextmanager
-def one_decoding_message(where: Path | str, formats: tuple[str, ...]) -> Iterator[None]:
-    """Whatever opening and decoding an image raises becomes one message.
-
-    Args:
-      where: what the message calls the image.
-      formats: those that it may have.
-
-    Raises:
-      Net2VecError: it is no image of these formats, or damaged.
-    """
-    try:
-        yield
-    except Net2VecError:
-        raise
-    except Image.UnidentifiedImageError as error:
-        raise Net2VecError(
-            f"{where} cannot be decoded as an image: {_explain_unknown(where, formats)}"
-        ) from error
-    except Exception as error:  # damaged files raise nearly any type, bombs a warning or an error
-        raise Net2VecError(f"{where} cannot be decoded as an image: {error}") from error
-
-
-def _explain_unknown(where: Path | str, formats: tuple[str, ...]) -> str:
+def _explain_unknown(stream: BinaryIO, formats: tuple[str, ...]) -> str:
     """What a file is that Pillow does not know as an image of these formats."""
     unknown = f"it is none of {', '.join(formats)}"
-    with contextlib.suppress(Exception), Image.open(where, formats=IMAGE_FORMATS) as image:
-        return f"{unknown}, but {image.format}"
-    with contextlib.suppress(OSError), open(where, "rb") as file:
-        if file.read(4).startswith(_TIFF_BEGINS):
-            return (
-                "it is a damaged TIFF file, or one of a kind that is not read (such as two or "
-                "five channels, or floating-point colours): convert it to 8-bit RGB"
-            )
+    with contextlib.suppress(Exception):
+        return f"{unknown}, but {Image.open(stream, formats=IMAGE_FORMATS).format}"
+    stream.seek(0)
+    if stream.read(4).startswith(_TIFF_BEGINS):
+        return (
+            "it is a damaged TIFF file, or one of a kind that is not read (such as two or five "
+            "channels, or floating-point colours): convert it to 8-bit RGB"
+        )
     return unknown
 
 
@@ -341,11 +364,3 @@ def _check_size(
             f"{path}: the {kind} is {found[0]}×{found[1]} pixels, but {source} says "
             f"{size[0]}×{size[1]}"
         )
-
-
-def read_png_bit_depth(path: Path) -> int:
-    """How many bits a sample of a PNG file has, or an index if it has a palette."""
-    # Pillow reads 16 bits as the upper 8, which would be other labels, and does not say so.
-    with open(path, "rb") as file:
-        file.seek(PNG_BIT_DEPTH)
-        return file.read(1)[0]

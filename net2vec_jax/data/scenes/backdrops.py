@@ -6,14 +6,31 @@ may stand, float and fly.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
 from net2vec_jax.data.scenes.canvas import CANVAS_SIZE as SIZE
-from net2vec_jax.data.scenes.canvas import Canvas, Paint, box
-from net2vec_jax.data.scenes.colours import Colour, paint_colour, vary
+from net2vec_jax.data.scenes.canvas import Canvas, Paint, box, polygon
+from net2vec_jax.data.scenes.colours import Colour, choose, paint_colour, scale, vary
 
 Zones = dict[str, tuple[float, float]]
 """Zone → canvas rows of the nearest-to-the-horizon and the nearest-to-the-viewer base."""
+GRASS: Colour = (92, 146, 56)
+SAND: Colour = (222, 196, 146)
+SEA: Colour = (44, 116, 164)
+ASPHALT: Colour = (92, 92, 96)
+
+
+def _zones(
+    horizon: float, sky: float, far: tuple[float, float], ground: float, bottom: float = 8
+) -> Zones:
+    """Zones of open land: the sky ends `sky` above the horizon, the others begin below it."""
+    return {
+        "sky": (30, horizon - sky),
+        "far": (horizon + far[0], horizon + far[1]),
+        "ground": (horizon + ground, SIZE - bottom),
+    }
 
 
 def _sky(canvas: Canvas, rng: np.random.Generator, horizon: float, *, dusk: bool) -> None:
@@ -23,12 +40,12 @@ def _sky(canvas: Canvas, rng: np.random.Generator, horizon: float, *, dusk: bool
     elif dusk:
         top, bottom = vary(rng, (96, 110, 170)), vary(rng, (250, 170, 110))
     else:
-        top = vary(rng, ((84, 150, 226), (128, 178, 226), (160, 176, 190))[int(rng.integers(3))])
+        top = vary(rng, choose(rng, (84, 150, 226), (128, 178, 226), (160, 176, 190)))
         bottom = vary(rng, (206, 228, 242))
     canvas.paint(rng, [box(0, 0, SIZE, horizon)], Paint(top, glowing=True, rimmed=False), "sky")
     rows = int(horizon)
     share = np.linspace(0, 1, rows, dtype=np.float32)[:, None]
-    first, last = (np.float32(colour)[:, None, None] for colour in (top, bottom))
+    first, last = (np.array(colour, np.float32)[:, None, None] for colour in (top, bottom))
     canvas.colour[:, :rows] = first * (1 - share) + last * share
 
 
@@ -53,12 +70,6 @@ def _hills(canvas: Canvas, rng: np.random.Generator, horizon: float, colour: Col
     below = np.array([(SIZE + 5, horizon + 2), (-5, horizon + 2)])
     coat = Paint(colour, "grass", rimmed=False)
     canvas.paint(rng, [np.concatenate([hem, below])], coat, "ground")
-
-
-GRASS: Colour = (92, 146, 56)
-SAND: Colour = (222, 196, 146)
-SEA: Colour = (44, 116, 164)
-ASPHALT: Colour = (92, 92, 96)
 
 
 def beach(canvas: Canvas, rng: np.random.Generator, dusk: bool) -> Zones:
@@ -89,7 +100,7 @@ def sea(canvas: Canvas, rng: np.random.Generator, dusk: bool) -> Zones:
 def underwater(canvas: Canvas, rng: np.random.Generator, dusk: bool) -> Zones:
     """Water, and mostly a sandy bed."""
     bed = SIZE * rng.uniform(0.72, 0.86)
-    colour = vary(rng, ((36, 110, 160), (30, 130, 150), (24, 80, 150))[int(rng.integers(3))])
+    colour = vary(rng, choose(rng, (36, 110, 160), (30, 130, 150), (24, 80, 150)))
     deep = Paint(colour, "water", shading="down", rimmed=False)
     canvas.paint(rng, [box(0, 0, SIZE, SIZE)], deep, "sea")
     if rng.random() < 0.75:
@@ -125,16 +136,12 @@ def village(canvas: Canvas, rng: np.random.Generator, dusk: bool) -> Zones:
     _ground(canvas, rng, (horizon, SIZE), "grass", grass)
     if rng.random() < 0.4:
         bend = rng.uniform(0.2, 0.8) * SIZE
-        lane = np.array(
-            [(bend - 8, horizon), (bend + 8, horizon), (SIZE * 0.75, SIZE), (SIZE * 0.25, SIZE)]
+        lane = polygon(
+            (bend - 8, horizon), (bend + 8, horizon), (SIZE * 0.75, SIZE), (SIZE * 0.25, SIZE)
         )
         gravel = Paint((172, 150, 118), "asphalt", receding=True, rimmed=False)
         canvas.paint(rng, [lane], gravel, "road")
-    return {
-        "sky": (30, horizon - 60),
-        "far": (horizon + 10, horizon + 70),
-        "ground": (horizon + 50, SIZE - 8),
-    }
+    return _zones(horizon, 60, (10, 70), 50)
 
 
 def park(canvas: Canvas, rng: np.random.Generator, dusk: bool) -> Zones:
@@ -154,11 +161,7 @@ def forest(canvas: Canvas, rng: np.random.Generator, dusk: bool) -> Zones:
     _sky(canvas, rng, horizon, dusk=dusk)
     grass = vary(rng, (76, 112, 46))
     _ground(canvas, rng, (horizon, SIZE), "grass", grass)
-    return {
-        "sky": (30, horizon - 60),
-        "far": (horizon + 6, horizon + 40),
-        "ground": (horizon + 70, SIZE - 6),
-    }
+    return _zones(horizon, 60, (6, 40), 70, 6)
 
 
 def desert(canvas: Canvas, rng: np.random.Generator, dusk: bool) -> Zones:
@@ -166,11 +169,7 @@ def desert(canvas: Canvas, rng: np.random.Generator, dusk: bool) -> Zones:
     horizon = SIZE * rng.uniform(0.42, 0.58)
     _sky(canvas, rng, horizon, dusk=dusk)
     _ground(canvas, rng, (horizon, SIZE), "sand", (224, 178, 112))
-    return {
-        "sky": (36, horizon - 60),
-        "far": (horizon + 1, horizon + 3),
-        "ground": (horizon + 40, SIZE - 8),
-    }
+    return _zones(horizon, 60, (1, 3), 40) | {"sky": (36, horizon - 60)}
 
 
 def mountain(canvas: Canvas, rng: np.random.Generator, dusk: bool) -> Zones:
@@ -179,11 +178,7 @@ def mountain(canvas: Canvas, rng: np.random.Generator, dusk: bool) -> Zones:
     _sky(canvas, rng, horizon, dusk=dusk)
     material, colour = ("snow", (240, 244, 250)) if rng.random() < 0.55 else ("grass", GRASS)
     _ground(canvas, rng, (horizon, SIZE), material, colour)
-    return {
-        "sky": (30, horizon - 140),
-        "far": (horizon + 2, horizon + 10),
-        "ground": (horizon + 50, SIZE - 8),
-    }
+    return _zones(horizon, 140, (2, 10), 50)
 
 
 def room(canvas: Canvas, rng: np.random.Generator, dusk: bool) -> Zones:
@@ -197,7 +192,7 @@ def room(canvas: Canvas, rng: np.random.Generator, dusk: bool) -> Zones:
         "tile": (150, 186, 196),
     }.get(material or "") or paint_colour(rng, "pink", "blue", "yellow", "green", "white", "purple")
     if material is None:  # plaster is paler than bright paint
-        colour = tuple(0.45 * c + 120 for c in colour)
+        colour = scale(colour, 0.45, 120)
     wall = Paint(vary(rng, colour, 8), material, shading="down", rimmed=False)
     canvas.paint(rng, [box(0, 0, SIZE, edge)], wall, "wall")
     floors = [each for each in ("wood", "tile", "fabric") if each != material]
@@ -208,3 +203,10 @@ def room(canvas: Canvas, rng: np.random.Generator, dusk: bool) -> Zones:
     skirting = Paint((236, 232, 224), rimmed=True)
     canvas.paint(rng, [box(-9, edge - 9, SIZE + 9, edge)], skirting, "wall")
     return {"ground": (edge + 26, SIZE - 8), "back": (edge + 8, edge + 40)}
+
+
+BACKDROPS: Mapping[str, Callable[[Canvas, np.random.Generator, bool], Zones]] = {
+    f"{backdrop.__name__}-s": backdrop
+    for backdrop in (beach, sea, underwater, street, village, park, forest, desert, mountain, room)
+}
+"""Scene → what is behind everything in it."""

@@ -87,7 +87,7 @@ def colour_plane(image: np.ndarray) -> np.ndarray:
     return _PROTOTYPE_NUMBERS[distance.argmin(-1)]
 
 
-_PAINTS: dict[str, Colour] = {
+PAINTS: dict[str, Colour] = {
     "black": (30, 30, 32),
     "blue": (45, 90, 205),
     "navy": (28, 44, 115),
@@ -108,8 +108,7 @@ BRIGHT = ("blue", "green", "orange", "pink", "purple", "red", "white", "yellow")
 
 def paint_colour(rng: np.random.Generator, *names: str) -> Colour:
     """A colour near one of the named paints, drawn at random."""
-    base = _PAINTS[names[int(rng.integers(len(names)))]]
-    return vary(rng, base, 12)
+    return vary(rng, choose(rng, *(PAINTS[name] for name in names)), 12)
 
 
 def vary(rng: np.random.Generator, colour: Colour, amount: float = 10) -> Colour:
@@ -117,6 +116,17 @@ def vary(rng: np.random.Generator, colour: Colour, amount: float = 10) -> Colour
     moved = np.asarray(colour) + rng.uniform(-amount, amount, 3) + rng.uniform(-amount, amount)
     red, green, blue = np.clip(moved, 0, 255).tolist()
     return red, green, blue
+
+
+def scale(colour: Colour, factor: float, lift: float = 0) -> Colour:
+    """`colour` made `factor` as bright, and `lift` brighter in each channel."""
+    red, green, blue = (factor * channel + lift for channel in colour)
+    return red, green, blue
+
+
+def choose(rng: np.random.Generator, *colours: Colour) -> Colour:
+    """One of the colours, drawn at random."""
+    return colours[int(rng.integers(len(colours)))]
 
 
 def colour_contrast(first: Colour, second: Colour) -> float:

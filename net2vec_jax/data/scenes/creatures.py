@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from net2vec_jax.data.scenes.canvas import Paint, Piece, bar, box, curve, ellipse, piece, polygon
-from net2vec_jax.data.scenes.colours import BRIGHT, Colour, paint_colour, vary
+from net2vec_jax.data.scenes.colours import BRIGHT, Colour, choose, paint_colour, scale, vary
 
 BLACK: Colour = (22, 22, 24)
 WHITE: Colour = (246, 246, 244)
@@ -25,7 +25,7 @@ def _eye(x: float, y: float, radius: float, iris: Colour = WHITE) -> list[Piece]
 def person(rng: np.random.Generator, dark: bool) -> list[Piece]:
     """A standing person."""
     skins = ((240, 200, 170), (205, 150, 110), (140, 92, 62), (94, 60, 42))
-    skin = Paint(vary(rng, skins[int(rng.integers(4))], 6))
+    skin = Paint(vary(rng, choose(rng, *skins), 6))
     shirt = Paint(paint_colour(rng, *BRIGHT), "fabric")
     trousers = Paint(paint_colour(rng, "navy", "black", "grey", "brown", "blue"), "fabric")
     hair = Paint(paint_colour(rng, "black", "brown", "yellow", "grey", "orange"), rimmed=False)
@@ -59,7 +59,7 @@ def person(rng: np.random.Generator, dark: bool) -> list[Piece]:
 def cat(rng: np.random.Generator, dark: bool) -> list[Piece]:
     """A cat that stands with its face to the viewer."""
     coats = ((214, 136, 62), (128, 122, 116), (58, 54, 52), (226, 214, 196), (150, 108, 72))
-    colour = vary(rng, coats[int(rng.integers(5))], 8)
+    colour = vary(rng, choose(rng, *coats), 8)
     coat = Paint(colour, "fur")
     head = Paint(vary(rng, colour, 6), "fur", shading="round")
     legs = [bar((x, 0.34), (x + 0.02, 0.0), 0.13) for x in (-0.42, -0.2, 0.14, 0.34)]
@@ -102,7 +102,7 @@ def bird(rng: np.random.Generator, dark: bool) -> list[Piece]:
     """A small bird with a folded or a lifted wing."""
     colour = paint_colour(rng, "blue", "red", "yellow", "brown", "grey", "black", "white", "orange")
     plumage = Paint(colour, shading="round")
-    feathers = Paint(tuple(0.68 * c for c in colour))
+    feathers = Paint(scale(colour, 0.68))
     wing = [(0.12, 0.62), (-0.2, 0.66), (-0.62, 0.42), (-0.2, 0.3), (0.1, 0.4)]
     flies = rng.random() < 0.4
     if flies:
@@ -124,7 +124,7 @@ def fish(rng: np.random.Generator, dark: bool) -> list[Piece]:
     """A fish swimming to the right."""
     colour = paint_colour(rng, "orange", "yellow", "red", "purple", "pink", "blue", "green")
     stripe = paint_colour(rng, "white", "black", "yellow", "navy")
-    fin = Paint(tuple(0.8 * c for c in paint_colour(rng, "orange", "yellow", "red", "purple")))
+    fin = Paint(scale(paint_colour(rng, "orange", "yellow", "red", "purple"), 0.8))
     stripes = [
         polygon(
             (x - 0.05, 0.5 - h),

@@ -128,6 +128,7 @@ def draw_scenes(
     def draw(index: int) -> LabelledImage:
         process = idle.get()
         try:
+            assert process.stdin and process.stdout
             process.stdin.write(b"%d\n" % index)
             process.stdin.flush()
             return pickle.load(process.stdout)

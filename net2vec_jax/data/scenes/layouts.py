@@ -1,7 +1,7 @@
 """Which things appear where in each kind of scene.
 
-A layout is a backdrop (sky, ground, sea, room) that offers zones, and a list of likely things with
-the zone they stand in; the kind of scene thus decides which concepts occur together.
+What is behind everything (sky, ground, sea, room) offers zones; likely things are listed with the
+zone they stand in. The kind of scene thus decides which concepts occur together.
 """
 
 from __future__ import annotations
@@ -27,27 +27,12 @@ MAKERS: Mapping[str, Callable[[np.random.Generator, bool], list[Piece]]] = {
 """Object → the function that makes its pieces."""
 
 # The widest extent of a thing left or right of its middle, in units of its height.
-_HALF_WIDTHS = {
-    "table": 0.85,
-    "house": 0.7,
-    "car": 1.25,
-    "bicycle": 0.9,
-    "mountain": 1.05,
-    "fish": 0.9,
-}
+_HALF_WIDTHS = dict(table=0.85, house=0.7, car=1.25, bicycle=0.9, mountain=1.05, fish=0.9)
 
 # Standard deviation of a thing's tilt, in radians.
-_TILTS = {
-    "boat": 0.05,
-    "fish": 0.2,
-    "bird": 0.08,
-    "flower": 0.08,
-    "ball": 0.3,
-    "umbrella": 0.12,
-    "tree": 0.02,
-    "cactus": 0.03,
-    "mushroom": 0.06,
-}
+_TILTS = dict(boat=0.05, fish=0.2, bird=0.08, flower=0.08, ball=0.3) | dict(
+    umbrella=0.12, tree=0.02, cactus=0.03, mushroom=0.06
+)
 
 _BACK_TO_FRONT = ("sky", "far", "back", "sea", "pavement", "road", "water", "ground")
 _STANDING = ("far", "back", "pavement", "road", "ground")
@@ -79,132 +64,87 @@ _SKY = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """One kind of scene.
-
-    Attributes:
-      backdrop: paints what is behind everything and returns the zones.
-      things: what may appear, besides.
-      outdoors: whether the hour of the day shows.
-    """
-
-    backdrop: Callable[[Canvas, np.random.Generator, bool], backdrops.Zones]
-    things: tuple[Likely, ...]
-    outdoors: bool = True
-
-
-LAYOUTS: Mapping[str, Layout] = {
-    "beach-s": Layout(
-        backdrops.beach,
-        (
-            *_SKY,
-            Likely("umbrella", 0.6, (190, 270), most=2),
-            Likely("ball", 0.6, (60, 120)),
-            Likely("person", 0.5, (180, 270), most=2),
-            Likely("boat", 0.5, (110, 190), "sea"),
-            Likely("bird", 0.35, (100, 160)),
-            Likely("chair", 0.2, (120, 170)),
-        ),
+LIKELY: Mapping[str, tuple[Likely, ...]] = {
+    "beach-s": (
+        *_SKY,
+        Likely("umbrella", 0.6, (190, 270), most=2),
+        Likely("ball", 0.6, (60, 120)),
+        Likely("person", 0.5, (180, 270), most=2),
+        Likely("boat", 0.5, (110, 190), "sea"),
+        Likely("bird", 0.35, (100, 160)),
+        Likely("chair", 0.2, (120, 170)),
     ),
-    "sea-s": Layout(
-        backdrops.sea,
-        (
-            *_SKY,
-            Likely("boat", 0.75, (160, 300), "sea", 2),
-            Likely("mountain", 0.3, (80, 150), "far"),
-        ),
+    "sea-s": (
+        *_SKY,
+        Likely("boat", 0.75, (160, 300), "sea", 2),
+        Likely("mountain", 0.3, (80, 150), "far"),
     ),
-    "underwater-s": Layout(
-        backdrops.underwater, (Likely("fish", 0.75, (70, 170), "water", 4),), outdoors=False
+    "underwater-s": (Likely("fish", 0.75, (70, 170), "water", 4),),
+    "street-s": (
+        *_SKY,
+        Likely("house", 0.85, (200, 270), "far", 2),
+        Likely("tree", 0.35, (170, 240), "far"),
+        Likely("streetlight", 0.6, (230, 310), "pavement"),
+        Likely("person", 0.4, (130, 180), "pavement", 2),
+        Likely("car", 0.8, (90, 140), "road", 2),
+        Likely("bicycle", 0.6, (110, 160), "road"),
     ),
-    "street-s": Layout(
-        backdrops.street,
-        (
-            *_SKY,
-            Likely("house", 0.85, (200, 270), "far", 2),
-            Likely("tree", 0.35, (170, 240), "far"),
-            Likely("streetlight", 0.6, (230, 310), "pavement"),
-            Likely("person", 0.4, (130, 180), "pavement", 2),
-            Likely("car", 0.8, (90, 140), "road", 2),
-            Likely("bicycle", 0.6, (110, 160), "road"),
-        ),
+    "village-s": (
+        *_SKY,
+        Likely("house", 0.85, (190, 290), "far", 2),
+        Likely("mountain", 0.2, (110, 170), "far"),
+        Likely("tree", 0.5, (200, 300), "far", 2),
+        Likely("person", 0.35, (150, 220)),
+        Likely("cat", 0.35, (100, 160)),
+        Likely("flower", 0.3, (90, 160), most=2),
+        Likely("bicycle", 0.25, (110, 160)),
+        Likely("car", 0.25, (90, 120)),
     ),
-    "village-s": Layout(
-        backdrops.village,
-        (
-            *_SKY,
-            Likely("house", 0.85, (190, 290), "far", 2),
-            Likely("mountain", 0.2, (110, 170), "far"),
-            Likely("tree", 0.5, (200, 300), "far", 2),
-            Likely("person", 0.35, (150, 220)),
-            Likely("cat", 0.35, (100, 160)),
-            Likely("flower", 0.3, (90, 160), most=2),
-            Likely("bicycle", 0.25, (110, 160)),
-            Likely("car", 0.25, (90, 120)),
-        ),
+    "forest-s": (
+        *_SKY,
+        Likely("tree", 0.85, (230, 360), "far", 4),
+        Likely("mushroom", 0.65, (90, 190), most=2),
+        Likely("bird", 0.4, (100, 180)),
+        Likely("flower", 0.25, (100, 170)),
+        Likely("tree", 0.4, (330, 400)),
     ),
-    "forest-s": Layout(
-        backdrops.forest,
-        (
-            *_SKY,
-            Likely("tree", 0.85, (230, 360), "far", 4),
-            Likely("mushroom", 0.65, (90, 190), most=2),
-            Likely("bird", 0.4, (100, 180)),
-            Likely("flower", 0.25, (100, 170)),
-            Likely("tree", 0.4, (330, 400)),
-        ),
+    "park-s": (
+        *_SKY,
+        Likely("tree", 0.7, (210, 320), "far", 2),
+        Likely("flower", 0.6, (130, 240), most=3),
+        Likely("person", 0.45, (170, 250)),
+        Likely("ball", 0.3, (60, 110)),
+        Likely("bicycle", 0.45, (130, 180)),
+        Likely("bird", 0.35, (100, 170)),
+        Likely("streetlight", 0.3, (230, 310)),
+        Likely("cat", 0.2, (100, 150)),
     ),
-    "park-s": Layout(
-        backdrops.park,
-        (
-            *_SKY,
-            Likely("tree", 0.7, (210, 320), "far", 2),
-            Likely("flower", 0.6, (130, 240), most=3),
-            Likely("person", 0.45, (170, 250)),
-            Likely("ball", 0.3, (60, 110)),
-            Likely("bicycle", 0.45, (130, 180)),
-            Likely("bird", 0.35, (100, 170)),
-            Likely("streetlight", 0.3, (230, 310)),
-            Likely("cat", 0.2, (100, 150)),
-        ),
+    "desert-s": (
+        *_SKY,
+        Likely("cactus", 0.75, (180, 320), most=3),
+        Likely("mountain", 0.3, (90, 150), "far"),
+        Likely("car", 0.3, (100, 140)),
+        Likely("bird", 0.15, (60, 100)),
+        Likely("person", 0.15, (150, 220)),
     ),
-    "desert-s": Layout(
-        backdrops.desert,
-        (
-            *_SKY,
-            Likely("cactus", 0.75, (180, 320), most=3),
-            Likely("mountain", 0.3, (90, 150), "far"),
-            Likely("car", 0.3, (100, 140)),
-            Likely("bird", 0.15, (60, 100)),
-            Likely("person", 0.15, (150, 220)),
-        ),
+    "mountain-s": (
+        *_SKY,
+        Likely("mountain", 0.9, (200, 330), "far", 2),
+        Likely("tree", 0.5, (170, 260), most=3),
+        Likely("house", 0.35, (160, 230)),
+        Likely("person", 0.25, (140, 200)),
     ),
-    "mountain-s": Layout(
-        backdrops.mountain,
-        (
-            *_SKY,
-            Likely("mountain", 0.9, (200, 330), "far", 2),
-            Likely("tree", 0.5, (170, 260), most=3),
-            Likely("house", 0.35, (160, 230)),
-            Likely("person", 0.25, (140, 200)),
-        ),
-    ),
-    "room-s": Layout(
-        backdrops.room,
-        (
-            Likely("lamp", 0.75, (240, 330), "back"),
-            Likely("table", 0.65, (140, 190), "ground"),
-            Likely("chair", 0.75, (200, 270), "ground", 2),
-            Likely("cat", 0.55, (120, 190)),
-            Likely("ball", 0.25, (60, 100)),
-            Likely("person", 0.25, (260, 330)),
-            Likely("flower", 0.15, (120, 170)),
-        ),
-        outdoors=False,
+    "room-s": (
+        Likely("lamp", 0.75, (240, 330), "back"),
+        Likely("table", 0.65, (140, 190), "ground"),
+        Likely("chair", 0.75, (200, 270), "ground", 2),
+        Likely("cat", 0.55, (120, 190)),
+        Likely("ball", 0.25, (60, 100)),
+        Likely("person", 0.25, (260, 330)),
+        Likely("flower", 0.15, (120, 170)),
     ),
 }
-"""Scene → its layout."""
+"""Scene → what may appear in it, besides what is behind everything."""
 
 
 def paint_scene(rng: np.random.Generator, scene: str) -> Canvas:
@@ -214,16 +154,16 @@ def paint_scene(rng: np.random.Generator, scene: str) -> Canvas:
       rng: the only source of randomness.
       scene: one of the scenes of the concept table.
     """
-    layout = LAYOUTS[scene]
-    hour = rng.choice(["day", "dusk", "night"], p=[0.66, 0.17, 0.17]) if layout.outdoors else "day"
+    things = LIKELY[scene]
+    is_outdoors = _SKY[0] in things
+    hour = rng.choice(["day", "dusk", "night"], p=[0.66, 0.17, 0.17]) if is_outdoors else "day"
     light = {"day": (1.0, 1.0, 1.0), "dusk": (0.98, 0.8, 0.68), "night": (0.48, 0.52, 0.7)}[hour]
     brightness = rng.uniform(0.82, 1.08)
-    canvas = Canvas(
-        tuple(brightness * c * rng.uniform(0.95, 1.05) for c in light), dark=hour == "night"
-    )
-    zones = layout.backdrop(canvas, rng, hour == "dusk")
+    red, green, blue = (brightness * c * rng.uniform(0.95, 1.05) for c in light)
+    canvas = Canvas((red, green, blue), dark=hour == "night")
+    zones = backdrops.BACKDROPS[scene](canvas, rng, hour == "dusk")
     zoom = rng.uniform(0.8, 1.25)
-    chosen = _choose(rng, layout, dark=canvas.dark)
+    chosen = _choose(rng, things, dark=canvas.dark)
     for zone in sorted(zones, key=_BACK_TO_FRONT.index):
         here = [likely for likely in chosen if likely.zone == zone]
         for likely, placement in _place(rng, here, zones[zone], zoom):
@@ -235,12 +175,10 @@ def paint_scene(rng: np.random.Generator, scene: str) -> Canvas:
     return canvas
 
 
-def _choose(rng: np.random.Generator, layout: Layout, *, dark: bool) -> list[Likely]:
+def _choose(rng: np.random.Generator, things: tuple[Likely, ...], *, dark: bool) -> list[Likely]:
     """The things that appear, one entry for each; at least one besides those in the sky."""
     out_of_hours = "sun" if dark else "moon"
-    candidates = [
-        each for each in layout.things for _ in range(each.most) if each.name != out_of_hours
-    ]
+    candidates = [each for each in things if each.name != out_of_hours for _ in range(each.most)]
     chosen = [each for each in candidates if rng.random() < each.probability]
     if all(each.zone == "sky" for each in chosen):
         chosen.append(next(each for each in candidates if each.zone != "sky"))
@@ -265,6 +203,5 @@ def _place(
         tilt = rng.normal(0, _TILTS.get(likely.name, 0.0))
         mirrored = rng.random() < 0.5
         placed.append((likely, Placement(x, y, height, mirrored, tilt)))
-    in_sky = [each for each in placed if each[0].name in ("sun", "moon")]
-    others = [each for each in placed if each[0].name not in ("sun", "moon")]
-    return in_sky + sorted(others, key=lambda each: each[1].y)
+    lights = ("sun", "moon")
+    return sorted(placed, key=lambda each: -1.0 if each[0].name in lights else each[1].y)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from net2vec_jax.data.scenes.canvas import Paint, Piece, bar, box, curve, ellipse, piece, polygon
-from net2vec_jax.data.scenes.colours import paint_colour, vary
+from net2vec_jax.data.scenes.colours import choose, paint_colour, scale, vary
 
 
 def tree(rng: np.random.Generator, dark: bool) -> list[Piece]:
     """A broad-leaved tree or a fir."""
-    green = vary(rng, ((62, 118, 44), (44, 96, 50), (98, 136, 48))[int(rng.integers(3))], 10)
+    green = vary(rng, choose(rng, (62, 118, 44), (44, 96, 50), (98, 136, 48)), 10)
     if rng.random() < 0.12:
         green = vary(rng, (214, 124, 40), 14)  # autumn
     bark = Paint(vary(rng, (104, 72, 46), 8), "wood", upright=True)
@@ -26,7 +26,7 @@ def tree(rng: np.random.Generator, dark: bool) -> list[Piece]:
             )
             for w, y in ((0.34, 0.16), (0.27, 0.38), (0.19, 0.6))
         ]
-        fir = tuple(0.75 * c for c in green)
+        fir = scale(green, 0.75)
         return [
             piece("trunk", bark, box(-0.05, 0, 0.05, 0.2)),
             *(piece("crown", Paint(fir, "foliage"), tier) for tier in tiers),
@@ -54,7 +54,7 @@ def cactus(rng: np.random.Generator, dark: bool) -> list[Piece]:
         x = side * 0.27
         arms += [bar((0, y), (x, y), 0.13), bar((x, y - 0.02), (x, y + 0.26), 0.13)]
         arms += [ellipse(x, y, 0.065), ellipse(x, y + 0.26, 0.065)]
-    rib = Paint(tuple(0.62 * c for c in green), rimmed=False)
+    rib = Paint(scale(green, 0.62), rimmed=False)
     ribs = [bar((x, 0.02), (x, 0.93), 0.014) for x in (-0.05, 0.0, 0.05)]
     ribs += [bar((s * 0.27, y), (s * 0.27, y + 0.26), 0.012) for s, y in ((-1, left), (1, right))]
     bloom = Paint(paint_colour(rng, "pink", "red", "yellow"))
@@ -151,7 +151,7 @@ def cloud(rng: np.random.Generator, dark: bool) -> list[Piece]:
 
 def mountain(rng: np.random.Generator, dark: bool) -> list[Piece]:
     """A mountain with a snowy peak."""
-    stone = Paint(vary(rng, ((118, 112, 108), (124, 104, 90))[int(rng.integers(2))], 8), "rock")
+    stone = Paint(vary(rng, choose(rng, (118, 112, 108), (124, 104, 90)), 8), "rock")
     snow = Paint((244, 247, 252), "snow", rimmed=False)
     left = [(-1.05, 0.0), (-0.78, 0.22), (-0.6, 0.44), (-0.38, 0.58), (-0.2, 0.84)]
     right = [(0.16, 0.86), (0.34, 0.6), (0.55, 0.46), (0.75, 0.2), (1.05, 0.0)]

@@ -19,7 +19,7 @@ from net2vec_jax.data.scenes.canvas import (
     polygon,
     ring,
 )
-from net2vec_jax.data.scenes.colours import BRIGHT, Colour, paint_colour, vary
+from net2vec_jax.data.scenes.colours import BRIGHT, Colour, choose, paint_colour, scale, vary
 
 LIT: Colour = (252, 226, 120)
 TYRE: Colour = (38, 38, 40)
@@ -27,8 +27,7 @@ STEEL: Colour = (150, 156, 164)
 
 
 def _wood_colour(rng: np.random.Generator) -> Colour:
-    shades = ((150, 98, 56), (112, 70, 40), (186, 136, 84))
-    return vary(rng, shades[int(rng.integers(3))], 8)
+    return vary(rng, choose(rng, (150, 98, 56), (112, 70, 40), (186, 136, 84)), 8)
 
 
 def _pane(rng: np.random.Generator, *, lit: bool) -> Paint:
@@ -221,9 +220,7 @@ def table(rng: np.random.Generator, dark: bool) -> list[Piece]:
             Paint(colour, "wood"),
             polygon((-0.9, 0.8), (0.9, 0.8), (0.68, 1), (-0.68, 1)),
         ),
-        piece(
-            "tabletop", Paint(tuple(0.75 * c for c in colour), "wood"), box(-0.9, 0.73, 0.9, 0.8)
-        ),
+        piece("tabletop", Paint(scale(colour, 0.75), "wood"), box(-0.9, 0.73, 0.9, 0.8)),
     ]
 
 

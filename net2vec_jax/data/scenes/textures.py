@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from net2vec_jax.data.scenes.canvas import CANVAS_SIZE as SIZE
 from net2vec_jax.data.scenes.canvas import halve
-from net2vec_jax.data.scenes.colours import colour_contrast, paint_colour
+from net2vec_jax.data.scenes.colours import PAINTS, colour_contrast, paint_colour
 from net2vec_jax.data.scenes.noise import cell_noise, smooth_noise
 
 Pattern = Callable[[np.random.Generator, np.ndarray, np.ndarray], np.ndarray]
@@ -136,17 +136,10 @@ def _bubbly(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarra
     draw = ImageDraw.Draw(image)
     scale = rng.uniform(0.8, 1.4)
     for radius in np.sort(rng.gamma(3.0, 8.0, 230))[::-1] * scale + 6:
-        cx, cy = rng.uniform(-20, SIZE + 20, 2)
-        draw.ellipse(
-            (cx - radius, cy - radius, cx + radius, cy + radius),
-            fill=150,
-            outline=255,
-            width=max(2, int(radius / 9)),
-        )
-        inner = 0.72 * radius
-        draw.ellipse((cx - inner, cy - inner, cx + inner, cy + inner), fill=95)
-        gx, gy, glint = cx - 0.38 * radius, cy - 0.38 * radius, 0.2 * radius
-        draw.ellipse((gx - glint, gy - glint, gx + glint, gy + glint), fill=255)
+        cx, cy = rng.uniform(-20, SIZE + 20, 2).tolist()
+        draw.circle((cx, cy), radius, 150, 255, width=max(2, int(radius / 9)))
+        draw.circle((cx, cy), 0.72 * radius, 95)
+        draw.circle((cx - 0.38 * radius, cy - 0.38 * radius), 0.2 * radius, 255)
     return np.asarray(image, np.float32) / 255
 
 
@@ -166,37 +159,14 @@ def _cobwebbed(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.nda
 
 
 _PATTERNS: Mapping[str, Pattern] = {
-    "striped": _striped,
-    "polka-dotted": _polka_dotted,
-    "chequered": _chequered,
-    "zigzagged": _zigzagged,
-    "grid": _grid,
-    "spiralled": _spiralled,
-    "cracked": _cracked,
-    "scaly": _scaly,
-    "honeycombed": _honeycombed,
-    "woven": _woven,
-    "crosshatched": _crosshatched,
-    "marbled": _marbled,
-    "bubbly": _bubbly,
-    "cobwebbed": _cobwebbed,
+    pattern.__name__[1:].replace("_", "-"): pattern
+    for pattern in (
+        *(_striped, _polka_dotted, _chequered, _zigzagged, _grid, _spiralled, _cracked, _scaly),
+        *(_honeycombed, _woven, _crosshatched, _marbled, _bubbly, _cobwebbed),
+    )
 }
 
 # Textures that are one dark and one light tone: (paints of the 0 end, paints of the 1 end).
-_ALL = (
-    "black",
-    "blue",
-    "navy",
-    "brown",
-    "green",
-    "grey",
-    "orange",
-    "pink",
-    "purple",
-    "red",
-    "white",
-    "yellow",
-)
 _DARK = ("black", "navy", "brown", "black")
 _TONES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "cracked": (("black", "brown"), ("brown", "grey", "white", "orange", "yellow")),
@@ -211,12 +181,13 @@ _TONES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 def _two_colours(rng: np.random.Generator, texture: str) -> tuple[np.ndarray, np.ndarray]:
-    low, high = _TONES.get(texture, (_ALL, _ALL))
+    low, high = _TONES.get(texture, (tuple(PAINTS), tuple(PAINTS)))
+    first = second = (0.0, 0.0, 0.0)
     for _ in range(20):
         first, second = paint_colour(rng, *low), paint_colour(rng, *high)
         if colour_contrast(first, second) > 45:
             break
-    return np.float32(first), np.float32(second)
+    return np.array(first, np.float32), np.array(second, np.float32)
 
 
 def paint_texture(rng: np.random.Generator, texture: str) -> np.ndarray:
@@ -240,10 +211,7 @@ def paint_texture(rng: np.random.Generator, texture: str) -> np.ndarray:
     share = halve(_PATTERNS[texture](rng, x, y).astype(np.float32))[..., None]
     first, second = _two_colours(rng, texture)
     side = SIZE // 2
-    light = (
-        1
-        + 0.16 * smooth_noise(rng, 3, 3, side, side)
-        + 0.03 * smooth_noise(rng, 90, 90, side, side)
-    )
+    light = 1 + 0.16 * smooth_noise(rng, 3, 3, side, side)
+    light = light + 0.03 * smooth_noise(rng, 90, 90, side, side)
     light = light * rng.uniform(0.85, 1.05)
     return np.clip((first * (1 - share) + second * share) * light[..., None], 0, 255)

@@ -78,12 +78,12 @@ class AdaptedDataset:
         Raises:
           Net2VecError: a feature or all splits are missing, or a file is.
         """
-        features = records.builder.info.features
-        missing = [feature for feature in adapter.features if feature not in features]
+        missing = [feature for feature in adapter.features if feature not in records.features]
         if missing:
             raise Net2VecError(
-                f"{records.directory} has no {' and no '.join(missing)}, only {', '.join(features)}"
-                ": it is another config or version of the dataset than the one that is understood"
+                f"{records.directory} has no {' and no '.join(missing)}, only "
+                f"{', '.join(records.features)}: it is another config or version of the dataset "
+                "than the one that is understood"
             )
         used = [split for split in adapter.splits if split in records.splits]
         places = [(split, at) for split in used for at in range(records.open_split(split))]

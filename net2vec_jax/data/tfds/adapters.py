@@ -1,7 +1,7 @@
 """Adapters for TFDS's own segmentation and texture datasets: splits, concepts, labels.
 
 The val split is what the dataset's authors evaluate on. Concepts of pixels are objects; breeds and
-textures hold for the whole image. `tfds_adapted` does the rest, the same for all.
+textures hold for the whole image. `adapted` does the rest, the same for all.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import Concept, ConceptCatalog
@@ -48,12 +47,25 @@ def _class_table(numbers: Mapping[int, int]) -> np.ndarray:
     return table
 
 
-def _look_up(values: np.ndarray, table: np.ndarray, where: str) -> np.ndarray:
-    """int32, concept numbers of class values [Y, X].
+def _read_plane(
+    encoded: bytes,
+    where: str,
+    size: tuple[int, int],
+    table: np.ndarray,
+    *,
+    of_instances: bool = False,
+) -> np.ndarray:
+    """Concept numbers [Y, X], int32, of an image of class values, the red ones `of_instances`.
 
     Raises:
-      Net2VecError: a value that is no class.
+      Net2VecError: an image of another kind, or a value that is no class.
     """
+    image = open_image(encoded, where)
+    if image.mode not in (("RGB",) if of_instances else ("L", "P")):
+        expected = "be RGB as the first one" if of_instances else "have one channel of 8 bits"
+        raise Net2VecError(f"{where}: a class mask must {expected}; it is a {image.mode} image")
+    values = np.asarray(image)[..., 0] if of_instances else np.asarray(image)
+    values = resize_mask(values, size)
     plane = table[values]
     if (plane == UNKNOWN).any():
         raise Net2VecError(
@@ -62,19 +74,9 @@ def _look_up(values: np.ndarray, table: np.ndarray, where: str) -> np.ndarray:
     return plane
 
 
-def _class_values(image: Image.Image, where: str) -> np.ndarray:
-    """uint8 [H, W], the pixel values of a single-channel image of classes."""
-    if image.mode not in ("L", "P"):
-        raise Net2VecError(
-            f"{where}: a class mask must have one channel of 8 bits; it is a {image.mode} image"
-        )
-    return np.asarray(image)
-
-
 def _class_names(records: TfdsRecords, feature: str) -> Sequence[str]:
     """The names of a ClassLabel, which TFDS keeps beside the data."""
-    label = records.builder.info.features[feature]
-    names = getattr(label, "names", None)
+    names = getattr(records.features[feature], "names", None)
     if not names or not (records.directory / f"{feature}.labels.txt").is_file():
         raise Net2VecError(
             f"{records.directory / f'{feature}.labels.txt'} is missing: it names the classes"
@@ -106,11 +108,10 @@ def _label_pets(records: TfdsRecords, split: str) -> Labelling:
     table = _class_table({1: PET, 2: 0, 3: BORDER})
 
     def read_labels(record: Mapping[str, Any], where: str, size: tuple[int, int]) -> ImageLabels:
-        image, where = where, f"{where}, feature segmentation_mask"
-        values = _class_values(open_image(record["segmentation_mask"], where), where)
-        plane = _look_up(resize_mask(values, size), table, where)
-        kind = _class_number(record, "species", len(species), image)
-        breed = _class_number(record, "label", len(breeds), image)
+        mask = f"{where}, feature segmentation_mask"
+        plane = _read_plane(record["segmentation_mask"], mask, size, table)
+        kind = _class_number(record, "species", len(species), where)
+        breed = _class_number(record, "label", len(breeds), where)
         planes = [plane]
         if kind is not None:
             planes.append(np.where(plane == PET, species[kind], 0).astype(np.int32))
@@ -134,13 +135,7 @@ def _label_ade20k(records: TfdsRecords, split: str) -> Labelling:
 
     def read_labels(record: Mapping[str, Any], where: str, size: tuple[int, int]) -> ImageLabels:
         where = f"{where}, feature annotation"
-        image = open_image(record["annotation"], where)
-        if of_instances and image.mode != "RGB":
-            raise Net2VecError(
-                f"{where}: it is a {image.mode} image, but the first one holds instances in RGB"
-            )
-        values = np.asarray(image)[..., 0] if of_instances else _class_values(image, where)
-        plane = _look_up(resize_mask(values, size), table, where)
+        plane = _read_plane(record["annotation"], where, size, table, of_instances=of_instances)
         return ImageLabels({"object": plane[None]}, {})
 
     catalog = _make_catalog({n: (ADE20K_NAMES[n - 1], "object") for n in numbers})
@@ -167,8 +162,7 @@ def _label_streets(records: TfdsRecords, split: str) -> Labelling:
 
     def read_labels(record: Mapping[str, Any], where: str, size: tuple[int, int]) -> ImageLabels:
         where = f"{where}, feature segmentation_label"
-        values = _class_values(open_image(record["segmentation_label"], where), where)
-        plane = _look_up(resize_mask(values, size), table, where)
+        plane = _read_plane(record["segmentation_label"], where, size, table)
         return ImageLabels({"object": plane[None]}, {})
 
     catalog = _make_catalog({n: (name, "object") for n, name in CITYSCAPES_NAMES.items()})

@@ -1,4 +1,4 @@
-"""Read a Broden directory that was written into TFDS's format (see `tfds_builders`).
+"""Read a Broden directory that was written into TFDS's format (see `builders`).
 
 A record is one row of index.csv: `name`, the `image` file's bytes, `planes` (category and PNG of
 each label plane, R + 256·G, in the cell's order) and `numbers` (category and concept number of each
@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.data.broden.tables import LARGEST_NUMBER
 from net2vec_jax.data.concepts import Concept, ConceptCatalog
 from net2vec_jax.data.dataset import SPLITS, VAL, ImageLabels
 from net2vec_jax.data.images.encoded import decode_image, decode_label_plane
+from net2vec_jax.data.tables import LARGEST_NUMBER
 from net2vec_jax.data.tfds.records import TfdsRecords
 
 FORMAT = 1
@@ -88,14 +88,6 @@ class TfdsBrodenDataset:
         """
         where = f"{self.directory}: image {self.image_names[index]}"
         return decode_image(self._read(index)["image"], where, size=self.image_size)
-
-    def encoded_image(self, index: int) -> bytes:
-        """The image file of the Broden directory, byte for byte.
-
-        Raises:
-          Net2VecError: the record is damaged.
-        """
-        return bytes(self._read(index)["image"])
 
     def labels(self, index: int) -> ImageLabels:
         """The concepts marked on the image at `index`.

@@ -12,15 +12,15 @@ import dataclasses
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import filelock
 import numpy as np
-import tensorflow_datasets as tfds
 
 from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.extras import import_extra
 from net2vec_jax.data.broden.dataset import BrodenDataset
 from net2vec_jax.data.broden.tables import BrodenRow, read_index
 from net2vec_jax.data.broden.writer import write_broden
@@ -30,6 +30,11 @@ from net2vec_jax.data.scenes.draw import SCENE_CONCEPTS, draw_scenes
 from net2vec_jax.data.tfds.broden import FORMAT, TfdsBrodenDataset, catalog_to_metadata
 from net2vec_jax.data.tfds.records import READ_ERRORS, TfdsRecords
 
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
+else:
+    tfds = import_extra("tensorflow_datasets", "tfds")
+
 DEFAULT_SCENES = 800
 
 
@@ -38,37 +43,16 @@ class BrodenConfig(tfds.core.BuilderConfig):
     """One Broden directory.
 
     Attributes:
-      name: of the config; the data lie in broden/NAME/VERSION.
-      directory: holds index.csv, label.csv and images/.
+      name: of the config; the data lie in BUILDER/NAME/VERSION.
+      find_directory: gives the directory, with index.csv, label.csv and images/; called only if it
+        is to be written.
     """
 
-    directory: Path
-
-
-@dataclasses.dataclass(kw_only=True)
-class ScenesConfig(tfds.core.BuilderConfig):
-    """Drawn scenes.
-
-    Attributes:
-      name: of the config; `scenes_config` names it after the other two.
-      images: how many.
-      seed: of the drawing.
-    """
-
-    images: int = DEFAULT_SCENES
-    seed: int = 0
-
-
-def scenes_config(images: int = DEFAULT_SCENES, seed: int = 0) -> ScenesConfig:
-    """The config of so many scenes; two different ones never share a name."""
-    if (images, seed) == (DEFAULT_SCENES, 0):
-        return Scenes.BUILDER_CONFIGS[0]  # TFDS takes a config of a known name by identity only
-    name = f"images_{images}" + (f"_seed_{seed}" if seed else "")
-    return ScenesConfig(name=name, images=images, seed=seed)
+    find_directory: Callable[[], Path]
 
 
 class _BrodenBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """What both builders share; a subclass says where the Broden directory is."""
+    """What both builders share: they write the directory of their `BrodenConfig`."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First version."}
@@ -76,11 +60,15 @@ class _BrodenBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def __init__(self, *, file_format: str | None = "array_record", **arguments: Any) -> None:
         super().__init__(file_format=file_format, **arguments)
 
+    @property
+    def _metadata(self) -> dict[str, Any]:
+        return cast(dict[str, Any], self.info.metadata)
+
     def _info(self) -> tfds.core.DatasetInfo:
         """The features of a record: one row of index.csv with the files that it names."""
         return tfds.core.DatasetInfo(
             builder=self,
-            description=self.__doc__.split("\n")[0],
+            description=(self.__doc__ or "").split("\n")[0],
             features=tfds.features.FeaturesDict(
                 {
                     "name": tfds.features.Text(doc="path below images/"),
@@ -102,13 +90,18 @@ class _BrodenBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             disable_shuffling=True,  # positions in a split are places in index.csv
         )
 
-    def _generate_from(self, directory: Path) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
+    def _split_generators(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
         """A generator of records for each split that has images; fills in the metadata."""
+        if not isinstance(self.builder_config, BrodenConfig):
+            raise Net2VecError("the builder needs a BrodenConfig, which names a directory")
+        directory = self.builder_config.find_directory()
         dataset = BrodenDataset(directory)
         kept = set(dataset.image_names)
         _, rows = read_index(directory / "index.csv")
         rows = [row for row in rows if row.image in kept]
-        self.info.metadata.update(
+        self._metadata.update(
             net2vec_format=FORMAT,
             name=dataset.name,
             source_fingerprint=dataset.fingerprint,
@@ -136,44 +129,15 @@ class _BrodenBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             record = _make_record(images, row)
             digest.update(_flatten(record))
             yield position, record
-        self.info.metadata["sha256"][split] = digest.hexdigest()
+        self._metadata["sha256"][split] = digest.hexdigest()
 
 
 class Broden(_BrodenBuilder):
     """A Broden directory: images with pixelwise and whole-image concepts of several categories."""
 
-    def _split_generators(
-        self, dl_manager: tfds.download.DownloadManager
-    ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        """Train and val, where there are such images."""
-        if not isinstance(self.builder_config, BrodenConfig):
-            raise Net2VecError("the broden builder needs a BrodenConfig, which names a directory")
-        return self._generate_from(self.builder_config.directory)
-
 
 class Scenes(_BrodenBuilder):
     """Scenes and textures drawn by net2vec_jax, with exact masks in all six Broden categories."""
-
-    BUILDER_CONFIGS: ClassVar[list[ScenesConfig]] = [ScenesConfig(name=f"images_{DEFAULT_SCENES}")]
-
-    def download_and_prepare(self, **arguments: Any) -> None:
-        """Draw the scenes and write them, unless they are there; nothing is downloaded.
-
-        They are drawn as a Broden directory, which is written and then removed: both forms have
-        the same bytes because one is made from the other.
-        """
-        with tempfile.TemporaryDirectory() as folder:
-            self._folder = Path(folder) / "scenes"
-            super().download_and_prepare(**arguments)
-
-    def _split_generators(
-        self, dl_manager: tfds.download.DownloadManager
-    ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        """Train and val."""
-        drawn = draw_scenes(self.builder_config.images, seed=self.builder_config.seed)
-        names = {number: name for number, (name, _) in SCENE_CONCEPTS.items()}
-        write_broden(self._folder, drawn, names)
-        return self._generate_from(self._folder)
 
 
 def prepare_broden(
@@ -191,7 +155,9 @@ def prepare_broden(
         name, or the data cannot be written.
     """
     source = BrodenDataset(directory)
-    config = BrodenConfig(name=source.name if name is None else name, directory=Path(directory))
+    config = BrodenConfig(
+        name=source.name if name is None else name, find_directory=lambda: source.directory
+    )
     prepared = _prepare(Broden, config, data_dir)
     if prepared.source_fingerprint != source.fingerprint:
         raise Net2VecError(
@@ -206,6 +172,9 @@ def prepare_scenes(
 ) -> TfdsBrodenDataset:
     """Draw the scenes into `scenes/images_IMAGES`, unless they are there already.
 
+    They are drawn as a Broden directory, which is written and then removed: both forms have the
+    same bytes because one is made from the other.
+
     Args:
       data_dir: TFDS's data directory, for all datasets.
       images: how many.
@@ -216,11 +185,20 @@ def prepare_scenes(
     """
     if images < 1:
         raise Net2VecError(f"the number of scenes is {images}; it must be at least 1")
-    return _prepare(Scenes, scenes_config(images, seed), data_dir)
+    name = f"images_{images}" + (f"_seed_{seed}" if seed else "")
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder) / "scenes"
+
+        def draw() -> Path:
+            names = {number: concept for number, (concept, _) in SCENE_CONCEPTS.items()}
+            write_broden(directory, draw_scenes(images, seed=seed), names)
+            return directory
+
+        return _prepare(Scenes, BrodenConfig(name=name, find_directory=draw), data_dir)
 
 
 def _prepare(
-    builder_class: type[_BrodenBuilder], config: tfds.core.BuilderConfig, data_dir: str | Path
+    builder_class: type[_BrodenBuilder], config: BrodenConfig, data_dir: str | Path
 ) -> TfdsBrodenDataset:
     """Complete or not at all; of several processes one writes and the others wait."""
     data_dir = Path(data_dir).expanduser()

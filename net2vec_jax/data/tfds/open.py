@@ -1,4 +1,4 @@
-"""Datasets in TFDS's format by name: NAME[/CONFIG][:VERSION][@RESOLUTION].
+"""Datasets in TFDS's format by name: `NAME[/CONFIG][:VERSION][@RESOLUTION]`.
 
 `broden` and `scenes` are those that `net2vec_jax.data.tfds.builders` writes; of TFDS's own datasets
 those with an adapter (`net2vec_jax.data.tfds.adapters`). Data are read, never prepared, here, and
@@ -40,7 +40,7 @@ class TfdsName(NamedTuple):
 
 
 def parse_tfds_name(text: str) -> TfdsName:
-    """From NAME[/CONFIG][:VERSION][@RESOLUTION], TFDS's own notation and a size in pixels.
+    """From `NAME[/CONFIG][:VERSION][@RESOLUTION]`, TFDS's own notation and a size in pixels.
 
     Raises:
       Net2VecError: the text is not of that form.
@@ -69,7 +69,7 @@ def open_tfds(text: str, *, data_dir: str | Path | None = None) -> ConceptDatase
     """Open a prepared dataset.
 
     Args:
-      text: NAME[/CONFIG][:VERSION][@RESOLUTION].
+      text: `NAME[/CONFIG][:VERSION][@RESOLUTION]`.
       data_dir: where TFDS's datasets lie; by default as `find_data_dir` says.
 
     Raises:
@@ -119,7 +119,7 @@ def find_prepared(name: TfdsName, data_dir: Path, *, default_config: str | None 
     elif config is None and None not in found:
         config = default_config
         if config not in found:
-            configs = ", ".join(f"{name.dataset}/{known}" for known in sorted(found))
+            configs = ", ".join(f"{name.dataset}/{known}" for known in sorted(filter(None, found)))
             raise Net2VecError(f"{root} holds several configs; choose one of {configs}")
     if config not in found:
         known = sorted(str(other) for other in found if other is not None)

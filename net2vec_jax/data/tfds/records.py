@@ -12,11 +12,12 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from google.protobuf import json_format, message
 
 from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.extras import import_extra
 
 if TYPE_CHECKING:
     import tensorflow_datasets
@@ -47,7 +48,7 @@ class TfdsRecords:
           Net2VecError: it holds no prepared dataset, or one in a format that TFDS cannot read
             without TensorFlow.
         """
-        import tensorflow_datasets as tfds
+        tfds = import_extra("tensorflow_datasets", "tfds")
 
         self.directory = Path(directory)
         try:
@@ -79,6 +80,11 @@ class TfdsRecords:
         """Number of records of each split there is."""
         return {name: info.num_examples for name, info in self.builder.info.splits.items()}
 
+    @property
+    def features(self) -> Mapping[str, Any]:
+        """TFDS's features by name."""
+        return cast(Mapping[str, Any], self.builder.info.features)
+
     def source_files(self) -> Iterator[Path]:
         """The files of the version: records, features and metadata."""
         yield from sorted(path for path in self.directory.iterdir() if path.is_file())
@@ -89,7 +95,7 @@ class TfdsRecords:
         Raises:
           Net2VecError: there is no such split, or a file of it is missing.
         """
-        import tensorflow_datasets as tfds
+        tfds = import_extra("tensorflow_datasets", "tfds")
 
         class KeepEncoded(tfds.decode.SkipDecoding):
             """Hands out images as bytes, also those in sequences, where TFDS's own cannot."""
@@ -104,11 +110,10 @@ class TfdsRecords:
         for path in self.builder.info.splits[split].filepaths:
             if not Path(path).is_file():
                 raise Net2VecError(f"{path} is missing; prepare the dataset again")
-        features = self.builder.info.features
-        decoders = _for_images(features, KeepEncoded)
+        decoders = _for_images(self.features, KeepEncoded)
         try:
             self._sources[split] = self.builder.as_data_source(
-                split, decoders=decoders, file_format="array_record"
+                split=split, decoders=decoders, file_format="array_record"
             )
         except (*READ_ERRORS, NotImplementedError) as error:
             raise Net2VecError(
@@ -196,8 +201,7 @@ def _refuse_foreign_code(directory: Path) -> None:
 
 def _for_images(feature: Any, decoder: type) -> Any:
     """`decoder` for every image of nested features; None where there is none."""
-    import tensorflow_datasets as tfds
-
+    tfds = import_extra("tensorflow_datasets", "tfds")
     if isinstance(feature, tfds.features.Image):
         return decoder()
     if isinstance(feature, tfds.features.Sequence):

@@ -13,8 +13,8 @@ from net2vec_jax.networks.models.googlenet import (
     caffe_googlenet_rules,
 )
 from net2vec_jax.networks.models.vgg import VGG16
-from net2vec_jax.networks.preprocessing import REFERENCE_CODE, Preprocessing
-from net2vec_jax.networks.zoo.entry import NetworkEntry, View, WeightSource
+from net2vec_jax.networks.preprocessing import REFERENCE_CODE, Preprocessing, View
+from net2vec_jax.networks.zoo.entry import NetworkEntry, WeightSource
 
 UNDIVIDED = (1.0, 1.0, 1.0)
 # Spec 2.1: Caffe's networks get the same mean, and no division.

@@ -6,45 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.network import Network
-from net2vec_jax.networks.preprocessing import Preprocessing, find_preprocessing
+from net2vec_jax.networks.preprocessing import View
 from net2vec_jax.weights.cache import fetch_weights
 from net2vec_jax.weights.porting import IGNORED_KEYS, Renames
 from net2vec_jax.weights.rules import Rule
-
-# Modes of preprocessing that mean something else for a network; None where one makes no sense.
-Overrides = tuple[tuple[str, Preprocessing | None], ...]
-
-
-@dataclass(frozen=True)
-class View:
-    """How a network sees images.
-
-    Attributes:
-      own: the preprocessing that it was trained with.
-      overrides: modes that do not mean for it what they mean for all.
-    """
-
-    own: Preprocessing
-    overrides: Overrides = ()
-
-    def preprocessing(self, mode: str) -> Preprocessing:
-        """The preprocessing named "own", "imagenet" or "reference_code".
-
-        Raises:
-          Net2VecError: there is no such preprocessing, or it makes no sense for the network.
-        """
-        overrides = dict(self.overrides)
-        if mode not in overrides:
-            return find_preprocessing(mode, self.own)
-        found = overrides[mode]
-        if found is None:
-            raise Net2VecError(
-                f"preprocessing {mode!r} divides by a deviation, but the network was trained on "
-                "images that are not divided; use 'own' or 'reference_code'"
-            )
-        return found
 
 
 @dataclass(frozen=True)

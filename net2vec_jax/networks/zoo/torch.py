@@ -22,8 +22,14 @@ from net2vec_jax.networks.models.vision_transformer import (
     VisionTransformer,
     vision_transformer_rules,
 )
-from net2vec_jax.networks.preprocessing import CENTRED, IMAGENET, REFERENCE_CODE, Preprocessing
-from net2vec_jax.networks.zoo.entry import NetworkEntry, PackagedSource, View, WeightSource
+from net2vec_jax.networks.preprocessing import (
+    CENTRED,
+    IMAGENET,
+    REFERENCE_CODE,
+    Preprocessing,
+    View,
+)
+from net2vec_jax.networks.zoo.entry import NetworkEntry, PackagedSource, WeightSource
 from net2vec_jax.weights.cache import EFFICIENTNET_LITE0_FILE, find_efficientnet_lite0
 
 TORCHVISION = "https://download.pytorch.org/models/"

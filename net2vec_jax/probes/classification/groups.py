@@ -1,11 +1,8 @@
-"""What the classification probe trains: concepts in several repetitions, and their val images."""
+"""What the classification probe trains: heads by concept and repetition, and their images."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Sequence
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,49 +11,58 @@ from jaxtyping import Array, Float, Int
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.masks import ConceptMasks
-from net2vec_jax.probes.classification.model import ClassificationHeads, score
+from net2vec_jax.probes.classification.model import score
 from net2vec_jax.probes.classification.sampling import (
     BalancedSampler,
+    Sampler,
     count_positives,
     draw_words,
     make_sampler,
 )
-from net2vec_jax.probes.heads import top_filters
+from net2vec_jax.probes.heads import Heads, draw_initial_weights
 
 VAL_DRAW = 2**31
 """In place of an epoch's number: the val images, drawn once, the same for every seed."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ClassificationGroups:
-    """G groups: every concept that has enough images, in each of S repetitions.
+class HeadGroups:
+    """Heads in G groups of up to R: those of a concept and a repetition see the same images.
 
     Attributes:
-      concept: int32 [G], position of the concept in the catalog; a concept's repetitions follow
-        each other.
-      seed: int32 [G], 0 … S - 1.
+      concept: int32 [G], position of the concept in the catalog.
+      seed: int32 [G], the repetition.
       number: int64 [G], the concept's label number.
-      sampler: of the train images, shuffled.
+      rows: int32 [G, R], rows of the group's heads in the table; -1 where it has fewer than R.
+      sampler: of the train images.
       count: int64 [G], train images per epoch.
     """
 
     concept: np.ndarray
     seed: np.ndarray
     number: np.ndarray
-    sampler: BalancedSampler
+    rows: np.ndarray
+    sampler: Sampler
     count: np.ndarray
 
     def __len__(self) -> int:
         return len(self.concept)
 
-    @property
-    def seeds(self) -> int:
-        """S, repetitions per concept."""
-        return int(self.seed.max()) + 1
-
     def draw_words(self, key: Array, epoch: int) -> Array:
         """Random words of an epoch's images, uint32 [G, 6]."""
         return draw_words(key, self.number, self.seed, epoch)
+
+    def lay(self, values: np.ndarray) -> np.ndarray:
+        """Values of the heads [H, ...] by group, [G, R, ...]; 0 where a group has fewer heads."""
+        there = (self.rows >= 0).reshape(*self.rows.shape, *(1,) * (np.ndim(values) - 1))
+        return np.where(there, np.asarray(values)[self.rows], 0)
+
+    def bring(self, laid: np.ndarray) -> np.ndarray:
+        """The inverse of `lay`: values [G, R, ...] as those of the heads [H, ...]."""
+        there = self.rows >= 0
+        values = np.zeros((int(there.sum()), *laid.shape[2:]), laid.dtype)
+        values[self.rows[there]] = laid[there]
+        return values
 
 
 def find_shortages(masks: ConceptMasks, minimum: int) -> dict[int, str]:
@@ -68,7 +74,12 @@ def find_shortages(masks: ConceptMasks, minimum: int) -> dict[int, str]:
 
     Returns:
       {position in the catalog: "2 val images without it, at least 5 are needed"}.
+
+    Raises:
+      Net2VecError: `minimum` is below 1.
     """
+    if minimum < 1:
+        raise Net2VecError(f"the minimum of images must be at least 1, not {minimum}")
     kinds = zip(("with", "without"), count_positives(masks), strict=True)
     counts = [
         (values[split], f"{name} images {kind} it")
@@ -83,165 +94,149 @@ def find_shortages(masks: ConceptMasks, minimum: int) -> dict[int, str]:
     return reasons
 
 
-def make_groups(masks: ConceptMasks, *, seeds: int = 1, minimum: int = 1) -> ClassificationGroups:
-    """The groups of all concepts that have enough images.
+def make_classification_heads(
+    masks: ConceptMasks, *, filters: int, key: Array, seeds: int = 1, minimum: int = 1
+) -> Heads:
+    """One head over all filters per repetition and concept that has enough images (behaviour 6.2).
+
+    Weights are uniform in ±1/√K, the bias in 0 … 1, from the concept's number and the seed alone.
 
     Args:
       masks: the concepts and their images.
-      seeds: S, repetitions per concept, which differ in initial weights and images.
+      filters: K.
+      key: PRNG key of the run.
+      seeds: repetitions, which differ in initial weights and images.
       minimum: see `find_shortages`.
 
     Raises:
       Net2VecError: `seeds` or `minimum` is below 1.
     """
-    if seeds < 1 or minimum < 1:
-        raise Net2VecError(f"seeds {seeds} and minimum {minimum} must be at least 1")
+    if seeds < 1:
+        raise Net2VecError(f"seeds must be at least 1, not {seeds}")
     short = find_shortages(masks, minimum)
     kept = np.array([c for c in range(len(masks.catalog)) if c not in short], np.int32)
-    concept = np.repeat(kept, seeds)
+    concept = np.tile(kept, seeds)
+    seed = np.repeat(np.arange(seeds, dtype=np.int32), len(kept))
+
+    def fold(number: Array, seed: Array) -> Array:
+        return jax.random.split(jax.random.fold_in(jax.random.fold_in(key, seed), number))
+
+    numbers = _numbers(masks)[concept]
+    keys = jax.vmap(fold)(jnp.asarray(numbers, jnp.uint32), jnp.asarray(seed, jnp.uint32))
+    return Heads.of(
+        concept,
+        np.asarray(draw_initial_weights(keys[:, 0], filters)),
+        initial_bias=np.asarray(jax.vmap(jax.random.uniform)(keys[:, 1])),
+        seed=seed,
+    )
+
+
+def group_heads(heads: Heads, masks: ConceptMasks) -> HeadGroups:
+    """The heads by concept and repetition, and which train images each group sees.
+
+    Args:
+      heads: H heads.
+      masks: the concepts and their images.
+    """
+    pairs = np.stack([heads.concept, heads.seed], axis=1)
+    unique, group = np.unique(pairs, axis=0, return_inverse=True)
+    order = np.lexsort([heads.filters, group])
+    sizes = np.bincount(group, minlength=len(unique))
+    rows = np.full((len(unique), int(sizes.max(initial=0))), -1, np.int32)
+    place = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    rows[group[order], place] = order
+    concept, seed = unique.T.astype(np.int32)
     positives, negatives = count_positives(masks)
-    numbers = np.array([each.number for each in masks.catalog], np.int64)
-    return ClassificationGroups(
+    return HeadGroups(
         concept=concept,
-        seed=np.tile(np.arange(seeds, dtype=np.int32), len(kept)),
-        number=numbers[concept],
+        seed=seed,
+        number=_numbers(masks)[concept],
+        rows=rows,
         sampler=make_sampler(masks, concept, val=False, shuffled=True),
         count=2 * np.minimum(positives[0], negatives[0])[concept],
     )
 
 
-@partial(jax.jit, static_argnames=("filters",))
-def _draw_initial(key: Array, numbers: Array, seeds: Array, filters: int) -> tuple[Array, Array]:
-    def one(number: Array, seed: Array) -> tuple[Array, Array]:
-        folded = jax.random.fold_in(jax.random.fold_in(key, seed), number)
-        for_weights, for_bias = jax.random.split(folded)
-        bound = 1 / math.sqrt(filters)
-        weights = jax.random.uniform(for_weights, (filters,), jnp.float32, -bound, bound)
-        return weights, jax.random.uniform(for_bias)
-
-    return jax.vmap(one)(numbers, seeds)
+def _numbers(masks: ConceptMasks) -> np.ndarray:
+    return np.array([each.number for each in masks.catalog], np.int64)
 
 
-def make_full_classification_heads(
-    groups: ClassificationGroups, *, filters: int, key: Array
-) -> ClassificationHeads:
-    """One head per group over all filters (spec 6.2).
-
-    Weights are uniform in ±1/√K, the bias in 0 … 1, from the concept's number and the seed alone.
-
-    Args:
-      groups: of which concepts.
-      filters: K.
-      key: PRNG key of the run.
-    """
-    weights, bias = _draw_initial(
-        key, jnp.asarray(groups.number, jnp.uint32), jnp.asarray(groups.seed, jnp.uint32), filters
-    )
-    weights = np.asarray(weights)[:, None]
-    return ClassificationHeads(np.ones(weights.shape, bool), weights, np.asarray(bias)[:, None])
-
-
-def make_subset_classification_heads(
-    full: ClassificationHeads, weights: Float[np.ndarray, "G 1 K"], sizes: Sequence[int]
-) -> ClassificationHeads:
-    """One head per group and size over the filters of largest |weight| in the full one (spec 6.6).
-
-    They begin with the full heads' initial weights and bias.
-
-    Args:
-      full: heads over all filters.
-      weights: their trained weights.
-      sizes: numbers of filters, each in 1 … K.
-
-    Raises:
-      Net2VecError: a size is out of range.
-    """
-    masks = np.stack([top_filters(weights[:, 0], size) for size in sizes], axis=1)
-    return ClassificationHeads(
-        filter_mask=masks,
-        initial_weights=np.repeat(full.initial_weights, len(sizes), axis=1),
-        initial_bias=np.repeat(full.initial_bias, len(sizes), axis=1),
-    )
-
-
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class ClassificationScores:
-    """What the heads say of their concepts' P val images in all; concept by concept.
+class ClassificationCounts:
+    """What every head says of its concept's val images, Q (head, image) entries.
 
     Attributes:
-      concept: int32 [P], position in the catalog.
-      image: int32 [P], position in the dataset.
-      shows: bool [P], whether the image shows the concept.
-      logits: float32 [S, R, P].
+      head: int32 [Q], ascending; row of the heads.
+      image: int32 [Q], position in the dataset; in the same order for all heads of a concept.
+      shows: bool [Q], whether the image shows the concept.
+      logit: float32 [Q].
     """
 
-    concept: np.ndarray
+    head: np.ndarray
     image: np.ndarray
     shows: np.ndarray
-    logits: np.ndarray
+    logit: np.ndarray
 
     @property
     def correct(self) -> np.ndarray:
-        """bool [S, R, P]: on the right side of 0; 0 itself is wrong (spec 6.4)."""
-        return np.where(self.shows, self.logits > 0, self.logits < 0)
-
-    @property
-    def loss(self) -> np.ndarray:
-        """float32 [S, R, P]: binary cross-entropy."""
-        signed = np.where(self.shows, self.logits, -self.logits)
-        return np.logaddexp(0, -signed)
+        """bool [Q]: on the right side of 0; 0 itself is wrong (behaviour 6.4)."""
+        return np.where(self.shows, self.logit > 0, self.logit < 0)
 
 
 def evaluate_classification(
-    groups: ClassificationGroups,
-    weights: Float[np.ndarray, "G R K"],
-    bias: Float[np.ndarray, "G R"],
+    heads: Heads,
+    weights: Float[np.ndarray, "H K"],
+    bias: Float[np.ndarray, " H"],
     pooled: Float[np.ndarray, "P N K"],
     masks: ConceptMasks,
     *,
     key: Array,
     chunk_size: int = 512,
-) -> ClassificationScores:
-    """Score every concept's balanced val images, which are the same for all seeds (spec 6.3).
+) -> ClassificationCounts:
+    """Score every concept's balanced val images, the same for all its heads (behaviour 6.3).
 
     Args:
-      groups: the concepts and seeds.
-      weights: of the groups' R heads.
-      bias: of the groups' heads.
+      heads: H heads.
+      weights: of the heads.
+      bias: of the heads.
       pooled: pooled activations of all N images.
       masks: the concepts and their images.
       key: PRNG key of the run; the same as in training.
       chunk_size: images scored at a time.
     """
-    seeds = groups.seeds
-    concept = groups.concept[::seeds]
+    # All heads of a concept in a group, so that an image's activations are read once for them.
+    groups = group_heads(dataclasses.replace(heads, seed=np.zeros_like(heads.seed)), masks)
+    concept = groups.concept
     positives, negatives = count_positives(masks)
     count = 2 * np.minimum(positives[1], negatives[1])[concept]
     item = np.repeat(np.arange(len(concept)), count)
     place = np.arange(len(item)) - np.repeat(np.cumsum(count) - count, count)
     sampler = make_sampler(masks, concept, val=True, shuffled=False)
-    words = draw_words(key, groups.number[::seeds], np.zeros(len(concept), int), VAL_DRAW)
+    words = draw_words(key, groups.number, np.zeros(len(concept), int), VAL_DRAW)
     padding = -len(item) % chunk_size
     chunks = [
         jnp.asarray(np.pad(values, (0, padding)).reshape(-1, chunk_size), jnp.int32)
         for values in (item, place)
     ]
-    joint = (len(concept), seeds * weights.shape[1])
     image, shows, logits = _score_chunks(
         sampler,
         words,
-        jnp.asarray(weights, jnp.float32).reshape(*joint, -1),
-        jnp.asarray(bias, jnp.float32).reshape(joint),
+        jnp.asarray(groups.lay(weights), jnp.float32),
+        jnp.asarray(groups.lay(bias), jnp.float32),
         jnp.asarray(pooled, jnp.float32),
         *chunks,
     )
     kept = slice(None, len(item))
-    by_head = np.asarray(logits).reshape(-1, joint[1])[kept].T
-    return ClassificationScores(
-        concept=concept[item],
-        image=np.asarray(image).reshape(-1)[kept],
-        shows=np.asarray(shows).reshape(-1)[kept],
-        logits=by_head.reshape(seeds, weights.shape[1], -1),
+    head = groups.rows[item]  # [items, R]
+    entry, column = np.nonzero(head >= 0)
+    order = np.argsort(head[entry, column], kind="stable")  # an entry's place stays within a head
+    entry, column = entry[order], column[order]
+    return ClassificationCounts(
+        head=head[entry, column],
+        image=np.asarray(image).reshape(-1)[kept][entry],
+        shows=np.asarray(shows).reshape(-1)[kept][entry],
+        logit=np.asarray(logits).reshape(-1, head.shape[1])[kept][entry, column],
     )
 
 

@@ -2,45 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
-
-from net2vec_jax.core.errors import Net2VecError
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ClassificationHeads:
-    """G groups of R heads each over K filters.
-
-    Attributes:
-      filter_mask: bool [G, R, K], the filters that a head may use.
-      initial_weights: float32 [G, R, K].
-      initial_bias: float32 [G, R].
-    """
-
-    filter_mask: np.ndarray
-    initial_weights: np.ndarray
-    initial_bias: np.ndarray
-
-    def __post_init__(self) -> None:
-        shape = np.shape(self.initial_weights)
-        if (
-            len(shape) != 3
-            or np.shape(self.filter_mask) != shape
-            or np.shape(self.initial_bias) != shape[:2]
-        ):
-            raise Net2VecError(
-                f"filter masks {np.shape(self.filter_mask)}, initial weights {shape} and bias "
-                f"{np.shape(self.initial_bias)}; expected [groups, heads, filters], the bias "
-                "without filters"
-            )
-
-    def __len__(self) -> int:
-        return len(self.initial_weights)
 
 
 def score(

@@ -19,13 +19,12 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, UInt32
 
+from net2vec_jax.core.console import track
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.probes.classification.model import (
-    ClassificationHeads,
-    score,
-    weight_gradient,
-)
+from net2vec_jax.probes.classification.groups import HeadGroups
+from net2vec_jax.probes.classification.model import score, weight_gradient
 from net2vec_jax.probes.classification.sampling import WORDS, Sampler
+from net2vec_jax.probes.heads import Heads
 
 Optimizer = Literal["sgd", "adam"]
 
@@ -71,15 +70,16 @@ class ClassificationConfig:
         return self.learning_rate * 0.1 ** (epoch // self.epochs_per_decay)
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class ClassificationResult:
     """Trained heads.
 
     Attributes:
-      weights: float32 [G, R, K], the embeddings; 0 outside a head's filter mask.
-      bias: float32 [G, R].
-      loss: float32 [epochs, G, R], mean over an epoch's images while the weights change.
-      accuracy: float32 [epochs, G, R], of the same images, in [0, 1].
+      weights: float32 [H, K], the embeddings; 0 outside a head's filter mask.
+      bias: float32 [H].
+      loss: float32 [epochs, H], mean over an epoch's images while the weights change.
+      accuracy: float32 [epochs, H], of the same images, in [0, 1].
     """
 
     weights: np.ndarray
@@ -185,15 +185,14 @@ def _train_epoch(
     return jax.lax.fori_loop(0, steps, train_step, state)
 
 
-def train_classification(
-    heads: ClassificationHeads,
+def train_classification_heads(
+    heads: Heads,
     pooled: Float[np.ndarray, "P N K"],
-    sampler: Sampler,
-    count: Int[np.ndarray, " G"],
+    groups: HeadGroups,
     words: Callable[[int], UInt32[Array, "G 6"]],
     config: ClassificationConfig = ClassificationConfig(),
     *,
-    on_epoch: Callable[[int, Array], None] | None = None,
+    progress: str = "",
 ) -> ClassificationResult:
     """Train all heads at once.
 
@@ -202,12 +201,10 @@ def train_classification(
     Args:
       heads: what to train.
       pooled: pooled activations of all N images, see `collect_pooled_activations`.
-      sampler: which images each group sees.
-      count: images per epoch of each group, at least 1.
+      groups: which heads see the same images, and which images, see `group_heads`.
       words: random words of each group from the number of the epoch, from 0.
       config: hyperparameters.
-      on_epoch: called after each epoch with its number from 1 and the weights, whose groups are in
-        the order of training.
+      progress: name of a progress bar; none is shown by default.
 
     Returns:
       Weights and bias after the last epoch; losses and accuracies of the epochs.
@@ -215,16 +212,16 @@ def train_classification(
     Raises:
       Net2VecError: there is no head, a group has no image, or sizes disagree.
     """
-    count = np.asarray(count, np.int64)
+    count = np.asarray(groups.count, np.int64)
     filters = np.shape(pooled)[2]
     if not len(heads):
         raise Net2VecError("there is no head to train: no concept has enough images")
-    if heads.initial_weights.shape[2] != filters:
+    if heads.initial_weights.shape[1] != filters:
         raise Net2VecError(
-            f"heads over {heads.initial_weights.shape[2]} filters, but activations of {filters}"
+            f"heads over {heads.initial_weights.shape[1]} filters, but activations of {filters}"
         )
-    if len(count) != len(heads) or count.min() < 1:
-        raise Net2VecError(f"{len(heads)} groups, but image counts {count.tolist()[:10]}")
+    if count.min() < 1:
+        raise Net2VecError(f"a group has no train images: {count.tolist()[:10]}")
     # Groups with many batches come first; the last chunk is filled up with groups without any.
     order = np.argsort(-count // config.batch_size, kind="stable")
     padding = -len(order) % config.chunk_size
@@ -234,21 +231,21 @@ def train_classification(
         ordered = np.asarray(values, dtype)[order]
         return jnp.asarray(np.pad(ordered, [(0, padding)] + [(0, 0)] * (ordered.ndim - 1)))
 
-    filter_mask = lay(heads.filter_mask, np.float32)
-    weights = lay(heads.initial_weights, np.float32) * filter_mask
-    bias = lay(heads.initial_bias, np.float32)
+    filter_mask = lay(groups.lay(heads.filter_mask), np.float32)
+    weights = lay(groups.lay(heads.initial_weights), np.float32) * filter_mask
+    bias = lay(groups.lay(heads.initial_bias), np.float32)
     group, ordered_count = lay(np.arange(len(order)), np.int32), lay(count, np.int32)
     optimizer = rule.make_optimizer()
     zeros = jnp.zeros(bias.shape)
     state = _State(weights, bias, jax.vmap(jax.vmap(optimizer.init))((weights, bias)), zeros, zeros)
     placed = jnp.asarray(pooled, jnp.float32)
-    losses, accuracies = [], []
-    for epoch in range(config.epochs):
+    losses, corrects = [], []
+    for epoch in track(range(config.epochs), progress, unit="epoch"):
         state = _train_epoch(
             state._replace(loss=jnp.zeros(bias.shape), correct=jnp.zeros(bias.shape)),
             filter_mask,
             placed,
-            sampler,
+            groups.sampler,
             group,
             jnp.pad(words(epoch)[order], ((0, padding), (0, 0))),
             ordered_count,
@@ -256,19 +253,22 @@ def train_classification(
             rule=rule,
         )
         losses.append(state.loss)
-        accuracies.append(state.correct)
-        if on_epoch is not None:
-            on_epoch(epoch + 1, state.weights)
+        corrects.append(state.correct)
+        if progress:
+            jax.block_until_ready(state.loss)  # or the bar would run ahead of the device
     back = np.argsort(order)
-    shape = (config.epochs, len(order) + padding, heads.initial_weights.shape[1])
+
+    def bring(laid: Array | np.ndarray) -> np.ndarray:
+        return groups.bring(np.asarray(laid)[back])
 
     def mean(totals: list[Array]) -> np.ndarray:
-        sums = np.array(totals, np.float32).reshape(shape)[:, back]
-        return sums / count[None, :, None].astype(np.float32)
+        images = count[:, None].astype(np.float32)
+        means = [groups.bring(np.asarray(total)[back] / images) for total in totals]
+        return np.array(means, np.float32).reshape(config.epochs, len(heads))
 
     return ClassificationResult(
-        weights=np.asarray(state.weights)[back],
-        bias=np.asarray(state.bias)[back],
+        weights=bring(state.weights),
+        bias=bring(state.bias),
         loss=mean(losses),
-        accuracy=mean(accuracies),
+        accuracy=mean(corrects),
     )

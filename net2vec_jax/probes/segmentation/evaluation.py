@@ -13,9 +13,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
-from tqdm import tqdm
 
 from net2vec_jax.activations.binary import BinaryActivations
+from net2vec_jax.core.console import track
 from net2vec_jax.core.devices import DIVIDED, fetch, make_mesh, place_parts
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.masks import ConceptMasks
@@ -34,6 +34,7 @@ from net2vec_jax.stats.overlap import Overlap, count_overlap
 CHUNKS_PER_CALL = 256
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class SegmentationCounts:
     """Overlap of each head's prediction with its concept on every image of the concept.
@@ -87,7 +88,7 @@ def evaluate_segmentation(
     *,
     chunk_size: int | None = None,
     form: Form | None = None,
-    progress: bool = False,
+    progress: str = "",
 ) -> SegmentationCounts:
     """Overlap of every head's prediction with its concept, on all images of the concept.
 
@@ -101,7 +102,7 @@ def evaluate_segmentation(
       masks: masks of the concepts.
       chunk_size: pairs computed at a time on a device; by default what suits the backend.
       form: how activations are read, see `score_maps`.
-      progress: show a progress bar.
+      progress: name of a progress bar; none is shown by default.
 
     Raises:
       Net2VecError: there is no head, or activations and masks are not of the same images.
@@ -125,9 +126,7 @@ def evaluate_segmentation(
 
     laid = [(lay(head), lay(pair)) for head, pair in entries]
     counts = []
-    for call in tqdm(
-        range(calls), "evaluation", unit="call", disable=not progress, leave=False, delay=1
-    ):
+    for call in track(range(calls), progress, unit="call"):
         head, pair = (
             place_parts(shards.mesh, lambda place, side=side, call=call: laid[place][side][call])
             for side in (0, 1)

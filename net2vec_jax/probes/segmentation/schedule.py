@@ -61,7 +61,7 @@ def make_schedule(
     Args:
       images_per_head: n_i, train images of each head, integers [H], at least 1.
       first_pair: where each head's images begin in `order`, integers [H].
-      order: pairs of the masks, integers; head i trains on order[first_pair[i] :][: n_i], in
+      order: pairs of the masks, integers; head i trains on `order[first_pair[i] :][: n_i]`, in
         batches of consecutive entries.
       batch_size: B.
       chunk_size: pairs per chunk.

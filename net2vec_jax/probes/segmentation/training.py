@@ -14,9 +14,9 @@ from collections.abc import Callable
 import jax
 import numpy as np
 from jaxtyping import Array
-from tqdm import tqdm
 
 from net2vec_jax.activations.binary import BinaryActivations
+from net2vec_jax.core.console import track
 from net2vec_jax.core.devices import make_mesh, place_parts
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.masks import ConceptMasks
@@ -25,7 +25,7 @@ from net2vec_jax.probes.head_shards import (
     divide_heads,
     resolve_chunk_size,
 )
-from net2vec_jax.probes.heads import Heads
+from net2vec_jax.probes.heads import Heads, draw_initial_weights, fold_heads
 from net2vec_jax.probes.segmentation.model import (
     Loss,
     class_weights_of,
@@ -80,6 +80,7 @@ class SegmentationConfig:
         return UpdateRule(self.loss, self.learning_rate, self.momentum)
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class SegmentationResult:
     """Trained heads.
@@ -96,7 +97,28 @@ class SegmentationResult:
     alpha: np.ndarray
 
 
-def train_segmentation(
+def make_segmentation_heads(
+    masks: ConceptMasks, *, filters: int, key: Array, seeds: int = 1
+) -> Heads:
+    """One head over all filters per repetition and concept that can be trained and reported.
+
+    A concept without a train or without a val image gets no head (behaviour 5.3, B-27).
+
+    Args:
+      masks: the concepts and their images.
+      filters: K.
+      key: PRNG key of the initial weights.
+      seeds: repetitions, which differ in their initial weights.
+    """
+    train, val = masks.count_images()
+    kept = np.flatnonzero((train > 0) & (val > 0)).astype(np.int32)
+    numbers = np.array([concept.number for concept in masks.catalog], np.int64)
+    concept, seed = np.tile(kept, seeds), np.repeat(np.arange(seeds, dtype=np.int32), len(kept))
+    keys = fold_heads(key, numbers[concept], seed)
+    return Heads.of(concept, np.asarray(draw_initial_weights(keys, filters)), seed=seed)
+
+
+def train_segmentation_heads(
     heads: Heads,
     activations: BinaryActivations,
     masks: ConceptMasks,
@@ -151,9 +173,7 @@ def train_segmentation(
     state = initial_state(initial, update=config.update_rule(), sharding=initial.sharding)
     schedule = None
     losses = []
-    for epoch in tqdm(
-        range(config.epochs), progress, unit="epoch", disable=not progress, leave=False, delay=1
-    ):
+    for epoch in track(range(config.epochs), progress, unit="epoch"):
         if config.shuffle:
             schedule = _place_schedule(
                 shards, masks, config, chunk_size, jax.random.fold_in(key, epoch)

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, UInt8
-from tqdm import tqdm
 
 from net2vec_jax.activations.binary import BinaryActivations
+from net2vec_jax.core.console import track
 from net2vec_jax.core.devices import DIVIDED, fetch, make_mesh, pad_first_axis, place_parts
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.probes.interpolation import upsample_align_corners
@@ -68,14 +68,14 @@ class _Images(NamedTuple):
 
 
 def probe_single_filters(
-    activations: BinaryActivations, masks: ConceptMasks, *, progress: bool = False
+    activations: BinaryActivations, masks: ConceptMasks, *, progress: str = ""
 ) -> Overlap:
     """Count the overlap of every filter with every concept, on the concept's own images.
 
     Args:
       activations: binary activations of all N images.
       masks: masks of C concepts on the same images.
-      progress: show a progress bar.
+      progress: name of a progress bar; none is shown by default.
 
     Returns:
       Pixels summed over each concept's images of a split, int64 [2, C, K]; the first axis is
@@ -95,7 +95,7 @@ def probe_single_filters(
     height, width = masks.segmentation_size
     at_once = min(BLOCKS_PER_CALL, 2**30 // (height * width))  # so that counts fit in 32 bits
     calls = range(0, blocks[0].image.shape[0], at_once)
-    for start in tqdm(calls, "single filters", unit="call", disable=not progress, leave=False):
+    for start in track(calls, progress, unit="call"):
         part = slice(start, start + at_once)
         call = _place(mesh, [jax.tree.map(lambda x, part=part: x[part], each) for each in blocks])
         counted = _count_blocks(

@@ -13,6 +13,7 @@ from net2vec_jax.activations.binary import BinaryActivations
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.probes.interpolation import upsample_rows
 from net2vec_jax.probes.segmentation.model import unpack_masks
+from net2vec_jax.stats.metrics import NO_FILTER
 from net2vec_jax.stats.overlap import Overlap, count_overlap
 
 
@@ -28,7 +29,7 @@ def count_chosen_filters(
     Args:
       activations: binary activations of all N images.
       masks: masks of C concepts on the same images.
-      chosen: the filter of each concept, such as its best one.
+      chosen: the filter of each concept, such as its best one; `NO_FILTER` marks nothing.
       chunk_size: pairs counted at a time.
 
     Returns:
@@ -47,7 +48,9 @@ def count_chosen_filters(
         rows=masks.segmentation_size[0],
     )
     kept = slice(None, len(masks.pair_image))
-    return Overlap(*(np.asarray(values, np.int64).reshape(-1)[kept] for values in overlap))
+    shared, either = (np.asarray(values, np.int64).reshape(-1)[kept] for values in overlap)
+    none = np.asarray(chosen)[masks.pair_concept] == NO_FILTER
+    return Overlap(np.where(none, 0, shared), np.where(none, masks.area, either))
 
 
 @partial(jax.jit, static_argnames=("grid", "rows"))

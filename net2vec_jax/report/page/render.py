@@ -92,7 +92,9 @@ def read_source(name: str) -> str:
       Net2VecError: the package was installed without it.
     """
     try:
-        text = files(__package__).joinpath(*name.split("/")).read_text(encoding="utf-8")
+        text = (
+            files("net2vec_jax.report.page").joinpath(*name.split("/")).read_text(encoding="utf-8")
+        )
     except OSError as error:
         raise Net2VecError(f"net2vec_jax was installed without {name}; install it again") from error
     return text.replace("\r\n", "\n")

@@ -72,7 +72,7 @@ def test_a_heic_photograph_without_the_extra_is_named(
     (tmp_path / "images/1.jpg").rename(tmp_path / "images/1.HEIC")
     monkeypatch.setattr(folder_files, "IMAGE_FORMATS", ("JPEG", "PNG"))
     monkeypatch.setattr(folder_files, "IMAGE_SUFFIXES", (".jpg", ".png"))
-    with pytest.raises(Net2VecError, match=r"1\.HEIC.*pip install pillow-heif"):
+    with pytest.raises(Net2VecError, match=r"1\.HEIC.*net2vec_jax\[heic\]"):
         FolderDataset(tmp_path)
 
 

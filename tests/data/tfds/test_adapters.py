@@ -181,7 +181,7 @@ def test_ade20k_with_instances_has_the_100_countable_concepts(tmp_path: Path) ->
     assert (names["bed"], names["person"]) == (8, 13)  # the same numbers as among the 150
     with pytest.raises(Net2VecError, match=r"train/000001, feature annotation: pixel value 101"):
         dataset.labels(1)
-    with pytest.raises(Net2VecError, match=r"train/000002, .*: it is a L image, but the first"):
+    with pytest.raises(Net2VecError, match=r"train/000002, .*must be RGB .*it is a L image"):
         dataset.labels(2)
 
 

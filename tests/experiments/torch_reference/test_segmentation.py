@@ -25,11 +25,11 @@ from net2vec_jax.data.broden.dataset import BrodenDataset  # noqa: E402
 from net2vec_jax.data.broden.writer import write_broden  # noqa: E402
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage  # noqa: E402
 from net2vec_jax.data.masks import ConceptMasks, collect_concept_masks  # noqa: E402
-from net2vec_jax.probes.heads import make_full_heads  # noqa: E402
 from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation  # noqa: E402
 from net2vec_jax.probes.segmentation.training import (  # noqa: E402
     SegmentationConfig,
-    train_segmentation,
+    make_segmentation_heads,
+    train_segmentation_heads,
 )
 from net2vec_jax.probes.single_filters.evaluation import probe_single_filters  # noqa: E402
 from net2vec_jax.stats.metrics import set_iou  # noqa: E402
@@ -69,8 +69,8 @@ def activations() -> BinaryActivations:
 def test_torch_trains_the_same_weights(dataset, masks, activations):
     """17 train images in batches of 4: the last batch is a single image."""
     config = SegmentationConfig(epochs=4, batch_size=4, learning_rate=1e-2)
-    heads = make_full_heads(masks, filters=FILTERS, key=jax.random.key(0))
-    ours = train_segmentation(heads, activations, masks, config)
+    heads = make_segmentation_heads(masks, filters=FILTERS, key=jax.random.key(0))
+    ours = train_segmentation_heads(heads, activations, masks, config)
     counts = evaluate_segmentation(ours.weights, heads, activations, masks)
     val = masks.pair_is_val[counts.pair]
     val_iou = set_iou(
@@ -140,7 +140,7 @@ def test_torch_counts_single_filters_like_a_loop_over_pixels(masks, activations)
 
 
 def test_torch_evaluates_like_ours(dataset, masks, activations):
-    heads = make_full_heads(masks, filters=FILTERS, key=jax.random.key(0))
+    heads = make_segmentation_heads(masks, filters=FILTERS, key=jax.random.key(0))
     counts = evaluate_segmentation(heads.initial_weights, heads, activations, masks)
     val = masks.pair_is_val[counts.pair]
     overlap = type(counts.overlap)(*(values[val] for values in counts.overlap))

@@ -7,7 +7,11 @@ from helpers import make_masks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from net2vec_jax.probes.classification.groups import find_shortages, make_groups
+from net2vec_jax.probes.classification.groups import (
+    find_shortages,
+    group_heads,
+    make_classification_heads,
+)
 from net2vec_jax.probes.classification.sampling import count_positives, draw_words, make_sampler
 
 MASK = np.ones((2, 2), bool)
@@ -102,7 +106,8 @@ def test_concepts_with_too_few_images_are_named():
     assert find_shortages(masks, 2)[1] == (
         "1 train images with it, 1 val images with it; at least 2 are needed"
     )
-    groups = make_groups(masks, seeds=2, minimum=2)
+    heads = make_classification_heads(masks, filters=3, key=jax.random.key(0), seeds=2, minimum=2)
+    groups = group_heads(heads, masks)
     np.testing.assert_array_equal(groups.concept, [0, 0])
     np.testing.assert_array_equal(groups.seed, [0, 1])
     np.testing.assert_array_equal(groups.count, [4, 4])

@@ -11,17 +11,18 @@ from helpers import make_masks
 from net2vec_jax.activations.pooled import collect_pooled_activations
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.probes.classification.groups import (
+    HeadGroups,
     evaluate_classification,
-    make_full_classification_heads,
-    make_groups,
-    make_subset_classification_heads,
+    group_heads,
+    make_classification_heads,
 )
-from net2vec_jax.probes.classification.model import ClassificationHeads, score
+from net2vec_jax.probes.classification.model import score
 from net2vec_jax.probes.classification.sampling import ListedSampler
 from net2vec_jax.probes.classification.training import (
     ClassificationConfig,
-    train_classification,
+    train_classification_heads,
 )
+from net2vec_jax.probes.heads import Heads, join_heads, make_subset_heads
 from net2vec_jax.stats.metrics import mean_over_batches
 
 KEY = jax.random.key(3)
@@ -47,14 +48,14 @@ def masks():
 
 
 def _train(masks, pooled, config=GENTLE, *, seeds=1):
-    groups = make_groups(masks, seeds=seeds)
-    heads = make_full_classification_heads(groups, filters=pooled.shape[2], key=KEY)
+    heads = make_classification_heads(masks, filters=pooled.shape[2], key=KEY, seeds=seeds)
+    return heads, _train_heads(heads, masks, pooled, config)
+
+
+def _train_heads(heads, masks, pooled, config=GENTLE):
+    groups = group_heads(heads, masks)
     words = lambda epoch: groups.draw_words(KEY, epoch)  # noqa: E731
-    return (
-        groups,
-        heads,
-        train_classification(heads, pooled, groups.sampler, groups.count, words, config),
-    )
+    return train_classification_heads(heads, pooled, groups, words, config)
 
 
 def _train_by_loop(weights, bias, mask, pooled, image, shows, config):
@@ -88,63 +89,78 @@ def test_training_equals_a_loop(parts):
     count = np.array([10, 7, 4])
     image = rng.integers(0, 20, (3, 3, 10))
     shows = rng.random((3, 3, 10)) < 0.5
-    heads = ClassificationHeads(
-        rng.random((3, 2, 5)) < 0.7,
-        rng.standard_normal((3, 2, 5)).astype(np.float32),
-        rng.random((3, 2)).astype(np.float32),
+    heads = Heads.of(
+        np.array([0, 2, 1, 0, 1]),  # two of the first two concepts, one of the last
+        rng.standard_normal((5, 5)),
+        filter_mask=rng.random((5, 5)) < 0.7,
+        initial_bias=rng.random(5).astype(np.float32),
+        filters=np.array([0, 0, 0, 3, 3]),
     )
     sampler = ListedSampler(jnp.asarray(image), jnp.asarray(shows))
-    result = train_classification(heads, pooled, sampler, count, sampler.epoch_as_words, config)
-    for group in range(3):
-        for head in range(2):
-            weights, bias = _train_by_loop(
-                heads.initial_weights[group, head], heads.initial_bias[group, head],
-                heads.filter_mask[group, head], pooled,
-                image[:, group, : count[group]], shows[:, group, : count[group]], config,
-            )  # fmt: skip
-            np.testing.assert_allclose(result.weights[group, head], weights, atol=2e-6)
-            np.testing.assert_allclose(result.bias[group, head], bias, atol=2e-6)
+    groups = HeadGroups(
+        concept=np.arange(3), seed=np.zeros(3, int), number=np.arange(3),
+        rows=np.array([[0, 3], [2, 4], [1, -1]]), sampler=sampler, count=count,
+    )  # fmt: skip
+    result = train_classification_heads(heads, pooled, groups, sampler.epoch_as_words, config)
+    for head, group in enumerate(heads.concept):
+        weights, bias = _train_by_loop(
+            heads.initial_weights[head], heads.initial_bias[head], heads.filter_mask[head], pooled,
+            image[:, group, : count[group]], shows[:, group, : count[group]], config,
+        )  # fmt: skip
+        np.testing.assert_allclose(result.weights[head], weights, atol=2e-6)
+        np.testing.assert_allclose(result.bias[head], bias, atol=2e-6)
     assert (result.weights[~heads.filter_mask] == 0).all()
 
 
 def test_together_equals_alone(masks, pooled):
-    groups, _, together = _train(masks, pooled, seeds=2)
+    heads, together = _train(masks, pooled, seeds=2)
     for place in (1, 2):
-        alone_groups, _, alone = _train(
+        alone_heads, alone = _train(
             masks.select(masks.catalog.select([str(masks.catalog.concepts[place].number)])),
             pooled,
             seeds=2,
         )
-        assert len(alone_groups) == 2
-        same = groups.concept == place
+        assert alone_heads.seed.tolist() == [0, 1]
+        same = heads.concept == place
         np.testing.assert_array_equal(together.weights[same], alone.weights)
         np.testing.assert_array_equal(together.bias[same], alone.bias)
 
 
 @pytest.mark.parametrize("chunk_size", [1, 3, 16])
 def test_chunks_do_not_matter(masks, pooled, chunk_size):
-    _, _, expected = _train(masks, pooled)
+    _, expected = _train(masks, pooled)
     config = dataclasses.replace(GENTLE, chunk_size=chunk_size)
     np.testing.assert_allclose(
-        _train(masks, pooled, config)[2].weights, expected.weights, atol=1e-6
+        _train(masks, pooled, config)[1].weights, expected.weights, atol=1e-6
     )
 
 
 def test_seeds_differ(masks, pooled):
-    _, heads, result = _train(masks, pooled, seeds=3)
-    assert len(np.unique(heads.initial_weights[:, 0, 0])) == len(heads)
-    assert len(np.unique(result.weights[:, 0, 0])) == len(heads)
+    heads, result = _train(masks, pooled, seeds=3)
+    assert len(np.unique(heads.initial_weights[:, 0])) == len(heads)
+    assert len(np.unique(result.weights[:, 0])) == len(heads)
+
+
+def test_order_and_neighbours_of_heads_do_not_matter(masks, pooled):
+    heads, full = _train(masks, pooled, seeds=2)
+    few = make_subset_heads(heads, full.weights, [2]).select(heads.seed == 0)
+    alone = _train_heads(few, masks, pooled)
+    order = np.random.default_rng(0).permutation(len(heads) + len(few))
+    together = _train_heads(join_heads([heads, few]).select(order), masks, pooled)
+    back = np.argsort(order)
+    np.testing.assert_allclose(together.weights[back][: len(heads)], full.weights, atol=1e-6)
+    np.testing.assert_allclose(together.weights[back][len(heads) :], alone.weights, atol=1e-6)
+    np.testing.assert_allclose(together.loss[:, back][:, : len(heads)], full.loss, atol=1e-6)
 
 
 def test_all_filters_as_a_subset_reproduce_the_full_embedding(masks, pooled):
-    groups, heads, full = _train(masks, pooled)
-    subsets = make_subset_classification_heads(heads, full.weights, [1, 3, FILTERS])
-    words = lambda epoch: groups.draw_words(KEY, epoch)  # noqa: E731
-    result = train_classification(subsets, pooled, groups.sampler, groups.count, words, GENTLE)
-    np.testing.assert_allclose(result.weights[:, 2], full.weights[:, 0], atol=1e-5)
-    np.testing.assert_array_equal((result.weights != 0).sum(axis=2), [[1, 3, FILTERS]] * 4)
-    largest = np.abs(full.weights[:, 0]).argmax(axis=1)
-    np.testing.assert_array_equal(np.abs(result.weights[:, 0]).argmax(axis=1), largest)
+    heads, full = _train(masks, pooled)
+    subsets = make_subset_heads(heads, full.weights, [1, 3, FILTERS])
+    weights = _train_heads(subsets, masks, pooled).weights
+    np.testing.assert_allclose(weights[subsets.filters == FILTERS], full.weights, atol=1e-5)
+    np.testing.assert_array_equal((weights != 0).sum(axis=1), subsets.filters)
+    largest = np.abs(full.weights).argmax(axis=1)
+    np.testing.assert_array_equal(np.abs(weights[subsets.filters == 1]).argmax(axis=1), largest)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -154,9 +170,9 @@ def test_a_filter_that_shows_the_concept_is_found(masks, pooled, optimizer):
         images = masks.pair_image[masks.pair_concept == concept]
         planted[0, images, filter_] += 6
     config = ClassificationConfig(epochs=30, learning_rate=0.1, optimizer=optimizer, chunk_size=2)
-    groups, _, result = _train(masks, planted, config)
-    np.testing.assert_array_equal(result.weights[:, 0].argmax(axis=1), [4, 2, 0, 5])
-    scores = evaluate_classification(groups, result.weights, result.bias, planted, masks, key=KEY)
+    heads, result = _train(masks, planted, config)
+    np.testing.assert_array_equal(result.weights.argmax(axis=1), [4, 2, 0, 5])
+    scores = evaluate_classification(heads, result.weights, result.bias, planted, masks, key=KEY)
     assert scores.correct.mean() > 0.85
     assert result.accuracy[-1].mean() > 0.9
     assert result.loss[-1].mean() < result.loss[0].mean()
@@ -165,27 +181,29 @@ def test_a_filter_that_shows_the_concept_is_found(masks, pooled, optimizer):
 def test_constant_filters_do_no_harm(masks, pooled):
     constant = pooled.copy()
     constant[0, :, 1] = 0
-    _, heads, result = _train(masks, constant)
+    heads, result = _train(masks, constant)
     assert np.isfinite(result.weights).all()
-    np.testing.assert_array_equal(result.weights[:, 0, 1], heads.initial_weights[:, 0, 1])
+    np.testing.assert_array_equal(result.weights[:, 1], heads.initial_weights[:, 1])
 
 
 def test_scores_are_those_of_the_concepts_val_images(masks, pooled):
-    groups, _, result = _train(masks, pooled, seeds=2)
+    heads, result = _train(masks, pooled, seeds=2)
     scores = evaluate_classification(
-        groups, result.weights, result.bias, pooled, masks, key=KEY, chunk_size=7
+        heads, result.weights, result.bias, pooled, masks, key=KEY, chunk_size=7
     )
-    assert scores.logits.shape[:2] == (2, 1)
     assert masks.is_val[scores.image].all()
+    assert (np.diff(scores.head) >= 0).all()
     shown = set(zip(masks.pair_concept.tolist(), masks.pair_image.tolist(), strict=True))
-    pairs = zip(scores.concept.tolist(), scores.image.tolist(), strict=True)
+    pairs = zip(heads.concept[scores.head].tolist(), scores.image.tolist(), strict=True)
     np.testing.assert_array_equal(scores.shows, [pair in shown for pair in pairs])
-    for place, (concept, image) in enumerate(zip(scores.concept, scores.image, strict=True)):
-        for seed in range(2):
-            group = np.flatnonzero((groups.concept == concept) & (groups.seed == seed))[0]
-            expected = pooled[0, image] @ result.weights[group, 0] + result.bias[group, 0]
-            np.testing.assert_allclose(scores.logits[seed, 0, place], expected, atol=1e-5)
-    assert scores.correct.shape == scores.loss.shape == scores.logits.shape
+    expected = (pooled[0, scores.image] * result.weights[scores.head]).sum(1)
+    np.testing.assert_allclose(scores.logit, expected + result.bias[scores.head], atol=1e-5)
+    for concept in range(4):  # all heads of a concept see the same images, in the same order
+        one, other = np.flatnonzero(heads.concept == concept)
+        first, second = scores.head == one, scores.head == other
+        assert first.any()
+        np.testing.assert_array_equal(scores.image[first], scores.image[second])
+        assert scores.shows[first].mean() == 0.5
 
 
 def test_ties_are_wrong():
@@ -222,17 +240,13 @@ def test_bad_settings_are_refused(change, complaint):
 
 
 def test_bad_shapes_are_refused(masks, pooled):
-    groups, heads, _ = _train(masks, pooled)
-    words = lambda epoch: groups.draw_words(KEY, epoch)  # noqa: E731
+    heads, _ = _train(masks, pooled)
     with pytest.raises(Net2VecError, match="heads over 6 filters, but activations of 5"):
-        train_classification(heads, pooled[..., :5], groups.sampler, groups.count, words)
+        _train_heads(heads, masks, pooled[..., :5])
     with pytest.raises(Net2VecError, match="pooling 'sum'"):
         collect_pooled_activations([pooled], pooling="sum")
     with pytest.raises(Net2VecError, match="expected"):
         collect_pooled_activations([pooled])
-    nothing = make_groups(masks, minimum=50)
+    nothing = make_classification_heads(masks, filters=6, key=KEY, minimum=50)
     with pytest.raises(Net2VecError, match="no head to train"):
-        train_classification(
-            make_full_classification_heads(nothing, filters=6, key=KEY),
-            pooled, nothing.sampler, nothing.count, words,
-        )  # fmt: skip
+        _train_heads(nothing, masks, pooled)

@@ -7,7 +7,7 @@ import pytest
 from helpers import make_masks, make_random_problem, pack_masks, place_data
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.probes.heads import Heads, make_full_heads
+from net2vec_jax.probes.heads import Heads
 from net2vec_jax.probes.interpolation import upsample_align_corners
 from net2vec_jax.probes.segmentation import model as segmentation_model
 from net2vec_jax.probes.segmentation.model import (
@@ -22,6 +22,7 @@ from net2vec_jax.probes.segmentation.model import (
     unpack_rows,
 )
 from net2vec_jax.probes.segmentation.score_maps import Form
+from net2vec_jax.probes.segmentation.training import make_segmentation_heads
 
 # Compiled: op by op it is slow.
 loss_and_gradient = jax.jit(
@@ -67,7 +68,7 @@ def test_loss_is_finite_at_extreme_scores(loss: Loss) -> None:
 @pytest.mark.parametrize("form", ["sparse", "dense"])
 def test_weight_gradient_is_the_derivative_of_the_loss(form: Form, loss: Loss) -> None:
     activations, masks = make_random_problem(0)
-    heads = make_full_heads(masks, filters=11, key=jax.random.key(0))
+    heads = make_segmentation_heads(masks, filters=11, key=jax.random.key(0))
     data, geometry = place_data(activations, masks, form), geometry_of(activations, masks)
     class_weights, _ = class_weights_of(masks, heads)
     weights = jnp.asarray(heads.initial_weights)
@@ -99,7 +100,7 @@ def test_weight_gradient_is_the_derivative_of_the_loss(form: Form, loss: Loss) -
 
 def test_gradients_add_to_what_was_there() -> None:
     activations, masks = make_random_problem(0)
-    heads = make_full_heads(masks, filters=11, key=jax.random.key(0))
+    heads = make_segmentation_heads(masks, filters=11, key=jax.random.key(0))
     data, geometry = place_data(activations, masks), geometry_of(activations, masks)
     class_weights, _ = class_weights_of(masks, heads)
     weights = jnp.asarray(heads.initial_weights)
@@ -119,7 +120,7 @@ def test_loss_at_zero_weights() -> None:
     # Appendix D.3: p = ½ everywhere gives −½ Σ [αt + (1−α)(1−t)] / B = −HsWs·α(1−α) for a mean
     # coverage of 1−α.
     activations, masks = make_random_problem(5)
-    heads = Heads(np.array([1], np.int32), np.ones((1, 11), bool), np.zeros((1, 11), np.float32))
+    heads = Heads.of(np.array([1]), np.zeros((1, 11)))
     data, geometry = place_data(activations, masks), geometry_of(activations, masks)
     class_weights, alpha = class_weights_of(masks, heads)
     train = np.flatnonzero((masks.pair_concept == 1) & ~masks.pair_is_val)
@@ -150,7 +151,7 @@ def test_whole_image_concepts_have_equal_weights() -> None:
     full = np.ones((4, 4), bool)
     marked = {(0, 0): full, (0, 1): full, (1, 0): half, (1, 1): full}
     masks = make_masks([False, False], marked, concepts=2)
-    heads = make_full_heads(
+    heads = make_segmentation_heads(
         make_masks([False, True], marked, concepts=2), filters=3, key=jax.random.key(0)
     )
     weights, alpha = class_weights_of(masks, heads)

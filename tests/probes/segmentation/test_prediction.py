@@ -21,7 +21,7 @@ def count(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.nda
 def test_embeddings_mark_the_pixels_that_evaluation_counts() -> None:
     binary, masks = make_random_problem(3)
     weights = RNG.normal(size=(3, binary.filters)).astype(np.float32)
-    heads = Heads(np.arange(3, dtype=np.int32), np.ones_like(weights, bool), weights)
+    heads = Heads.of(np.arange(3), weights)
     counts = evaluate_segmentation(weights, heads, binary, masks)
     image = masks.pair_image[counts.pair]
     found = predict_embeddings(weights, counts.head, image, binary, masks.segmentation_size)

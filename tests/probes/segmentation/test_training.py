@@ -15,7 +15,7 @@ from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import ConceptCatalog
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.probes.head_shards import resolve_chunk_size
-from net2vec_jax.probes.heads import Heads, make_full_heads, make_subset_heads
+from net2vec_jax.probes.heads import Heads, make_subset_heads
 from net2vec_jax.probes.segmentation import evaluation as segmentation_evaluation
 from net2vec_jax.probes.segmentation import steps as segmentation_steps
 from net2vec_jax.probes.segmentation import training as segmentation
@@ -23,7 +23,8 @@ from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation
 from net2vec_jax.probes.segmentation.model import Geometry
 from net2vec_jax.probes.segmentation.training import (
     SegmentationConfig,
-    train_segmentation,
+    make_segmentation_heads,
+    train_segmentation_heads,
 )
 from net2vec_jax.probes.single_filters.evaluation import probe_single_filters
 from net2vec_jax.stats.metrics import set_iou
@@ -36,7 +37,7 @@ CONFIG = SegmentationConfig(epochs=4, batch_size=3, learning_rate=0.01, chunk_si
 
 
 def heads_of(masks: ConceptMasks, seed: int = 0) -> Heads:
-    return make_full_heads(masks, filters=11, key=jax.random.key(seed))
+    return make_segmentation_heads(masks, filters=11, key=jax.random.key(seed))
 
 
 @given(seed=st.integers(0, 10**6), chunk_size=st.sampled_from([5, 64]))
@@ -44,13 +45,13 @@ def heads_of(masks: ConceptMasks, seed: int = 0) -> Heads:
 def test_training_alone_equals_training_together(seed: int, chunk_size: int) -> None:
     activations, masks = make_random_problem(seed)
     heads = heads_of(masks, seed)
-    together = train_segmentation(heads, activations, masks, CONFIG)
+    together = train_segmentation_heads(heads, activations, masks, CONFIG)
     moved = np.abs(together.weights - heads.initial_weights).max(axis=1)
     assert (moved > 100 * SAME).all(), "the problem must be one in which something is learned"
     for head in range(len(heads)):
         one = heads.select(slice(head, head + 1))
         config = dataclasses.replace(CONFIG, chunk_size=chunk_size)
-        alone = train_segmentation(one, activations, masks, config)
+        alone = train_segmentation_heads(one, activations, masks, config)
         np.testing.assert_allclose(alone.weights, together.weights[head : head + 1], atol=SAME)
         np.testing.assert_allclose(alone.loss[:, 0], together.loss[:, head], rtol=SAME)
         assert alone.alpha[0] == together.alpha[head]
@@ -59,9 +60,9 @@ def test_training_alone_equals_training_together(seed: int, chunk_size: int) -> 
 def test_training_on_the_masks_of_one_concept_equals_training_on_all() -> None:
     activations, masks = make_random_problem(3)
     heads = heads_of(masks)
-    together = train_segmentation(heads, activations, masks, CONFIG)
+    together = train_segmentation_heads(heads, activations, masks, CONFIG)
     part = masks.select(ConceptCatalog(masks.catalog.concepts[1:2]))
-    alone = train_segmentation(heads_of(part), activations, part, CONFIG)
+    alone = train_segmentation_heads(heads_of(part), activations, part, CONFIG)
     np.testing.assert_allclose(alone.weights, together.weights[1:2], atol=SAME)
 
 
@@ -69,8 +70,8 @@ def test_order_of_the_heads_does_not_matter() -> None:
     activations, masks = make_random_problem(4)
     heads = heads_of(masks)
     order = np.array([2, 0, 1])
-    straight = train_segmentation(heads, activations, masks, CONFIG)
-    permuted = train_segmentation(heads.select(order), activations, masks, CONFIG)
+    straight = train_segmentation_heads(heads, activations, masks, CONFIG)
+    permuted = train_segmentation_heads(heads.select(order), activations, masks, CONFIG)
     np.testing.assert_allclose(permuted.weights, straight.weights[order], atol=SAME)
 
 
@@ -80,9 +81,9 @@ def test_order_of_the_heads_does_not_matter() -> None:
 def test_chunk_size_and_form_do_not_matter(chunk_size: int, form: str) -> None:
     activations, masks = make_random_problem(1)
     heads = heads_of(masks)
-    usual = train_segmentation(heads, activations, masks, CONFIG)
+    usual = train_segmentation_heads(heads, activations, masks, CONFIG)
     config = dataclasses.replace(CONFIG, chunk_size=chunk_size, form=form)
-    other = train_segmentation(heads, activations, masks, config)
+    other = train_segmentation_heads(heads, activations, masks, config)
     np.testing.assert_allclose(other.weights, usual.weights, atol=SAME)
     np.testing.assert_allclose(other.loss, usual.loss, rtol=SAME)
 
@@ -108,7 +109,7 @@ def test_equals_a_plain_loop_in_float64(loss: str, batch_size: int, legacy: bool
         legacy_single_image_scale=legacy,
         chunk_size=8,
     )
-    result = train_segmentation(heads, activations, masks, config)
+    result = train_segmentation_heads(heads, activations, masks, config)
     for head, concept in enumerate(heads.concept):
         weights, losses = train_by_loop(
             heads.initial_weights[head], heads.filter_mask[head], concept, activations, masks,
@@ -126,17 +127,17 @@ def test_legacy_scale_leaves_larger_batches_alone() -> None:
     assert masks.count_images()[0][0] == 9
     legacy = dataclasses.replace(CONFIG, legacy_single_image_scale=True)
     np.testing.assert_array_equal(
-        train_segmentation(heads, activations, masks, legacy).weights,
-        train_segmentation(heads, activations, masks, CONFIG).weights,
+        train_segmentation_heads(heads, activations, masks, legacy).weights,
+        train_segmentation_heads(heads, activations, masks, CONFIG).weights,
     )
 
 
 def test_unused_filters_have_weight_zero_exactly() -> None:
     activations, masks = make_random_problem(5)
     full = heads_of(masks)
-    weights = train_segmentation(full, activations, masks, CONFIG).weights
-    (subset,) = make_subset_heads(full, weights, [4])
-    result = train_segmentation(subset, activations, masks, CONFIG).weights
+    weights = train_segmentation_heads(full, activations, masks, CONFIG).weights
+    subset = make_subset_heads(full, weights, [4])
+    result = train_segmentation_heads(subset, activations, masks, CONFIG).weights
     assert (result[~subset.filter_mask] == 0).all()
     assert (result[subset.filter_mask] != 0).all()
     for head, concept in enumerate(subset.concept):
@@ -150,10 +151,10 @@ def test_unused_filters_have_weight_zero_exactly() -> None:
 def test_all_filters_as_a_subset_reproduce_the_full_head() -> None:
     activations, masks = make_random_problem(6)
     full = heads_of(masks)
-    weights = train_segmentation(full, activations, masks, CONFIG).weights
-    (all_,) = make_subset_heads(full, weights, [11])
+    weights = train_segmentation_heads(full, activations, masks, CONFIG).weights
+    all_ = make_subset_heads(full, weights, [11])
     np.testing.assert_array_equal(
-        train_segmentation(all_, activations, masks, CONFIG).weights, weights
+        train_segmentation_heads(all_, activations, masks, CONFIG).weights, weights
     )
 
 
@@ -172,7 +173,7 @@ def test_no_epoch_leaves_the_initial_weights() -> None:
     activations, masks = make_random_problem(0)
     heads = heads_of(masks)
     config = dataclasses.replace(CONFIG, epochs=0)
-    result = train_segmentation(heads, activations, masks, config)
+    result = train_segmentation_heads(heads, activations, masks, config)
     np.testing.assert_array_equal(result.weights, heads.initial_weights)
     assert result.loss.shape == (0, 3)
 
@@ -180,14 +181,14 @@ def test_no_epoch_leaves_the_initial_weights() -> None:
 def test_each_epoch_is_reported() -> None:
     activations, masks = make_random_problem(0)
     seen: dict[int, np.ndarray] = {}
-    result = train_segmentation(
+    result = train_segmentation_heads(
         heads_of(masks), activations, masks, CONFIG,
         on_epoch=lambda epoch, weights: seen.update({epoch: np.array(weights)}),
     )  # fmt: skip
     assert list(seen) == [1, 2, 3, 4]
     np.testing.assert_array_equal(seen[4], result.weights)
     fewer = dataclasses.replace(CONFIG, epochs=2)
-    stopped = train_segmentation(heads_of(masks), activations, masks, fewer)
+    stopped = train_segmentation_heads(heads_of(masks), activations, masks, fewer)
     np.testing.assert_array_equal(seen[2], stopped.weights)
 
 
@@ -196,16 +197,16 @@ def test_same_key_same_order_and_heads_are_independent_when_shuffled() -> None:
     heads = heads_of(masks)
     config = dataclasses.replace(CONFIG, shuffle=True)
     key = jax.random.key(5)
-    together = train_segmentation(heads, activations, masks, config, key=key)
-    again = train_segmentation(heads, activations, masks, config, key=key)
+    together = train_segmentation_heads(heads, activations, masks, config, key=key)
+    again = train_segmentation_heads(heads, activations, masks, config, key=key)
     np.testing.assert_array_equal(again.weights, together.weights)
-    alone = train_segmentation(heads.select([1]), activations, masks, config, key=key)
+    alone = train_segmentation_heads(heads.select([1]), activations, masks, config, key=key)
     np.testing.assert_allclose(alone.weights, together.weights[1:2], atol=SAME)
     part = masks.select(ConceptCatalog(masks.catalog.concepts[1:2]))
-    own = train_segmentation(heads_of(part), activations, part, config, key=key)
+    own = train_segmentation_heads(heads_of(part), activations, part, config, key=key)
     np.testing.assert_allclose(own.weights, together.weights[1:2], atol=SAME)
-    other = train_segmentation(heads, activations, masks, config, key=jax.random.key(6))
-    fixed = train_segmentation(heads, activations, masks, CONFIG)
+    other = train_segmentation_heads(heads, activations, masks, config, key=jax.random.key(6))
+    fixed = train_segmentation_heads(heads, activations, masks, CONFIG)
     for different in (other, fixed):
         assert np.abs(different.weights - together.weights).max() > 100 * SAME
 
@@ -227,22 +228,24 @@ def test_shuffling_draws_a_permutation_of_every_concepts_train_pairs() -> None:
 def test_shuffling_needs_a_key() -> None:
     activations, masks = make_random_problem(0)
     with pytest.raises(Net2VecError, match="key is needed to shuffle"):
-        train_segmentation(heads_of(masks), activations, masks, SegmentationConfig(shuffle=True))
+        train_segmentation_heads(
+            heads_of(masks), activations, masks, SegmentationConfig(shuffle=True)
+        )
 
 
 def test_concept_without_train_images_is_refused() -> None:
     activations, _ = make_random_problem(0, images=3)
     only_val = make_masks([False, False, True], {(0, 2): np.ones((13, 10), bool)}, concepts=1)
-    heads = Heads(np.zeros(1, np.int32), np.ones((1, 11), bool), np.zeros((1, 11), np.float32))
+    heads = Heads.of(np.zeros(1), np.zeros((1, 11)))
     with pytest.raises(Net2VecError, match="concept 'concept 1' has no train image"):
-        train_segmentation(heads, activations, only_val)
+        train_segmentation_heads(heads, activations, only_val)
 
 
 def test_heads_over_other_filters_than_the_activations() -> None:
     activations, masks = make_random_problem(0)
-    heads = make_full_heads(masks, filters=10, key=jax.random.key(0))
+    heads = make_segmentation_heads(masks, filters=10, key=jax.random.key(0))
     with pytest.raises(Net2VecError, match="over 10 filters, but activations of 11"):
-        train_segmentation(heads, activations, masks)
+        train_segmentation_heads(heads, activations, masks)
 
 
 @pytest.mark.parametrize(
@@ -285,9 +288,9 @@ def test_an_embedding_finds_what_one_filter_marks() -> None:
     is_val = np.arange(14) >= 10
     marked = {(0, image): target[image] for image in range(14)}
     masks = make_masks(is_val, marked, concepts=1)
-    heads = Heads(np.zeros(1, np.int32), np.ones((1, 11), bool), np.zeros((1, 11), np.float32))
+    heads = Heads.of(np.zeros(1), np.zeros((1, 11)))
     config = dataclasses.replace(CONFIG, epochs=60, learning_rate=0.05)
-    weights = train_segmentation(heads, activations, masks, config).weights
+    weights = train_segmentation_heads(heads, activations, masks, config).weights
     assert weights[0].argmax() == 3
     counts = evaluate_segmentation(weights, heads, activations, masks)
     assert set_iou(counts.overlap, counts.head, 1)[0] > 0.6
@@ -316,7 +319,7 @@ def test_compilations_do_not_grow_with_concepts_batches_or_epochs() -> None:
     try:
         heads = heads_of(masks)
         assert len(heads) == 200
-        result = train_segmentation(heads, activations, masks, config, key=jax.random.key(0))
+        result = train_segmentation_heads(heads, activations, masks, config, key=jax.random.key(0))
         evaluate_segmentation(result.weights, heads, activations, masks)
         probe_single_filters(activations, masks)
     finally:
@@ -332,9 +335,9 @@ def test_two_problems_of_the_same_shapes_compile_once() -> None:
     before = segmentation_steps.train_epoch._cache_size()
     for seed in range(2):
         activations, masks = make_random_problem(seed, **sizes)
-        train_segmentation(heads_of(masks), activations, masks, config)
+        train_segmentation_heads(heads_of(masks), activations, masks, config)
     longer = dataclasses.replace(config, epochs=5)  # nor does the number of epochs compile anew
-    train_segmentation(heads_of(masks), activations, masks, longer)
+    train_segmentation_heads(heads_of(masks), activations, masks, longer)
     assert segmentation_steps.train_epoch._cache_size() == before + 1
     before = segmentation_evaluation._count_chunks._cache_size()
     for seed in range(2):
@@ -357,15 +360,17 @@ def test_chunks_follow_the_sizes_of_a_problem(monkeypatch) -> None:
 
 def test_a_bar_changes_nothing() -> None:
     activations, masks = make_random_problem(0)
-    plain = train_segmentation(heads_of(masks), activations, masks, CONFIG)
-    shown = train_segmentation(heads_of(masks), activations, masks, CONFIG, progress="embeddings")
+    plain = train_segmentation_heads(heads_of(masks), activations, masks, CONFIG)
+    shown = train_segmentation_heads(
+        heads_of(masks), activations, masks, CONFIG, progress="embeddings"
+    )
     np.testing.assert_array_equal(plain.weights, shown.weights)
 
 
 def test_no_head_is_refused() -> None:
     activations, masks = make_random_problem(0)
     with pytest.raises(Net2VecError, match="no head to train"):
-        train_segmentation(heads_of(masks).select(slice(0)), activations, masks, CONFIG)
+        train_segmentation_heads(heads_of(masks).select(slice(0)), activations, masks, CONFIG)
 
 
 def test_catalog_of_the_helpers_is_sound() -> None:

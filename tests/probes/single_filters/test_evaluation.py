@@ -11,7 +11,7 @@ from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.probes.single_filters.evaluation import probe_single_filters
 from net2vec_jax.probes.single_filters.prediction import count_chosen_filters
-from net2vec_jax.stats.metrics import choose_best_filters, iou
+from net2vec_jax.stats.metrics import NO_FILTER, choose_best_filters, iou
 
 
 def count_by_loop(
@@ -101,7 +101,9 @@ def test_nothing_active_gives_iou_zero_and_the_first_filter() -> None:
     area = np.zeros((2, 3), np.int64)
     np.add.at(area, (masks.pair_is_val.astype(int), masks.pair_concept), masks.area)
     np.testing.assert_array_equal(counts.union, np.repeat(area[..., None], 11, axis=2))
-    assert choose_best_filters(iou(*counts))[0].tolist() == [0, 0, 0]
+    best, train, val = choose_best_filters(iou(*counts))
+    assert best.tolist() == [NO_FILTER] * 3
+    assert not train.any() and not val.any()
 
 
 def test_best_filter_is_chosen_on_train_and_reported_on_val() -> None:

@@ -32,7 +32,6 @@ def test_arrays_come_back(path):
     for key, array in ARRAYS.items():
         assert found[key].dtype == array.dtype
         np.testing.assert_array_equal(found[key], array)
-    assert not found["conv.weight"].flags.writeable
 
 
 def test_bfloat16_is_widened(tmp_path):

@@ -1,0 +1,343 @@
+"""A layer's activations with what made them: what probes are trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float, Num, UInt8
+
+from net2vec_jax.activations.binary import BinaryActivations, collect_binary_activations
+from net2vec_jax.activations.compute import ComputeType, compute_activations, store_activations
+from net2vec_jax.activations.external import ExternalActivations
+from net2vec_jax.activations.pooled import Pooling, collect_pooled_activations
+from net2vec_jax.activations.store import check_indices
+from net2vec_jax.activations.thresholds import Method, collect_thresholds
+from net2vec_jax.core.console import track
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data.dataset import ConceptDataset
+from net2vec_jax.data.images.resized import read_resized_image
+from net2vec_jax.networks.load import LoadedNetwork
+from net2vec_jax.networks.preprocessing import PreprocessingName
+
+BATCH = 256
+"""Images read at a time from an array in memory."""
+
+
+class StoredActivations(Protocol):
+    """Where a layer's activations lie: in memory, on disk, or in an array of the user's own.
+
+    Attributes:
+      shape: (N, h, w, K), or (N, K) of a layer without spatial extent.
+    """
+
+    shape: tuple[int, ...]
+
+    def batches(self) -> Iterator[np.ndarray]:
+        """The activations of consecutive images, float32 [n, h, w, K] or [n, K]."""
+        ...
+
+    def read(self, images: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The activations of these images only, in their order."""
+        ...
+
+
+class ActivationsInMemory:
+    """A layer's activations as one array.
+
+    Attributes:
+      shape: (N, h, w, K) or (N, K).
+    """
+
+    def __init__(self, values: Float[np.ndarray, "N ..."], name: str = "activations") -> None:
+        """Of `values`, which errors call `name`.
+
+        Raises:
+          Net2VecError: the array has another number of axes, or a value is not finite.
+        """
+        if np.ndim(values) not in (2, 4) or 0 in np.shape(values):
+            raise Net2VecError(
+                f"{name} have shape {np.shape(values)}; expected [N, h, w, K] or [N, K]"
+            )
+        if not np.isfinite(values).all():
+            raise Net2VecError(f"{name}: a value is not finite")
+        self._values, self._name = np.asarray(values, np.float32), name
+        self.shape: tuple[int, ...] = self._values.shape
+
+    def batches(self) -> Iterator[np.ndarray]:
+        """See `StoredActivations`."""
+        for start in range(0, len(self._values), BATCH):
+            yield self._values[start : start + BATCH]
+
+    def read(self, images: Sequence[int] | np.ndarray) -> np.ndarray:
+        """See `StoredActivations`."""
+        return self._values[check_indices(images, len(self._values), self._name)]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class LayerActivations:
+    """Activations of one layer on N images, with what made them.
+
+    Attributes:
+      layer: name of the layer.
+      stored: where the activations lie.
+      origin: everything they depend on: network, layer, weights, preprocessing, dtype, dataset.
+      network: what computed them; None of activations computed elsewhere.
+      image_size: (H, W) of the images; None of activations computed elsewhere.
+    """
+
+    layer: str
+    stored: StoredActivations
+    origin: Mapping[str, str]
+    network: LoadedNetwork | None = None
+    image_size: tuple[int, int] | None = None
+
+    def __repr__(self) -> str:
+        made_by = self.network.name if self.network else "computed elsewhere"
+        size = " × ".join(map(str, self.shape))
+        return f"LayerActivations({made_by}, layer {self.layer}: {size})"
+
+    def __len__(self) -> int:
+        """The number of images N."""
+        return self.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, h, w, K), or (N, K) of a layer without spatial extent."""
+        return self.stored.shape
+
+    @property
+    def filters(self) -> int:
+        """K."""
+        return self.shape[-1]
+
+    def batches(self) -> Iterator[np.ndarray]:
+        """The activations of consecutive images, float32 [n, h, w, K] or [n, K]."""
+        return self.stored.batches()
+
+    def thresholds(
+        self, *, quantile: float = 0.005, method: Method = "hazen", progress: str = ""
+    ) -> Float[np.ndarray, " K"]:
+        """Threshold T_k of every filter: a filter is active above it, strictly (behaviour 3.3).
+
+        Args:
+          quantile: fraction of a filter's activations above its threshold, in (0, 1).
+          method: how a quantile between two values is read, by numpy's names.
+          progress: name of a progress bar; none by default.
+
+        Raises:
+          Net2VecError: the layer has no spatial extent, or the quantile is out of range.
+        """
+        if len(self.shape) != 4:
+            raise Net2VecError(
+                f"layer {self.layer} has no spatial extent, its activations are {self.shape}; the "
+                "segmentation probe needs a convolutional layer; the classification probe takes "
+                "this one too"
+            )
+        batches = track(self.batches(), progress, unit="batch")
+        values = int(np.prod(self.shape[:-1]))
+        return collect_thresholds(batches, values, quantile=quantile, method=method)
+
+    def binary(self, thresholds: Float[np.ndarray, " K"] | None = None) -> BinaryActivations:
+        """Binary activations 1[A_k > T_k]; with the default thresholds if none are given."""
+        chosen = self.thresholds() if thresholds is None else thresholds
+        return collect_binary_activations(self.batches(), chosen)
+
+    def pooled(
+        self, pooling: Pooling = "mean", *, progress: str = ""
+    ) -> Float[np.ndarray, "P N K"]:
+        """One number per image and filter, see `collect_pooled_activations`."""
+        batches = track(self.batches(), progress, unit="batch")
+        return collect_pooled_activations(batches, pooling=pooling)
+
+
+class ArrayImages:
+    """Images in memory or in files, as `compute_activations` reads those of a dataset."""
+
+    def __init__(
+        self, images: Sequence[str | Path] | UInt8[np.ndarray, "N H W 3"], size: int
+    ) -> None:
+        self._images = images
+        if isinstance(images, np.ndarray):
+            if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+                raise Net2VecError(
+                    f"images are {images.dtype} {images.shape}; expected uint8 [N, H, W, 3], RGB"
+                )
+            self.image_names = [f"{index} of the array" for index in range(len(images))]
+            data: Iterable[bytes] = (image.tobytes() for image in images)
+        else:
+            self.image_names = [str(path) for path in images]
+            data = (_read(path) for path in images)
+        if not len(images):
+            raise Net2VecError("there are no images")
+        self._size = size
+        digest = hashlib.sha256()
+        for each in data:
+            digest.update(hashlib.sha256(each).digest())
+        self.fingerprint = digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def image(self, index: int) -> np.ndarray:
+        """uint8 [H, W, 3], RGB, of the image at `index`."""
+        found = self._images[index]
+        if isinstance(found, np.ndarray):
+            return found
+        return read_resized_image(Path(found), self._size)
+
+
+def _read(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise Net2VecError(f"image {path} cannot be read: {error}") from error
+
+
+Images = ConceptDataset | UInt8[np.ndarray, "N H W 3"] | Sequence[str | Path]
+
+
+def collect_activations(
+    network: LoadedNetwork,
+    images: Images,
+    layer: str,
+    *,
+    preprocessing: PreprocessingName = "own",
+    batch_size: int = 32,
+    dtype: ComputeType = "float32",
+    directory: str | Path | None = None,
+    progress: str = "",
+) -> LayerActivations:
+    """Activations of one layer on images: what probes are trained on.
+
+    Args:
+      network: from `load_network` or one of the `wrap_…` functions.
+      images: a dataset; or uint8 [N, H, W, 3], RGB; or files, which are resized to the network's
+        input size.
+      layer: its name or torch module path.
+      preprocessing: of the images: the network's "own", "imagenet" or "reference_code".
+      batch_size: images per forward pass.
+      dtype: what the network computes in, "float32" or "bfloat16".
+      directory: where to store the activations (a new folder); in memory by default.
+      progress: name of a progress bar; none by default.
+
+    Raises:
+      Net2VecError: there is no such layer, an image cannot be read, or an activation is not finite.
+
+    Example:
+      >>> import net2vec_jax as n2v
+      >>> images = np.zeros((2, 64, 64, 3), np.uint8)
+      >>> network = n2v.load_network("efficientnet_lite0")
+      >>> n2v.collect_activations(network, images, "block4")
+      LayerActivations(efficientnet_lite0, layer block4: 2 × 4 × 4 × 80)
+    """
+    name = network.network.resolve_layer(layer)
+    where = None if directory is None else {name: Path(directory)}
+    return collect_layers(
+        network, images, [name], preprocessing=preprocessing, batch_size=batch_size, dtype=dtype,
+        directories=where, progress=progress,
+    )[name]  # fmt: skip
+
+
+def collect_layers(
+    network: LoadedNetwork,
+    images: Images,
+    layers: Sequence[str],
+    *,
+    preprocessing: PreprocessingName = "own",
+    batch_size: int = 32,
+    dtype: ComputeType = "float32",
+    directories: Mapping[str, str | Path] | None = None,
+    progress: str = "",
+) -> dict[str, LayerActivations]:
+    """Activations of several layers, by their names, in one pass over the images.
+
+    Args and errors as of `collect_activations`; `directories` says where each layer is stored.
+    """
+    if isinstance(images, np.ndarray | Sequence):
+        images = ArrayImages(images, network.input_size)
+    names = tuple(dict.fromkeys(map(network.network.resolve_layer, layers)))
+    origins = {
+        name: describe_activations(network, name, images.fingerprint, preprocessing, dtype)
+        for name in names
+    }
+    batches = compute_activations(
+        network.network,
+        images,
+        names,
+        preprocess=network.preprocessing(preprocessing),
+        batch_size=batch_size,
+        dtype=dtype,
+        progress=bool(progress),
+    )
+    stored: dict[str, StoredActivations]
+    if directories is None:
+        parts = list(batches)
+        stored = {
+            name: ActivationsInMemory(np.concatenate([part[name] for part in parts]))
+            for name in names
+        }
+    else:
+        stored = dict(store_activations(batches, directories, len(images), origins))
+    size = images.image(0).shape[:2]
+    return {
+        name: LayerActivations(name, stored[name], origins[name], network, (size[0], size[1]))
+        for name in names
+    }
+
+
+def describe_activations(
+    network: LoadedNetwork,
+    layer: str,
+    images: str,
+    preprocessing: PreprocessingName,
+    dtype: ComputeType,
+) -> dict[str, str]:
+    """What a layer's activations depend on; `images` is the dataset's fingerprint."""
+    return {
+        "network": network.name,
+        "layer": layer,
+        "weights": network.fingerprint,
+        "preprocessing": preprocessing,
+        "dtype": dtype,
+        "dataset": images,
+    }
+
+
+def read_activations(
+    source: str | Path | Num[np.ndarray, "N ..."],
+    *,
+    network: str = "array",
+    layer: str | None = None,
+    channels_first: bool = False,
+) -> LayerActivations:
+    """Activations computed elsewhere.
+
+    Args:
+      source: an array [N, h, w, K] or [N, K], in the order of the dataset's images; a .npy file;
+        or the directory of a zarr or N5 array.
+      network: a name for the tables.
+      layer: a name for the tables; by default the file's, or "layer".
+      channels_first: the array is [N, K, h, w].
+
+    Raises:
+      Net2VecError: it cannot be read, or holds something else.
+
+    Example:
+      >>> read_activations(np.zeros((10, 7, 7, 512), np.float32))
+      LayerActivations(computed elsewhere, layer layer: 10 × 7 × 7 × 512)
+    """
+    if isinstance(source, np.ndarray):
+        array = np.moveaxis(source, 1, -1) if channels_first and source.ndim == 4 else source
+        stored: StoredActivations = ActivationsInMemory(array)
+        content = np.ascontiguousarray(array, np.float32)
+        fingerprint = hashlib.sha256(content.tobytes()).hexdigest()
+        name = layer or "layer"
+    else:
+        external = ExternalActivations(source, channels_first=channels_first)
+        stored, fingerprint, name = external, external.fingerprint, layer or external.path.stem
+    return LayerActivations(name, stored, {"network": network, "layer": name, "array": fingerprint})

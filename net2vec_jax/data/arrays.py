@@ -1,0 +1,158 @@
+"""A dataset from images and masks in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt8
+
+from net2vec_jax.core.errors import Net2VecError, list_names
+from net2vec_jax.data.concepts import Concept, ConceptCatalog, normalize_name
+from net2vec_jax.data.dataset import ImageLabels
+
+
+class ArrayDataset:
+    """Images and masks in memory, as a `ConceptDataset`.
+
+    Attributes: those of `ConceptDataset`, and `image_size`, (H, W).
+    """
+
+    name = "arrays"
+
+    def __init__(
+        self,
+        images: UInt8[np.ndarray, "N H W 3"],
+        planes: Int[np.ndarray, "N D Y X"],
+        catalog: ConceptCatalog,
+        is_val: Bool[np.ndarray, " N"],
+    ) -> None:
+        """See `from_arrays`, which checks what it is given."""
+        self._images, self._planes = images, planes
+        self.catalog = catalog
+        self.categories = tuple(dict.fromkeys(c.primary_category for c in catalog))
+        self.image_names = tuple(f"image {index}" for index in range(len(images)))
+        self.is_val = is_val
+        self.segmentation_size: tuple[int, int] = (planes.shape[2], planes.shape[3])
+        self.image_size: tuple[int, int] = (images.shape[1], images.shape[2])
+        digest = hashlib.sha256(repr([(c.number, c.name) for c in catalog]).encode())
+        for array in (images, planes, is_val):
+            digest.update(f"{array.shape} {array.dtype}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        self.fingerprint = digest.hexdigest()
+        self._category = np.array(
+            [0] * (catalog.largest_number + 1), dtype=np.int32
+        )  # number → place of its category, from 1
+        for concept in catalog:
+            place = self.categories.index(concept.primary_category) + 1
+            self._category[concept.number] = place
+
+    def __len__(self) -> int:
+        """The number of images N."""
+        return len(self._images)
+
+    def image(self, index: int) -> np.ndarray:
+        """uint8 [H, W, 3], RGB, of the image at `index`."""
+        return self._images[index]
+
+    def labels(self, index: int) -> ImageLabels:
+        """The concepts marked on the image at `index`."""
+        planes = self._planes[index]
+        category = self._category[planes]
+        return ImageLabels(
+            {
+                name: np.where(category == place, planes, 0)
+                for place, name in enumerate(self.categories, 1)
+                if (category == place).any()
+            },
+            {},
+        )
+
+
+def from_arrays(
+    images: UInt8[np.ndarray, "N H W 3"],
+    masks: Int[np.ndarray, "N *D Y X"],
+    concepts: Mapping[int, str],
+    *,
+    val: float | Bool[np.ndarray, " N"] | Sequence[bool] = 0.3,
+    categories: Mapping[int, str] | None = None,
+    seed: int = 0,
+) -> ArrayDataset:
+    """A dataset from images and masks in memory.
+
+    Args:
+      images: RGB, 0 … 255, all of one size.
+      masks: label numbers, 0 where there is none, [N, Y, X]; or [N, D, Y, X] where concepts
+        overlap: a pixel then has up to D labels. Y, X may be other than H, W.
+      concepts: name of every label number.
+      val: which images are for val, bool [N]; or the share of images that are drawn for it.
+      categories: category of a label number; "object" where it is not said.
+      seed: of the drawing.
+
+    Raises:
+      Net2VecError: arrays are of other types or shapes, a number has no name, or a split is empty.
+
+    Example:
+      >>> import net2vec_jax as n2v
+      >>> images = np.zeros((4, 64, 64, 3), np.uint8)
+      >>> masks = np.ones((4, 32, 32), np.int32)
+      >>> dataset = n2v.from_arrays(images, masks, {1: "sky"}, val=0.25)
+      >>> len(dataset), int(dataset.is_val.sum())
+      (4, 1)
+    """
+    images, masks = np.asarray(images), np.asarray(masks)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+        raise Net2VecError(
+            f"images are {images.dtype} {images.shape}; expected uint8 [N, H, W, 3], RGB"
+        )
+    if not np.issubdtype(masks.dtype, np.integer) or masks.ndim not in (3, 4):
+        raise Net2VecError(
+            f"masks are {masks.dtype} {masks.shape}; expected label numbers, integers [N, Y, X] or "
+            "[N, D, Y, X]"
+        )
+    if len(masks) != len(images):
+        raise Net2VecError(f"{len(images)} images, but masks of {len(masks)}")
+    planes = masks if masks.ndim == 4 else masks[:, None]
+    if 0 in planes.shape:
+        raise Net2VecError(f"masks {masks.shape} have no pixels")
+    unnamed = sorted({*np.unique(planes).tolist()} - {0, *concepts})
+    if unnamed:
+        raise Net2VecError(
+            f"masks hold numbers without a name: {list_names(map(str, unnamed))}; name them in "
+            "concepts, or set these pixels to 0"
+        )
+    of = dict(categories or {})
+    catalog = ConceptCatalog.of(
+        Concept(
+            number,
+            normalize_name(name),
+            {of.get(number, "object"): int((planes == number).any(axis=(1, 2, 3)).sum())},
+            of.get(number, "object"),
+        )
+        for number, name in concepts.items()
+    )
+    return ArrayDataset(images, planes.astype(np.int32), catalog, _split(val, len(images), seed))
+
+
+def _split(
+    val: float | np.ndarray | Sequence[bool], images: int, seed: int
+) -> Bool[np.ndarray, " N"]:
+    if isinstance(val, int | float):
+        if not 0 < val < 1:
+            raise Net2VecError(f"val must lie between 0 and 1, not {val}")
+        is_val = np.zeros(images, bool)
+        count = min(max(round(val * images), 1), images - 1)
+        is_val[np.random.default_rng(seed).permutation(images)[:count]] = True
+    else:
+        is_val = np.asarray(val)
+        if is_val.dtype != bool or is_val.shape != (images,):
+            raise Net2VecError(
+                f"val is {is_val.dtype} {is_val.shape}; expected bool [{images}], or a share"
+            )
+    if is_val.all() or not is_val.any():
+        raise Net2VecError(
+            f"{np.sum(~is_val)} train and {np.sum(is_val)} val images: probes are trained on train "
+            "and scored on val images"
+        )
+    return is_val

@@ -1,0 +1,363 @@
+"""The files of a run directory: what is in each, written and read in one place (DESIGN section 9).
+
+Writers take a `RunDirectory`, in which files appear complete or not at all; readers take a path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import orbax.checkpoint
+
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.result_files import read_table
+from net2vec_jax.data.masks import ConceptMasks
+from net2vec_jax.probes.heads import ALL_FILTERS, Heads
+from net2vec_jax.probes.scores import HeadScores
+from net2vec_jax.runs.directory import RUN_FILE, RunDirectory
+from net2vec_jax.stats.metrics import NO_FILTER, choose_best_filters
+
+ProbeKind = Literal["segmentation", "classification"]
+CONCEPTS = "concepts.csv"
+THRESHOLDS = "thresholds.csv"
+SINGLE_FILTER = "single_filter.csv"
+SINGLE_IOUS = "single_filter.npz"
+EMBEDDINGS = "embeddings"
+SCORES: Mapping[ProbeKind, str] = {
+    "segmentation": "segmentation.csv",
+    "classification": "classification.csv",
+}
+"""The last file that a run writes."""
+MEASURES: Mapping[ProbeKind, str] = {"segmentation": "iou", "classification": "accuracy"}
+"""What a probe is scored by, as columns are called."""
+_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    csv.Error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading damaged files raises."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ConceptTable:
+    """The C concepts that a probe was asked for, trained or not; in the order of their numbers.
+
+    Attributes:
+      numbers: label numbers, int32 [C].
+      names: of the concepts.
+      categories: the primary category of each.
+      train_images: train images with each, int64 [C].
+      val_images: val images with each, int64 [C].
+      train_coverage: mean fraction of marked pixels on these, float64 [C]; NaN without any.
+    """
+
+    numbers: np.ndarray
+    names: tuple[str, ...]
+    categories: tuple[str, ...]
+    train_images: np.ndarray
+    val_images: np.ndarray
+    train_coverage: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @classmethod
+    def of(cls, masks: ConceptMasks) -> ConceptTable:
+        """The concepts of `masks`."""
+        train, val = masks.count_images()
+        return cls(
+            numbers=np.array([concept.number for concept in masks.catalog], np.int32),
+            names=tuple(concept.name for concept in masks.catalog),
+            categories=tuple(concept.primary_category for concept in masks.catalog),
+            train_images=train,
+            val_images=val,
+            train_coverage=masks.train_coverage(),
+        )
+
+    def describe(self, place: int) -> list[str]:
+        """Name and category of the concept at a place."""
+        return [self.names[place], self.categories[place]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainedHeads:
+    """Trained heads of either probe.
+
+    Attributes:
+      heads: H heads; their concepts are places in the table of concepts.
+      weights: float32 [H, K], the embeddings; 0 outside a head's filter mask.
+      bias: float32 [H]; 0 of the segmentation probe.
+      loss: float32 [epochs, H].
+      accuracy: on train images, float32 [epochs, H]; only of the classification probe.
+    """
+
+    heads: Heads
+    weights: np.ndarray
+    bias: np.ndarray
+    loss: np.ndarray
+    accuracy: np.ndarray | None = None
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what a missing or damaged file of a run raises into one message that names it."""
+    try:
+        yield
+    except Net2VecError:
+        raise
+    except _DAMAGE as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise Net2VecError(
+            f"{path} is missing or damaged ({reason}); remove it and give the command that began "
+            "the run once more"
+        ) from error
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of a .npz file.
+
+    Raises:
+      Net2VecError: it is missing or damaged.
+    """
+    with (
+        reading(path),
+        path.open("rb") as opened,  # which numpy leaves open if it is damaged
+        np.load(opened, allow_pickle=False) as arrays,
+    ):
+        return dict(arrays)
+
+
+def write_concepts(run: RunDirectory, table: ConceptTable, skipped: Mapping[str, str]) -> None:
+    """Write concepts.csv, and why concepts are left out, by their names, to run.json."""
+    run.record_skipped(skipped)
+    rows = [
+        [table.numbers[place], table.names[place], table.categories[place],
+         table.train_images[place], table.val_images[place], table.train_coverage[place]]
+        for place in range(len(table))
+    ]  # fmt: skip
+    header = ["number", "name", "category", "train_images", "val_images", "train_coverage"]
+    run.write_table(CONCEPTS, header, rows)
+
+
+def read_concepts(directory: Path) -> ConceptTable:
+    """The concepts of concepts.csv.
+
+    Raises:
+      Net2VecError: it is missing or damaged.
+    """
+    path = directory / CONCEPTS
+    with reading(path):
+        rows = read_table(path)
+        return ConceptTable(
+            numbers=np.array([int(row["number"]) for row in rows], np.int32),
+            names=tuple(row["name"] for row in rows),
+            categories=tuple(row["category"] for row in rows),
+            train_images=np.array([int(row["train_images"]) for row in rows], np.int64),
+            val_images=np.array([int(row["val_images"]) for row in rows], np.int64),
+            train_coverage=np.array([float(row["train_coverage"]) for row in rows]),
+        )
+
+
+def read_skipped(directory: Path) -> dict[str, str]:
+    """Why the run left concepts out, by their names, from run.json.
+
+    Raises:
+      Net2VecError: run.json is missing or damaged.
+    """
+    path = directory / RUN_FILE
+    with reading(path):
+        reasons = dict(json.loads(path.read_text(encoding="utf-8")).get("skipped", {}))
+        return {str(name): str(reason) for name, reason in reasons.items()}
+
+
+def write_thresholds(run: RunDirectory, thresholds: np.ndarray) -> None:
+    """Write thresholds.csv from T_k, float32 [K]."""
+    run.write_table(THRESHOLDS, ["filter", "threshold"], list(enumerate(thresholds)))
+
+
+def read_thresholds(directory: Path) -> np.ndarray:
+    """T_k of every filter, float32 [K].
+
+    Raises:
+      Net2VecError: thresholds.csv is missing or damaged.
+    """
+    path = directory / THRESHOLDS
+    with reading(path):
+        return np.array([row["threshold"] for row in read_table(path)], np.float32)
+
+
+def write_single_filters(
+    run: RunDirectory, table: ConceptTable, ious: np.ndarray, concepts: np.ndarray
+) -> None:
+    """Write all set IoUs of single filters, and the best filter of every concept.
+
+    Args:
+      run: of the segmentation probe.
+      table: C concepts.
+      ious: of every concept with every filter, float64 [2, C, K]; train, val.
+      concepts: places of the concepts that the table of best filters lists.
+    """
+    run.write_arrays(
+        SINGLE_IOUS, {"concept": table.numbers, "train_iou": ious[0], "val_iou": ious[1]}
+    )
+    best, train, val = choose_best_filters(ious)
+    rows = [
+        [*table.describe(place), "" if best[place] == NO_FILTER else best[place],
+         train[place], val[place]]
+        for place in concepts
+    ]  # fmt: skip
+    header = ["concept", "category", "best_filter", "train_iou", "val_iou"]
+    run.write_table(SINGLE_FILTER, header, rows)
+
+
+def read_single_ious(directory: Path, numbers: np.ndarray) -> np.ndarray:
+    """Set IoU of the concepts of these numbers with every filter, [2, C, K]; train, val.
+
+    Raises:
+      Net2VecError: single_filter.npz is missing or damaged.
+    """
+    path = directory / SINGLE_IOUS
+    arrays = read_arrays(path)
+    with reading(path):
+        place = {number: place for place, number in enumerate(arrays["concept"].tolist())}
+        chosen = [place[number] for number in numbers.tolist()]
+        return np.stack([arrays["train_iou"][chosen], arrays["val_iou"][chosen]])
+
+
+def write_embeddings(run: RunDirectory, table: ConceptTable, trained: TrainedHeads) -> None:
+    """Write embeddings/: weights, biases, losses and the table of heads, with Orbax."""
+    heads = trained.heads
+    tree = {
+        "weights": trained.weights,
+        "bias": trained.bias,
+        "loss": trained.loss,
+        "heads": {
+            "concept": table.numbers[heads.concept],
+            "seed": heads.seed,
+            "filters": heads.filters,
+            "filter_mask": heads.filter_mask,
+            "initial_weights": heads.initial_weights,
+            "initial_bias": heads.initial_bias,
+        },
+    }
+    if trained.accuracy is not None:
+        tree["train_accuracy"] = trained.accuracy
+    with (
+        run.new_folder(EMBEDDINGS) as folder,
+        orbax.checkpoint.StandardCheckpointer() as checkpointer,
+    ):
+        checkpointer.save(folder.absolute(), tree)
+
+
+def read_embeddings(directory: Path, numbers: np.ndarray) -> TrainedHeads:
+    """What `write_embeddings` wrote.
+
+    Args:
+      directory: of the run.
+      numbers: label numbers; the heads' concepts are places in them.
+
+    Raises:
+      Net2VecError: the folder is missing or damaged.
+    """
+    path = directory / EMBEDDINGS
+    with reading(path):
+        with orbax.checkpoint.StandardCheckpointer() as checkpointer:
+            tree: dict[str, Any] = checkpointer.restore(path.absolute())
+        tree = jax.tree.map(np.asarray, tree)
+        table = dict(tree["heads"])
+        place = {number: place for place, number in enumerate(numbers.tolist())}
+        table["concept"] = np.array([place[n] for n in table["concept"].tolist()], np.int32)
+        return TrainedHeads(
+            Heads(**table), tree["weights"], tree["bias"], tree["loss"], tree.get("train_accuracy")
+        )
+
+
+def write_scores(
+    run: RunDirectory, kind: ProbeKind, table: ConceptTable, heads: Heads, scores: HeadScores
+) -> None:
+    """Write segmentation.csv or classification.csv; before it, `…_seeds.csv` of several seeds."""
+    measure = MEASURES[kind]
+    header = ["concept", "category", "filters"]
+    columns = [f"train_{measure}", f"val_{measure}"]
+
+    def name(concept: int, filters: int) -> list[Any]:
+        return [*table.describe(concept), "all" if filters == ALL_FILTERS else filters]
+
+    if len(np.unique(heads.seed)) > 1:
+        # All filters first; then what one repetition has, or what one number of filters has.
+        order = (
+            [heads.concept, heads.filters, heads.seed, heads.filters != ALL_FILTERS]
+            if kind == "segmentation"
+            else [heads.concept, heads.seed, heads.filters]
+        )
+        rows = [
+            [*name(heads.concept[row], heads.filters[row]), heads.seed[row],
+             scores.head_train[row], scores.head_val[row]]
+            for row in np.lexsort(order)
+        ]  # fmt: skip
+        run.write_table(f"{kind}_seeds.csv", [*header, "seed", *columns], rows)
+    rows = [
+        [*name(scores.concept[place], scores.filters[place]),
+         scores.train[place], scores.val[place], scores.low[place], scores.high[place]]
+        for place in range(len(scores))
+    ]  # fmt: skip
+    columns = [*columns, f"val_{measure}_low", f"val_{measure}_high"]
+    if kind == "segmentation":
+        columns.append("alpha")
+        alpha = 1 - table.train_coverage[scores.concept]
+        rows = [[*row, value] for row, value in zip(rows, alpha, strict=True)]
+    run.write_table(SCORES[kind], [*header, *columns], rows)
+
+
+def read_scores(directory: Path, kind: ProbeKind, table: ConceptTable, heads: Heads) -> HeadScores:
+    """What `write_scores` wrote.
+
+    Raises:
+      Net2VecError: a table is missing or damaged.
+    """
+    measure = MEASURES[kind]
+    place = {name: place for place, name in enumerate(table.names)}
+
+    def read(name: str, columns: list[str]) -> tuple[list[tuple[int, int, int]], np.ndarray]:
+        path = directory / name
+        with reading(path):
+            rows = read_table(path)
+            keys = [
+                (
+                    place[row["concept"]],
+                    ALL_FILTERS if row["filters"] == "all" else int(row["filters"]),
+                    int(row.get("seed", 0)),
+                )
+                for row in rows
+            ]
+            values = [[float(row[column]) for column in columns] for row in rows]
+            return keys, np.array(values, np.float64).reshape(len(rows), len(columns))
+
+    columns = [f"train_{measure}", f"val_{measure}"]
+    several = len(np.unique(heads.seed)) > 1
+    keys, values = read(SCORES[kind], [*columns, f"val_{measure}_low", f"val_{measure}_high"])
+    head_keys, head_values = read(f"{kind}_seeds.csv", columns) if several else (keys, values)
+    row = {key: row for row, key in enumerate(head_keys)}
+    with reading(directory / SCORES[kind]):
+        seeds = heads.seed if several else np.zeros(len(heads), int)
+        wanted = zip(heads.concept.tolist(), heads.filters.tolist(), seeds.tolist(), strict=True)
+        of_heads = head_values[[row[key] for key in wanted]]
+    concept, filters, _ = np.array(keys, np.int32).reshape(-1, 3).T
+    train, val, low, high = values.T
+    return HeadScores(of_heads[:, 0], of_heads[:, 1], concept, filters, train, val, low, high)

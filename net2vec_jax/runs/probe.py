@@ -1,0 +1,425 @@
+"""Probes: what is trained, with all that gives it meaning; what a user holds.
+
+A probe is the same thing whether it was trained in a notebook or read from a run directory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from PIL import Image
+
+from net2vec_jax.activations.compute import compute_activations
+from net2vec_jax.activations.layer import ArrayImages, LayerActivations
+from net2vec_jax.core.errors import Net2VecError, unknown_name_error
+from net2vec_jax.data.concepts import find_numbers
+from net2vec_jax.data.dataset import ConceptDataset
+from net2vec_jax.data.decoded import decode_masks
+from net2vec_jax.data.images.encoded import resize_image
+from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
+from net2vec_jax.data.open import require_both_splits
+from net2vec_jax.networks.load import LoadedNetwork
+from net2vec_jax.probes.classification.groups import find_shortages
+from net2vec_jax.probes.heads import ALL_FILTERS
+from net2vec_jax.probes.scores import HeadScores
+from net2vec_jax.runs import files
+from net2vec_jax.runs.directory import RunDirectory
+from net2vec_jax.runs.files import MEASURES, ConceptTable, ProbeKind, TrainedHeads
+from net2vec_jax.runs.notes import note_sources
+from net2vec_jax.runs.settings import ClassificationSettings, ProbeSettings, SegmentationSettings
+
+Settings = TypeVar("Settings", bound=ProbeSettings)
+T = TypeVar("T")
+AnyProbe = TypeVar("AnyProbe", bound="Probe")
+
+
+class Problem(Protocol):
+    """What a probe is trained on; read only where a stage needs it.
+
+    Attributes:
+      layer: a layer's activations on N images.
+      masks: of the chosen concepts on the same images.
+    """
+
+    @property
+    def layer(self) -> LayerActivations: ...  # noqa: D102
+
+    @property
+    def masks(self) -> ConceptMasks: ...  # noqa: D102
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GivenProblem:
+    """A layer and masks in memory, see `Problem`."""
+
+    layer: LayerActivations
+    masks: ConceptMasks
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Probe(Generic[Settings]):
+    """What both probes hold.
+
+    Attributes:
+      origin: everything that the results depend on: network, layer, weights, preprocessing, dtype,
+        dataset, and the settings.
+      settings: of the training.
+      table: the concepts that were asked for, trained or not.
+      skipped: why concepts were left out, by name.
+      trained: the heads and their embeddings.
+      evaluation: their scores.
+      network: what computed the activations; None of activations computed elsewhere.
+      image_size: (H, W) that images are brought to before the network sees them.
+      segmentation_size: (Y, X) of the dataset's masks.
+      sources: where dataset and network are found again, as run.json notes it.
+      reopen: opens the network from its origin, where the probe was read from a directory.
+    """
+
+    origin: Mapping[str, Any]
+    settings: Settings
+    table: ConceptTable
+    skipped: Mapping[str, str]
+    trained: TrainedHeads
+    evaluation: HeadScores
+    network: LoadedNetwork | None = None
+    image_size: tuple[int, int] | None = None
+    segmentation_size: tuple[int, int] = (0, 0)
+    sources: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    reopen: Callable[[], LoadedNetwork] | None = None
+
+    kind: ClassVar[ProbeKind]
+
+    def __repr__(self) -> str:
+        measure = {"iou": "set IoU", "accuracy": "accuracy"}[MEASURES[self.kind]]
+        full = self.evaluation.filters == ALL_FILTERS
+        mean = float(np.mean(self.evaluation.val[full])) if full.any() else float("nan")
+        sizes = sorted({*self.evaluation.filters.tolist()} - {ALL_FILTERS})
+        lines = [
+            f"{type(self).__name__}: {len(self.concepts)} concepts, {self.filters} filters of "
+            f"{self.origin['network']}/{self.origin['layer']}",
+            f"  mean val {measure} {mean:.3f}, preset {self.settings.preset}, "
+            f"{self.settings.seeds} repetition{'s' if self.settings.seeds > 1 else ''}",
+        ]
+        if sizes:
+            lines.append(f"  also with {', '.join(map(str, sizes))} filters")
+        if self.skipped:
+            lines.append(f"  left out: {len(self.skipped)} concepts, see .skipped")
+        return "\n".join(lines)
+
+    @property
+    def filters(self) -> int:
+        """K, filters of the layer."""
+        return self.trained.weights.shape[1]
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """Places in the table of the concepts that have embeddings, int64 [C]."""
+        return np.unique(self.trained.heads.concept).astype(np.int64)
+
+    @property
+    def concepts(self) -> tuple[str, ...]:
+        """Names of the C concepts that have embeddings."""
+        return tuple(self.table.names[place] for place in self.places)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Primary category of each."""
+        return tuple(self.table.categories[place] for place in self.places)
+
+    @property
+    def embeddings(self) -> Float[np.ndarray, "S C K"]:
+        """Embeddings over all filters of every repetition."""
+        return np.stack([self.select_embeddings(seed=seed) for seed in range(self.settings.seeds)])
+
+    def select_embeddings(
+        self, *, filters: int | None = None, seed: int = 0
+    ) -> Float[np.ndarray, "C K"]:
+        """Embeddings of one repetition, in the order of `concepts`.
+
+        Args:
+          filters: of so many filters, 0 at the others; by default over all filters.
+          seed: which repetition, from 0.
+
+        Raises:
+          Net2VecError: the probe has none of so many filters, or no such repetition.
+        """
+        return self.trained.weights[self._rows(filters, seed)]
+
+    def scores(self) -> pd.DataFrame:
+        """A row per embedding: a concept with a number of filters; means over repetitions.
+
+        Returns:
+          Columns concept, category, filters (pandas' missing value for all of them), train_images,
+          val_images, and the train and val score in [0, 1] with the 95 % interval of the latter:
+          train_iou, val_iou, val_iou_low, val_iou_high, or …_accuracy….
+        """
+        scored, measure = self.evaluation, MEASURES[self.kind]
+        filters = pd.Series(scored.filters, dtype="Int64")
+        return pd.DataFrame(
+            {
+                "concept": [self.table.names[place] for place in scored.concept],
+                "category": [self.table.categories[place] for place in scored.concept],
+                "filters": filters.mask(filters == ALL_FILTERS),
+                "train_images": self.table.train_images[scored.concept],
+                "val_images": self.table.val_images[scored.concept],
+                f"train_{measure}": scored.train,
+                f"val_{measure}": scored.val,
+                f"val_{measure}_low": scored.low,
+                f"val_{measure}_high": scored.high,
+            }
+        )
+
+    def find_places(self, concepts: Sequence[str] | str | None) -> list[int]:
+        """Places of concepts in `concepts`, by name or label number; of all by default.
+
+        Raises:
+          Net2VecError: the probe has no such concept, and why it left it out, or the nearest names.
+        """
+        if concepts is None:
+            return list(range(len(self.places)))
+        numbers = self.table.numbers[self.places].tolist()
+        known = dict(zip(numbers, self.concepts, strict=True))
+        found: list[int] = []
+        for name in [concepts] if isinstance(concepts, str) else concepts:
+            matching = find_numbers(name, known)
+            if not matching:
+                if name in self.skipped:
+                    raise Net2VecError(f"the probe left out {name!r}: {self.skipped[name]}")
+                raise unknown_name_error("concept", name, self.concepts)
+            found += map(numbers.index, matching)
+        return list(dict.fromkeys(found))
+
+    def save(self, directory: str | Path) -> Path:
+        """Write a run directory, which `load_probe`, studies and the report read.
+
+        Args:
+          directory: a new or empty directory.
+
+        Raises:
+          Net2VecError: it has other contents, or cannot be written.
+        """
+        run = RunDirectory(directory, self.origin)
+        run.record("sources", dict(self.sources))
+        run.record("image_size", self.image_size)
+        run.record("segmentation_size", self.segmentation_size)
+        self.write(run)
+        return run.path
+
+    def write(self, run: RunDirectory) -> None:
+        """Write all files of a run directory."""
+        raise NotImplementedError
+
+    def with_network(self, network: LoadedNetwork) -> Self:
+        """The same probe with its network at hand, for `predict`.
+
+        Raises:
+          Net2VecError: it is a network of other weights.
+        """
+        expected = self.origin.get("weights")
+        if expected != network.fingerprint:
+            raise Net2VecError(
+                f"{network!r} has other weights than the probe was trained on: fingerprint "
+                f"{network.fingerprint}, not {expected}"
+            )
+        return dataclasses.replace(self, network=network)
+
+    @cached_property
+    def _network(self) -> LoadedNetwork | None:
+        """What sees new photographs, opened when first needed."""
+        return self.network if self.network or not self.reopen else self.reopen()
+
+    def _rows(self, filters: int | None, seed: int) -> np.ndarray:
+        """Rows of the heads of all concepts."""
+        heads = self.trained.heads
+        size = ALL_FILTERS if filters is None else filters
+        rows = np.flatnonzero((heads.filters == size) & (heads.seed == seed))
+        if len(rows) != len(self.places):
+            sizes = sorted({*heads.filters.tolist()} - {ALL_FILTERS})
+            raise Net2VecError(
+                f"the probe has no embeddings of {filters or 'all'} filters in repetition {seed}; "
+                f"it has {self.settings.seeds} repetitions and the sizes {sizes or 'all only'}"
+            )
+        return rows[np.argsort(heads.concept[rows])]
+
+    def _respond(
+        self, images: Sequence[np.ndarray] | np.ndarray
+    ) -> tuple[np.ndarray, list[tuple[int, int]] | None]:
+        """Activations [n, h, w, K] or [n, K] of new images, and the images' sizes if they are that.
+
+        Args:
+          images: photographs, uint8 [H, W, 3] each; or activations [n, …, K].
+        """
+        if isinstance(images, np.ndarray) and np.issubdtype(images.dtype, np.floating):
+            if images.shape[-1] != self.filters:
+                raise Net2VecError(
+                    f"activations {images.shape}; the probe is over {self.filters} filters, the "
+                    "last axis"
+                )
+            return images.astype(np.float32, copy=False), None
+        network = self._network
+        if network is None or self.image_size is None:
+            raise Net2VecError(
+                "the probe has no network to see photographs with: give activations [n, h, w, "
+                f"{self.filters}], or the network with probe.with_network(network)"
+            )
+        sizes = [_check_photograph(image) for image in images]
+        resized = np.stack([_resize(image, self.image_size) for image in images])
+        batches = compute_activations(
+            network.network,
+            ArrayImages(resized, self.image_size[0]),
+            [self.origin["layer"]],
+            preprocess=network.preprocessing(self.origin["preprocessing"]),
+            dtype=self.origin["dtype"],
+        )
+        parts = [next(iter(batch.values())) for batch in batches]
+        return np.concatenate(parts), sizes
+
+
+def _check_photograph(image: np.ndarray) -> tuple[int, int]:
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise Net2VecError(f"a photograph is uint8 [H, W, 3], RGB, not {image.dtype} {image.shape}")
+    return image.shape[0], image.shape[1]
+
+
+def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return image if image.shape[:2] == size else resize_image(Image.fromarray(image), size)
+
+
+def iterate_sizes(sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], list[int]]]:
+    """Each size with the indices of the images that have it."""
+    for size in dict.fromkeys(sizes):
+        yield size, [index for index, other in enumerate(sizes) if other == size]
+
+
+class Keep(Protocol):
+    """What keeps the products of a training's stages: a run directory, or nothing."""
+
+    def __call__(
+        self,
+        stage: str,
+        produce: Callable[[], T],
+        write: Callable[[RunDirectory, T], None],
+        read: Callable[[Path], T],
+        *files: str,
+    ) -> T:
+        """See `RunDirectory.keep`."""
+        ...
+
+
+def keep_nothing(
+    stage: str,
+    produce: Callable[[], T],
+    write: Callable[[RunDirectory, T], None],
+    read: Callable[[Path], T],
+    *files: str,
+) -> T:
+    """What a training in memory does, see `Keep`."""
+    return produce()
+
+
+def collect_masks(
+    layer: LayerActivations, dataset: ConceptDataset, settings: ProbeSettings, *, cache_data: bool
+) -> ConceptMasks:
+    """Masks of the concepts that the settings choose, on the images of the activations.
+
+    Raises:
+      Net2VecError: the activations are of other images, a split is empty, a concept is unknown, or
+        labels cannot be read.
+    """
+    if len(layer) != len(dataset):
+        raise Net2VecError(
+            f"activations of {len(layer)} images, but {dataset.name} has {len(dataset)}"
+        )
+    made_of = layer.origin.get("dataset", dataset.fingerprint)
+    if made_of != dataset.fingerprint:
+        raise Net2VecError(f"the activations are of other images than those of {dataset.name}")
+    require_both_splits(dataset)
+    catalog = dataset.catalog
+    chosen = catalog.select(settings.concepts) if settings.concepts else catalog
+    choice = choose_categories(settings)
+    return decode_masks(dataset, choice, cache=cache_data).select(chosen)
+
+
+def choose_categories(settings: ProbeSettings) -> CategoryChoice:
+    """Which of a concept's categories its masks come from; whole images need no choice."""
+    if isinstance(settings, SegmentationSettings):
+        return settings.find_preset().category_choice
+    return "union"
+
+
+def find_skipped(masks: ConceptMasks, settings: ProbeSettings) -> dict[str, str]:
+    """Concepts that a probe leaves out, and what they lack, by name."""
+    if not isinstance(settings, ClassificationSettings):
+        return masks.find_missing()
+    short = find_shortages(masks, settings.minimum_images)
+    return {masks.catalog.concepts[place].name: why for place, why in short.items()}
+
+
+def list_concepts(
+    keep: Keep, problem: Problem, settings: ProbeSettings
+) -> tuple[ConceptTable, dict[str, str]]:
+    """The stage that lists the concepts, and why some are left out, by name.
+
+    Raises:
+      Net2VecError: no concept is left.
+    """
+
+    def produce() -> tuple[ConceptTable, dict[str, str]]:
+        return ConceptTable.of(problem.masks), find_skipped(problem.masks, settings)
+
+    table, skipped = keep(
+        "",
+        produce,
+        lambda run, listed: files.write_concepts(run, *listed),
+        lambda path: (files.read_concepts(path), files.read_skipped(path)),
+        files.CONCEPTS,
+    )
+    refuse_shortage(skipped, len(table))
+    return table, skipped
+
+
+def refuse_shortage(skipped: Mapping[str, str], concepts: int) -> None:
+    """Refuse a problem that leaves out all of its concepts.
+
+    Raises:
+      Net2VecError: says why the first one is left out.
+    """
+    if len(skipped) == concepts:
+        reason = next(iter(skipped.values()), "there are none")
+        raise Net2VecError(f"no concept has enough images, so nothing can be trained: {reason}")
+
+
+def describe_probe(
+    settings: ProbeSettings, layer: Mapping[str, str], dataset: ConceptDataset
+) -> dict[str, Any]:
+    """Everything that a probe's results depend on: its settings, and what made the activations."""
+    resolved = {}
+    if isinstance(settings, SegmentationSettings):
+        resolved = {"batch_size": settings.training().batch_size}
+    return {
+        **dataclasses.asdict(settings),
+        **layer,
+        "dataset": dataset.fingerprint,
+        "dataset_name": dataset.name,
+        **resolved,
+    }
+
+
+def equip(probe: AnyProbe, layer: LayerActivations, dataset: ConceptDataset) -> AnyProbe:
+    """A probe that was trained in memory, with what `predict` and `save` need besides."""
+    directory = getattr(dataset, "directory", None)
+    return dataclasses.replace(
+        probe,
+        network=layer.network,
+        image_size=layer.image_size,
+        segmentation_size=dataset.segmentation_size,
+        sources=note_sources(directory, layer.network),
+    )
