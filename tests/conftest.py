@@ -14,6 +14,10 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + f" --xla_force_host_platform_device_count={SIMULATED_DEVICES}"
 ).strip()
 
+import jaxtyping  # noqa: E402
+
+jaxtyping.install_import_hook("net2vec_jax", "shape_checks.check_arrays")
+
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
@@ -25,6 +29,7 @@ from net2vec_jax.data.masks import ConceptMasks, collect_concept_masks  # noqa: 
 from net2vec_jax.networks.load import load_network  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 hypothesis.settings.register_profile(
     "suite",
@@ -46,6 +51,17 @@ def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NET2VEC_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _wrong_shapes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests marked `wrong_shapes` see our own refusal of a shape, not the typechecker's."""
+    if request.node.get_closest_marker("wrong_shapes") is None:
+        yield
+        return
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@
 import tomllib
 from pathlib import Path
 
+import net2vec_jax
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -26,3 +28,10 @@ def test_files_that_are_no_modules_are_package_data() -> None:
     }
     assert {path for path in found if path.suffix != ".py"} == packed
     assert {path.parent for path in found if path.suffix == ".py"} == set(packages)
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {net2vec_jax.__version__}\n" in citation
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"\n## {net2vec_jax.__version__}" in changes

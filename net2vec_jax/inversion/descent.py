@@ -95,7 +95,8 @@ def descend(
         step_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
         done = number / descent.steps
         (_, losses), gradient = jax.value_and_grad(total, has_aux=True)(values, step_keys, done)
-        updates, state = optimiser.update(gradient, state, values)
+        with jax.numpy_dtype_promotion("standard"):  # optax's Adam needs it for its count of steps
+            updates, state = optimiser.update(gradient, state, values)
         return (optax.apply_updates(values, updates), state), losses
 
     (end, _), losses = jax.lax.scan(step, (start, optimiser.init(start)), jnp.arange(descent.steps))

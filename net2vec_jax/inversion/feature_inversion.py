@@ -70,7 +70,7 @@ class InvertedImages:
 def invert_features(
     network: Network,
     layer: str,
-    images: UInt8[np.ndarray, "N S S 3"],
+    images: UInt8[np.ndarray, "N H W 3"],
     keys: Key[Array, " N"],
     *,
     preprocessing: Preprocessing,

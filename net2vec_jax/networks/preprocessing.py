@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num
+import numpy as np
+from jaxtyping import Array, Float, Real
 
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 
@@ -30,8 +31,8 @@ class Preprocessing:
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
 
-    def __call__(self, images: Num[Array, "N H W 3"]) -> Float[Array, "N H W 3"]:
-        """(images − mean) / deviation, float32, of pixels 0 … 255."""
+    def __call__(self, images: Real[Array | np.ndarray, "N H W 3"]) -> Float[Array, "N H W 3"]:
+        """(images − mean) / deviation, float32; of pixels 0 … 255 of any type."""
         mean = jnp.array(self.mean, jnp.float32)[None, None, None, :]
         deviation = jnp.array(self.deviation, jnp.float32)[None, None, None, :]
         return (images.astype(jnp.float32) - mean) / deviation

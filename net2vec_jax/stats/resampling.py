@@ -106,7 +106,8 @@ def _redraw(
         return jax.ops.segment_sum(values, group, groups, indices_are_sorted=True)
 
     def one(key: Array) -> tuple[Float[Array, " G"], Float[Array, " G"]]:
-        place = jnp.floor(jax.random.uniform(key, group.shape) * size).astype(jnp.int32)
+        uniform = jax.random.uniform(key, group.shape)
+        place = jnp.floor(uniform * size.astype(jnp.float32)).astype(jnp.int32)
         drawn = start + jnp.minimum(place, size - 1)  # a uniform just below 1 may round up
         both = residual_and_share[drawn]  # one gather and one sum are faster than two
         residuals, shares = jnp.split(both, 2, axis=1)

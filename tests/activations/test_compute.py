@@ -111,7 +111,7 @@ def test_bfloat16_is_close_and_float32_is_untouched() -> None:
         (found[dtype],) = compute_activations(
             network, dataset, layers, preprocess=IMAGENET, batch_size=2, dtype=dtype
         )
-    images = np.stack([dataset.image(index) for index in range(2)])
+    images = jnp.stack([dataset.image(index) for index in range(2)])
     expected = jax.jit(lambda network: network.activations(IMAGENET(images), layers))(network)
     for layer in layers:
         wide, narrow = found["float32"][layer], found["bfloat16"][layer]

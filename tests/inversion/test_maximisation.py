@@ -133,7 +133,7 @@ def test_each_image_excites_its_own_direction_most(efficientnet: LoadedNetwork) 
     )  # fmt: skip
     responses = np.stack(
         [
-            direction_response(found.activations, np.stack([direction] * 2))
+            direction_response(jnp.asarray(found.activations), jnp.stack([direction] * 2))
             for direction in directions
         ]
     )
@@ -180,6 +180,7 @@ def test_images_move_by_their_own_numbers() -> None:
     np.testing.assert_allclose(move_randomly(flat, keys_of(1), shift=5.0, zoom=0.3), flat)
 
 
+@pytest.mark.wrong_shapes
 def test_bad_input_is_refused(efficientnet: LoadedNetwork) -> None:
     network, good = efficientnet.network, np.ones((1, 24), np.float32)
     cases = [

@@ -42,23 +42,23 @@ def vary_by_loop(image: np.ndarray, beta: float) -> float:
 def test_regularisers_are_their_formulas(power: float) -> None:
     images = draw_images(0)
     expected = (np.abs(images.astype(float)) ** power).sum(axis=(1, 2, 3))
-    np.testing.assert_allclose(alpha_norm(images, power), expected, rtol=1e-5)
+    np.testing.assert_allclose(alpha_norm(jnp.asarray(images), power), expected, rtol=1e-5)
     expected = [vary_by_loop(image, power) for image in images]
-    np.testing.assert_allclose(total_variation(images, power), expected, rtol=1e-5)
+    np.testing.assert_allclose(total_variation(jnp.asarray(images), power), expected, rtol=1e-5)
 
 
 def test_the_weighted_sum_is_that_of_the_reference() -> None:
     images = draw_images(1)
     expected = 1e-5 * (images.astype(float) ** 6).sum(axis=(1, 2, 3))
     expected += [1e-5 * vary_by_loop(image, 2) for image in images]
-    np.testing.assert_allclose(Regularisers()(images), expected, rtol=1e-5)
+    np.testing.assert_allclose(Regularisers()(jnp.asarray(images)), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("function", [alpha_norm, total_variation])
 @pytest.mark.parametrize("power", POWERS)
 def test_gradients_agree_with_finite_differences(function, power: float) -> None:
-    images, direction = draw_images(2), draw_images(3)
-    gradient = jax.grad(lambda x: function(x, power).sum())(jnp.asarray(images))
+    images, direction = jnp.asarray(draw_images(2)), jnp.asarray(draw_images(3))
+    gradient = jax.grad(lambda x: function(x, power).sum())(images)
     found = float((gradient * direction).sum())
     step = 1e-3
     ahead, behind = (function(images + sign * step * direction, power).sum() for sign in (1, -1))
@@ -79,16 +79,16 @@ def test_gradients_where_nothing_changes_are_0_and_not_nan(function, power, valu
 
 @hypothesis.given(seed=strategies.integers(0, 10**6), shift=strategies.floats(-5, 5))
 def test_variation_ignores_brightness_and_grows_with_contrast(seed: int, shift: float) -> None:
-    images = draw_images(seed)
+    images = jnp.asarray(draw_images(seed))
     variation = total_variation(images, 2.0)
     np.testing.assert_allclose(
-        total_variation(images + np.float32(shift), 2.0), variation, rtol=1e-4
+        total_variation(images + jnp.float32(shift), 2.0), variation, rtol=1e-4
     )
     np.testing.assert_allclose(total_variation(3 * images, 2.0), 9 * variation, rtol=1e-4)
 
 
 def test_relative_error_is_0_for_the_same_and_1_for_nothing() -> None:
-    features = draw_images(4)
+    features = jnp.asarray(draw_images(4))
     np.testing.assert_array_equal(relative_error(features, features), 0)
     np.testing.assert_allclose(relative_error(0 * features, features), 1)
 
@@ -97,6 +97,7 @@ def test_responses_are_pooled_over_places() -> None:
     activations = draw_images(5, (3, 4, 5, 6))
     directions = draw_images(6, (3, 6))
     maps = np.einsum("nhwk,nk->nhw", activations, directions)
+    activations, directions = jnp.asarray(activations), jnp.asarray(directions)
     for pooling, expected in {
         "mean": maps.mean(axis=(1, 2)),
         "max": maps.max(axis=(1, 2)),

@@ -183,6 +183,7 @@ def test_bad_input_is_refused(change: dict) -> None:
         compare_set_ious(overlap, overlap, **arguments)
 
 
+@pytest.mark.wrong_shapes
 def test_outcomes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(REFUSALS, match=r"do not fit|group"):
         bootstrap_accuracy(np.ones(3, bool), np.zeros(2, int), 1, key=KEY)

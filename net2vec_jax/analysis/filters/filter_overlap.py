@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 
 from net2vec_jax.analysis.category_means import divide, group_concepts, make_jsonable
 from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.stats.metrics import choose_best_filters
 
 BIN_STARTS = (0, 1, 2, 6, 10, 15, 20)
 """Least number of concepts of each bin of the histogram; the last has no end (spec 8.3, B-19)."""
@@ -114,8 +115,8 @@ def find_best_filters(train_iou: Float[np.ndarray, "C K"]) -> Bool[np.ndarray, "
     A concept that no filter overlaps has none, where the original named filter 0 (spec 9.3).
     """
     train_iou = np.nan_to_num(_as_table(train_iou, "IoUs"), nan=0.0)
-    is_best = np.arange(train_iou.shape[1]) == train_iou.argmax(axis=1)[:, None]
-    return is_best & (train_iou > 0)
+    best = choose_best_filters(np.stack([train_iou, train_iou]))[0]
+    return np.arange(train_iou.shape[1]) == best[:, None]
 
 
 def find_top_filters(

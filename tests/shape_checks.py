@@ -1,0 +1,46 @@
+"""The typechecker of the tests: shapes and dtypes of arrays as jaxtyping says them, nothing else.
+
+pyright checks all other types, and tests pass wrong ones on purpose.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from beartype import beartype
+from jaxtyping import AbstractArray
+
+STREAMS = (list, collections.abc.Iterable, collections.abc.Iterator, collections.abc.Sequence)
+"""Of arrays with an axis that differs from one to the next, such as batches; not checked."""
+
+
+def check_arrays(function: Callable) -> Callable:
+    """Let beartype check those annotations of `function` that name an array's shape.
+
+    jaxtyping's import hook calls this on every function and dataclass.
+    """
+    checked = {
+        name: hint
+        for name, hint in function.__annotations__.items()
+        if _names(hint, _is_array) and not _names(hint, _is_stream)
+    }
+    if not checked:
+        return function
+    function.__annotations__ = checked
+    return beartype(function)
+
+
+def _names(hint: Any, kind: Callable[[Any], bool]) -> bool:
+    return kind(hint) or any(_names(inner, kind) for inner in typing.get_args(hint))
+
+
+def _is_array(hint: Any) -> bool:
+    return inspect.isclass(hint) and issubclass(hint, AbstractArray)
+
+
+def _is_stream(hint: Any) -> bool:
+    return typing.get_origin(hint) in STREAMS
