@@ -20,8 +20,7 @@ from jaxtyping import Array, Float
 from net2vec_jax.networks.layers.blocks import Convolution, LayerNormalisation, Linear
 from net2vec_jax.networks.layers.nonlinearities import gelu
 from net2vec_jax.networks.network import Network
-from net2vec_jax.weights.layouts import CONVOLUTION, LINEAR, Layout
-from net2vec_jax.weights.rules import Rule, plain_rules, scale_rules
+from net2vec_jax.weights.layouts import Layout, Rule
 
 EXPANSION = 4
 BAND_PIXELS = 1500
@@ -39,15 +38,29 @@ _SCALED_BIAS = Layout(
 )
 
 
+class ScaledLinear(Linear):
+    """A block's second linear layer, the block's factor included."""
+
+    def rules(self, key: str) -> dict[str, Rule]:
+        """Where kernel and bias come from."""
+        return {
+            "kernel": Rule((f"{key}.weight", "layer_scale"), _SCALED_KERNEL),
+            "bias": Rule((f"{key}.bias", "layer_scale"), _SCALED_BIAS),
+        }
+
+
 class Block(nnx.Module):
     """A block; its output may have any sign."""
 
-    def __init__(self, channels: int, *, rngs: nnx.Rngs) -> None:
-        """Random weights."""
-        self.depthwise = Convolution(channels, channels, 7, padding=3, groups=channels, rngs=rngs)
-        self.norm = LayerNormalisation(channels)
-        self.expand = Linear(channels, EXPANSION * channels, rngs=rngs)
-        self.project = Linear(EXPANSION * channels, channels, rngs=rngs)
+    def __init__(self, channels: int, *, key: str | None = None, rngs: nnx.Rngs) -> None:
+        """Random weights; `key` is the block's in torchvision's file."""
+        self.key = key
+        self.depthwise = Convolution(
+            channels, channels, 7, padding=3, groups=channels, key="block.0", rngs=rngs
+        )
+        self.norm = LayerNormalisation(channels, key="block.2")
+        self.expand = Linear(channels, EXPANSION * channels, key="block.3", rngs=rngs)
+        self.project = ScaledLinear(EXPANSION * channels, channels, key="block.5", rngs=rngs)
 
     def __call__(self, images: Float[Array, "N h w K"]) -> Float[Array, "N h w K"]:
         """The block's output."""
@@ -89,10 +102,11 @@ def _count_rows(images: int, height: int, width: int) -> int:
 class Downsample(nnx.Module):
     """A layer normalisation and a 2 × 2 convolution of stride 2, between two stages."""
 
-    def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, inputs: int, outputs: int, *, key: str, rngs: nnx.Rngs) -> None:
         """Random weights."""
-        self.norm = LayerNormalisation(inputs)
-        self.convolution = Convolution(inputs, outputs, 2, stride=2, padding=0, rngs=rngs)
+        self.key = key
+        self.norm = LayerNormalisation(inputs, key="0")
+        self.convolution = Convolution(inputs, outputs, 2, stride=2, padding=0, key="1", rngs=rngs)
 
     def __call__(self, images: Float[Array, "N H W I"]) -> Float[Array, "N h w O"]:
         """Half the size."""
@@ -143,16 +157,21 @@ class ConvNeXt(Network):
     def __init__(self, *, classes: int = 1000, rngs: nnx.Rngs) -> None:
         """Random weights; `classes` is the number of logits."""
         channels = self.stages.channels
-        self.stem = Convolution(3, channels[0], 4, stride=4, padding=0, rngs=rngs)
-        self.stem_norm = LayerNormalisation(channels[0])
-        for stage, (blocks, width) in enumerate(zip(self.stages.blocks, channels, strict=True), 1):
-            if stage > 1:
-                layer = Downsample(channels[stage - 2], width, rngs=rngs)
-                setattr(self, f"downsample{stage}", layer)
-            for place in range(blocks):
-                setattr(self, _block_name(stage, place), Block(width, rngs=rngs))
-        self.norm = LayerNormalisation(channels[-1])
-        self.logits = Linear(channels[-1], classes, rngs=rngs)
+        self.stem = Convolution(
+            3, channels[0], 4, stride=4, padding=0, key="features.0.0", rngs=rngs
+        )
+        self.stem_norm = LayerNormalisation(channels[0], key="features.0.1")
+        for name, key, block in self.stages.modules():
+            if block is not None:
+                setattr(
+                    self, _block_name(*block), Block(channels[block[0] - 1], key=key, rngs=rngs)
+                )
+            elif name != "stem":
+                stage = int(name.removeprefix("downsample"))
+                inputs, outputs = channels[stage - 2 : stage]
+                setattr(self, name, Downsample(inputs, outputs, key=key, rngs=rngs))
+        self.norm = LayerNormalisation(channels[-1], key="classifier.0")
+        self.logits = Linear(channels[-1], classes, key="classifier.2", rngs=rngs)
 
     def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
         """Every layer's name and response, in the order of `layers`, computed one by one."""
@@ -165,34 +184,9 @@ class ConvNeXt(Network):
             yield name, values
         yield "logits", self.logits(self.norm(values.mean((1, 2))))
 
-    @classmethod
-    def rules(cls) -> dict[str, Rule]:
-        """Every parameter's origin in torchvision's state dict."""
-        rules = plain_rules("stem", "features.0.0", CONVOLUTION)
-        rules |= scale_rules("stem_norm", "features.0.1")
-        for name, path, block in cls.stages.modules():
-            if block is not None:
-                rules |= _block_rules(_block_name(*block), path)
-            elif name != "stem":
-                rules |= scale_rules(f"{name}.norm", f"{path}.0")
-                rules |= plain_rules(f"{name}.convolution", f"{path}.1", CONVOLUTION)
-        rules |= scale_rules("norm", "classifier.0")
-        return rules | plain_rules("logits", "classifier.2", LINEAR)
-
 
 def _block_name(stage: int, place: int) -> str:
     return f"stage{stage}_block{place}"
-
-
-def _block_rules(ours: str, theirs: str) -> dict[str, Rule]:
-    factor = f"{theirs}.layer_scale"
-    return {
-        **plain_rules(f"{ours}.depthwise", f"{theirs}.block.0", CONVOLUTION),
-        **scale_rules(f"{ours}.norm", f"{theirs}.block.2"),
-        **plain_rules(f"{ours}.expand", f"{theirs}.block.3", LINEAR),
-        f"{ours}.project.kernel": Rule((f"{theirs}.block.5.weight", factor), _SCALED_KERNEL),
-        f"{ours}.project.bias": Rule((f"{theirs}.block.5.bias", factor), _SCALED_BIAS),
-    }
 
 
 class ConvNeXtTiny(ConvNeXt):

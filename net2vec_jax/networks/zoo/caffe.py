@@ -6,13 +6,9 @@ here take red, green and blue: their first kernel is turned around when weights 
 
 from __future__ import annotations
 
-from net2vec_jax.networks.models.caffe_alexnet import CaffeAlexNet, CaffeNet, caffe_alexnet_rules
-from net2vec_jax.networks.models.googlenet import (
-    CAFFE_GOOGLENET_IGNORED,
-    CaffeGoogLeNet,
-    caffe_googlenet_rules,
-)
-from net2vec_jax.networks.models.vgg import VGG16
+from net2vec_jax.networks.models.caffe_alexnet import CaffeAlexNet, CaffeNet
+from net2vec_jax.networks.models.googlenet import CAFFE_GOOGLENET_IGNORED, CaffeGoogLeNet
+from net2vec_jax.networks.models.vgg import CaffeVGG16
 from net2vec_jax.networks.preprocessing import REFERENCE_CODE, Preprocessing, View
 from net2vec_jax.networks.zoo.entry import NetworkEntry, WeightSource
 
@@ -49,7 +45,7 @@ CAFFE_ENTRIES = (
     NetworkEntry(
         name="caffenet",
         build=CaffeNet,
-        rules=caffe_alexnet_rules,
+        caffe=True,
         sources=(
             WeightSource(
                 "imagenet",
@@ -68,7 +64,7 @@ CAFFE_ENTRIES = (
     NetworkEntry(
         name="caffe_alexnet",
         build=CaffeAlexNet,
-        rules=caffe_alexnet_rules,
+        caffe=True,
         sources=(
             WeightSource(
                 "imagenet",
@@ -85,8 +81,8 @@ CAFFE_ENTRIES = (
     ),
     NetworkEntry(
         name="caffe_vgg16",
-        build=VGG16,
-        rules=VGG16.caffe_rules,
+        build=CaffeVGG16,
+        caffe=True,
         sources=(
             WeightSource(
                 "imagenet",
@@ -107,7 +103,7 @@ CAFFE_ENTRIES = (
     NetworkEntry(
         name="caffe_googlenet",
         build=CaffeGoogLeNet,
-        rules=caffe_googlenet_rules,
+        caffe=True,
         sources=(
             WeightSource(
                 "imagenet",

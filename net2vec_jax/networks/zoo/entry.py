@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,6 @@ from net2vec_jax.networks.network import Network
 from net2vec_jax.networks.preprocessing import View
 from net2vec_jax.weights.cache import fetch_weights
 from net2vec_jax.weights.porting import IGNORED_KEYS, Renames
-from net2vec_jax.weights.rules import Rule
 
 
 @dataclass(frozen=True)
@@ -72,21 +71,21 @@ class NetworkEntry:
     Attributes:
       name: as `load_network` takes it.
       build: the network with random weights, from `classes` and `rngs`.
-      rules: every parameter's origin in the weight file.
       sources: published weights, the default first.
       input_size: pixels along a side of the images that it was trained on.
       probing_layers: the layers worth probing, shallow to deep.
       logits_key: key of the file whose first axis are the classes.
       ignored: shell patterns of the file's keys that have no counterpart in the network.
       renames: how keys of older files are spelt today.
+      caffe: whether the weight file is Caffe's, see `find_rules`.
     """
 
     name: str
     build: Callable[..., Network]
-    rules: Callable[[], Mapping[str, Rule]]
     sources: tuple[WeightSource, ...]
     input_size: int
     probing_layers: tuple[str, ...]
     logits_key: str
     ignored: tuple[str, ...] = IGNORED_KEYS
     renames: Renames = ()
+    caffe: bool = False

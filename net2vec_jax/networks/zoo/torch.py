@@ -5,23 +5,17 @@ The checksums of torchvision are the digits that its file names carry, the first
 
 from __future__ import annotations
 
-from net2vec_jax.networks.models.alexnet import AlexNet, alexnet_rules
+from net2vec_jax.networks.models.alexnet import AlexNet
 from net2vec_jax.networks.models.convnext import ConvNeXtTiny
 from net2vec_jax.networks.models.densenet import RENAMES as DENSENET_RENAMES
-from net2vec_jax.networks.models.densenet import DenseNet161, densenet161_rules
-from net2vec_jax.networks.models.efficientnet_lite import (
-    EfficientNetLite0,
-    efficientnet_lite0_rules,
-)
-from net2vec_jax.networks.models.googlenet import GOOGLENET_IGNORED, GoogLeNet, googlenet_rules
-from net2vec_jax.networks.models.mobilenet_v2 import MobileNetV2, mobilenet_v2_rules
+from net2vec_jax.networks.models.densenet import DenseNet161
+from net2vec_jax.networks.models.efficientnet_lite import EfficientNetLite0
+from net2vec_jax.networks.models.googlenet import GOOGLENET_IGNORED, GoogLeNet
+from net2vec_jax.networks.models.mobilenet_v2 import MobileNetV2
 from net2vec_jax.networks.models.resnet import ResNet18, ResNet50, ResNet152
-from net2vec_jax.networks.models.squeezenet import SqueezeNet, squeezenet_rules
+from net2vec_jax.networks.models.squeezenet import SqueezeNet
 from net2vec_jax.networks.models.vgg import VGG16, VGG19, NormalisedVGG16
-from net2vec_jax.networks.models.vision_transformer import (
-    VisionTransformer,
-    vision_transformer_rules,
-)
+from net2vec_jax.networks.models.vision_transformer import VisionTransformer
 from net2vec_jax.networks.preprocessing import (
     CENTRED,
     IMAGENET,
@@ -78,7 +72,6 @@ TORCH_ENTRIES = (
     NetworkEntry(
         name="efficientnet_lite0",
         build=EfficientNetLite0,
-        rules=efficientnet_lite0_rules,
         sources=(
             PackagedSource(
                 "imagenet",
@@ -96,7 +89,6 @@ TORCH_ENTRIES = (
     NetworkEntry(
         name="alexnet",
         build=AlexNet,
-        rules=alexnet_rules,
         sources=(_torchvision("alexnet-owt-7be5be79"), _places365("alexnet")),
         input_size=227,
         probing_layers=("conv1", "conv2", "conv3", "conv4", "conv5"),
@@ -105,7 +97,6 @@ TORCH_ENTRIES = (
     NetworkEntry(
         name="vgg16",
         build=VGG16,
-        rules=VGG16.rules,
         sources=(_torchvision("vgg16-397923af"),),
         input_size=224,
         probing_layers=("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3"),
@@ -114,7 +105,6 @@ TORCH_ENTRIES = (
     NetworkEntry(
         name="vgg16_bn",
         build=NormalisedVGG16,
-        rules=NormalisedVGG16.rules,
         sources=(_torchvision("vgg16_bn-6c64b313"),),
         input_size=224,
         probing_layers=("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3"),
@@ -123,7 +113,6 @@ TORCH_ENTRIES = (
     NetworkEntry(
         name="vgg19",
         build=VGG19,
-        rules=VGG19.rules,
         sources=(_torchvision("vgg19-dcbb9e9d"),),
         input_size=224,
         probing_layers=("conv1_2", "conv2_2", "conv3_4", "conv4_4", "conv5_4"),
@@ -132,7 +121,6 @@ TORCH_ENTRIES = (
     NetworkEntry(
         name="googlenet",
         build=GoogLeNet,
-        rules=googlenet_rules,
         sources=(_torchvision("googlenet-1378be20", view=GOOGLENET_VIEW),),
         input_size=224,
         probing_layers=("conv3", "inception3b", "inception4c", "inception4e", "inception5b"),
@@ -142,7 +130,6 @@ TORCH_ENTRIES = (
     NetworkEntry(
         name="resnet18",
         build=ResNet18,
-        rules=ResNet18.rules,
         sources=(_torchvision("resnet18-f37072fd"), _places365("resnet18")),
         input_size=224,
         probing_layers=("conv1", "layer1", "layer2", "layer3", "layer4"),
@@ -151,7 +138,6 @@ TORCH_ENTRIES = (
     NetworkEntry(
         name="resnet50",
         build=ResNet50,
-        rules=ResNet50.rules,
         sources=(
             _torchvision("resnet50-0676ba61"),
             _torchvision("resnet50-11ad3fa6", name="imagenet_v2"),
@@ -164,7 +150,6 @@ TORCH_ENTRIES = (
     NetworkEntry(
         name="resnet152",
         build=ResNet152,
-        rules=ResNet152.rules,
         sources=(
             _torchvision("resnet152-394f9c45"),
             _torchvision("resnet152-f82ba261", name="imagenet_v2"),
@@ -176,7 +161,6 @@ TORCH_ENTRIES = (
     NetworkEntry(
         name="densenet161",
         build=DenseNet161,
-        rules=densenet161_rules,
         sources=(_torchvision("densenet161-8d451a50"), _places365("densenet161")),
         input_size=224,
         probing_layers=("conv0", "denseblock1", "denseblock2", "denseblock3", "norm5"),
@@ -186,7 +170,6 @@ TORCH_ENTRIES = (
     NetworkEntry(
         name="squeezenet1_1",
         build=SqueezeNet,
-        rules=squeezenet_rules,
         sources=(_torchvision("squeezenet1_1-b8a52dc0"),),
         input_size=224,
         probing_layers=("conv1", "fire3", "fire5", "fire7", "fire9"),
@@ -195,7 +178,6 @@ TORCH_ENTRIES = (
     NetworkEntry(
         name="mobilenet_v2",
         build=MobileNetV2,
-        rules=mobilenet_v2_rules,
         sources=(
             _torchvision("mobilenet_v2-b0353104"),
             _torchvision("mobilenet_v2-7ebf99e0", name="imagenet_v2"),
@@ -207,7 +189,6 @@ TORCH_ENTRIES = (
     NetworkEntry(
         name="convnext_tiny",
         build=ConvNeXtTiny,
-        rules=ConvNeXtTiny.rules,
         sources=(_torchvision("convnext_tiny-983f1562"),),
         input_size=224,
         probing_layers=("stage1", "stage2", "stage3", "stage4"),
@@ -216,7 +197,6 @@ TORCH_ENTRIES = (
     NetworkEntry(
         name="vit_b_16",
         build=VisionTransformer,
-        rules=vision_transformer_rules,
         sources=(_torchvision("vit_b_16-c867db91"),),
         input_size=224,
         probing_layers=("block2", "block5", "block8", "block11"),
