@@ -104,15 +104,6 @@ def direction_response(
         activations = activations[:, None, None]
     # A product and a sum: each image's result does not depend on how many there are.
     maps = (activations * directions[:, None, None]).sum(axis=-1)
-    return pool_responses(maps, pooling)
-
-
-def pool_responses(maps: Float[Array, "N h w"], pooling: Pooling) -> Float[Array, " N"]:
-    """One number per map, see `direction_response`.
-
-    Raises:
-      Net2VecError: there is no such pooling.
-    """
     if pooling == "mean":
         return maps.mean(axis=(1, 2))
     if pooling == "max":

@@ -113,9 +113,16 @@ class MobileNetwork(Network):
         (stem, stem_norm), (head, head_norm) = self.keys
         shapes, epsilon = self.shapes, self.epsilon
         self.stem = Convolution(
-            3, STEM_FILTERS, 3, stride=2, padding=shapes[0].padding,
-            key=stem, norm=stem_norm, epsilon=epsilon, rngs=rngs,
-        )  # fmt: skip
+            3,
+            STEM_FILTERS,
+            3,
+            stride=2,
+            padding=shapes[0].padding,
+            key=stem,
+            norm=stem_norm,
+            epsilon=epsilon,
+            rngs=rngs,
+        )
         blocks = []
         for number, shape in enumerate(shapes, self.first):
             key, parts = self.block_keys(number, shape)

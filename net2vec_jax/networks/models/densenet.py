@@ -78,9 +78,15 @@ class DenseNet161(Network):
     def __init__(self, *, classes: int = 1000, rngs: nnx.Rngs) -> None:
         """Random weights; `classes` is the number of logits (365 for Places)."""
         self.conv0 = Convolution(
-            3, STEM_FILTERS, 7, stride=2, padding=3,
-            key="features.conv0", norm="features.norm0", rngs=rngs,
-        )  # fmt: skip
+            3,
+            STEM_FILTERS,
+            7,
+            stride=2,
+            padding=3,
+            key="features.conv0",
+            norm="features.norm0",
+            rngs=rngs,
+        )
         inputs, blocks, transitions = STEM_FILTERS, [], []
         for number, count in enumerate(LAYERS_PER_BLOCK, 1):
             keys = [f"features.denseblock{number}.denselayer{n}" for n in range(1, count + 1)]

@@ -63,8 +63,16 @@ class Bottleneck(nnx.Module):
 def _make_way_around(inputs: int, outputs: int, stride: int, rngs: nnx.Rngs) -> Convolution | None:
     if inputs == outputs and stride == 1:
         return None
-    keys = {"key": "downsample.0", "norm": "downsample.1"}
-    return Convolution(inputs, outputs, 1, stride=stride, padding=0, rngs=rngs, **keys)
+    return Convolution(
+        inputs,
+        outputs,
+        1,
+        stride=stride,
+        padding=0,
+        key="downsample.0",
+        norm="downsample.1",
+        rngs=rngs,
+    )
 
 
 @dataclass(frozen=True)
