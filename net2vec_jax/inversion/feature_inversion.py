@@ -70,7 +70,7 @@ class InvertedImages:
 def invert_features(
     network: Network,
     layer: str,
-    images: UInt8[np.ndarray, "N S S 3"],
+    images: np.ndarray,
     keys: Key[Array, " N"],
     *,
     preprocessing: Preprocessing,
@@ -83,7 +83,7 @@ def invert_features(
     Args:
       network: whose layer is inverted.
       layer: its name or alias.
-      images: whose features are inverted; RGB, as high as wide.
+      images: uint8 [N, S, S, 3], whose features are inverted; RGB, as high as wide.
       keys: one per image.
       preprocessing: of pixels 0 … 255 into the network's input.
       config: how.

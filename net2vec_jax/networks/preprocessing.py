@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Num
 
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
@@ -27,11 +28,11 @@ class Preprocessing:
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
 
-    def __call__(self, images: Num[Array, "N H W 3"]) -> Float[Array, "N H W 3"]:
+    def __call__(self, images: Num[Array | np.ndarray, "N H W 3"]) -> Float[Array, "N H W 3"]:
         """(images − mean) / deviation, float32, of pixels 0 … 255."""
         mean = jnp.array(self.mean, jnp.float32)[None, None, None, :]
         deviation = jnp.array(self.deviation, jnp.float32)[None, None, None, :]
-        return (images.astype(jnp.float32) - mean) / deviation
+        return (jnp.asarray(images).astype(jnp.float32) - mean) / deviation
 
     def invert(self, images: Float[Array, "N H W 3"]) -> Float[Array, "N H W 3"]:
         """images · deviation + mean: network input as pixels 0 … 255, neither cut nor rounded."""

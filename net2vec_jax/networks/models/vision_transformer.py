@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -131,7 +132,7 @@ class VisionTransformer(Network):
         yield "norm", _on_grid(tokens)
         yield "logits", self.logits(tokens[:, 0])
 
-    def _check(self, images: Array) -> None:
+    def _check(self, images: Array | np.ndarray) -> None:
         super()._check(images)
         if images.shape[1:3] != (PIXELS, PIXELS):
             raise Net2VecError(
