@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.data.images.encoded import nearest_pixels
+from net2vec_jax.data.images.resized import nearest_pixels
 
 MOST_PIXELS = (1 << 31) - 1
 """Of an image's size; pycocotools counts pixels in 32 bits."""
