@@ -148,7 +148,7 @@ def test_exif_data_behind_the_pixels_of_a_png_is_not_followed(tmp_path: Path) ->
     assert Image.open(path).getexif()[0x0112] == 6
     assert brightest_corner(read_resized_image(path, 8)) == "top left"
     assert remark_on_photograph(path, None, otherwise="") == ()
-    with pytest.raises(Net2VecError, match="EXIF data behind its pixels.*save it"):
+    with pytest.raises(Net2VecError, match=r"EXIF data behind its pixels.*save it"):
         read_resized_image(path, 8, shape=(24, 16), source="its mask")
 
 
