@@ -17,7 +17,6 @@ import threading
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin, features
@@ -63,8 +62,6 @@ _TO_UPRIGHT = {
 _TO_STORED = _TO_UPRIGHT | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 TURNED_BY_A_QUARTER = (5, 6, 7, 8)
 _TIFF_BEGINS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_HEAD = 1 << 16
-"""Bytes read at first: of nearly all files all that opening them takes."""
 
 
 def read_image(
@@ -295,7 +292,7 @@ def open_image_file(
         raise Net2VecError(f"{where} cannot be decoded as an image: the file is empty")
     try:
         with (
-            io.BytesIO(file) if isinstance(file, bytes) else file.open("rb", _HEAD) as stream,
+            _open_stream(file) as stream,
             _open_within_limit(stream, where, formats) as image,
             _ONE_LARGE_IMAGE
             if image.width * image.height > _LARGE_PIXELS
@@ -308,12 +305,19 @@ def open_image_file(
         raise Net2VecError(f"{where} cannot be decoded as an image: {error}") from error
 
 
+def _open_stream(file: Path | bytes) -> io.BufferedReader | io.BytesIO:
+    """A file or its contents, its head read: so no other thread waits for the disk, see below."""
+    if isinstance(file, bytes):
+        return io.BytesIO(file)
+    stream = file.open("rb")
+    stream.peek()
+    return stream
+
+
 def _open_within_limit(
-    stream: BinaryIO, where: str, formats: tuple[str, ...]
+    stream: io.BufferedReader | io.BytesIO, where: str, formats: tuple[str, ...]
 ) -> ImageFile.ImageFile:
     """What Pillow opens, of at most `LARGEST_PIXELS`; not yet decoded."""
-    if isinstance(stream, io.BufferedReader):
-        stream.peek()  # waits for the disk before it holds the lock
     try:
         # Pillow's own limit is a global one, warns below it and does not say the size.
         with _OPENING:
@@ -334,7 +338,7 @@ def _open_within_limit(
     return image
 
 
-def _explain_unknown(stream: BinaryIO, formats: tuple[str, ...]) -> str:
+def _explain_unknown(stream: io.BufferedReader | io.BytesIO, formats: tuple[str, ...]) -> str:
     """What a file is that Pillow does not know as an image of these formats."""
     unknown = f"it is none of {', '.join(formats)}"
     with contextlib.suppress(Exception):
