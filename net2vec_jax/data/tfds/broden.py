@@ -17,7 +17,7 @@ import numpy as np
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import Concept, ConceptCatalog
 from net2vec_jax.data.dataset import SPLITS, VAL, ImageLabels
-from net2vec_jax.data.images.encoded import decode_image, decode_label_plane
+from net2vec_jax.data.images.files import read_image, read_label_plane
 from net2vec_jax.data.tables import LARGEST_NUMBER
 from net2vec_jax.data.tfds.records import TfdsRecords
 
@@ -87,7 +87,8 @@ class TfdsBrodenDataset:
           Net2VecError: the record is damaged, or the image not of the dataset's size.
         """
         where = f"{self.directory}: image {self.image_names[index]}"
-        return decode_image(self._read(index)["image"], where, size=self.image_size)
+        image = self._read(index)["image"]
+        return read_image(image, self.image_size, source="metadata.json", where=where)
 
     def labels(self, index: int) -> ImageLabels:
         """The concepts marked on the image at `index`.
@@ -103,7 +104,9 @@ class TfdsBrodenDataset:
             category = self._category(category, name)
             order = len(encoded.setdefault(category, [])) + 1
             where = f"{self.directory}: {name}, plane {order} of category {category}"
-            pixels = decode_label_plane(plane, where, size=self.segmentation_size)
+            pixels = read_label_plane(
+                plane, self.segmentation_size, source="metadata.json", where=where
+            )
             if not self._known[pixels].all():
                 unknown = int(pixels[~self._known[pixels]][0])
                 raise Net2VecError(f"{where}: concept number {unknown} is not in metadata.json")
