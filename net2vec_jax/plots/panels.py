@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Shaped
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
-from matplotlib.container import Container
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -86,7 +84,7 @@ def lay_out_one(height: float, *, width: float = COLUMN_WIDTH) -> tuple[Figure, 
 
 
 def add_legend(
-    figure: Figure, handles: Sequence[Artist | Container], labels: Sequence[str]
+    figure: Figure, handles: Sequence[Any], labels: Sequence[str]
 ) -> None:
     """A legend above the panels, in as many columns as the figure is wide for."""
     letters = max(map(count_letters, labels))

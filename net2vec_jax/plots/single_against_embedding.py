@@ -125,7 +125,7 @@ def plot_category_scores(
       Net2VecError: there is no layer.
     """
     categories = list_categories(layers)
-    rows = _name_rows(categories)
+    rows = categories if len(categories) == 1 else (*categories, None)
     labels = [
         [f"{name or 'all'}\n{_choose_row(x.embedding_means, name)[2]}" for name in rows]
         for x in layers.values()
@@ -461,11 +461,6 @@ def plot_exception_images(layers: Mapping[str, ClassificationComparison]) -> Fig
     figure.supxlabel("train images with the concept")
     figure.supylabel("concepts with\ntop filter > embedding")
     return figure
-
-
-def _name_rows(categories: tuple[str, ...]) -> tuple[str | None, ...]:
-    """What means are shown of: each category, and all concepts (None) if there are several."""
-    return categories if len(categories) == 1 else (*categories, None)
 
 
 def _choose_row(means: CategoryMeans, category: str | None) -> tuple[float, float, int]:
