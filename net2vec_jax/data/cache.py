@@ -110,7 +110,7 @@ def load_concept_masks(
         return ConceptMasks(
             catalog=dataset.catalog,
             is_val=np.asarray(dataset.is_val),
-            segmentation_size=tuple(dataset.segmentation_size),
+            segmentation_size=dataset.segmentation_size,
             category_choice=category_choice,
             notices=_read_notices(folder / _NOTICES),
             **arrays,

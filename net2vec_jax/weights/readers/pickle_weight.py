@@ -8,7 +8,7 @@ Nothing is executed or built here: the stack is followed with the expanded size 
 from __future__ import annotations
 
 import pickletools
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 LARGEST_WORK = 10**7
 """Objects handed from one to another, counted with all that they hold; state dicts have under 10^6.
@@ -42,12 +42,12 @@ def weigh_pickle(file: BinaryIO) -> None:
 def _follow(file: BinaryIO, start: int) -> None:
     # An object is a list of one number, its expanded size, so that a change is seen by all.
     stack: list[list[int] | None] = []
-    memo: dict[int, list[int] | None] = {}
+    memo: dict[Any, list[int] | None] = {}
     work = 0
     for opcode, argument, place in pickletools.genops(file):
         if opcode.name in _PUTS:
-            index = len(memo) if opcode.name == "MEMOIZE" else argument
-            if index > place - start:  # the memo is a list as long as its largest index
+            index: Any = len(memo) if opcode.name == "MEMOIZE" else argument
+            if index > (place or 0) - start:  # the memo is a list as long as its largest index
                 raise TooHeavyError(f"it names place {index} of its memo")
             memo[index] = stack[-1]
             continue

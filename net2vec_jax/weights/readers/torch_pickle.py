@@ -14,14 +14,14 @@ import pickle
 import reprlib
 import sys
 from collections.abc import Mapping
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import ml_dtypes
 import numpy as np
 
 from net2vec_jax.weights.readers.pickle_weight import TooHeavyError, weigh_pickle
 
-NATIVE_ORDER = "<" if sys.byteorder == "little" else ">"
+ByteOrder = Literal["little", "big"]
 
 STORAGE_DTYPES: dict[str, np.dtype] = {
     name: np.dtype(dtype)
@@ -157,7 +157,7 @@ class TensorUnpickler(pickle.Unpickler):
 
 
 def as_array(
-    tensor: TensorRecord, storages: Storages, contents: mmap.mmap, byte_order: str
+    tensor: TensorRecord, storages: Storages, contents: mmap.mmap, byte_order: ByteOrder
 ) -> np.ndarray:
     """The array that a record describes, once it is known to lie within its storage."""
     storage, offset, shape, strides = tensor.storage, tensor.offset, tensor.shape, tensor.strides
@@ -195,7 +195,7 @@ def as_array(
         for length, step in zip(shape, strides, strict=True)
     ]
     array = np.lib.stride_tricks.as_strided(flat, shape, steps, writeable=False)
-    if byte_order != NATIVE_ORDER:
+    if byte_order != sys.byteorder:
         array = array.astype(byte_ordered)
     if dtype == ml_dtypes.bfloat16:
         return np.ascontiguousarray(array).view(ml_dtypes.bfloat16).astype(np.float32)
