@@ -19,14 +19,11 @@ from net2vec_jax.core.errors import Net2VecError, join_messages
 from net2vec_jax.data.dataset import ConceptDataset, DatasetView, ImageLabels, map_in_order
 
 
-def find_bad_images(
-    dataset: ConceptDataset, *, workers: int | None = None, progress: bool = False
-) -> dict[str, str]:
+def find_bad_images(dataset: ConceptDataset, *, progress: bool = False) -> dict[str, str]:
     """Decode every image and its labels, and list those that cannot be.
 
     Args:
       dataset: N images with their labels.
-      workers: decoding threads.
       progress: whether a bar is shown.
 
     Returns:
@@ -43,7 +40,7 @@ def find_bad_images(
                 messages.append(str(error))
         return "; ".join(dict.fromkeys(messages))
 
-    checked = map_in_order(check, range(len(dataset)), workers=workers)
+    checked = map_in_order(check, range(len(dataset)))
     bar = tqdm(
         checked, "checking images", len(dataset), unit="image", disable=not progress, leave=False
     )
@@ -82,14 +79,11 @@ class ImageSubset(DatasetView):
         return self._dataset.labels(self._kept[index])
 
 
-def leave_out_bad_images(
-    dataset: ConceptDataset, *, workers: int | None = None, progress: bool = False
-) -> ConceptDataset:
+def leave_out_bad_images(dataset: ConceptDataset, *, progress: bool = False) -> ConceptDataset:
     """The dataset without the images that cannot be read; itself if all can be.
 
     Args:
       dataset: N images with their labels.
-      workers: decoding threads.
       progress: whether a bar is shown.
 
     Returns:
@@ -98,7 +92,7 @@ def leave_out_bad_images(
     Raises:
       Net2VecError: no image can be read.
     """
-    bad = find_bad_images(dataset, workers=workers, progress=progress)
+    bad = find_bad_images(dataset, progress=progress)
     if not bad:
         return dataset
     if len(bad) == len(dataset):

@@ -42,14 +42,11 @@ class PackedImages(DatasetView):
         return self._images[index]
 
 
-def load_packed_images(
-    dataset: ConceptDataset, *, workers: int | None = None, progress: bool = False
-) -> ConceptDataset:
+def load_packed_images(dataset: ConceptDataset, *, progress: bool = False) -> ConceptDataset:
     """The dataset with decoded images, from disk; decoded and kept there the first time.
 
     Args:
       dataset: N images of one size.
-      workers: decoding threads.
       progress: show a progress bar while decoding.
 
     Returns:
@@ -68,7 +65,7 @@ def load_packed_images(
 
     def write(folder: Path) -> None:
         shape = dataset.image(0).shape
-        images = _decode_images(dataset, shape, workers, progress)
+        images = _decode_images(dataset, shape, progress)
         write_array(folder / "images.npy", (len(dataset), *shape), np.uint8, images)
 
     images = open_entry(dataset, "images", read, write)
@@ -79,7 +76,6 @@ def load_concept_masks(
     dataset: ConceptDataset,
     *,
     category_choice: CategoryChoice = "union",
-    workers: int | None = None,
     progress: bool = False,
 ) -> ConceptMasks:
     """What `collect_concept_masks` gives, from disk; collected and kept there the first time.
@@ -87,7 +83,6 @@ def load_concept_masks(
     Args:
       dataset: N images with their labels.
       category_choice: see `collect_concept_masks`.
-      workers: decoding threads.
       progress: show a progress bar while decoding.
 
     Raises:
@@ -98,9 +93,7 @@ def load_concept_masks(
     def collect() -> ConceptMasks:
         if not collected:
             collected.append(
-                collect_concept_masks(
-                    dataset, category_choice=category_choice, workers=workers, progress=progress
-                )
+                collect_concept_masks(dataset, category_choice=category_choice, progress=progress)
             )
         return collected[0]
 
@@ -127,9 +120,9 @@ def load_concept_masks(
 
 
 def _decode_images(
-    dataset: ConceptDataset, shape: tuple[int, ...], workers: int | None, progress: bool
+    dataset: ConceptDataset, shape: tuple[int, ...], progress: bool
 ) -> Iterator[np.ndarray]:
-    decoded = map_in_order(dataset.image, range(len(dataset)), workers=workers)
+    decoded = map_in_order(dataset.image, range(len(dataset)))
     bar = tqdm(
         decoded, "images", len(dataset), unit="image", disable=not progress, leave=False, delay=1
     )

@@ -45,7 +45,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def test_all_bad_images_are_found_with_their_messages(directory: Path) -> None:
-    found = find_bad_images(BrodenDataset(directory), workers=3)
+    found = find_bad_images(BrodenDataset(directory))
     assert list(found) == [f"x/{index:02d}.jpg" for index in BAD]
     for message, (index, ending) in zip(found.values(), BAD.items(), strict=True):
         assert f"x/{index:02d}{ending} cannot be decoded" in message
