@@ -1,4 +1,4 @@
-"""Decoded images and masks, kept on disk so that a dataset is decoded once (see packed_entries).
+"""Decoded images and masks, kept on disk so that a dataset is decoded once (see `cache_entries`).
 
 Images are uint8 [N, H, W, 3], masks the arrays of `ConceptMasks`; both are memory-mapped, so that
 opening them takes no time and processes share the memory. What is read equals what decoding gives.
@@ -6,6 +6,7 @@ opening them takes no time and processes share the memory. What is read equals w
 
 from __future__ import annotations
 
+import functools
 import json
 import tokenize
 from collections.abc import Iterator
@@ -88,14 +89,10 @@ def load_concept_masks(
     Raises:
       Net2VecError: a label file is missing, damaged or holds unknown numbers.
     """
-    collected: list[ConceptMasks] = []
 
+    @functools.cache
     def collect() -> ConceptMasks:
-        if not collected:
-            collected.append(
-                collect_concept_masks(dataset, category_choice=category_choice, progress=progress)
-            )
-        return collected[0]
+        return collect_concept_masks(dataset, category_choice=category_choice, progress=progress)
 
     def read(folder: Path) -> ConceptMasks:
         arrays = {n: _map_array(folder / f"{n}.npy", t) for n, t in _PAIR_ARRAYS.items()}
