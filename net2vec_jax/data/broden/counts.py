@@ -124,14 +124,11 @@ class CountCheck:
         return f"{self.name}: {self.expected}{about} expected, {self.found} found"
 
 
-def count_label_pixels(
-    dataset: ConceptDataset, *, workers: int | None = None, progress: bool = False
-) -> np.ndarray:
+def count_label_pixels(dataset: ConceptDataset, *, progress: bool = False) -> np.ndarray:
     """Marked pixels per label number, summed over images, categories and planes.
 
     Args:
       dataset: N images with their labels.
-      workers: decoding threads.
       progress: whether a bar is shown.
 
     Returns:
@@ -154,7 +151,7 @@ def count_label_pixels(
         return counts
 
     total = np.zeros(size, np.int64)
-    counted = map_in_order(count, range(len(dataset)), workers=workers)
+    counted = map_in_order(count, range(len(dataset)))
     for counts in tqdm(
         counted, "labels", len(dataset), unit="image", disable=not progress, leave=False
     ):

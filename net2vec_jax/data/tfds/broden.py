@@ -7,6 +7,7 @@ whole-image label). metadata.json holds the catalog, the sizes and the order of 
 
 from __future__ import annotations
 
+import collections
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -68,9 +69,8 @@ class TfdsBrodenDataset:
         self._places = self._find_places(path, rows)
         self._known = np.zeros(LARGEST_NUMBER + 1, bool)
         self._known[[0, *self.catalog.by_number]] = True
-        self.fingerprint = records.fingerprint(
-            tuple(self._used), FORMAT, self.source_fingerprint, digests
-        )
+        used = tuple(dict.fromkeys(split for _, split in rows))
+        self.fingerprint = records.fingerprint(used, FORMAT, self.source_fingerprint, digests)
 
     def __len__(self) -> int:
         """The number of images N."""
@@ -152,12 +152,10 @@ class TfdsBrodenDataset:
             raise Net2VecError(f"{path} lists no image")
         if len({name for name, _ in rows}) != len(rows):
             raise Net2VecError(f"{path} lists an image twice")
-        self._used = dict.fromkeys(split for _, split in rows)
-        for split in self._used:
+        places, counts = [], collections.Counter()
+        for _, split in rows:
             if split not in SPLITS:
                 raise Net2VecError(f"{path}: split is {split!r}; it must be train or val")
-        places, counts = [], dict.fromkeys(self._used, 0)
-        for _, split in rows:
             places.append((split, counts[split]))
             counts[split] += 1
         for split, count in counts.items():
