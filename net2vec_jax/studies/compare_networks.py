@@ -17,7 +17,6 @@ from typing import Any
 import jax
 import pandas as pd
 from rich.table import Table
-from tqdm import tqdm
 
 from net2vec_jax.analysis.similarity.network_similarity import (
     DistanceMeasure,
@@ -29,7 +28,7 @@ from net2vec_jax.analysis.similarity.network_similarity import (
     shorten_names,
 )
 from net2vec_jax.analysis.similarity.pair_comparison import PairComparison, compare_pair
-from net2vec_jax.core.console import tabulate
+from net2vec_jax.core.console import tabulate, track
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.result_files import make_folder
 from net2vec_jax.studies.answer import FIGURES, Answer, LeftOut, print_answer, write_answer
@@ -171,7 +170,7 @@ def compare_all(flags: CompareFlags, compared: Compared) -> list[PairComparison]
     pairs = list(itertools.combinations(representations, 2))
     keys = jax.random.split(jax.random.key(flags.seed), len(pairs))
     results = []
-    bar = tqdm(pairs, "comparing", unit="pair", leave=False, delay=2)
+    bar = track(pairs, "comparing", unit="pair")
     for (first, second), key in zip(bar, keys, strict=True):
         concepts = find_common_concepts((first, second)) if flags.pairwise else common
         results.append(

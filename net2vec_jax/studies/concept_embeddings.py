@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from rich.table import Table
-from tqdm import tqdm
 
 from net2vec_jax.analysis.category_means import average_categories
 from net2vec_jax.analysis.geometry.activation_statistics import (
@@ -44,7 +43,7 @@ from net2vec_jax.analysis.geometry.embedding_maps import (
     map_neighbourhoods,
     map_principal_components,
 )
-from net2vec_jax.core.console import announce_left_out, tabulate
+from net2vec_jax.core.console import announce_left_out, tabulate, track
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 from net2vec_jax.core.result_files import make_folder
 from net2vec_jax.data.dataset import Split
@@ -291,7 +290,7 @@ def _measure_activations(sources: RunSources, split: Split) -> ActivationStatist
     has_concept[masks.pair_image, masks.pair_concept] = True
     if split != "all":
         has_concept[masks.is_val != (split == "val")] = False
-    batches = tqdm(sources.activations.batches(), "activations", leave=False, delay=1)
+    batches = track(sources.activations.batches(), "activations", unit="batch")
     return measure_activations(batches, has_concept, ~masks.is_val)
 
 
