@@ -17,8 +17,6 @@ from net2vec_jax.data.coco.dataset import CocoDataset, CocoPart
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 from net2vec_jax.data.folder.dataset import FolderDataset
 from net2vec_jax.data.masks import collect_concept_masks
-from net2vec_jax.runs.segmentation_flags import SegmentationFlags
-from net2vec_jax.studies.inspect_data import InspectionFlags
 
 OWN_MODELS = Path(__file__).resolve().parents[1] / "docs" / "own_models.md"
 TFDS = OWN_MODELS.with_name("tfds.md")
@@ -59,7 +57,7 @@ def test_own_models(
             assert python == "python"
             script = import_script(module)
             monkeypatch.setattr(sys, "argv", [module, *arguments])
-            script.run_script(script.main, script.SegmentationFlags, "")
+            script.run_script(script.main)
     results = {path.parent for path in Path("runs").rglob("segmentation.csv")}
     assert results == {
         Path("runs", name) for name in ("nnx/conv1", "nnx/conv2", "linen", "function", "array")
@@ -69,7 +67,6 @@ def test_own_models(
 
 OWN_IMAGES = OWN_MODELS.with_name("own_images.md")
 NAMED_BLOCK = re.compile(r"^```(\w*) ?(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-FLAGS = {"inspect_data": InspectionFlags, "segmentation": SegmentationFlags}
 
 
 def test_own_images(
@@ -89,7 +86,7 @@ def test_own_images(
             _, _, module, *arguments = shlex.split(content)
             monkeypatch.setattr(sys, "argv", [module, *arguments])
             script = import_script(module)
-            script.run_script(script.main, FLAGS[module.split(".")[1]], "")
+            script.run_script(script.main)
         else:  # the tree: what it names is there at the end
             tree = re.findall(r"^    ([\w.]+)", content, re.MULTILINE)
             assert len(tree) == 5
@@ -135,8 +132,7 @@ def test_tfds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert python == "python"
         script = import_script(module)
         monkeypatch.setattr(sys, "argv", [module, *arguments])
-        flags = script.main.__annotations__["flags"]
-        script.run_script(script.main, getattr(script, flags), "")
+        script.run_script(script.main)
     assert (tmp_path / "tfds/scenes/images_20/1.0.0/metadata.json").is_file()
     assert len(list(Path("runs/tfds").rglob("segmentation.csv"))) == 1
     # In a process of its own: TFDS looks at its variable when it is imported.

@@ -25,13 +25,12 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
 from experiments.benchmark.broden_size import BRODEN_IMAGES, ProblemSize
 from experiments.benchmark.measurement import Measurement, describe_machine, print_measurements
 from experiments.benchmark.problem import Settings
 from experiments.benchmark.workers import Outcome, Worker
-from net2vec_jax.core.console import open_console, run_script
+from net2vec_jax.core.console import open_bar, open_console, run_script
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.result_files import make_folder
 from net2vec_jax.data.open import open_scenes
@@ -127,7 +126,7 @@ def compare_stages(flags: BenchmarkFlags, settings: Settings, rounds: int) -> Re
     theirs = Worker("experiments.benchmark.torch_side:TorchSide", settings)
     measured: dict[str, Measurement] = {}
     differences: dict[str, float] = {}
-    bar = tqdm(total=(2 * len(STAGES) + 1) * rounds, unit="run", leave=False)
+    bar = open_bar("stages", total=(2 * len(STAGES) + 1) * rounds, unit="run", delay=0)
     try:
         for stage in STAGES:
             bar.set_description(stage.name)
@@ -231,7 +230,7 @@ def measure_broden(flags: BenchmarkFlags, rounds: int) -> Report:
             )
         )  # fmt: skip
     pairs, seconds = zip(*scaling, strict=True)
-    figure = plot_scaling(pairs, seconds, label=describe_machine()["processor"])
+    figure = plot_scaling(pairs, seconds, label=str(describe_machine()["processor"]))
     return Report(measured, sizes, {}, {"scaling": figure})
 
 
@@ -288,4 +287,4 @@ def main(flags: BenchmarkFlags) -> None:
 
 
 if __name__ == "__main__":
-    run_script(main, BenchmarkFlags, __doc__.split("\n")[0])
+    run_script(main)

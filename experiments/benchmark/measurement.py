@@ -11,10 +11,9 @@ from typing import TypeVar
 
 import jax
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
+from net2vec_jax.core.console import tabulate
 from net2vec_jax.core.devices import count_cores
 
 R = TypeVar("R")
@@ -85,10 +84,10 @@ def timed(function: Callable[[], R]) -> tuple[R, float]:
 
 def print_measurements(console: Console, measured: Sequence[Measurement]) -> None:
     """One row per stage; then the notes."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     columns = ("ours s", "torch s", "ratio", "ours work/s", "compile s", "ours MB", "torch MB")
-    for name in ("stage", *columns):
-        table.add_column(name, justify="left" if name == "stage" else "right", no_wrap=True)
+    table = tabulate(
+        None, ("stage", *columns), (), no_wrap=True, pad_edge=False, collapse_padding=True
+    )
     for item in measured:
         rate = item.work / item.ours_seconds
         table.add_row(

@@ -28,7 +28,7 @@ def find_flags(main: Callable[..., Any]) -> type:
 
 def run_script(
     main: Callable[..., Any],
-    *_: object,
+    *,
     arguments: Sequence[str] | None = None,
     prog: str | None = None,
 ) -> None:
@@ -83,6 +83,7 @@ def tabulate(
     rows: Iterable[Sequence[str]],
     *,
     texts: int = 1,
+    no_wrap: bool = False,
     **options: Any,
 ) -> Table:
     """Make a table for the console.
@@ -92,11 +93,12 @@ def tabulate(
       columns: their headings.
       rows: of cells.
       texts: number of columns on the left whose cells are texts; the others' are flush right.
+      no_wrap: keep every cell on one line.
       options: of `rich.table.Table`.
     """
     table = Table(title=title, **{"box": box.SIMPLE_HEAD, **options})
     for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place < texts else "right")
+        table.add_column(column, justify="left" if place < texts else "right", no_wrap=no_wrap)
     for row in rows:
         table.add_row(*row)
     return table

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from published_broden import CATEGORIES, copy_published_tables, write_stand_ins
 
-from experiments import classification, segmentation
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.result_files import read_table
 from net2vec_jax.data.broden.counts import BRODEN, check_tables, count_label_pixels
@@ -22,6 +21,7 @@ from net2vec_jax.data.tfds.builders import prepare_broden
 from net2vec_jax.runs.classification_flags import ClassificationFlags
 from net2vec_jax.runs.layer_flags import PresetName
 from net2vec_jax.runs.segmentation_flags import SegmentationFlags
+from net2vec_jax.studies import classification, segmentation
 
 SAMPLE = slice(0, None, 108)
 """300 of the 32,313 rows."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tyro
 from hostile import assert_documented, refuse, rows_of, snapshot, unchanged, write_earlier_results
 from PIL import Image
 from published_broden import write_published_broden, zip_folder
@@ -144,10 +145,10 @@ def test_disk_full_during_a_run(
     def fail(_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(console.tyro, "cli", lambda *_, **__: None)
+    monkeypatch.setattr(tyro, "cli", lambda *_, **__: None)
     monkeypatch.setattr(console, "use_all_devices", lambda: None)
     with unchanged(data.parent), pytest.raises(SystemExit) as stopped:
-        console.run_script(fail, object, "")
+        console.run_script(fail)
     assert stopped.value.code == 2
     message = capsys.readouterr().err.removeprefix("error: ").strip()
     assert_documented(
@@ -158,7 +159,7 @@ def test_disk_full_during_a_run(
         raise OSError(errno.EIO, "Input/output error")
 
     with pytest.raises(OSError, match="Input"):  # not hidden: it is no fault of the user's
-        console.run_script(fail_otherwise, object, "")
+        console.run_script(fail_otherwise)
 
 
 PREPARE = """

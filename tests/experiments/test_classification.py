@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import classification
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.broden.dataset import BrodenDataset
 from net2vec_jax.data.broden.writer import write_broden
@@ -18,6 +17,7 @@ from net2vec_jax.networks.load import load_network
 from net2vec_jax.runs import classification as classification_run
 from net2vec_jax.runs.classification import ClassificationRun
 from net2vec_jax.runs.classification_flags import ClassificationFlags
+from net2vec_jax.studies import classification
 
 NAMES = {1: "everywhere", 2: "bright", 3: "rare", 4: "outside-s"}
 HEADER = "concept,category,filters,train_accuracy,val_accuracy,val_accuracy_low,val_accuracy_high"

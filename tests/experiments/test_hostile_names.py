@@ -6,13 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from font_writer import write_font
 from rich.console import Console
 
-from experiments import quickstart
 from net2vec_jax.core.console import open_console
-from net2vec_jax.data.concepts import Concept
 from net2vec_jax.inversion.feature_inversion import InvertedImages
 from net2vec_jax.plots import fonts
 from net2vec_jax.plots.contact_sheet import ConceptExamples, plot_contact_sheet
@@ -24,6 +23,7 @@ from net2vec_jax.studies import (
     filter_overlap,
     inspect_data,
     invert_features,
+    quickstart,
 )
 
 FORMULA, CLOSED, OPEN = r"$\wheel$", "[/black-c]", "[red]:cat:"
@@ -73,33 +73,32 @@ def test_filter_overlap(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_tables_and_figures_of_the_other_scripts(
-    tmp_path: Path, capsys: pytest.CaptureFixture
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     inverted = InvertedImages(
         np.zeros((1, 4, 4, 3), np.uint8), np.ones(1, np.float32), np.ones((1, 1), np.float32)
     )
-    scores = [
-        quickstart.Score(layer, name, CATEGORY, 1, 0.1, 0.6)
-        for layer, name in zip((FORMULA, FORMULA, CLOSED), CONCEPTS.values(), strict=True)
-    ]
-    counts = [
-        inspect_data.ConceptCount(Concept(number, name, {CATEGORY: 3}, CATEGORY), 2, 1, 0.5)
-        for number, name in enumerate(CONCEPTS.values(), 1)
-    ]
+    names = list(CONCEPTS.values())
+    counts = pd.DataFrame(
+        {"number": 1, "name": names, "category": CATEGORY, "train_images": 2, "val_images": 1,
+         "coverage": 0.5}
+    )  # fmt: skip
+    finished = FinishedRun(run)
     open_console(least_width=200).print(
-        invert_features.tabulate([CLOSED], {OPEN: inverted}),
-        quickstart.tabulate_gains(scores),
+        invert_features.tabulate_errors([CLOSED], {OPEN: inverted}),
+        quickstart.tabulate_gains([finished], len(finished)),
         inspect_data.tabulate_category(CATEGORY, counts, 3),
     )
     printed = capsys.readouterr().out
-    assert all(printed.count(name) >= 2 for name in CONCEPTS.values())
-    figures = quickstart.draw_figures(scores, tmp_path, FORMULA)
+    assert all(printed.count(name) >= 2 for name in names)
+    (tmp_path / "out").mkdir()
+    figures = quickstart.draw_figures(finished, tmp_path / "out", FORMULA)
     image = np.zeros((4, 4, 3), np.uint8)
     sheet = plot_contact_sheet(
         [ConceptExamples(FORMULA, CATEGORY, FORMULA, [image], [image[..., 0] > 0], [FORMULA])]
     )
-    figures += save_figure(sheet, tmp_path / "sheet")
-    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in figures}
+    figures += save_figure(sheet, tmp_path / "out" / "sheet")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in figures}
 
 
 @pytest.mark.parametrize("has_font", [True, False])

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import segmentation
 from net2vec_jax.core.console import run_script
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data import open as open_module
@@ -28,6 +27,7 @@ from net2vec_jax.runs import segmentation as segmentation_run
 from net2vec_jax.runs.directory import RunDirectory
 from net2vec_jax.runs.segmentation import SegmentationRun
 from net2vec_jax.runs.segmentation_flags import SegmentationFlags
+from net2vec_jax.studies import segmentation
 
 HEADERS = {
     "concepts.csv": "number,name,category,train_images,val_images,train_coverage",
@@ -344,7 +344,7 @@ def test_bad_arguments_exit_with_one_message(
     flat = [text for pair in arguments.items() for text in pair]
     monkeypatch.setattr(sys, "argv", ["segmentation", *flat])
     with pytest.raises(SystemExit) as stopped:
-        run_script(segmentation.main, SegmentationFlags, "probe")
+        run_script(segmentation.main)
     assert stopped.value.code == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(lines) == 1

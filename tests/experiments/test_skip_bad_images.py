@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import inspect_data, segmentation
-from experiments.inspect_data import InspectionFlags
 from net2vec_jax.core.console import run_script
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.broden.writer import write_broden
@@ -20,6 +18,8 @@ from net2vec_jax.runs import layer as layer_run
 from net2vec_jax.runs.directory import RunDirectory
 from net2vec_jax.runs.segmentation import SegmentationRun
 from net2vec_jax.runs.segmentation_flags import SegmentationFlags
+from net2vec_jax.studies import inspect_data, segmentation
+from net2vec_jax.studies.inspect_data import InspectionFlags
 
 BAD = ("x/2.jpg", "x/9.jpg")
 
@@ -49,7 +49,7 @@ def call_script(monkeypatch: pytest.MonkeyPatch, directory: Path, *flags: str) -
     arguments = ["--dataset", str(directory), "--network", "efficientnet_lite0"]
     arguments += ["--layer", "block1", "--epochs", "2", "--bootstrap-samples", "20", *flags]
     monkeypatch.setattr(sys, "argv", ["segmentation", *arguments])
-    run_script(segmentation.main, SegmentationFlags, "")
+    run_script(segmentation.main)
 
 
 def test_a_run_stops_with_all_bad_images_or_goes_on_without_them(

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import classification, inspect_data, segmentation
-from experiments.inspect_data import InspectionFlags
 from net2vec_jax.core.console import run_script
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.runs import activations as layer_activations
 from net2vec_jax.runs import layer as layer_run
-from net2vec_jax.runs.classification_flags import ClassificationFlags
-from net2vec_jax.runs.segmentation_flags import SegmentationFlags
+from net2vec_jax.studies import classification, inspect_data, segmentation
+from net2vec_jax.studies.inspect_data import InspectionFlags
 
-PROBES = {
-    "segmentation": (segmentation.main, SegmentationFlags),
-    "classification": (classification.main, ClassificationFlags),
-}
+PROBES = {"segmentation": segmentation.main, "classification": classification.main}
 
 
 @pytest.fixture
@@ -52,9 +46,8 @@ def call(monkeypatch: pytest.MonkeyPatch, probe: str, dataset: Path, out: Path, 
     """The exit status of a probe's script."""
     arguments = ["--dataset", f"{dataset}@32", "--network", "efficientnet_lite0"]
     arguments += ["--layer", "block1", "--epochs", "2", "--out", str(out), *flags]
-    monkeypatch.setattr(sys, "argv", [probe, *arguments])
     try:
-        run_script(*PROBES[probe], "")
+        run_script(PROBES[probe], arguments=arguments)
     except SystemExit as stopped:
         return int(stopped.code or 0)
     return 0

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments import segmentation
 from net2vec_jax.core.console import run_script
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.choice import open_network
-from net2vec_jax.runs.segmentation_flags import SegmentationFlags
+from net2vec_jax.studies import segmentation
 
 OWN = '''
 import dataclasses
@@ -119,6 +118,6 @@ def test_script_exits_with_the_users_error(
     for name in ("open_screened_dataset", "require_both_splits"):
         monkeypatch.setattr(f"net2vec_jax.runs.layer.{name}", lambda *_, **__: None)
     with pytest.raises(SystemExit) as stopped:
-        run_script(segmentation.main, SegmentationFlags, "probe")
+        run_script(segmentation.main)
     assert stopped.value.code == 2
     assert "error: own_file.py:fail failed: KeyError: 'missing weights'" in capsys.readouterr().err

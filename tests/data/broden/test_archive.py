@@ -13,7 +13,6 @@ import pytest
 from published_broden import CATEGORIES, LABELS, write_published_broden, zip_folder
 from rich.console import Console
 
-from experiments import prepare_broden as script
 from net2vec_jax.core.console import run_script
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.broden import archive as broden_archive
@@ -30,6 +29,7 @@ from net2vec_jax.data.broden.counts import (
 )
 from net2vec_jax.data.broden.dataset import BrodenDataset
 from net2vec_jax.data.broden.tables import read_table
+from net2vec_jax.studies import prepare_broden as script
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,11 @@ def test_script_prints_the_table(
     flags = ["--resolution", resolution, "--data-dir", tmp_path / "d", "--archive", archive]
     monkeypatch.setattr(sys, "argv", ["prepare_broden", *map(str, flags)])
     monkeypatch.setenv("COLUMNS", "120")
-    run_script(lambda flags: script.main(flags, expected), script.PrepareFlags, "")
+
+    def prepare(flags: script.PrepareFlags) -> None:
+        script.main(flags, expected)
+
+    run_script(prepare)
     shown = capsys.readouterr().out
     assert "pixels of wall, brick" in shown
     assert "differs" not in shown
@@ -106,7 +110,7 @@ def test_script_refuses_an_archive_that_counts_otherwise(
     flags = ["--resolution", "227", "--data-dir", tmp_path / "d", "--archive", published[0]]
     monkeypatch.setattr(sys, "argv", ["prepare_broden", *map(str, flags)])
     with pytest.raises(SystemExit) as stopped:
-        run_script(script.main, script.PrepareFlags, "")
+        run_script(script.main)
     assert stopped.value.code == 2
     table, shown = capsys.readouterr()
     assert "pixels of brown-c" in table and "differs" in table

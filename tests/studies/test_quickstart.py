@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import quickstart
 from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.studies import quickstart
 
 
 def test_the_last_line_names_the_report(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

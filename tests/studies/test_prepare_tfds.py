@@ -1,13 +1,11 @@
 """The script that writes datasets in TFDS's format, and its refusals."""
 
 import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments import prepare_tfds
 from net2vec_jax.core.console import run_script
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.broden.dataset import BrodenDataset
@@ -15,6 +13,7 @@ from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 from net2vec_jax.data.open import open_dataset
 from net2vec_jax.data.tfds.broden import TfdsBrodenDataset
+from net2vec_jax.studies import prepare_tfds
 
 NO_TENSORFLOW = importlib.util.find_spec("tensorflow") is None
 
@@ -31,8 +30,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["prepare_tfds", *arguments])
-    run_script(prepare_tfds.main, prepare_tfds.PrepareFlags, "")
+    run_script(prepare_tfds.main, arguments=arguments)
 
 
 def test_what_it_prints_opens_the_dataset(

@@ -1,16 +1,15 @@
 """Weights are ported once; the directory serves as --weights."""
 
-import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from experiments import port_weights
 from net2vec_jax.core.console import run_script
 from net2vec_jax.networks.choice import open_network
 from net2vec_jax.networks.load import load_network
+from net2vec_jax.studies import port_weights
 
 
 def test_the_directory_serves_as_weights(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -26,14 +25,11 @@ def test_the_directory_serves_as_weights(tmp_path: Path, capsys: pytest.CaptureF
     assert again.preprocessing("own") == first.preprocessing("own")
 
 
-def test_errors_are_told_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_errors_are_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "broken.pth").write_bytes(b"PK\x03\x04 and no more")
     arguments = ["--network", "vgg16", "--weights", str(tmp_path / "broken.pth"), "--out", "out"]
-    monkeypatch.setattr(sys, "argv", ["port_weights", *arguments])
     with pytest.raises(SystemExit) as stopped:
-        run_script(port_weights.main, port_weights.PortFlags, "port")
+        run_script(port_weights.main, arguments=arguments)
     assert stopped.value.code == 2
     message = capsys.readouterr().err
     assert message.startswith(f"error: {tmp_path / 'broken.pth'}: is no whole zip archive")

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from experiments import cost_model
+from experiments.benchmark import cost_model
 from experiments.benchmark.broden_size import ProblemSize
-from experiments.cost_model import (
+from experiments.benchmark.cost_model import (
     H100,
     PARTS,
     CostFlags,
