@@ -6,7 +6,7 @@ mean direction; scores are the table's means over seeds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -20,18 +20,17 @@ from net2vec_jax.analysis.filters.single_against_embedding import (
     find_embedding_detectors,
     find_single_detectors,
 )
-from net2vec_jax.analysis.geometry.concept_embeddings import UnitEmbeddings, average_seeds
+from net2vec_jax.analysis.geometry.concept_embeddings import average_seeds
 from net2vec_jax.analysis.geometry.embedding_maps import map_principal_components
 from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
 from net2vec_jax.report.page.content import (
     Curves,
     Fact,
     Geometry,
-    Pictures,
     ReportContent,
     SingleFilters,
 )
-from net2vec_jax.runs.finished import FinishedRun
+from net2vec_jax.runs.finished import VAL_SCORES, FinishedRun
 from net2vec_jax.runs.predictions import best_filters, read_thresholds, single_scores
 
 _FINGERPRINTS = {"dataset": "dataset", "weights": "weights", "array": "activation array"}
@@ -39,15 +38,8 @@ _SEPARATE = ("network", "layer", "dataset_name", *_FINGERPRINTS)
 """Entries of a run's identity that do not stand among the settings."""
 
 
-def gather_content(
-    run: FinishedRun, pictures: Pictures | None = None, remarks: Sequence[str] = ()
-) -> ReportContent:
-    """All that the page of a run shows.
-
-    Args:
-      run: of either probe.
-      pictures: of its concepts and filters, if there are any.
-      remarks: what a reader should know of the page.
+def gather_content(run: FinishedRun) -> ReportContent:
+    """All that the page of a run of either probe shows, but pictures and remarks.
 
     Raises:
       Net2VecError: a file of the run is damaged.
@@ -60,7 +52,10 @@ def gather_content(
         f"principal component {number} ({part:.0%} of the variance)"
         for number, part in enumerate(components.explained, 1)
     ]
-    present = set(run.categories)
+    if run.seeds > 1:
+        weights = unit.vectors.astype(np.float32)
+    else:  # as they were learnt
+        weights = np.where(unit.is_valid[:, None], run.weights[0], 0)
     return ReportContent(
         probe=run.probe,
         network=run.network,
@@ -70,24 +65,22 @@ def gather_content(
         settings=_list_settings(run),
         concepts=run.concepts,
         categories=run.categories,
-        whole_image=tuple(name for name in WHOLE_IMAGE_CATEGORIES if name in present),
+        whole_image=tuple(name for name in WHOLE_IMAGE_CATEGORIES if name in run.categories),
         numbers=run.numbers,
         train_images=run.train_images,
         val_images=run.val_images,
         curves=curves,
         single=single,
-        weights=_choose_weights(run, unit),
+        weights=weights,
         unit_weights=run.seeds > 1,
         thresholds=read_thresholds(run) if run.has("thresholds.csv") else None,
         geometry=Geometry(unit.vectors, unit.is_valid, components.coordinates, (axes[0], axes[1])),
-        pictures=pictures,
-        remarks=tuple(remarks),
     )
 
 
 def gather_curves(run: FinishedRun) -> Curves:
     """Val scores with intervals against the number of filters, the last of all filters."""
-    column = "val_iou" if run.probe == "segmentation" else "val_accuracy"
+    column, chance = VAL_SCORES[run.probe], 0.0 if run.probe == "segmentation" else 0.5
     place = {name: number for number, name in enumerate(run.concepts)}
     sizes = [size for size in run.scores.sizes.tolist() if size < run.filters]
     position = {str(size): number for number, size in enumerate(sizes)} | {"all": len(sizes)}
@@ -100,7 +93,7 @@ def gather_curves(run: FinishedRun) -> Curves:
     sufficient = {
         fraction: smallest_sufficient(
             score[:, :-1], np.array(sizes, np.int64), score[:, -1],
-            filters=run.filters, fraction=fraction, chance=_chance(run),
+            filters=run.filters, fraction=fraction, chance=chance,
         )
         for fraction in FRACTIONS
     }  # fmt: skip
@@ -123,17 +116,6 @@ def gather_single_filters(run: FinishedRun) -> SingleFilters | None:
     best = np.where(is_one, chosen[0], NO_FILTER)
     score = run.scores.by_size[:, run.scores.sizes.tolist().index(1)]
     return SingleFilters(best, score)
-
-
-def _choose_weights(run: FinishedRun, unit: UnitEmbeddings) -> np.ndarray:
-    """Weights as they were learnt, or of several seeds the mean direction; [C, K], finite."""
-    if run.seeds > 1:
-        return unit.vectors.astype(np.float32)
-    return np.where(unit.is_valid[:, None], run.weights[0], 0)
-
-
-def _chance(run: FinishedRun) -> float:
-    return 0.0 if run.probe == "segmentation" else 0.5
 
 
 def _summarise(run: FinishedRun, curves: Curves, single: SingleFilters | None) -> list[Fact]:

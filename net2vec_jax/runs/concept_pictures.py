@@ -2,20 +2,20 @@
 
 Images are chosen at percentiles of the individual IoU that the run stored; only their activations
 are read. Predictions are made as the probes make them, so pixels counted in these masks are the
-run's counts. Everything is of one repetition of the embeddings, by default the first (seed 0).
+run's counts. All functions raise Net2VecError where the run is not of the segmentation probe, lacks
+what is asked for, or a source is not where it was.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER
 from net2vec_jax.analysis.images.example_selection import (
     PERCENTILES,
-    Choice,
     choose_at_percentiles,
     choose_highest,
 )
@@ -40,15 +40,10 @@ from net2vec_jax.stats.metrics import iou
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ServedPicture(FilterPicture):
-    """A filter on an image of a concept.
+    """A filter on an image of a concept."""
 
-    Attributes:
-      iou: individual IoU of the filter with the concept, in [0, 1].
-      truth: bool [Y, X], the concept.
-    """
-
-    iou: float
-    truth: np.ndarray
+    iou: float  # individual IoU of the filter with the concept, in [0, 1]
+    truth: np.ndarray  # bool [Y, X], the concept
 
 
 def collect_concept_pictures(
@@ -74,26 +69,20 @@ def collect_concept_pictures(
 
     Returns:
       By place, the pictures of a concept, that of the highest IoU first.
-
-    Raises:
-      Net2VecError: the run is not of the segmentation probe, has no such repetition or concept, or
-        a source is not where it was.
     """
     check_segmentation(run)
     check_seed(run, seed)
     places = [check_place(place, len(run), "concepts", run) for place in places]
     counts = run.read_arrays("segmentation_images.npz")
-    chosen = [
-        _choose_images(counts, seed * len(run) + place, percentiles, highest, split)
-        for place in places
-    ]
-    concept = np.repeat(np.array(places, np.int64), [len(images) for images, *_ in chosen])
-    image = np.concatenate([np.zeros(0, np.int64), *(images for images, *_ in chosen)])
-    percentile = np.concatenate([np.zeros(0), *(choice.percentile for _, choice, _ in chosen)])
-    embedding_iou = np.concatenate([np.zeros(0), *(ious for *_, ious in chosen)])
     pictures: dict[int, list[ConceptPicture]] = {place: [] for place in places}
-    if not len(image):
+    chosen = [
+        (place, *row)
+        for place in places
+        for row in _choose_images(counts, seed * len(run) + place, percentiles, highest, split)
+    ]
+    if not chosen:
         return pictures
+    concept, image = np.array([row[:2] for row in chosen], np.int64).T
     binary, index = read_binary(run, sources, image)
     size = sources.masks.segmentation_size
     truth = find_truth(sources, concept, image)
@@ -101,20 +90,10 @@ def collect_concept_pictures(
     best = best_filters(run)[concept]
     single = predict_filters(np.maximum(best, 0), index, binary, size)
     single = single & (best != NO_FILTER)[:, None, None]
-    filter_iou = individual_iou(single, truth)
-    for entry, place in enumerate(concept.tolist()):
-        pictures[place].append(
-            ConceptPicture(
-                int(image[entry]),
-                float(percentile[entry]),
-                float(embedding_iou[entry]),
-                float(filter_iou[entry]),
-                truth[entry],
-                embedding.mask[entry],
-                single[entry],
-                embedding.probability[entry],
-            )
-        )
+    filter_iou = individual_iou(single, truth).tolist()
+    drawn = zip(filter_iou, truth, embedding.mask, single, embedding.probability, strict=True)
+    for (place, at, percentile, score), shown in zip(chosen, drawn, strict=True):
+        pictures[place].append(ConceptPicture(at, percentile, score, *shown))
     return pictures
 
 
@@ -141,23 +120,17 @@ def collect_filter_pictures(
 
     Returns:
       By filter, its pictures, the strongest first; none if it never fires.
-
-    Raises:
-      Net2VecError: the run is not of the segmentation probe, has no such filter, or a source is not
-        where it was.
     """
     check_segmentation(run)
     filters = [check_place(filter_, run.filters, "filters", run) for filter_ in filters]
     if maxima is None:
         maxima = collect_maxima(sources)
-    thresholds = read_thresholds(run)
-    groups = [
-        (filter_, np.flatnonzero(maxima[:, filter_] > thresholds[filter_])) for filter_ in filters
-    ]
-    shown = _choose_by_maximum(groups, maxima, count)
-    masks = _mark_filters(run, sources, *shown)
+    fires = maxima > read_thresholds(run)
+    groups = [(filter_, np.flatnonzero(fires[:, filter_])) for filter_ in filters]
+    shown, masks = _mark_filters(run, sources, groups, maxima, count)
     pictures: dict[int, list[FilterPicture]] = {filter_: [] for filter_ in filters}
-    for filter_, image, mask in zip(*(values.tolist() for values in shown), masks, strict=True):
+    for (group, image), mask in zip(shown.tolist(), masks, strict=True):
+        filter_ = filters[group]
         pictures[filter_].append(FilterPicture(image, float(maxima[image, filter_]), mask))
     return pictures
 
@@ -183,39 +156,25 @@ def collect_served_pictures(
 
     Returns:
       By filter and place, the pictures, that of the largest activation first.
-
-    Raises:
-      Net2VecError: the run is not of the segmentation probe, or a source is not where it was.
     """
     check_segmentation(run)
     masks = sources.masks
-    in_split = (
-        np.ones(len(masks.is_val), bool) if split == "all" else masks.is_val == (split == "val")
-    )
+    in_split = (split == "all") | (masks.is_val == (split == "val"))
     first = np.searchsorted(masks.pair_concept, np.arange(len(run) + 1))
     pictures: dict[tuple[int, int], list[ServedPicture]] = {pair: [] for pair in served}
-    groups, concepts = [], []
-    for filter_, place in pictures:
+    pairs = list(pictures)
+    groups = []
+    for filter_, place in pairs:
         images = masks.pair_image[first[place] : first[place + 1]]
         groups.append((filter_, images[in_split[images]]))
-        concepts.append(np.full(min(count, len(groups[-1][1])), place))
-    shown = _choose_by_maximum(groups, maxima, count)
-    concept = np.concatenate([np.zeros(0, np.int64), *concepts])
-    marked = _mark_filters(run, sources, *shown)
-    truth = find_truth(sources, concept, shown[1])
-    ious = individual_iou(marked, truth)
-    for entry, (filter_, image) in enumerate(
-        zip(*(values.tolist() for values in shown), strict=True)
-    ):
-        pictures[filter_, int(concept[entry])].append(
-            ServedPicture(
-                image,
-                float(maxima[image, filter_]),
-                marked[entry],
-                float(ious[entry]),
-                truth[entry],
-            )
-        )
+    shown, marked = _mark_filters(run, sources, groups, maxima, count)
+    concept = np.array([place for _, place in pairs], np.int64)[shown[:, 0]]
+    truth = find_truth(sources, concept, shown[:, 1])
+    ious = individual_iou(marked, truth).tolist()
+    drawn = zip(marked, ious, truth, strict=True)
+    for (group, image), each in zip(shown.tolist(), drawn, strict=True):
+        largest = float(maxima[image, pairs[group][0]])
+        pictures[pairs[group]].append(ServedPicture(image, largest, *each))
     return pictures
 
 
@@ -225,43 +184,47 @@ def _choose_images(
     percentiles: Sequence[float],
     highest: int | None,
     split: Split,
-) -> tuple[np.ndarray, Choice, np.ndarray]:
-    """Images of a head's concept, which of its images they are, and their individual IoU.
+) -> Iterator[tuple[int, float, float]]:
+    """Images of a head's concept, their percentiles among its images, and their individual IoU.
 
     Heads are ascending, those over all filters first, seed by seed (`SegmentationRun`).
     """
     rows = slice(*np.searchsorted(counts["head"], [head, head + 1]))
-    kept = np.ones(rows.stop - rows.start, bool)
-    if split != "all":
-        kept = counts["is_val"][rows] == (split == "val")
+    kept = (split == "all") | (counts["is_val"][rows] == (split == "val"))
     images = counts["image"][rows][kept]
     ious = iou(counts["intersection"][rows][kept], counts["union"][rows][kept])
     if highest is None:
         choice = choose_at_percentiles(ious, percentiles)
     else:
         choice = choose_highest(ious, highest)
-    return images[choice.place], choice, ious[choice.place]
-
-
-def _choose_by_maximum(
-    groups: Sequence[tuple[int, np.ndarray]], maxima: np.ndarray, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Of each filter's images some over the range of its maximum: (filters, images), int64 [n]."""
-    steps = [100 * (1 - step / count) for step in range(count)]
-    filters, images = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for filter_, candidates in groups:
-        chosen = choose_at_percentiles(maxima[candidates, filter_], steps).place
-        filters.append(np.full(len(chosen), filter_))
-        images.append(candidates[chosen])
-    return np.concatenate(filters), np.concatenate(images)
+    yield from zip(
+        images[choice.place].tolist(), map(float, choice.percentile),
+        map(float, ious[choice.place]), strict=True,
+    )  # fmt: skip
 
 
 def _mark_filters(
-    run: FinishedRun, sources: RunSources, filter_: np.ndarray, image: np.ndarray
-) -> np.ndarray:
-    """Where filters fire on images, bool [n, Y, X]."""
+    run: FinishedRun,
+    sources: RunSources,
+    groups: Sequence[tuple[int, np.ndarray]],
+    maxima: np.ndarray,
+    count: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each filter's images some over the range of its maximum, and where it fires on them.
+
+    Returns:
+      (number of the group and image, int64 [n, 2]; masks, bool [n, Y, X]).
+    """
+    steps = [100 * (1 - step / count) for step in range(count)]
+    shown = [
+        (group, image)
+        for group, (filter_, images) in enumerate(groups)
+        for image in images[choose_at_percentiles(maxima[images, filter_], steps).place].tolist()
+    ]
+    group, image = np.array(shown, np.int64).reshape(-1, 2).T
     size = sources.masks.segmentation_size
-    if not len(image):
-        return np.zeros((0, *size), bool)
+    if not shown:
+        return np.zeros((0, 2), np.int64), np.zeros((0, *size), bool)
     binary, index = read_binary(run, sources, image)
-    return predict_filters(filter_, index, binary, size)
+    filters = np.array([filter_ for filter_, _ in groups], np.int64)
+    return np.stack([group, image], axis=1), predict_filters(filters[group], index, binary, size)

@@ -7,13 +7,10 @@ unfinished study is resumed.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.core.result_files import write_json
 from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
 from net2vec_jax.data.open import open_screened_dataset, require_both_splits
 from net2vec_jax.networks.choice import open_network
@@ -25,8 +22,6 @@ from net2vec_jax.runs.layer import collect_missing_layers, prepare_runs
 from net2vec_jax.runs.layer_flags import Preprocessing, PresetName
 from net2vec_jax.runs.segmentation import SegmentationRun
 from net2vec_jax.runs.segmentation_flags import SegmentationFlags
-
-SUMMARY = "summary.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,22 +96,6 @@ class LayerResults:
     def filters(self) -> int:
         """K."""
         return len(self.segmentation.run.read_table("thresholds.csv"))
-
-
-def write_summary(out: Path, question: str, content: dict[str, Any]) -> Path:
-    """Put what the figures show into OUT/summary.json, under the question; others' stay.
-
-    Args:
-      out: directory of the study.
-      question: name of the script.
-      content: numbers as JSON values.
-
-    Returns:
-      The file's path.
-    """
-    path = out / SUMMARY
-    answers = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return write_json(path, answers | {question: content})
 
 
 def run_study(flags: StudyFlags) -> list[LayerResults]:

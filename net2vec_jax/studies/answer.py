@@ -25,17 +25,11 @@ FIGURES = "figures"
 
 
 class LeftOut(NamedTuple):
-    """Things that a study leaves out.
+    """Things that a study leaves out."""
 
-    Attributes:
-      kind: what they are, in the plural.
-      reasons: name → why.
-      of: how many there are in all, if that is of interest.
-    """
-
-    kind: str
-    reasons: Mapping[str, str]
-    of: int | None = None
+    kind: str  # what they are, in the plural
+    reasons: Mapping[str, str]  # by name
+    of: int | None = None  # how many there are in all
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

@@ -170,8 +170,7 @@ def compare_all(flags: CompareFlags, compared: Compared) -> list[PairComparison]
     pairs = list(itertools.combinations(representations, 2))
     keys = jax.random.split(jax.random.key(flags.seed), len(pairs))
     results = []
-    bar = track(pairs, "comparing", unit="pair")
-    for (first, second), key in zip(bar, keys, strict=True):
+    for (first, second), key in zip(track(pairs, "comparing", unit="pair"), keys, strict=True):
         concepts = find_common_concepts((first, second)) if flags.pairwise else common
         results.append(
             compare_pair(

@@ -107,25 +107,15 @@ class EmbeddingFlags(SourceFlags):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ConceptWeights:
-    """Embeddings of the concepts that take part.
-
-    Attributes:
-      run: whose they are.
-      concepts: names, C of them.
-      categories: primary category of each.
-      weights: float [S, C, K]; one seed for activation probabilities.
-      unit: the mean of the seeds' unit embeddings.
-      statistics: of activations, where the embeddings are made of them; of all the run's concepts.
-      left_out: why concepts have no neighbours and stand in no map, by name.
-    """
+    """Embeddings of the concepts of a run that take part, C of them."""
 
     run: FinishedRun
     concepts: tuple[str, ...]
-    categories: tuple[str, ...]
-    weights: np.ndarray
-    unit: UnitEmbeddings
-    statistics: ActivationStatistics | None
-    left_out: dict[str, str]
+    categories: tuple[str, ...]  # primary category of each
+    weights: np.ndarray  # float [S, C, K]; one seed for activation probabilities
+    unit: UnitEmbeddings  # the mean of the seeds' unit embeddings
+    statistics: ActivationStatistics | None  # of all the run's concepts, if embeddings are of them
+    left_out: dict[str, str]  # why concepts have no neighbours and stand in no map, by name
 
 
 def load_weights(flags: EmbeddingFlags) -> ConceptWeights:
@@ -244,7 +234,15 @@ def concept_embeddings(flags: EmbeddingFlags, known: ConceptWeights | None = Non
         "map_pca_explained": pca.explained,
         "spectrum": spectrum,
         "spectrum_sum": spectrum.sum(),
-        "stability": _summarise_stability(stability, categories),
+        "stability": stability
+        and {
+            "neighbours": stability.neighbours,
+            "chance_overlap": stability.chance_overlap,
+            "chance_jaccard": stability.chance_jaccard,
+            "overlap": average_categories(stability.overlap, categories).summary(),
+            "jaccard": average_categories(stability.jaccard, categories).summary(),
+            "cosine": average_categories(stability.cosine, categories).summary(),
+        },
     }
     return Answer(
         summary=summary,
@@ -357,21 +355,6 @@ def _list_ends(known: ConceptWeights, by: Literal["max", "mean"]) -> dict[str, A
     return {
         "most": [describe(place) for place in order[:MOST_SIMILAR].tolist()],
         "least": [describe(place) for place in order[::-1][:LEAST_SIMILAR].tolist()],
-    }
-
-
-def _summarise_stability(
-    stability: NeighbourStability | None, categories: Sequence[str]
-) -> dict[str, Any] | None:
-    if stability is None:
-        return None
-    return {
-        "neighbours": stability.neighbours,
-        "chance_overlap": stability.chance_overlap,
-        "chance_jaccard": stability.chance_jaccard,
-    } | {
-        name: average_categories(getattr(stability, name), categories).summary()
-        for name in ("overlap", "jaccard", "cosine")
     }
 
 

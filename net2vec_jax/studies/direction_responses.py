@@ -25,33 +25,24 @@ DIRECTIONS = ("embedding", "filter")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ConceptDirections:
-    """Unit vectors of T concepts.
+    """Unit vectors of T concepts."""
 
-    Attributes:
-      places: of the concepts among the run's C.
-      filters: int64 [T], each concept's best single filter.
-      unit: float32 [2, T, K]: embeddings, filters.
-    """
-
-    places: list[int]
-    filters: np.ndarray
-    unit: np.ndarray
+    places: list[int]  # of the concepts among the run's C
+    filters: np.ndarray  # int64 [T], each concept's best single filter
+    unit: np.ndarray  # float32 [2, T, K]: embeddings, filters
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RealResponses:
     """How the dataset's N images respond to the directions of T concepts.
 
-    Attributes:
-      highest: float32 [2, T, N], each image's highest response over places.
-      mean: float32 [2, T, N], and its mean.
-      typical: int64 [T], of the concept's val images (train images, where there are none) the one
-        whose highest response to the embedding is the median.
+    A concept's typical image is that of its val images (train images, where there are none) whose
+    highest response to the embedding is the median.
     """
 
-    highest: np.ndarray
-    mean: np.ndarray
-    typical: np.ndarray
+    highest: np.ndarray  # float32 [2, T, N], each image's highest response over places
+    mean: np.ndarray  # float32 [2, T, N], and its mean
+    typical: np.ndarray  # int64 [T], a concept's typical image
 
 
 def find_directions(run: FinishedRun, places: Sequence[int]) -> ConceptDirections:

@@ -29,19 +29,12 @@ CHANCE = {"segmentation": 0.0, "classification": 0.5}
 
 
 class CountedConcepts(NamedTuple):
-    """How many filters C concepts need, by one probe on one layer.
-
-    Attributes:
-      counts: how many filters they need.
-      concepts: their names.
-      categories: their primary categories.
-      whole_images: why other concepts are not counted, by name.
-    """
+    """How many filters C concepts need, by one probe on one layer."""
 
     counts: FilterCounts
     concepts: list[str]
     categories: list[str]
-    whole_images: dict[str, str]
+    whole_images: dict[str, str]  # why other concepts are not counted, by name
 
     @property
     def unlearnt(self) -> dict[str, str]:
@@ -58,7 +51,7 @@ def how_many_filters(results: Sequence[LayerResults]) -> Answer:
     Segmentation leaves out scenes and textures, whose masks are whole images (spec 8).
 
     Args:
-      results: of layers, see `run_study`.
+      results: of layers, from `run_study`.
 
     Returns:
       The table how_many_filters (a row per layer, probe and concept), the summary by layer and

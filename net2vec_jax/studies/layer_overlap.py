@@ -40,23 +40,14 @@ SINGLE = "single"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LayerConcepts:
-    """The concepts of a run that are counted, C of them, of K filters.
-
-    Attributes:
-      run: it.
-      places: of the concepts among the run's, int64 [C].
-      names: of the concepts.
-      categories: of the concepts.
-      weights: embeddings, float32 [C, K].
-      left_out: why others of the run's are not counted, by name.
-    """
+    """The concepts of a run that are counted, C of them, of K filters."""
 
     run: FinishedRun
-    places: np.ndarray
+    places: np.ndarray  # of the concepts among the run's, int64 [C]
     names: tuple[str, ...]
     categories: tuple[str, ...]
-    weights: np.ndarray
-    left_out: dict[str, str]
+    weights: np.ndarray  # embeddings, float32 [C, K]
+    left_out: dict[str, str]  # why others of the run's are not counted, by name
 
     @property
     def single_ious(self) -> np.ndarray:
@@ -69,44 +60,26 @@ class LayerConcepts:
 
 
 class NamedCorrelations(NamedTuple):
-    """Correlations of a layer's weights with something else.
+    """Correlations of a layer's weights with something else."""
 
-    Attributes:
-      kind: with what, and what a row is.
-      found: of each row.
-      rows: names of the concepts, or numbers of the filters.
-      categories: of the rows; empty for filters.
-    """
-
-    kind: str
+    kind: str  # with what, and what a row is
     found: Correlations
-    rows: Sequence[str | int]
-    categories: Sequence[str]
+    rows: Sequence[str | int]  # names of the concepts, or numbers of the filters
+    categories: Sequence[str]  # of the rows; empty for filters
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LayerAnalysis:
-    """What is found about a layer.
+    """What is found about a layer."""
 
-    Attributes:
-      concepts: that are counted.
-      overlaps: source → what was found, and what chance gives.
-      by_size: number of filters of largest |weight| → the same.
-      weight_iou: split of the IoUs → their correlations with weights, per concept.
-      spread: of the weights.
-      probes: both probes' weights, per concept and per filter; None without classification.
-      common: names of the concepts that both probes have.
-      left_out: what a part of the analysis is → why it lacks concepts, by name.
-    """
-
-    concepts: LayerConcepts
-    overlaps: dict[str, Overlaps]
-    by_size: dict[int, Overlaps]
-    weight_iou: dict[str, Correlations]
-    spread: WeightSpread
-    probes: tuple[Correlations, Correlations] | None
-    common: tuple[str, ...]
-    left_out: dict[str, dict[str, str]]
+    concepts: LayerConcepts  # that are counted
+    overlaps: dict[str, Overlaps]  # by source
+    by_size: dict[int, Overlaps]  # by number of filters of largest |weight|
+    weight_iou: dict[str, Correlations]  # split of the IoUs → their r with weights, per concept
+    spread: WeightSpread  # of the weights
+    probes: tuple[Correlations, Correlations] | None  # of both probes, per concept and per filter
+    common: tuple[str, ...]  # names of the concepts that both probes have
+    left_out: dict[str, dict[str, str]]  # by part of the analysis, why it lacks concepts
 
     def correlations(self) -> Iterator[NamedCorrelations]:
         """All correlations of the weights."""

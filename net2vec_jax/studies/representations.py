@@ -37,19 +37,12 @@ WORD_VECTORS = "word vectors"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Compared:
-    """All that is compared.
-
-    Attributes:
-      runs: by name.
-      representations: of the runs, then of the lexicons.
-      categories: of every concept of the runs, by name.
-      entries: by lexicon, what was found for each of its concepts.
-    """
+    """All that is compared."""
 
     runs: dict[str, FinishedRun]
-    representations: tuple[Representation, ...]
-    categories: dict[str, str]
-    entries: dict[str, dict[str, str]]
+    representations: tuple[Representation, ...]  # of the runs, then of the lexicons
+    categories: dict[str, str]  # of every concept of the runs, by name
+    entries: dict[str, dict[str, str]]  # by lexicon, what was found for each of its concepts
 
 
 def open_runs(paths: Sequence[Path]) -> dict[str, FinishedRun]:
@@ -99,7 +92,7 @@ def collect_representations(
       wordnet: a folder of WordNet's files.
       word_vectors: a file of word vectors.
       synsets: CONCEPT=SYNSET, see `parse_synsets`.
-      average_words: whether a name of several words may be the mean of them.
+      average_words: a name of several words may be the mean of them.
 
     Raises:
       Net2VecError: fewer than two representations, or files that cannot be read.

@@ -7,6 +7,7 @@ over a layer's concepts. T concepts of a layer have embeddings, K filters.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -38,7 +39,7 @@ def single_vs_embedding(results: Sequence[LayerResults]) -> Answer:
     """Compare single filters with embeddings by both probes, and test every concept.
 
     Args:
-      results: of layers, see `run_study`.
+      results: of layers, from `run_study`.
 
     Returns:
       The table single_vs_embedding (the test of every layer's concepts by segmentation), the
@@ -216,23 +217,22 @@ def _choose_figures(
     """Figures of both probes."""
     from net2vec_jax.plots import comparison, layers  # matplotlib, for those who draw
 
-    label, chance = "accuracy on val", 0.5
-    return {
-        "segmentation_by_category": lambda: comparison.plot_category_scores(iou),
-        "segmentation_by_concept": lambda: comparison.plot_concept_scores(iou),
-        "segmentation_by_layer": lambda: layers.plot_scores_by_layer(iou),
-        "segmentation_histograms": lambda: layers.plot_score_histograms(iou),
+    figures: dict[str, Callable[[], Any]] = {
         "segmentation_improvement": lambda: comparison.plot_improvements(iou),
         "segmentation_mean_improvement": lambda: layers.plot_mean_improvements(iou),
         "unique_detectors": lambda: comparison.plot_unique_detectors(iou),
-        "classification_by_category": lambda: comparison.plot_category_scores(
-            accuracy, score=label, chance=chance
-        ),
-        "classification_by_concept": lambda: comparison.plot_concept_scores(accuracy, score=label),
-        "classification_by_layer": lambda: layers.plot_scores_by_layer(
-            accuracy, score=label, chance=chance
-        ),
-        "classification_histograms": lambda: layers.plot_score_histograms(accuracy, score=label),
         "classification_at_least_as_good": lambda: layers.plot_at_least_as_good(accuracy),
         "classification_exceptions": lambda: layers.plot_exception_images(accuracy),
     }
+    for probe, found, score, chance in (
+        ("segmentation", iou, "set IoU on val", None),
+        ("classification", accuracy, "accuracy on val", 0.5),
+    ):
+        for name, plot in (
+            ("by_category", partial(comparison.plot_category_scores, chance=chance)),
+            ("by_layer", partial(layers.plot_scores_by_layer, chance=chance)),
+            ("by_concept", comparison.plot_concept_scores),
+            ("histograms", layers.plot_score_histograms),
+        ):
+            figures[f"{probe}_{name}"] = partial(plot, found, score=score)
+    return figures

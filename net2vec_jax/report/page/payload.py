@@ -6,7 +6,6 @@ what it is in another run. NaN becomes null.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from net2vec_jax.analysis.category_means import (
 )
 from net2vec_jax.analysis.filters.filter_overlap import NO_FILTER, find_top_filters
 from net2vec_jax.plots.single_against_embedding import CATEGORY_STYLES, style_category
-from net2vec_jax.report.page.content import Pictures, ReportContent, SingleFilters
+from net2vec_jax.report.page.content import Pictures, ReportContent
 from net2vec_jax.report.page.encoding import (
     encode_floats,
     encode_heat,
@@ -93,6 +92,7 @@ def describe_run(content: ReportContent) -> dict[str, Any]:
     place = {category["name"]: number for number, category in enumerate(categories)}
     serving = find_serving_filters(content)
     curves, single = content.curves, content.single
+    best = [NO_FILTER] * len(content.concepts) if single is None else single.best
     top = list_top_filters(content.weights)
     concepts = []
     for number, name in enumerate(content.concepts):
@@ -107,7 +107,7 @@ def describe_run(content: ReportContent) -> dict[str, Any]:
                 "low": curves.low[number],
                 "high": curves.high[number],
                 "sufficient": [filters[number] for filters in curves.sufficient.values()],
-                "best": _name_filter(single, number),
+                "best": None if best[number] == NO_FILTER else best[number],
                 "single": single and single.score[number],
                 "top": [[k, _shorten(content.weights[number, k])] for k in top[number]],
                 "position": [_shorten(x) for x in content.geometry.positions[number]],
@@ -192,11 +192,11 @@ def _describe_filter(content: ReportContent, number: int) -> dict[str, Any]:
     weights = content.weights[:, number]
     largest = np.argsort(-np.abs(weights), kind="stable")[:FILTER_CONCEPTS]
     single = content.single
-    best_for = np.flatnonzero(single.best == number) if single else []
+    best_for = np.flatnonzero(single.best == number).tolist() if single else []
     described = {
         "number": number,
         "threshold": None if content.thresholds is None else _shorten(content.thresholds[number]),
-        "bestFor": _sort_by(best_for, single.score) if single else [],
+        "bestFor": sorted(best_for, key=lambda place: -single.score[place] if single else 0),
         "weights": [[c, _shorten(weights[c])] for c in largest if weights[c]],
         "scores": [],
     }
@@ -209,16 +209,6 @@ def _describe_filter(content: ReportContent, number: int) -> dict[str, Any]:
 
 def _choose_precision(content: ReportContent) -> str:
     return "float32" if content.weights.size * 4 <= LARGEST_FLOAT32 else "float16"
-
-
-def _name_filter(single: SingleFilters | None, concept: int) -> int | None:
-    if single is None or single.best[concept] == NO_FILTER:
-        return None
-    return int(single.best[concept])
-
-
-def _sort_by(places: Sequence[int] | np.ndarray, score: np.ndarray) -> list[int]:
-    return sorted((int(place) for place in places), key=lambda place: -score[place])
 
 
 def _shorten(value: Any) -> float:

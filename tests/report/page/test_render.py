@@ -164,7 +164,7 @@ def test_embeddings_are_read_back_and_halved_where_they_are_large() -> None:
     weights = np.zeros((len(NAMES), many), np.float32)
     large = make_content(
         weights=weights, single=None, thresholds=None,
-        geometry=dataclasses.replace(content.geometry, vectors=weights),
+        geometry=content.geometry._replace(vectors=weights),
     )  # fmt: skip
     assert describe_run(large)["floats"] == "float16"
     assert len(base64.b64decode(encode_embeddings(large))) == 2 * weights.size
@@ -195,8 +195,8 @@ def test_filters_that_serve_are_best_or_of_large_weight() -> None:
     few = dataclasses.replace(
         content, weights=weights, concepts=NAMES[:2], categories=("object",) * 2,
         numbers=np.array([1, 2]), train_images=np.ones(2, int), val_images=np.ones(2, int),
-        curves=dataclasses.replace(content.curves, score=content.curves.score[:2]),
-        geometry=dataclasses.replace(content.geometry, vectors=weights),
+        curves=content.curves._replace(score=content.curves.score[:2]),
+        geometry=content.geometry._replace(vectors=weights),
         single=SingleFilters(np.array([5, 29]), np.array([0.1, 0.2])), thresholds=None,
     )  # fmt: skip
     serving = find_serving_filters(few)
