@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
+from net2vec_jax.core.console import track
 from net2vec_jax.core.errors import Net2VecError, join_messages
 from net2vec_jax.data.dataset import ConceptDataset, DatasetView, ImageLabels, map_in_order
 
@@ -55,9 +55,8 @@ def find_bad_images(
         return BadImage(index, dataset.image_names[index], "; ".join(dict.fromkeys(messages)))
 
     checked = map_in_order(check, range(len(dataset)), workers=workers)
-    bar = tqdm(
-        checked, "checking images", len(dataset), unit="image", disable=not progress, leave=False
-    )
+    name = "checking images" if progress else None
+    bar = track(checked, name, unit="image", total=len(dataset))
     return [bad for bad in bar if bad is not None]
 
 

@@ -70,23 +70,14 @@ class InversionFlags(SourceFlags):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class InversionTask:
-    """What is inverted.
-
-    Attributes:
-      loaded: the network.
-      preprocessing: of pixels into its input.
-      layers: names, each once.
-      names: of the N images.
-      images: uint8 [N, S, S, 3].
-      out: where results go.
-    """
+    """What is inverted: features of N images in some layers of a network."""
 
     loaded: LoadedNetwork
     preprocessing: Preprocessing
-    layers: tuple[str, ...]
-    names: list[str]
-    images: np.ndarray
-    out: Path
+    layers: tuple[str, ...]  # each once
+    names: list[str]  # of the images
+    images: np.ndarray  # uint8 [N, S, S, 3]
+    out: Path  # where results go
 
 
 def read_centre(path: Path, size: int) -> np.ndarray:

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
+from net2vec_jax.core.console import track
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.broden.tables import read_table
 from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
@@ -198,9 +198,8 @@ def count_label_pixels(
 
     total = np.zeros(size, np.int64)
     counted = map_in_order(count, range(len(dataset)), workers=workers)
-    for counts in tqdm(
-        counted, "labels", len(dataset), unit="image", disable=not progress, leave=False
-    ):
+    name = "labels" if progress else None
+    for counts in track(counted, name, unit="image", total=len(dataset)):
         total += counts
     total[0] = 0
     return total
