@@ -62,7 +62,7 @@ class PictureFlags(SourceFlags):
     """Flags of the pictures.
 
     Attributes:
-      run: directory of a finished run of experiments.segmentation.
+      run: directory of a finished run of the segmentation probe.
       out: where the sheets go; by default the folder pictures in the run directory.
       concepts: by name or number. By default a dozen: of each category as many, in even steps of
         val IoU from the best on.
