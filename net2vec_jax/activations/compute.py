@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
-from tqdm import tqdm
 
 from net2vec_jax.activations.store import ActivationStore, ActivationWriter
+from net2vec_jax.core.console import open_bar
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.dataset import ConceptDataset, map_in_order
 from net2vec_jax.networks.network import Network
@@ -106,9 +106,8 @@ def compute_activations(
     waiting: list[np.ndarray] = []
     running: tuple[int, tuple] | None = None
     done = 0
-    with tqdm(
-        total=len(images), desc="activations", unit="image", disable=not progress, leave=False
-    ) as bar:
+    name = "activations" if progress else None
+    with open_bar(name, total=len(images), unit="image") as bar:
         for index, image in enumerate(decoded):
             if waiting and image.shape != waiting[0].shape:
                 raise Net2VecError(

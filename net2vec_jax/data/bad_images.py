@@ -13,8 +13,8 @@ import threading
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from tqdm import tqdm
 
+from net2vec_jax.core.console import track
 from net2vec_jax.core.errors import Net2VecError, join_messages
 from net2vec_jax.data.dataset import ConceptDataset, DatasetView, ImageLabels, map_in_order
 
@@ -40,10 +40,9 @@ def find_bad_images(dataset: ConceptDataset, *, progress: bool = False) -> dict[
                 messages.append(str(error))
         return "; ".join(dict.fromkeys(messages))
 
+    name = "checking images" if progress else None
     checked = map_in_order(check, range(len(dataset)))
-    bar = tqdm(
-        checked, "checking images", len(dataset), unit="image", disable=not progress, leave=False
-    )
+    bar = track(checked, name, unit="image", total=len(dataset))
     return {name: why for name, why in zip(dataset.image_names, bar, strict=True) if why}
 
 

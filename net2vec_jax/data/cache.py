@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
+from net2vec_jax.core.console import track
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.cache_entries import open_entry, write_array
 from net2vec_jax.data.dataset import ConceptDataset, DatasetView, map_in_order
@@ -120,9 +120,7 @@ def _decode_images(
     dataset: ConceptDataset, shape: tuple[int, ...], progress: bool
 ) -> Iterator[np.ndarray]:
     decoded = map_in_order(dataset.image, range(len(dataset)))
-    bar = tqdm(
-        decoded, "images", len(dataset), unit="image", disable=not progress, leave=False, delay=1
-    )
+    bar = track(decoded, "images" if progress else None, unit="image", total=len(dataset))
     for name, image in zip(dataset.image_names, bar, strict=True):
         if image.shape != shape:
             raise Net2VecError(

@@ -16,7 +16,6 @@ import math
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,8 +23,8 @@ from typing import Any, TypeVar
 import numpy as np
 import PIL
 import PIL.features
-from tqdm import tqdm
 
+from net2vec_jax.core.console import say
 from net2vec_jax.core.errors import FULL_DISK
 from net2vec_jax.core.locks import PARTIAL, complete_folder, only_one_process
 from net2vec_jax.core.user_cache import CACHE_VARIABLE, cache_directory
@@ -183,7 +182,7 @@ def _try_reading(path: Path, read: Callable[[Path], Entry]) -> Entry | None:
 
 
 def _report(dataset: ConceptDataset, reasons: list[str]) -> None:
-    tqdm.write(f"decoded data of {dataset.name} is not kept: {'; '.join(reasons)}", file=sys.stderr)
+    say(f"decoded data of {dataset.name} is not kept: {'; '.join(reasons)}")
 
 
 def _choose_folders(dataset: ConceptDataset) -> list[Path]:

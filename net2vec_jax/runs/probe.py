@@ -22,7 +22,7 @@ from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 from net2vec_jax.data.concepts import find_numbers
 from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.data.decoded import decode_masks
-from net2vec_jax.data.images.encoded import resize_image
+from net2vec_jax.data.images.resized import resize_image
 from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
 from net2vec_jax.data.open import require_both_splits
 from net2vec_jax.networks.load import LoadedNetwork

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
+from net2vec_jax.core.console import track
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
 from net2vec_jax.data.dataset import ConceptDataset, map_in_order
@@ -152,9 +152,8 @@ def count_label_pixels(dataset: ConceptDataset, *, progress: bool = False) -> np
 
     total = np.zeros(size, np.int64)
     counted = map_in_order(count, range(len(dataset)))
-    for counts in tqdm(
-        counted, "labels", len(dataset), unit="image", disable=not progress, leave=False
-    ):
+    name = "labels" if progress else None
+    for counts in track(counted, name, unit="image", total=len(dataset)):
         total += counts
     total[0] = 0
     return total
