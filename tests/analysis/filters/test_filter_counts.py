@@ -153,6 +153,7 @@ def test_nothing_learnt_and_no_concepts() -> None:
         (np.zeros((2, 2)), [1, 2], 4, 0.0),
     ],
 )
+@pytest.mark.wrong_shapes
 def test_bad_input_is_refused(scores, sizes, filters: int, fraction: float) -> None:
     with pytest.raises(Net2VecError):
         smallest_sufficient(

@@ -170,6 +170,7 @@ def test_no_concepts_are_no_error() -> None:
     json.dumps(overlap.summary(), allow_nan=False)
 
 
+@pytest.mark.wrong_shapes
 def test_bad_input_is_refused() -> None:
     with pytest.raises(Net2VecError, match=r"\(3,\) must be \[concepts, filters\]"):
         count_overlap(np.zeros(3), ["part"] * 3)

@@ -95,6 +95,7 @@ def test_classification() -> None:
     assert summary["median_train_images_where_single_wins"] == 7
 
 
+@pytest.mark.wrong_shapes
 def test_bad_shapes_are_refused() -> None:
     with pytest.raises(Net2VecError, match="train and val"):
         compare_segmentation(TRAIN[None], EMBEDDING, CATEGORIES)

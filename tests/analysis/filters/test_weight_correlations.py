@@ -102,6 +102,7 @@ def test_spreads_of_two_layers() -> None:
     assert relative.count.tolist() == [1, 1]  # nothing is relative to 0
 
 
+@pytest.mark.wrong_shapes
 def test_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(Net2VecError, match="cannot be correlated"):
         correlate_rows(np.zeros((2, 3)), np.zeros((3, 2)))

@@ -114,7 +114,9 @@ def test_errors_are_of_each_category_by_itself() -> None:
 
 
 def test_zero_rows_are_left_out_and_listed() -> None:
-    found = make_representation("x", ["a", "b", "c"], [[0, 0], [3, 4], [1e-200, 0]], missing=["d"])
+    found = make_representation(
+        "x", ["a", "b", "c"], np.array([[0, 0], [3, 4], [1e-200, 0]]), missing=["d"]
+    )
     assert found.concepts == ("b", "c")
     assert found.missing == ("d", "a")
     np.testing.assert_allclose(found.vectors, [[0.6, 0.8], [1, 0]])
@@ -149,6 +151,7 @@ def test_names_are_shortened_to_what_differs() -> None:
         (lambda: overlap_neighbours(np.eye(3), np.eye(3), 3), "2 others"),
     ],
 )
+@pytest.mark.wrong_shapes
 def test_what_cannot_be_compared_is_refused(call, complaint) -> None:
     with pytest.raises(Net2VecError, match=complaint):
         call()
