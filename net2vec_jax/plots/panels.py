@@ -83,9 +83,7 @@ def lay_out_one(height: float, *, width: float = COLUMN_WIDTH) -> tuple[Figure, 
     return figure, figure.add_subplot()
 
 
-def add_legend(
-    figure: Figure, handles: Sequence[Any], labels: Sequence[str]
-) -> None:
+def add_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
     """A legend above the panels, in as many columns as the figure is wide for."""
     letters = max(map(count_letters, labels))
     entry = 0.45 + 0.062 * letters  # inches: the sample, and letters of 7 points
