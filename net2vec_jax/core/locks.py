@@ -9,8 +9,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tqdm import tqdm
-
 LOCK = ".lock"
 PARTIAL = ".partial"
 
@@ -34,7 +32,7 @@ def only_one_process(path: Path, doing: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        tqdm.write(f"{path.name} is being {doing} elsewhere; waiting for it", file=sys.stderr)
+        print(f"{path.name} is being {doing} elsewhere; waiting for it", file=sys.stderr)
         lock.acquire()
     try:
         yield

@@ -24,7 +24,6 @@ from typing import Any, TypeVar
 import numpy as np
 import PIL
 import PIL.features
-from tqdm import tqdm
 
 from net2vec_jax.core.errors import FULL_DISK
 from net2vec_jax.core.locks import PARTIAL, complete_folder, only_one_process
@@ -183,7 +182,7 @@ def _try_reading(path: Path, read: Callable[[Path], Entry]) -> Entry | None:
 
 
 def _report(dataset: ConceptDataset, reasons: list[str]) -> None:
-    tqdm.write(f"decoded data of {dataset.name} is not kept: {'; '.join(reasons)}", file=sys.stderr)
+    print(f"decoded data of {dataset.name} is not kept: {'; '.join(reasons)}", file=sys.stderr)
 
 
 def _choose_folders(dataset: ConceptDataset) -> list[Path]:
