@@ -6,6 +6,7 @@ for is computed.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -95,7 +96,7 @@ def compute_activations(
     def start(batch: list[np.ndarray]) -> tuple[int, tuple]:
         padding = [np.zeros_like(batch[0])] * (batch_size - len(batch))
         placed = jax.device_put(np.stack(batch + padding), sharding)
-        forward = _forward if network.is_traceable else _forward.__wrapped__
+        forward = _forward if network.is_traceable else inspect.unwrap(_forward)
         return len(batch), forward(
             network, placed, layers=layers, preprocess=preprocess, dtype=dtype
         )
