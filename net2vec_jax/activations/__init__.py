@@ -1,0 +1,1 @@
+"""What a layer responds with, its thresholds and binary activations."""

@@ -233,7 +233,7 @@ def collect_activations(
       >>> images = np.zeros((2, 64, 64, 3), np.uint8)
       >>> network = n2v.load_network("efficientnet_lite0")
       >>> n2v.collect_activations(network, images, "block4")
-      LayerActivations(efficientnet_lite0, layer block4: 2 × 4 × 4 × 80)
+      LayerActivations(efficientnet_lite0, layer block4: 2 × 8 × 8 × 40)
     """
     name = network.network.resolve_layer(layer)
     where = None if directory is None else {name: Path(directory)}
@@ -257,6 +257,15 @@ def collect_layers(
     """Activations of several layers, by their names, in one pass over the images.
 
     Args and errors as of `collect_activations`; `directories` says where each layer is stored.
+
+    Example:
+      >>> import net2vec_jax as n2v
+      >>> images = np.zeros((2, 64, 64, 3), np.uint8)
+      >>> network = n2v.load_network("efficientnet_lite0")
+      >>> for layer in n2v.collect_layers(network, images, ["block2", "block4"]).values():
+      ...     print(layer)
+      LayerActivations(efficientnet_lite0, layer block2: 2 × 16 × 16 × 24)
+      LayerActivations(efficientnet_lite0, layer block4: 2 × 8 × 8 × 40)
     """
     if isinstance(images, np.ndarray | Sequence):
         images = ArrayImages(images, network.input_size)

@@ -1,0 +1,1 @@
+"""What embeddings say: filters, geometry, similarity, words, images."""

@@ -1,0 +1,1 @@
+"""What every package needs: errors, files, downloads, devices, the console."""

@@ -1,0 +1,1 @@
+"""Images from noise: activation maximisation and feature inversion."""

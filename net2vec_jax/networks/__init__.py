@@ -1,0 +1,1 @@
+"""Networks in Flax: those there are, and your own."""

@@ -64,6 +64,14 @@ def wrap_nnx(
 
     Raises:
       Net2VecError: there is no such submodule; the message names the nearest.
+
+    Example:
+      >>> from flax import nnx
+      >>> import net2vec_jax as n2v
+      >>> model = nnx.Sequential(nnx.Conv(3, 8, (3, 3), strides=4, rngs=nnx.Rngs(0)), nnx.relu)
+      >>> network = n2v.wrap_nnx(model, layers={"layers.0": nnx.relu}, name="mine")
+      >>> n2v.collect_activations(network, np.zeros((2, 32, 32, 3), np.uint8), "layers.0")
+      LayerActivations(mine, layer layers.0: 2 × 8 × 8 × 8)
     """
     module = nnx.clone(model)
     module.eval()
@@ -104,6 +112,15 @@ def wrap_linen(
 
     Returns:
       The network; its fingerprint is `module_fingerprint(variables)`.
+
+    Example:
+      >>> from flax import linen
+      >>> import net2vec_jax as n2v
+      >>> model = linen.Sequential([linen.Conv(8, (3, 3), strides=4), linen.relu])
+      >>> variables = model.init(jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
+      >>> network = n2v.wrap_linen(model, variables, layers=["layers_0"], name="mine")
+      >>> n2v.collect_activations(network, np.zeros((2, 32, 32, 3), np.uint8), "layers_0")
+      LayerActivations(mine, layer layers_0: 2 × 8 × 8 × 8)
     """
     layers = _inner_paths(variables.get("params", {})) if layers is None else layers
     form = OutputForm(channels_first, grid, leading_tokens)
@@ -133,6 +150,14 @@ def wrap_function(
 
     Returns:
       The network; its fingerprint is `module_fingerprint(parameters)`.
+
+    Example:
+      >>> import net2vec_jax as n2v
+      >>> def model(scale, images):
+      ...     return {"pixels": scale * images}
+      >>> network = n2v.wrap_function(model, np.float32(2), layers=["pixels"], name="mine")
+      >>> n2v.collect_activations(network, np.zeros((2, 32, 32, 3), np.uint8), "pixels")
+      LayerActivations(mine, layer pixels: 2 × 32 × 32 × 3)
     """
     form = OutputForm(channels_first, grid, leading_tokens)
     network = FunctionNetwork(model, parameters, layers, form)
@@ -168,6 +193,11 @@ def wrap_torch(
 
     Raises:
       Net2VecError: there is no such submodule; the message names the nearest.
+
+    Example:
+      >>> import torch  # doctest: +SKIP
+      >>> import net2vec_jax as n2v
+      >>> network = n2v.wrap_torch(torch.nn.Conv2d(3, 8, 3), layers=[""])  # doctest: +SKIP
     """
     model.eval()
     paths = dict(model.named_modules())

@@ -44,6 +44,12 @@ def load_network(name: str | Path, *, weights: str | Path | None = None) -> Load
     Raises:
       Net2VecError: there is no such network, its weights cannot be found or read, or they do not
         fit.
+
+    Example:
+      >>> import net2vec_jax as n2v
+      >>> network = n2v.load_network("efficientnet_lite0")
+      >>> network.network.resolve_layer("block10")
+      'block10'
     """
     if name not in NETWORKS and weights is None and Path(name).is_dir():
         name, weights = read_description(name).network, name

@@ -74,7 +74,7 @@ def gather_content(run: FinishedRun) -> ReportContent:
         single=single,
         weights=weights,
         unit_weights=run.seeds > 1,
-        thresholds=read_thresholds(run) if run.has("thresholds.csv") else None,
+        thresholds=read_thresholds(run.path) if run.has("thresholds.csv") else None,
         geometry=Geometry(unit.vectors, unit.is_valid, components.coordinates, (axes[0], axes[1])),
     )
 

@@ -1,0 +1,1 @@
+"""Directories that resume, and the probes that they hold."""

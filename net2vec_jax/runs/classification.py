@@ -167,6 +167,18 @@ def train_classification(
     Raises:
       Net2VecError: settings, activations and dataset do not go together, or no concept has enough
         images.
+
+    Example:
+      >>> import net2vec_jax as n2v
+      >>> images = np.zeros((8, 32, 32, 3), np.uint8)
+      >>> masks = np.zeros((8, 4, 4), np.int32)
+      >>> masks[::2] = 1
+      >>> val = [False] * 4 + [True] * 4
+      >>> dataset = n2v.from_arrays(images, masks, {1: "sky"}, val=val)
+      >>> layer = n2v.read_activations(np.random.default_rng(0).random((8, 3)))
+      >>> probe = n2v.train_classification(layer, dataset, epochs=2, minimum_images=2)
+      >>> probe.concepts, probe.embeddings.shape
+      (('sky',), (1, 1, 3))
     """
     chosen = ClassificationSettings(preset=preset.name, **settings)
     chosen.check()

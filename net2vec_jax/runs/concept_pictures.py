@@ -127,7 +127,7 @@ def collect_filter_pictures(
     filters = [check_place(filter_, run.filters, "filters", run) for filter_ in filters]
     if maxima is None:
         maxima = collect_maxima(sources)
-    fires = maxima > read_thresholds(run)
+    fires = maxima > read_thresholds(run.path)
     groups = [(filter_, np.flatnonzero(fires[:, filter_])) for filter_ in filters]
     shown, masks = _mark_filters(run, sources, groups, maxima, count)
     pictures: dict[int, list[FilterPicture]] = {filter_: [] for filter_ in filters}

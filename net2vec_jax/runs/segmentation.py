@@ -197,6 +197,17 @@ def train_segmentation(
     Raises:
       Net2VecError: settings, activations and dataset do not go together, or no concept has both
         train and val images.
+
+    Example:
+      >>> import net2vec_jax as n2v
+      >>> images = np.zeros((8, 32, 32, 3), np.uint8)
+      >>> masks = np.ones((8, 4, 4), np.int32)
+      >>> masks[:, :2] = 2
+      >>> dataset = n2v.from_arrays(images, masks, {1: "ground", 2: "sky"})
+      >>> layer = n2v.read_activations(np.random.default_rng(0).random((8, 4, 4, 3)))
+      >>> probe = n2v.train_segmentation(layer, dataset, epochs=2)
+      >>> probe.concepts, probe.embeddings.shape
+      (('ground', 'sky'), (1, 2, 3))
     """
     chosen = SegmentationSettings(preset=preset.name, **settings)
     chosen.check()

@@ -1,0 +1,1 @@
+"""Numbers from arrays: overlap, intervals, resampling, discoveries."""

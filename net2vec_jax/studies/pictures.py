@@ -191,7 +191,7 @@ def draw_filters(
     Returns:
       By filter, the pictures of where it fires.
     """
-    thresholds, dataset, table = read_thresholds(run), sources.dataset, []
+    thresholds, dataset, table = read_thresholds(run.path), sources.dataset, []
     train_iou, val_iou = run.single_ious
     is_best = find_best_filters(train_iou)
     weights = run.weights[repetition]

@@ -50,7 +50,7 @@ def rank_images(
     """
     check_segmentation(run)
     weights = run.weights[check_seed(run, seed)]
-    thresholds = None if raw else read_thresholds(run)
+    thresholds = None if raw else read_thresholds(run.path)
     activations, masks = sources.activations, sources.masks
     largest = np.empty((len(activations), weights.shape[1]), np.float32)
     by_embedding = np.empty((len(activations), len(weights)), np.float32)

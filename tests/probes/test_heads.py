@@ -95,6 +95,7 @@ def test_subset_heads_restart_from_the_initial_weights() -> None:
     assert one.select(slice(1, 2)).concept.tolist() == [1]
 
 
+@pytest.mark.wrong_shapes
 @pytest.mark.parametrize("shape", [(2, 6), (3, 5)])
 def test_shapes_that_disagree(shape: tuple[int, int]) -> None:
     with pytest.raises(Net2VecError, match="3 heads"):

@@ -155,7 +155,8 @@ def _train_epoch(
         error = (jax.nn.sigmoid(logits) - target) * share
         gradient = (weight_gradient(old.weights, error, values) * mask, error.sum(1))
         update = jax.vmap(jax.vmap(optimizer.update))
-        direction, optimizer_state = update(gradient, old.optimizer, (old.weights, old.bias))
+        with jax.numpy_dtype_promotion("standard"):  # optax's Adam needs it for its count of steps
+            direction, optimizer_state = update(gradient, old.optimizer, (old.weights, old.bias))
         weights, bias = jax.tree.map(
             lambda old, step: old - rate * step, (old.weights, old.bias), direction
         )
@@ -166,7 +167,7 @@ def _train_epoch(
             bias,
             optimizer_state,
             old.loss + (loss * valid).sum(1),
-            old.correct + (correct * valid).sum(1),
+            old.correct + (correct.astype(jnp.float32) * valid).sum(1),
         )
         active = step * rule.batch_size < images
 

@@ -59,7 +59,7 @@ def _count_chosen(
     filter_: Int[Array, "chunks size"],
     pair: Int[Array, "chunks size"],
     packed: UInt8[Array, "N p bytes"],
-    masks: UInt8[Array, "P bytes X"],
+    masks: UInt8[Array, "P mask_bytes X"],
     *,
     grid: tuple[int, int],
     rows: int,

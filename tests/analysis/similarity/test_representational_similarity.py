@@ -270,6 +270,7 @@ def test_a_pair_is_compared_on_the_given_concepts() -> None:
         ),
     ],
 )
+@pytest.mark.wrong_shapes
 def test_what_cannot_be_compared_is_refused(call, complaint) -> None:
     with pytest.raises(Net2VecError, match=complaint):
         call()

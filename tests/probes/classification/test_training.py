@@ -239,6 +239,7 @@ def test_bad_settings_are_refused(change, complaint):
         dataclasses.replace(GENTLE, **change)
 
 
+@pytest.mark.wrong_shapes
 def test_bad_shapes_are_refused(masks, pooled):
     heads, _ = _train(masks, pooled)
     with pytest.raises(Net2VecError, match="heads over 6 filters, but activations of 5"):

@@ -46,7 +46,9 @@ def test_pixel_gradient_is_the_derivative_of_the_loss(loss: Loss) -> None:
     z = jnp.asarray(rng.normal(scale=3, size=(9, 5, 7)), jnp.float32)
     target = jnp.asarray(rng.random((9, 5, 7)) < 0.3)
     positive, negative = jnp.asarray(rng.random((2, 5)), jnp.float32)
-    value, gradient = pixel_loss(z, target, target.sum(axis=(0, 2)), positive, negative, loss)
+    area = target.sum(axis=(0, 2)).astype(jnp.float32)
+    value, gradient = pixel_loss(z, target, area, positive, negative, loss)
+    target = target.astype(jnp.float32)
     expected = naive_pixel_loss(z, target, positive, negative, loss)
     # 63 terms of size 1, summed in float32 in another order.
     np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5)
@@ -59,7 +61,8 @@ def test_loss_is_finite_at_extreme_scores(loss: Loss) -> None:
     z = jnp.asarray([[[-1e4, 1e4, 0.0]] * 2], jnp.float32)
     target = jnp.asarray([[[1, 0, 1], [0, 1, 0]]], bool)
     ones = jnp.ones(2)
-    value, gradient = pixel_loss(z, target, target.sum(axis=(0, 2)), ones, ones, loss)
+    area = target.sum(axis=(0, 2)).astype(jnp.float32)
+    value, gradient = pixel_loss(z, target, area, ones, ones, loss)
     assert np.isfinite(value).all()
     assert np.isfinite(gradient).all()
 

@@ -236,7 +236,7 @@ def test_shuffling_needs_a_key() -> None:
 def test_concept_without_train_images_is_refused() -> None:
     activations, _ = make_random_problem(0, images=3)
     only_val = make_masks([False, False, True], {(0, 2): np.ones((13, 10), bool)}, concepts=1)
-    heads = Heads.of(np.zeros(1), np.zeros((1, 11)))
+    heads = Heads.of(np.zeros(1, int), np.zeros((1, 11), np.float32))
     with pytest.raises(Net2VecError, match="concept 'concept 1' has no train image"):
         train_segmentation_heads(heads, activations, only_val)
 
@@ -288,7 +288,7 @@ def test_an_embedding_finds_what_one_filter_marks() -> None:
     is_val = np.arange(14) >= 10
     marked = {(0, image): target[image] for image in range(14)}
     masks = make_masks(is_val, marked, concepts=1)
-    heads = Heads.of(np.zeros(1), np.zeros((1, 11)))
+    heads = Heads.of(np.zeros(1, int), np.zeros((1, 11), np.float32))
     config = dataclasses.replace(CONFIG, epochs=60, learning_rate=0.05)
     weights = train_segmentation_heads(heads, activations, masks, config).weights
     assert weights[0].argmax() == 3
