@@ -1,4 +1,4 @@
-"""Embeddings of concepts' names: by WordNet's hypernyms and by word vectors (reference spec 8.6).
+"""Embeddings of concepts' names by WordNet's hypernyms or word vectors (reference behaviour 8.6).
 
 C concepts → vectors [n, D] of the n whose names are found. Files are read by `wordnet_files` and
 `word_vector_files`.
@@ -38,7 +38,7 @@ SYNSETS: Mapping[str, str | None] = {
 }
 """Concepts whose first synset is not what is meant, with the one that is; None: none is.
 
-The spec's list, by name instead of by position. Its satellite adjectives, called s there, are
+The reference's list, by name instead of by position. Its satellite adjectives, called s there, are
 numbered among all adjectives here, as releases of NLTK differ on those.
 """
 
