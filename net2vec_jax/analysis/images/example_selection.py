@@ -1,4 +1,4 @@
-"""Which images to look at: at percentiles of a score, not only the best (reference spec 8.8).
+"""Which images to look at: at percentiles of a score, not only the best (reference behaviour 8.8).
 
 Images of a concept are ranked by their individual IoU, all images by a filter's largest activation
 or by a concept's score map Σ_k w_k A_k. N images, h·w positions, K filters, C concepts.

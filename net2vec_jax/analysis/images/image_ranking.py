@@ -1,7 +1,7 @@
 """Ranking images by what a layer says of a concept, and how many of the concept's come first.
 
 An image's score is the maximum over its positions of one filter's activation (the reference's
-`imgmax`), or the maximum or mean of the score map Σ_k w_k A_k (`linear_imgmax`, reference spec
+`imgmax`), or the maximum or mean of the score map Σ_k w_k A_k (`linear_imgmax`, reference behaviour
 8.8). Counting the concept's images among the first K compares the two. N images, h·w positions,
 K filters, C concepts.
 """

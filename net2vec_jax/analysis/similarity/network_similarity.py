@@ -1,4 +1,4 @@
-"""How differently two representations arrange the same concepts (reference spec 8.6, 9.5).
+"""How differently two representations arrange the same concepts (reference behaviour 8.6, 9.5).
 
 A representation has a unit vector per concept, V [C, K]; its similarities are G = V Vᵀ [C, C]. Two
 representations, of any K, differ by D = ‖G₁ − G₂‖²_F, of which a concept's part is its row's.
@@ -142,7 +142,7 @@ def measure_distances(
     second: Float[np.ndarray, "C C"],
     measure: DistanceMeasure = "squared",
 ) -> Float[np.ndarray, " C"]:
-    """Distance of each concept's row of similarities in two representations, d_c (spec 8.6).
+    """Distance of each concept's row of similarities in two representations, d_c (behaviour 8.6).
 
     >>> measure_distances(np.eye(2), np.ones((2, 2))).tolist()
     [1.0, 1.0]
@@ -174,7 +174,7 @@ def measure_distances(
 def list_category_rows(means: CategoryMeans) -> list[tuple[str, int, float, float, float]]:
     """(category, concepts, mean, standard deviation, standard error) per category, and of "all".
 
-    The standard error is that of the category's own number of concepts (spec B-20); NaN below two.
+    The standard error is that of the category's own concepts (behaviour B-20); NaN below two.
     The deviation is that of a sample, with n − 1 in the denominator; where the tables of the
     paper's appendix have population deviations, those are smaller by √((n − 1) / n).
     """
@@ -222,7 +222,7 @@ def overlap_neighbours(
 def compare_rank_lists(
     first: Float[np.ndarray, "C C"], second: Float[np.ndarray, "C C"]
 ) -> Float[np.ndarray, " C"]:
-    """Hamming distance of each concept's lists of neighbours (spec 8.6), as a fraction.
+    """Hamming distance of each concept's lists of neighbours (behaviour 8.6), as a fraction.
 
     It is the fraction of ranks at which two representations have different concepts.
 

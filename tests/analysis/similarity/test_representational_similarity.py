@@ -253,7 +253,6 @@ def test_a_pair_is_compared_on_the_given_concepts() -> None:
         compare_pair(first, second, names[:3], categories[:3], key=jax.random.key(0))
 
 
-@pytest.mark.wrong_shapes
 @pytest.mark.parametrize(
     ("call", "complaint"),
     [
