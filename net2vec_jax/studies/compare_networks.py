@@ -304,7 +304,7 @@ def _tabulate_neighbours(pair: PairComparison, concepts: Sequence[str]) -> Table
 
 def _choose_figures(pairs: Sequence[PairComparison]) -> dict[str, Callable[[], Any]]:
     """Matrices and bars of all pairs; a cluster map and the changed concepts of each."""
-    from net2vec_jax.plots import changes, similarity  # matplotlib, for those who draw
+    from net2vec_jax.plots import similarity  # matplotlib, for those who draw
 
     figures: dict[str, Callable[[], Any]] = {
         "distances": lambda: similarity.plot_distances(pairs),
@@ -319,6 +319,6 @@ def _choose_figures(pairs: Sequence[PairComparison]) -> dict[str, Callable[[], A
             for name in (pair.first, pair.second)
         )
         ending = "_".join((str(number), *slugs))
-        figures[f"changed_concepts_{ending}"] = partial(changes.plot_changes, pair)
-        figures[f"difference_{ending}"] = partial(changes.plot_cluster_map, pair)
+        figures[f"changed_concepts_{ending}"] = partial(similarity.plot_changes, pair)
+        figures[f"difference_{ending}"] = partial(similarity.plot_cluster_map, pair)
     return figures

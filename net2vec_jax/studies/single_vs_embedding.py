@@ -217,24 +217,26 @@ def _choose_figures(
     iou: dict[str, SegmentationComparison], accuracy: dict[str, ClassificationComparison]
 ) -> dict[str, Callable[[], Any]]:
     """Figures of both probes."""
-    from net2vec_jax.plots import comparison, layers  # matplotlib, for those who draw
+    from net2vec_jax.plots import (
+        single_against_embedding as plots,  # matplotlib, for those who draw
+    )
 
     figures: dict[str, Callable[[], Any]] = {
-        "segmentation_improvement": lambda: comparison.plot_improvements(iou),
-        "segmentation_mean_improvement": lambda: layers.plot_mean_improvements(iou),
-        "unique_detectors": lambda: comparison.plot_unique_detectors(iou),
-        "classification_at_least_as_good": lambda: layers.plot_at_least_as_good(accuracy),
-        "classification_exceptions": lambda: layers.plot_exception_images(accuracy),
+        "segmentation_improvement": lambda: plots.plot_improvements(iou),
+        "segmentation_mean_improvement": lambda: plots.plot_mean_improvements(iou),
+        "unique_detectors": lambda: plots.plot_unique_detectors(iou),
+        "classification_at_least_as_good": lambda: plots.plot_at_least_as_good(accuracy),
+        "classification_exceptions": lambda: plots.plot_exception_images(accuracy),
     }
     for probe, found, score, chance in (
         ("segmentation", iou, "set IoU on val", None),
         ("classification", accuracy, "accuracy on val", 0.5),
     ):
         for name, plot in (
-            ("by_category", partial(comparison.plot_category_scores, chance=chance)),
-            ("by_layer", partial(layers.plot_scores_by_layer, chance=chance)),
-            ("by_concept", comparison.plot_concept_scores),
-            ("histograms", layers.plot_score_histograms),
+            ("by_category", partial(plots.plot_category_scores, chance=chance)),
+            ("by_layer", partial(plots.plot_scores_by_layer, chance=chance)),
+            ("by_concept", plots.plot_concept_scores),
+            ("histograms", plots.plot_score_histograms),
         ):
             figures[f"{probe}_{name}"] = partial(plot, found, score=score)
     return figures
