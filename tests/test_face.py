@@ -185,6 +185,7 @@ def test_activations_of_files_and_of_elsewhere(network, scenes, layer, tmp_path:
     assert probe.predict(layer.stored.read([0])).masks[0].shape[1:] == scenes.segmentation_size
 
 
+@pytest.mark.wrong_shapes
 @pytest.mark.parametrize(
     ("change", "culprit"),
     [

@@ -6,7 +6,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "tensorflow", "tensorflow_datasets", "matplotlib")
-ON_REQUEST = ("net2vec_jax.report", "net2vec_jax.plots", "net2vec_jax.data.tfds.builders")
+ON_REQUEST = (
+    "net2vec_jax.report", "net2vec_jax.plots", "net2vec_jax.data.tfds.builders",
+    "net2vec_jax.studies.inspect_data", "net2vec_jax.studies.pictures",
+    "net2vec_jax.studies.report",
+)  # fmt: skip
 """What is imported only by those who use it."""
 SCRIPT = """
 import importlib, pkgutil, sys

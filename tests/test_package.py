@@ -20,10 +20,10 @@ def test_files_that_are_no_modules_are_package_data() -> None:
         for pattern in patterns
         for path in (ROOT / package.replace(".", "/")).glob(pattern)
     }
+    assert tops == [ROOT / "net2vec_jax"]
     found = {
         path
-        for top in ("net2vec_jax", "experiments")
-        for path in (ROOT / top).rglob("*")
+        for path in (ROOT / "net2vec_jax").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert {path for path in found if path.suffix != ".py"} == packed

@@ -94,7 +94,7 @@ class TorchBrodenSide(BrodenSide):
         near = np.argsort(np.abs(images - 300), kind="stable")[:concepts]
         trained = [
             train_segmentation_torch(
-                self.activations, self.masks, self.heads.concept[head],
+                self.activations, self.masks, int(self.heads.concept[head]),
                 self.heads.initial_weights[head], epochs=epochs,
             )
             for head in near

@@ -50,23 +50,14 @@ class CostFlags:
 
 @dataclasses.dataclass(frozen=True)
 class Accelerator:
-    """Published rates of a machine.
-
-    Attributes:
-      name: of it.
-      bandwidth: bytes per second of its memory.
-      operations: float32 operations per second, outside tensor cores.
-      start_seconds: to start one program on it.
-      programs: that a chunk of pairs consists of.
-      efficiency: share of the rates that such programs reach.
-    """
+    """Published rates of a machine."""
 
     name: str
-    bandwidth: float
-    operations: float
-    start_seconds: float = 4e-6
-    programs: int = 25
-    efficiency: float = 0.6
+    bandwidth: float  # bytes per second of its memory
+    operations: float  # float32 operations per second, outside tensor cores
+    start_seconds: float = 4e-6  # to start one program on it
+    programs: int = 25  # that a chunk of pairs consists of
+    efficiency: float = 0.6  # share of the rates that such programs reach
 
 
 H100 = Accelerator("H100 SXM", 3.35e12, 67e12)
@@ -191,24 +182,20 @@ def main(flags: CostFlags) -> None:
     rows = []
     for size, (work, seconds) in measured.items():
         total = predict(work, costs)
-        shares = {part: 100 * work[part] * costs[part] / total for part in PARTS}
-        on_paper = predict_accelerator(size, H100)
-        rows.append(
-            {
-                "problem": name_of(size),
-                "fitted": size in fitted,
-                "predicted": total,
-                "measured": seconds,
-                "shares": shares,
-                H100.name: on_paper,
-            }
-        )
+        row = {
+            "problem": name_of(size),
+            "fitted": size in fitted,
+            "predicted": total,
+            "measured": seconds,
+            "shares": {part: 100 * work[part] * costs[part] / total for part in PARTS},
+            H100.name: predict_accelerator(size, H100),
+        }
+        rows.append(row)
         table.add_row(
-            name_of(size) + (" (fitted)" if size in fitted else ""),
-            f"{1e6 * total:.2f}",
-            f"{1e6 * seconds:.2f}",
-            *(f"{shares[part]:.0f}" for part in PARTS),
-            f"{1e6 * on_paper['total']:.2f}",
+            row["problem"] + (" (fitted)" if row["fitted"] else ""),
+            *(f"{1e6 * value:.2f}" for value in (total, seconds)),
+            *(f"{share:.0f}" for share in row["shares"].values()),
+            f"{1e6 * row[H100.name]['total']:.2f}",
         )
     console = open_console(least_width=120)
     console.print(table)

@@ -40,21 +40,13 @@ class SpeedFlags:
 
 @dataclasses.dataclass(frozen=True)
 class ForwardSpeed:
-    """One network, measured on both sides.
-
-    Attributes:
-      network: its name.
-      ours: seconds per image of each round.
-      torch: the same of torch.
-      compile_seconds: of ours' first call, less a round.
-      difference: largest difference of the logits, in their standard deviations.
-    """
+    """One network, measured on both sides; times are seconds."""
 
     network: str
-    ours: list[float]
+    ours: list[float]  # per image, of each round
     torch: list[float]
-    compile_seconds: float
-    difference: float
+    compile_seconds: float  # of ours' first call, less a round
+    difference: float  # largest of the logits, in their standard deviations
 
     def ratio(self) -> float:
         """Ours' median time over torch's; below 1, ours is faster."""

@@ -6,6 +6,7 @@ for is computed.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -14,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
-from tqdm import tqdm
 
 from net2vec_jax.activations.store import ActivationStore, ActivationWriter
+from net2vec_jax.core.console import open_bar
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.dataset import ConceptDataset, map_in_order
 from net2vec_jax.networks.network import Network
@@ -95,7 +96,7 @@ def compute_activations(
     def start(batch: list[np.ndarray]) -> tuple[int, tuple]:
         padding = [np.zeros_like(batch[0])] * (batch_size - len(batch))
         placed = jax.device_put(np.stack(batch + padding), sharding)
-        forward = _forward if network.is_traceable else _forward.__wrapped__
+        forward = _forward if network.is_traceable else inspect.unwrap(_forward)
         return len(batch), forward(
             network, placed, layers=layers, preprocess=preprocess, dtype=dtype
         )
@@ -106,9 +107,8 @@ def compute_activations(
     waiting: list[np.ndarray] = []
     running: tuple[int, tuple] | None = None
     done = 0
-    with tqdm(
-        total=len(images), desc="activations", unit="image", disable=not progress, leave=False
-    ) as bar:
+    name = "activations" if progress else None
+    with open_bar(name, total=len(images), unit="image") as bar:
         for index, image in enumerate(decoded):
             if waiting and image.shape != waiting[0].shape:
                 raise Net2VecError(

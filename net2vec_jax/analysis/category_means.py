@@ -1,4 +1,4 @@
-"""Means with standard errors, over all concepts and per category (reference spec 8, B-20).
+"""Means with standard errors, over all concepts and per category (reference behaviour 8, B-20).
 
 A standard error is the sample's standard deviation / √n with the n of that very sample.
 C concepts, G categories.

@@ -107,7 +107,7 @@ def tabulate(
 def track(
     iterable: Iterable[T], name: str | None, *, unit: str = "it", total: int | None = None
 ) -> Iterable[T]:
-    """Pass on the items of `iterable`, with a progress bar on a terminal.
+    """Pass on the items of `iterable`, with a progress bar on the standard error.
 
     Args:
       iterable: of any items.
@@ -121,7 +121,7 @@ def track(
 def open_bar(name: str | None, iterable: Iterable[T] | None = None, **options: Any) -> tqdm:
     """Open a progress bar that is advanced by its `update`, in a `with`.
 
-    It is shown on a terminal from a second on, and goes at the end.
+    It is shown on the standard error from a second on, and goes at the end.
 
     Args:
       name: what is done; None shows no bar.

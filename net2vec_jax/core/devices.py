@@ -109,14 +109,14 @@ def pad_first_axis(
 
     The result is aligned so that JAX uses it on a CPU as it is, without another copy.
     """
-    dtype = np.dtype(dtype or values.dtype)
+    kind = np.dtype(dtype or values.dtype)
     shape = (size, *values.shape[1:])
-    length = math.prod(shape) * dtype.itemsize
+    length = math.prod(shape) * kind.itemsize
     buffer = np.empty(length + ALIGNMENT, np.uint8)
     first = -buffer.ctypes.data % ALIGNMENT
-    padded = buffer[first : first + length].view(dtype).reshape(shape)
+    padded = buffer[first : first + length].view(kind).reshape(shape)
     count = len(values[rows]) if isinstance(rows, slice) else len(rows)
-    if isinstance(rows, slice) or dtype != values.dtype:
+    if isinstance(rows, slice) or kind != values.dtype:
         padded[:count] = values[rows]
     else:
         np.take(values, rows, axis=0, out=padded[:count], mode="clip")  # "raise" makes a copy

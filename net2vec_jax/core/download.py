@@ -117,11 +117,7 @@ def _receive(url: str, partial: Path, progress: bool, hint: str) -> None:
     try:
         download(url, str(partial), None)
     except requests.HTTPError as error:
-        answer = error.response
-        raise Net2VecError(
-            f"{url}: the server answered {answer.status_code} "
-            f"({answer.reason or 'no reason given'}); {hint}"
-        ) from error
+        raise Net2VecError(f"{url}: the server answered {error}; {hint}") from error
     except requests.RequestException as error:
         reached = partial.exists() and partial.stat().st_size
         what = f"the connection ended after {reached} bytes" if reached else "cannot be reached"

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tqdm import tqdm
+from net2vec_jax.core.console import say
 
 LOCK = ".lock"
 PARTIAL = ".partial"
@@ -34,7 +33,7 @@ def only_one_process(path: Path, doing: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        tqdm.write(f"{path.name} is being {doing} elsewhere; waiting for it", file=sys.stderr)
+        say(f"{path.name} is being {doing} elsewhere; waiting for it")
         lock.acquire()
     try:
         yield

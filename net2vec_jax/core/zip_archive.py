@@ -15,8 +15,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
+from net2vec_jax.core.console import open_bar
 from net2vec_jax.core.errors import Net2VecError, writing_error
 
 CHUNK_BYTES = 1 << 20
@@ -89,7 +88,7 @@ def unpack_zip(
             directory.mkdir()
             with (
                 _removing_after_errors(directory),
-                tqdm(desc=path.name, total=total, **shown) as bar,
+                open_bar(path.name, total=total, **shown) as bar,
             ):
                 for info in files:
                     _unpack_file(archive, info, directory / info.filename.removeprefix(below))

@@ -11,54 +11,39 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
+from net2vec_jax.core.console import track
 from net2vec_jax.core.errors import Net2VecError, join_messages
 from net2vec_jax.data.dataset import ConceptDataset, DatasetView, ImageLabels, map_in_order
 
 
-class BadImage(NamedTuple):
-    """An image that cannot be read: its index, its name, and why."""
-
-    index: int
-    name: str
-    message: str
-
-
-def find_bad_images(
-    dataset: ConceptDataset, *, workers: int | None = None, progress: bool = False
-) -> list[BadImage]:
+def find_bad_images(dataset: ConceptDataset, *, progress: bool = False) -> dict[str, str]:
     """Decode every image and its labels, and list those that cannot be.
 
     Args:
       dataset: N images with their labels.
-      workers: decoding threads.
       progress: whether a bar is shown.
 
     Returns:
-      The bad images, in the order of the dataset; one whose image and labels are both bad has both
-      messages, if they differ.
+      Name → why it cannot be read, in the order of the dataset; an image whose labels are bad too
+      has both messages, if they differ.
     """
 
-    def check(index: int) -> BadImage | None:
+    def check(index: int) -> str:
         messages = []
         for read in (dataset.image, dataset.labels):
             try:
                 read(index)
             except Net2VecError as error:
                 messages.append(str(error))
-        if not messages:
-            return None
-        return BadImage(index, dataset.image_names[index], "; ".join(dict.fromkeys(messages)))
+        return "; ".join(dict.fromkeys(messages))
 
-    checked = map_in_order(check, range(len(dataset)), workers=workers)
-    bar = tqdm(
-        checked, "checking images", len(dataset), unit="image", disable=not progress, leave=False
-    )
-    return [bad for bad in bar if bad is not None]
+    name = "checking images" if progress else None
+    checked = map_in_order(check, range(len(dataset)))
+    bar = track(checked, name, unit="image", total=len(dataset))
+    return {name: why for name, why in zip(dataset.image_names, bar, strict=True) if why}
 
 
 class ImageSubset(DatasetView):
@@ -93,14 +78,11 @@ class ImageSubset(DatasetView):
         return self._dataset.labels(self._kept[index])
 
 
-def leave_out_bad_images(
-    dataset: ConceptDataset, *, workers: int | None = None, progress: bool = False
-) -> ConceptDataset:
+def leave_out_bad_images(dataset: ConceptDataset, *, progress: bool = False) -> ConceptDataset:
     """The dataset without the images that cannot be read; itself if all can be.
 
     Args:
       dataset: N images with their labels.
-      workers: decoding threads.
       progress: whether a bar is shown.
 
     Returns:
@@ -109,14 +91,15 @@ def leave_out_bad_images(
     Raises:
       Net2VecError: no image can be read.
     """
-    bad = find_bad_images(dataset, workers=workers, progress=progress)
+    bad = find_bad_images(dataset, progress=progress)
     if not bad:
         return dataset
     if len(bad) == len(dataset):
-        raise Net2VecError(f"none of {len(bad)} images can be read: {_join(bad)}")
-    left_out = {image.name: image.message for image in bad}
-    kept = [index for index in range(len(dataset)) if dataset.image_names[index] not in left_out]
-    return ImageSubset(dataset, kept, left_out)
+        raise Net2VecError(
+            f"none of {len(bad)} images can be read: {join_messages([*bad.values()])}"
+        )
+    kept = [index for index, name in enumerate(dataset.image_names) if name not in bad]
+    return ImageSubset(dataset, kept, bad)
 
 
 class ListsBadImages(DatasetView):
@@ -163,11 +146,7 @@ class ListsBadImages(DatasetView):
                 if not bad:  # it was read well the second time
                     return first
                 of_all = f"{len(bad)} of {len(self)} images cannot be read"
-                self._message = f"{of_all}: {_join(bad)}"
+                self._message = f"{of_all}: {join_messages([*bad.values()])}"
                 if self._advice:
                     self._message += f"\n{self._advice}"
             return Net2VecError(self._message)
-
-
-def _join(bad: Sequence[BadImage]) -> str:
-    return join_messages([image.message for image in bad])

@@ -1,4 +1,4 @@
-"""Decoded images and masks, kept on disk so that a dataset is decoded once (see packed_entries).
+"""Decoded images and masks, kept on disk so that a dataset is decoded once (see `cache_entries`).
 
 Images are uint8 [N, H, W, 3], masks the arrays of `ConceptMasks`; both are memory-mapped, so that
 opening them takes no time and processes share the memory. What is read equals what decoding gives.
@@ -6,14 +6,15 @@ opening them takes no time and processes share the memory. What is read equals w
 
 from __future__ import annotations
 
+import functools
 import json
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
+from net2vec_jax.core.console import track
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.cache_entries import open_entry, write_array
 from net2vec_jax.data.dataset import ConceptDataset, DatasetView, map_in_order
@@ -42,14 +43,11 @@ class PackedImages(DatasetView):
         return self._images[index]
 
 
-def load_packed_images(
-    dataset: ConceptDataset, *, workers: int | None = None, progress: bool = False
-) -> ConceptDataset:
+def load_packed_images(dataset: ConceptDataset, *, progress: bool = False) -> ConceptDataset:
     """The dataset with decoded images, from disk; decoded and kept there the first time.
 
     Args:
       dataset: N images of one size.
-      workers: decoding threads.
       progress: show a progress bar while decoding.
 
     Returns:
@@ -68,7 +66,7 @@ def load_packed_images(
 
     def write(folder: Path) -> None:
         shape = dataset.image(0).shape
-        images = _decode_images(dataset, shape, workers, progress)
+        images = _decode_images(dataset, shape, progress)
         write_array(folder / "images.npy", (len(dataset), *shape), np.uint8, images)
 
     images = open_entry(dataset, "images", read, write)
@@ -79,7 +77,6 @@ def load_concept_masks(
     dataset: ConceptDataset,
     *,
     category_choice: CategoryChoice = "union",
-    workers: int | None = None,
     progress: bool = False,
 ) -> ConceptMasks:
     """What `collect_concept_masks` gives, from disk; collected and kept there the first time.
@@ -87,22 +84,15 @@ def load_concept_masks(
     Args:
       dataset: N images with their labels.
       category_choice: see `collect_concept_masks`.
-      workers: decoding threads.
       progress: show a progress bar while decoding.
 
     Raises:
       Net2VecError: a label file is missing, damaged or holds unknown numbers.
     """
-    collected: list[ConceptMasks] = []
 
+    @functools.cache
     def collect() -> ConceptMasks:
-        if not collected:
-            collected.append(
-                collect_concept_masks(
-                    dataset, category_choice=category_choice, workers=workers, progress=progress
-                )
-            )
-        return collected[0]
+        return collect_concept_masks(dataset, category_choice=category_choice, progress=progress)
 
     def read(folder: Path) -> ConceptMasks:
         arrays = {n: _map_array(folder / f"{n}.npy", t) for n, t in _PAIR_ARRAYS.items()}
@@ -110,7 +100,7 @@ def load_concept_masks(
         return ConceptMasks(
             catalog=dataset.catalog,
             is_val=np.asarray(dataset.is_val),
-            segmentation_size=tuple(dataset.segmentation_size),
+            segmentation_size=dataset.segmentation_size,
             category_choice=category_choice,
             notices=_read_notices(folder / _NOTICES),
             **arrays,
@@ -127,12 +117,10 @@ def load_concept_masks(
 
 
 def _decode_images(
-    dataset: ConceptDataset, shape: tuple[int, ...], workers: int | None, progress: bool
+    dataset: ConceptDataset, shape: tuple[int, ...], progress: bool
 ) -> Iterator[np.ndarray]:
-    decoded = map_in_order(dataset.image, range(len(dataset)), workers=workers)
-    bar = tqdm(
-        decoded, "images", len(dataset), unit="image", disable=not progress, leave=False, delay=1
-    )
+    decoded = map_in_order(dataset.image, range(len(dataset)))
+    bar = track(decoded, "images" if progress else None, unit="image", total=len(dataset))
     for name, image in zip(dataset.image_names, bar, strict=True):
         if image.shape != shape:
             raise Net2VecError(

@@ -12,10 +12,10 @@ import contextlib
 import errno
 import hashlib
 import importlib.metadata
+import math
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,9 +23,10 @@ from typing import Any, TypeVar
 import numpy as np
 import PIL
 import PIL.features
-from tqdm import tqdm
 
-from net2vec_jax.core.locks import only_one_process
+from net2vec_jax.core.console import say
+from net2vec_jax.core.errors import FULL_DISK
+from net2vec_jax.core.locks import PARTIAL, complete_folder, only_one_process
 from net2vec_jax.core.user_cache import CACHE_VARIABLE, cache_directory
 from net2vec_jax.data.dataset import ConceptDataset
 
@@ -35,7 +36,6 @@ FOLDER = ".net2vec_jax"
 """Where entries lie beside the data."""
 SPARE_BYTES = 1 << 28
 """What an entry leaves free on the disk."""
-_PARTIAL = ".partial"
 
 
 def _find_version(package: str) -> str | None:
@@ -112,7 +112,7 @@ def open_entry(
             reasons.append("files changed while they were read")
             break
         except (OSError, NotImplementedError) as error:
-            full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+            full = getattr(error, "errno", None) in FULL_DISK
             reason = "too little space is left" if full else str(error)
             reasons.append(f"{folder}: {reason}")
     _report(dataset, [*reasons, f"{CACHE_VARIABLE} chooses another folder"])
@@ -147,44 +147,29 @@ def write_array(path: Path, shape: tuple[int, ...], dtype: type, parts: Iterator
     Raises:
       OSError: as errno says; ENOSPC also if the disk has too little space to begin with.
     """
-    dtype = np.dtype(dtype)
-    require_space(path.parent, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    size = np.dtype(dtype).itemsize * math.prod(shape)
+    if shutil.disk_usage(path.parent).free < size + SPARE_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path.parent))
+    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
     with path.open("wb") as file:
         np.lib.format.write_array_header_2_0(file, header)
         for part in parts:
-            file.write(np.ascontiguousarray(part, dtype).reshape(-1).view(np.uint8))
+            file.write(np.ascontiguousarray(part, dtype).reshape(-1).view(np.uint8).data)
         file.flush()
         os.fsync(file.fileno())
 
 
-def require_space(folder: Path, size: int) -> None:
-    """Refuse to begin what the disk has no room for.
-
-    Raises:
-      OSError: ENOSPC.
-    """
-    if shutil.disk_usage(folder).free < size + SPARE_BYTES:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
-
-
 def _write_entry(folder: Path, kind: str, name: str, write: Callable[[Path], None]) -> None:
     """Under the lock: all of the entry, then the other entries of its kind are removed."""
-    others = [path for path in folder.iterdir() if path.name.startswith(f"{kind}-")]
-    for path in others:
-        if path.name.endswith(_PARTIAL):  # left by a process that was killed
-            shutil.rmtree(path)
-    partial = folder / (name + _PARTIAL)
-    partial.mkdir()
-    try:
+    for path in folder.glob(f"{kind}-*{PARTIAL}"):  # left by a process that was killed
+        shutil.rmtree(path)
+    if (folder / name).exists():  # damaged, as reading it has shown
+        shutil.rmtree(folder / name)
+    with complete_folder(folder / name) as partial:
+        partial.mkdir()
         write(partial)
-        if (folder / name).exists():  # damaged, as reading it has shown
-            shutil.rmtree(folder / name)
-        os.replace(partial, folder / name)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    for path in others:
+    for path in folder.glob(f"{kind}-*"):
         if path.name != name:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -197,7 +182,7 @@ def _try_reading(path: Path, read: Callable[[Path], Entry]) -> Entry | None:
 
 
 def _report(dataset: ConceptDataset, reasons: list[str]) -> None:
-    tqdm.write(f"decoded data of {dataset.name} is not kept: {'; '.join(reasons)}", file=sys.stderr)
+    say(f"decoded data of {dataset.name} is not kept: {'; '.join(reasons)}")
 
 
 def _choose_folders(dataset: ConceptDataset) -> list[Path]:

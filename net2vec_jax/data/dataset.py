@@ -10,7 +10,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -61,6 +61,7 @@ class LabelledImage:
     labels: ImageLabels
 
 
+@runtime_checkable
 class ConceptDataset(Protocol):
     """Random access to images and to the concepts marked on them.
 
@@ -100,7 +101,7 @@ class ConceptDataset(Protocol):
         ...
 
 
-class DatasetView:
+class DatasetView(ConceptDataset):
     """A `ConceptDataset` that gives what another one gives; a subclass changes some of it.
 
     Attributes: all that the other one has, also those that only some datasets have.

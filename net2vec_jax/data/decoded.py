@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from tqdm import tqdm
-
+from net2vec_jax.core.console import track
 from net2vec_jax.core.devices import is_first_host, share_of_host, wait_for_hosts
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.cache import PackedImages, load_concept_masks, load_packed_images
@@ -52,8 +51,8 @@ def decode_images(dataset: ConceptDataset, *, cache: bool, checked: bool = False
     if not (checked or isinstance(dataset, PackedImages)):  # nothing was kept, hence not decoded
         mine = share_of_host(len(dataset))
         decoded = map_in_order(lambda index: dataset.image(index).shape, mine)
-        shown = {"leave": False, "delay": 1, "disable": not is_first_host()}
-        for _ in tqdm(decoded, "images", len(mine), unit="image", **shown):
+        name = "images" if is_first_host() else None
+        for _ in track(decoded, name, unit="image", total=len(mine)):
             pass
     return dataset
 

@@ -14,8 +14,8 @@ from typing import Literal
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
+from net2vec_jax.core.console import track
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import ConceptCatalog
 from net2vec_jax.data.dataset import ConceptDataset, ImageLabels, gather_remarks, map_in_order
@@ -191,9 +191,7 @@ def collect_concept_masks(
 
     pairs, remarks, hints = [], [], []
     decoded = map_in_order(pack, range(len(dataset)), workers=workers)
-    bar = tqdm(
-        decoded, "labels", len(dataset), unit="image", disable=not progress, leave=False, delay=1
-    )
+    bar = track(decoded, "labels" if progress else None, unit="image", total=len(dataset))
     for name, (found, said) in zip(dataset.image_names, bar, strict=True):
         pairs.extend(found)
         remarks.append((name, said.remarks))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from net2vec_jax.core.console import announce, announce_left_out
+from net2vec_jax.core.console import announce, announce_left_out, track
 from net2vec_jax.core.devices import is_first_host, wait_for_hosts
 from net2vec_jax.core.errors import Net2VecError, list_names
 from net2vec_jax.core.user_cache import cache_directory
@@ -154,7 +153,7 @@ def open_scenes(directory: Path, *, images: int = 800) -> BrodenDataset:
       Net2VecError: the directory holds another number of images.
     """
     if is_first_host() and not directory.exists():
-        drawn = tqdm(draw_scenes(images), "scenes", images, unit="image", leave=False, delay=1)
+        drawn = track(draw_scenes(images), "scenes", unit="image", total=images)
         names = {number: concept for number, (concept, _) in SCENE_CONCEPTS.items()}
         try:
             write_broden(directory, drawn, names)

@@ -69,8 +69,9 @@ def parse_whole_number(text: str, where: str) -> int:
     if re.fullmatch(r"[0-9]{1,9}", text):
         return int(text)
     value = parse_float(text)
-    is_meant = value is not None and value.is_integer() and 0 <= value < 1e9
-    hint = f"; write {int(value)}" if is_meant else ""
+    hint = ""
+    if value is not None and value.is_integer() and 0 <= value < 1e9:
+        hint = f"; write {int(value)}"
     raise Net2VecError(f"{where}: {text!r:.60} is not a whole number{hint}")
 
 

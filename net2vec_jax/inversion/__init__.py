@@ -1,1 +1,1 @@
-"""Images from noise: activation maximisation and feature inversion."""
+"""Images that a layer, an embedding or a filter responds to: maximisation and inversion."""

@@ -35,7 +35,7 @@ class Descent:
       momentum: of "sgd".
     """
 
-    method: Method = "sgd"
+    method: str = "sgd"
     learning_rate: float = 100.0
     steps: int = 200
     decay: float = 0.1

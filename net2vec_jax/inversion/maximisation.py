@@ -103,7 +103,7 @@ class MaximisedImages:
 def maximise_activations(
     network: Network,
     layer: str,
-    directions: Float[np.ndarray, "T K"],
+    directions: np.ndarray,
     keys: Key[Array, " T"],
     *,
     preprocessing: Preprocessing,
@@ -119,7 +119,7 @@ def maximise_activations(
     Args:
       network: whose layer responds.
       layer: its name or alias.
-      directions: made unit vectors.
+      directions: [T, K], made unit vectors.
       keys: one per direction.
       preprocessing: of pixels 0 … 255 into the network's input.
       size: S, pixels along either side.

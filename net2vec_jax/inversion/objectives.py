@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from net2vec_jax.core.errors import Net2VecError
 
+AnyArray = Array | np.ndarray
 Pooling = Literal["mean", "centre", "max"]
 """How a direction's responses at all places of a layer become one number."""
 
@@ -45,18 +47,18 @@ class Regularisers:
             if not 0 <= weight < float("inf"):
                 raise Net2VecError(f"{name} must be a number from 0 on, not {weight}")
 
-    def __call__(self, images: Float[Array, "N H W 3"]) -> Float[Array, " N"]:
+    def __call__(self, images: Float[AnyArray, "N H W 3"]) -> Float[Array, " N"]:
         """The weighted sum of both."""
         norm = self.alpha_weight * alpha_norm(images, self.alpha)
         return norm + self.variation_weight * total_variation(images, self.beta)
 
 
-def alpha_norm(images: Float[Array, "N H W 3"], alpha: float) -> Float[Array, " N"]:
+def alpha_norm(images: Float[AnyArray, "N H W 3"], alpha: float) -> Float[Array, " N"]:
     """Σ |x|^α over pixels and channels; its gradient at 0 is 0."""
     return _power_of_squares(images * images, alpha / 2).sum(axis=(1, 2, 3))
 
 
-def total_variation(images: Float[Array, "N H W 3"], beta: float) -> Float[Array, " N"]:
+def total_variation(images: Float[AnyArray, "N H W 3"], beta: float) -> Float[Array, " N"]:
     """Σ (dx² + dy²)^(β/2) over pixels and channels, with differences to the right and below.
 
     Both are taken on (H - 1) × (W - 1) pixels (spec B-24); the gradient at a flat place is 0.
@@ -66,53 +68,45 @@ def total_variation(images: Float[Array, "N H W 3"], beta: float) -> Float[Array
     return _power_of_squares(right * right + below * below, beta / 2).sum(axis=(1, 2, 3))
 
 
-def _power_of_squares(squares: Array, power: float) -> Array:
+def _power_of_squares(squares: AnyArray, power: float) -> Array:
     """squares^power, whose gradient at 0 would be infinite for powers below 1."""
     positive = squares > 0
     return jnp.where(positive, jnp.where(positive, squares, 1.0) ** power, 0.0)
 
 
 def relative_error(
-    features: Float[Array, "N *places K"], target: Float[Array, "N *places K"]
+    features: Float[AnyArray, "N *places K"], target: Float[AnyArray, "N *places K"]
 ) -> Float[Array, " N"]:
     """‖Φ - Φ0‖² / ‖Φ0‖² of each image; infinite or NaN where all of the target is 0."""
     axes = tuple(range(1, target.ndim))
     return jnp.square(features - target).sum(axes) / jnp.square(target).sum(axes)
 
 
-def symmetric_logarithm(values: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
+def symmetric_logarithm(values: Float[AnyArray, "*axes"]) -> Float[Array, "*axes"]:
     """sign(x) · log(1 + |x|), of slope 1 at 0: grows with x, in its relative changes far from 0."""
     return jnp.log1p(jnp.maximum(values, 0.0)) - jnp.log1p(jnp.maximum(-values, 0.0))
 
 
 def direction_response(
-    activations: Float[Array, "N *places K"],
-    directions: Float[Array, "N K"],
-    pooling: Pooling = "mean",
+    activations: Float[AnyArray, "N *places K"],
+    directions: Float[AnyArray, "N K"],
+    pooling: str = "mean",
 ) -> Float[Array, " N"]:
     """⟨w, A⟩ of each image with its own direction w, over all places in one number.
 
     Args:
       activations: [N, h, w, K] or [N, K].
       directions: one per image.
-      pooling: the mean over places, the place in the centre, or the maximum.
+      pooling: "mean" over places, the place in the "centre", or the "max".
 
     Raises:
       Net2VecError: there is no such pooling.
     """
+    activations = jnp.asarray(activations)
     if activations.ndim == 2:
         activations = activations[:, None, None]
     # A product and a sum: each image's result does not depend on how many there are.
     maps = (activations * directions[:, None, None]).sum(axis=-1)
-    return pool_responses(maps, pooling)
-
-
-def pool_responses(maps: Float[Array, "N h w"], pooling: Pooling) -> Float[Array, " N"]:
-    """One number per map, see `direction_response`.
-
-    Raises:
-      Net2VecError: there is no such pooling.
-    """
     if pooling == "mean":
         return maps.mean(axis=(1, 2))
     if pooling == "max":

@@ -62,6 +62,7 @@ def _import_file(name: str) -> ModuleType:
     if folder not in sys.path:
         sys.path.append(folder)  # behind the rest, so that nothing installed is hidden
     spec = importlib.util.spec_from_file_location(f"own_network_{path.stem}", path)
+    assert spec is not None and spec.loader is not None  # of a .py file there always is one
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look themselves up there
     spec.loader.exec_module(module)

@@ -127,9 +127,8 @@ def port_network(entry: NetworkEntry, weights: Mapping[str, np.ndarray], *, orig
     """
     weights = rename_keys(weights, entry.renames)
     classes = _count_classes(entry, weights)
-    return port_weights(
-        _abstract(entry, classes), weights, entry.rules(), ignored=entry.ignored, origin=origin
-    )
+    network = _abstract(entry, classes)
+    return port_weights(network, weights, caffe=entry.caffe, ignored=entry.ignored, origin=origin)
 
 
 def _abstract(entry: NetworkEntry, classes: int) -> Network:

@@ -54,12 +54,12 @@ class Network(nnx.Module):
         raise unknown_name_error("layer", name, (*self.layers, *self.aliases))
 
     def activations(
-        self, images: Float[Array, "N H W 3"], layers: Sequence[str]
+        self, images: Array | np.ndarray, layers: Sequence[str]
     ) -> dict[str, Float[Array, "N ..."]]:
         """Responses of some layers, in one pass that ends at the deepest of them.
 
         Args:
-          images: preprocessed RGB images.
+          images: preprocessed RGB images, floating-point [N, H, W, 3].
           layers: names or aliases.
 
         Returns:
@@ -73,7 +73,7 @@ class Network(nnx.Module):
             raise Net2VecError(f"layers is a sequence of names; write [{layers!r}]")
         resolved = {name: self.resolve_layer(name) for name in layers}
         self._check(images)
-        found = self._respond(images, tuple(dict.fromkeys(resolved.values())))
+        found = self._respond(jnp.asarray(images), tuple(dict.fromkeys(resolved.values())))
         return {name: found[layer] for name, layer in resolved.items()}
 
     def _respond(self, images: Float[Array, "N H W 3"], layers: Sequence[str]) -> dict[str, Array]:
@@ -88,7 +88,7 @@ class Network(nnx.Module):
                 awaited.remove(name)
         return found
 
-    def _check(self, images: Array) -> None:
+    def _check(self, images: Array | np.ndarray) -> None:
         if images.ndim != 4 or images.shape[-1] != 3:
             raise Net2VecError(f"images have shape {images.shape}, not [N, height, width, 3]")
         if min(images.shape[1:3]) < self.smallest_input:

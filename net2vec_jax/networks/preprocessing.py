@@ -35,7 +35,7 @@ class Preprocessing:
         """(images − mean) / deviation, float32; of pixels 0 … 255 of any type."""
         mean = jnp.array(self.mean, jnp.float32)[None, None, None, :]
         deviation = jnp.array(self.deviation, jnp.float32)[None, None, None, :]
-        return (images.astype(jnp.float32) - mean) / deviation
+        return (jnp.asarray(images).astype(jnp.float32) - mean) / deviation
 
     def invert(self, images: Float[Array, "N H W 3"]) -> Float[Array, "N H W 3"]:
         """images · deviation + mean: network input as pixels 0 … 255, neither cut nor rounded."""

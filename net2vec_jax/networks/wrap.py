@@ -61,7 +61,7 @@ class OutputForm:
                     f"{self.leading_tokens} leading tokens needs "
                     f"{self.leading_tokens + rows * columns}"
                 )
-            patches = output[:, self.leading_tokens :]
+            patches = jnp.asarray(output)[:, self.leading_tokens :]
             return patches.reshape(shape[0], rows, columns, shape[2])
         if len(shape) not in (2, 4) or shape[0] != images:
             hint = "; if these are tokens, give grid=(h, w)" if len(shape) == 3 else ""
@@ -69,6 +69,7 @@ class OutputForm:
                 f"layer {layer} gives shape {shape} for {images} images, not [N, h, w, K] or "
                 f"[N, K]{hint}"
             )
+        output = jnp.asarray(output)
         return output.transpose(0, 2, 3, 1) if self.channels_first and len(shape) == 4 else output
 
 

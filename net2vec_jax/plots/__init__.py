@@ -1,1 +1,1 @@
-"""Figures from arrays and results."""
+"""Figures of arrays and results, by matplotlib; one module per kind."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -28,7 +29,7 @@ MOST_NAMED = 150
 
 @paper_style()
 def plot_embedding_map(
-    coordinates: np.ndarray,
+    coordinates: Float[np.ndarray, "C 2"],
     names: Sequence[str],
     categories: Sequence[str],
     *,
@@ -38,7 +39,7 @@ def plot_embedding_map(
     """Concepts on a two-dimensional map, with as many names as have room.
 
     Args:
-      coordinates: float [C, 2]; concepts with NaN are not drawn.
+      coordinates: concepts with NaN are not drawn.
       names: of the C concepts.
       categories: of the C concepts.
       labels: of the axes; empty ones draw no ticks, since t-SNE's axes mean nothing.

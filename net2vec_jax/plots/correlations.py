@@ -1,4 +1,4 @@
-"""What weights go with: figures of `analysis.weight_correlations`."""
+"""What weights go with (reference behaviour 8.5): figures of `analysis.filters`' correlations."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What was counted on concept embeddings: categories of neighbours, stability, variance.
 
-Maps and trees of concepts are in `plots.concept_maps`.
+Reference behaviour 8.6 and, for alpha, 8.10. Maps and trees are in `plots.concept_maps`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -124,11 +125,11 @@ def plot_neighbour_stability(
 
 
 @paper_style()
-def plot_spectrum(layers: Mapping[str, np.ndarray]) -> Figure:
+def plot_spectrum(layers: Mapping[str, Float[np.ndarray, " components"]]) -> Figure:
     """Variance along the principal components of the raw weights, one line per layer.
 
     Args:
-      layers: name of each layer → fractions of variance, float [components].
+      layers: name of each layer → fractions of variance.
 
     Returns:
       A figure of one column's width; the legend gives the sum of the components shown.
@@ -152,11 +153,11 @@ def plot_spectrum(layers: Mapping[str, np.ndarray]) -> Figure:
 
 
 @paper_style()
-def plot_filter_alphas(layers: Mapping[str, np.ndarray]) -> Figure:
+def plot_filter_alphas(layers: Mapping[str, Float[np.ndarray, " K"]]) -> Figure:
     """Histogram over filters of alpha, the fraction of positions without positive activation.
 
     Args:
-      layers: name of each layer → alpha of its filters, float [K] in [0, 1] (spec 8.10).
+      layers: name of each layer → alpha of its filters, in [0, 1].
 
     Returns:
       A figure of one column's width; the legend gives the median.

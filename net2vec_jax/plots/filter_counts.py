@@ -1,4 +1,4 @@
-"""How many filters encode a concept: figures of `analysis.filter_counts`, one line per layer."""
+"""How many filters encode a concept (reference behaviour 8.2): `analysis.filters.filter_counts`."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def plot_concept_curves(
     score: str = "set IoU on val",
     chance: float | None = None,
 ) -> Figure:
-    """Score against the number of filters and its logarithmic fit, a panel per concept (spec 8.2).
+    """Score against the number of filters and its logarithmic fit, a panel per concept.
 
     Args:
       counts: of one layer.

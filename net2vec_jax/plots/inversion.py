@@ -1,4 +1,4 @@
-"""Optimised images: sheets of activation maximisation and of feature inversion.
+"""Optimised images: activation maximisation and feature inversion (reference behaviour 8.9).
 
 One row per concept or image, its panels side by side; images are uint8 [H, W, 3], RGB.
 """

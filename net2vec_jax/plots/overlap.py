@@ -1,4 +1,4 @@
-"""Which concepts share filters: figures of `analysis.filter_overlap`, with the level of chance."""
+"""Which concepts share filters, and what chance gives (reference behaviour 8.3)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _PALE = 0.3
 
 
 def plot_concepts_per_filter(layers: Mapping[str, Overlaps]) -> Figure:
-    """Histogram of concepts per filter (spec 8.3), a panel per layer.
+    """Histogram of concepts per filter, a panel per layer.
 
     Args:
       layers: name of each layer → its overlap.
@@ -116,7 +116,7 @@ def plot_category_overlap(layers: Mapping[str, Overlaps]) -> Figure:
         axes.set_title(name)
     bar = figure.colorbar(  # not of an image, whose own colours may be pale
         ScalarMappable(limits, colors), ax=panels, label="shared filters / chance", shrink=0.8,
-        aspect=25, ticks=range(-RATIO_LIMIT, RATIO_LIMIT + 1), extend="both",
+        aspect=25, ticks=np.arange(-RATIO_LIMIT, RATIO_LIMIT + 1.0), extend="both",
     )  # fmt: skip
     bar.ax.yaxis.set_major_formatter(FuncFormatter(_format_power))
     bar.outline.set_linewidth(0.4)

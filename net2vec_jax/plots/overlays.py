@@ -1,4 +1,4 @@
-"""Masks and scores drawn over images (reference spec 8.8), as arrays uint8 [H, W, 3], RGB.
+"""Masks and scores drawn over photographs in RGB, as arrays again (reference behaviour 8.8).
 
 Two drawings of a mask: darkened outside, as the original's, and outlined on pale grey, which stays
 readable where most of the image is marked or none of it. Scores are drawn as colours. Masks and
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import matplotlib
 import numpy as np
+from jaxtyping import Bool, Float, UInt8
 from matplotlib.colors import to_rgb
 from PIL import Image
 from scipy import ndimage
@@ -23,34 +24,38 @@ _LINE = 0.012
 """Width of outlines, as a fraction of the image's height."""
 
 
-def _cover(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _cover(mask: Bool[np.ndarray, "Y X"], size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
     """A mask bool [Y, X] at `size` (H, W), each pixel the nearest of the mask's."""
     rows, columns = ((np.arange(n) * m // n) for n, m in zip(size, mask.shape, strict=True))
     return mask[np.ix_(rows, columns)]
 
 
-def darken_outside(image: np.ndarray, mask: np.ndarray, *, dark: float = DARK) -> np.ndarray:
+def darken_outside(
+    image: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "Y X"], *, dark: float = DARK
+) -> UInt8[np.ndarray, "H W 3"]:
     """Draw a mask as the original does: image · (mask · (1 − a) + a).
 
     Args:
-      image: uint8 [H, W, 3], RGB.
-      mask: bool [Y, X].
+      image: the photograph.
+      mask: of any size; a pixel has the nearest of the mask.
       dark: a, brightness outside the mask, in [0, 1].
     """
     inside = _cover(mask, image.shape[:2])[..., None]
     return np.round(image * (inside * (1 - dark) + dark)).astype(np.uint8)
 
 
-def draw_mask(image: np.ndarray, mask: np.ndarray, color: str) -> np.ndarray:
+def draw_mask(
+    image: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "Y X"], color: str
+) -> UInt8[np.ndarray, "H W 3"]:
     """Draw a mask with an outline.
 
     Args:
-      image: uint8 [H, W, 3], RGB.
-      mask: bool [Y, X].
+      image: the photograph.
+      mask: of any size; a pixel has the nearest of the mask.
       color: of the outline, as matplotlib names it.
 
     Returns:
-      uint8 [H, W, 3]: the image inside the mask, pale grey outside, with an outline around it, or
+      The image inside the mask, pale grey outside, with an outline around it, or
       a frame where all is marked.
     """
     inside = _cover(mask, image.shape[:2])
@@ -59,12 +64,14 @@ def draw_mask(image: np.ndarray, mask: np.ndarray, color: str) -> np.ndarray:
     return draw_outline(np.round(drawn).astype(np.uint8), mask, color)
 
 
-def draw_outline(image: np.ndarray, mask: np.ndarray, color: str) -> np.ndarray:
+def draw_outline(
+    image: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "Y X"], color: str
+) -> UInt8[np.ndarray, "H W 3"]:
     """Draw the outline of a mask around it, or a frame where all is marked.
 
     Args:
-      image: uint8 [H, W, 3], RGB.
-      mask: bool [Y, X].
+      image: the photograph.
+      mask: of any size; a pixel has the nearest of the mask.
       color: as matplotlib names it.
     """
     inside = _cover(mask, image.shape[:2])
@@ -80,18 +87,18 @@ def draw_outline(image: np.ndarray, mask: np.ndarray, color: str) -> np.ndarray:
 
 
 def draw_scores(
-    image: np.ndarray,
-    scores: np.ndarray,
+    image: UInt8[np.ndarray, "H W 3"],
+    scores: Float[np.ndarray, "Y X"],
     *,
     limits: tuple[float, float] = (0.0, 1.0),
     alpha: float = ALPHA,
     colors: str = COLORS,
-) -> np.ndarray:
+) -> UInt8[np.ndarray, "H W 3"]:
     """Draw scores as colours over an image: image · (1 − α) + colour · α.
 
     Args:
-      image: uint8 [H, W, 3], RGB.
-      scores: float [Y, X], such as σ(z); interpolated between its pixels.
+      image: the photograph.
+      scores: such as σ(z); interpolated between its pixels.
       limits: scores of the first and the last colour; what is beyond has these.
       alpha: α, share of the colours, in [0, 1].
       colors: name of a matplotlib colormap; the original's is "jet".

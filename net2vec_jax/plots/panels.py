@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from matplotlib.artist import Artist
+from jaxtyping import Bool, Shaped
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
@@ -20,15 +20,6 @@ from net2vec_jax.plots.fonts import count_letters
 from net2vec_jax.plots.paper_style import COLUMN_WIDTH, PAGE_WIDTH, style_bar, style_category
 
 
-class HasCategories(Protocol):
-    """A result on concepts that knows their categories."""
-
-    @property
-    def categories(self) -> Sequence[str]:
-        """Of its concepts."""
-        ...
-
-
 def check_layers(layers: Mapping[str, Any]) -> None:
     """Refuse to draw nothing.
 
@@ -39,8 +30,8 @@ def check_layers(layers: Mapping[str, Any]) -> None:
         raise Net2VecError("there is no layer to draw")
 
 
-def list_categories(layers: Mapping[str, HasCategories]) -> tuple[str, ...]:
-    """The categories of all layers' concepts, in the order of figures.
+def list_categories(layers: Mapping[str, Any]) -> tuple[str, ...]:
+    """The categories of all layers' concepts, in the order of figures; a layer has `categories`.
 
     Raises:
       Net2VecError: there is no layer.
@@ -77,18 +68,13 @@ def lay_out_panels(
     columns = min(columns, count)
     rows = -(-count // columns)
     figure = Figure(figsize=(width, rows * height + 0.5), layout="constrained")
-    grid = figure.add_gridspec(rows, columns)
-    panels: list[Axes] = []
-    for place in range(count):
-        first = panels[0] if panels else None
-        axes = figure.add_subplot(
-            grid[place // columns, place % columns], sharey=first, sharex=first if share_x else None
-        )
-        axes.tick_params(
-            labelleft=not place % columns, labelbottom=not share_x or place + columns >= count
-        )
-        panels.append(axes)
-    return figure, panels
+    grid = figure.subplots(rows, columns, sharex=share_x, sharey=True, squeeze=False)
+    panels: list[Axes] = list(grid.flat)
+    for axes in panels[count:]:
+        axes.remove()
+    for axes in panels[count - columns : count]:
+        axes.tick_params(labelbottom=True)
+    return figure, panels[:count]
 
 
 def lay_out_one(height: float, *, width: float = COLUMN_WIDTH) -> tuple[Figure, Axes]:
@@ -97,7 +83,7 @@ def lay_out_one(height: float, *, width: float = COLUMN_WIDTH) -> tuple[Figure, 
     return figure, figure.add_subplot()
 
 
-def add_legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+def add_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
     """A legend above the panels, in as many columns as the figure is wide for."""
     letters = max(map(count_letters, labels))
     entry = 0.45 + 0.062 * letters  # inches: the sample, and letters of 7 points
@@ -118,8 +104,8 @@ def add_category_legend(
 
 def scatter_categories(
     axes: Axes,
-    x: np.ndarray,
-    y: np.ndarray,
+    x: Shaped[np.ndarray, " C"],
+    y: Shaped[np.ndarray, " C"],
     categories: Sequence[str],
     present: Sequence[str],
     **style: Any,
@@ -128,8 +114,8 @@ def scatter_categories(
 
     Args:
       axes: to draw in.
-      x: float [C].
-      y: float [C]; concepts with NaN are not drawn.
+      x: of the C concepts.
+      y: of the C concepts; those with NaN are not drawn.
       categories: of the C concepts.
       present: the categories to draw, in this order.
       style: of `Axes.scatter`.
@@ -184,10 +170,10 @@ def name_cells(axes: Axes, rows: Sequence[str], columns: Sequence[str], **style:
 
 def write_cells(
     axes: Axes,
-    texts: np.ndarray,
-    dark: np.ndarray,
+    texts: Shaped[np.ndarray, "rows columns"],
+    dark: Bool[np.ndarray, "rows columns"],
     *,
-    bold: np.ndarray | None = None,
+    bold: Bool[np.ndarray, "rows columns"] | None = None,
     size: float = 6.5,
     rise: float = 0.0,
 ) -> None:
@@ -195,9 +181,9 @@ def write_cells(
 
     Args:
       axes: of the heat map.
-      texts: str [rows, columns].
-      dark: bool [rows, columns], where the text is white.
-      bold: bool [rows, columns], where it is bold; None for nowhere.
+      texts: strings; nothing is written for empty ones.
+      dark: where the text is white.
+      bold: where it is bold; None for nowhere.
       size: of the type, points.
       rise: of the text above the cell's middle, points.
     """

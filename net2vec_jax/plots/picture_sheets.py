@@ -1,8 +1,8 @@
 """Sheets of pictures: a concept as its embedding and its best filter see it, a filter's concepts.
 
 A concept's sheet has a row per image, from high to low individual IoU, and the columns image,
-ground truth, embedding, best filter, heat map of σ(z) (reference spec 8.8). A filter's sheet has a
-row of the images on which it fires, and a row per concept that it serves.
+ground truth, embedding, best filter, heat map of σ(z) (reference behaviour 8.8). A filter's sheet
+has a row of the images on which it fires, and a row per concept that it serves.
 """
 
 from __future__ import annotations

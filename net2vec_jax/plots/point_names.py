@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 
 from net2vec_jax.core.errors import Net2VecError
@@ -31,7 +32,7 @@ _MARKER = 2.5
 
 def name_points(
     axes: Axes,
-    points: np.ndarray,
+    points: Float[np.ndarray, "n 2"],
     names: Sequence[str],
     *,
     colors: Sequence[str] | None = None,
@@ -44,7 +45,7 @@ def name_points(
 
     Args:
       axes: with its final limits.
-      points: data coordinates, float [n, 2], finite.
+      points: data coordinates, finite.
       names: of the points; an empty one is not written.
       colors: of the names; dark grey by default.
       size: of the type, points.

@@ -1,4 +1,4 @@
-"""How many of a concept's images come first: figure of `analysis.images.image_ranking`."""
+"""How many of a concept's images come first (reference behaviour 8.8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How alike representations are, and which concepts they place differently: `PairComparison`s."""
+"""How alike representations are, and which concepts they place differently.
+
+The distances D and d_c are those of reference behaviour 8.6.
+"""
 
 from __future__ import annotations
 

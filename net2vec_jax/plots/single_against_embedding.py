@@ -1,7 +1,6 @@
-"""The best single filter against the embedding: figures of `analysis.filters`' comparisons.
+"""The best single filter against the embedding (reference behaviour 8.1, 8.4 for classification).
 
-`layers` is always the name of each layer, or network, and what was compared there. Categories that
-are not Broden's are drawn too, after its own.
+Figures of `analysis.filters.single_against_embedding`'s comparisons, which are by layer or network.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -52,8 +52,8 @@ _BINS = 20
 
 @plain_style()
 def plot_single_against_embedding(
-    single: np.ndarray,
-    embedding: np.ndarray,
+    single: Float[np.ndarray, " C"],
+    embedding: Float[np.ndarray, " C"],
     categories: Sequence[str],
     *,
     names: Sequence[str] = (),
@@ -63,8 +63,8 @@ def plot_single_against_embedding(
     """Scatter of each concept's best single filter against its embedding, for the screen.
 
     Args:
-      single: val set IoU of the best single filter, float [C] in [0, 1].
-      embedding: val set IoU of the embedding, float [C] in [0, 1].
+      single: val set IoU of the best single filter, in [0, 1].
+      embedding: val set IoU of the embedding, in [0, 1].
       categories: of the C concepts.
       names: of the C concepts, or empty strings; those that gain most are written beside their
         points.
@@ -125,7 +125,7 @@ def plot_category_scores(
       Net2VecError: there is no layer.
     """
     categories = list_categories(layers)
-    rows = _name_rows(categories)
+    rows = categories if len(categories) == 1 else (*categories, None)
     labels = [
         [f"{name or 'all'}\n{_choose_row(x.embedding_means, name)[2]}" for name in rows]
         for x in layers.values()
@@ -163,7 +163,7 @@ def plot_scores_by_layer(
     score: str = "set IoU on val",
     chance: float | None = None,
 ) -> Figure:
-    """Mean score of single filters and embeddings by layer, a panel per category (spec 8.1, 8.4).
+    """Mean score of single filters and embeddings by layer, a panel per category.
 
     Args:
       layers: name of each layer or network → its comparison.
@@ -278,7 +278,7 @@ def plot_improvements(layers: Mapping[str, SegmentationComparison]) -> Figure:
 
 @paper_style()
 def plot_mean_improvements(layers: Mapping[str, SegmentationComparison]) -> Figure:
-    """Mean of the embedding's IoU over the single filter's, by layer (spec 8.1).
+    """Mean of the embedding's IoU over the single filter's, by layer.
 
     Args:
       layers: name of each layer or network → its comparison.
@@ -395,7 +395,7 @@ def plot_unique_detectors(layers: Mapping[str, SegmentationComparison]) -> Figur
 
 @paper_style()
 def plot_at_least_as_good(layers: Mapping[str, ClassificationComparison]) -> Figure:
-    """Fraction of concepts whose embedding is at least as good as the top filter (spec 8.4).
+    """Fraction of concepts whose embedding is at least as good as the top filter.
 
     Args:
       layers: name of each layer or network → its comparison.
@@ -428,7 +428,7 @@ def plot_at_least_as_good(layers: Mapping[str, ClassificationComparison]) -> Fig
 
 @paper_style()
 def plot_exception_images(layers: Mapping[str, ClassificationComparison]) -> Figure:
-    """Train images of the concepts whose top filter beats the embedding (spec 8.4).
+    """Train images of the concepts whose top filter beats the embedding.
 
     Args:
       layers: name of each layer or network → its comparison, made with `train_images`.
@@ -461,11 +461,6 @@ def plot_exception_images(layers: Mapping[str, ClassificationComparison]) -> Fig
     figure.supxlabel("train images with the concept")
     figure.supylabel("concepts with\ntop filter > embedding")
     return figure
-
-
-def _name_rows(categories: tuple[str, ...]) -> tuple[str | None, ...]:
-    """What means are shown of: each category, and all concepts (None) if there are several."""
-    return categories if len(categories) == 1 else (*categories, None)
 
 
 def _choose_row(means: CategoryMeans, category: str | None) -> tuple[float, float, int]:

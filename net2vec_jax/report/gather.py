@@ -29,9 +29,9 @@ from net2vec_jax.report.page.content import (
     ReportContent,
     SingleFilters,
 )
-from net2vec_jax.runs.files import MEASURES
+from net2vec_jax.runs.files import MEASURES, read_thresholds
 from net2vec_jax.runs.finished import FinishedRun
-from net2vec_jax.runs.predictions import best_filters, read_thresholds, single_scores
+from net2vec_jax.runs.predictions import best_filters, single_scores
 from net2vec_jax.stats.metrics import NO_FILTER
 
 _FINGERPRINTS = {"dataset": "dataset", "weights": "weights", "array": "activation array"}

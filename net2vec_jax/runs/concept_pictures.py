@@ -22,6 +22,7 @@ from net2vec_jax.data.dataset import Split
 from net2vec_jax.plots.pictures import ConceptPicture, FilterPicture
 from net2vec_jax.probes.segmentation.prediction import predict_embeddings, predict_filters
 from net2vec_jax.probes.segmentation.scores import ImageOverlaps
+from net2vec_jax.runs.files import read_thresholds
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.predictions import (
     best_filters,
@@ -32,7 +33,6 @@ from net2vec_jax.runs.predictions import (
     find_truth,
     individual_iou,
     read_binary,
-    read_thresholds,
 )
 from net2vec_jax.runs.sources import RunSources
 from net2vec_jax.stats.metrics import NO_FILTER, iou

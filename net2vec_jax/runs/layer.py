@@ -167,7 +167,9 @@ def find_settings(
 ) -> SegmentationSettings | ClassificationSettings:
     """The settings of the probe among the flags of a run."""
     kind = SegmentationSettings if isinstance(flags, SegmentationFlags) else ClassificationSettings
-    return kind(**{field.name: getattr(flags, field.name) for field in dataclasses.fields(kind)})
+    names = [field.name for field in dataclasses.fields(kind)]
+    settings = kind(**{name: getattr(flags, name) for name in names})
+    return settings.resolve() if isinstance(settings, SegmentationSettings) else settings
 
 
 def open_runs(

@@ -22,7 +22,7 @@ from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 from net2vec_jax.data.concepts import find_numbers
 from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.data.decoded import decode_masks
-from net2vec_jax.data.images.encoded import resize_image
+from net2vec_jax.data.images.resized import resize_image
 from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
 from net2vec_jax.data.open import require_both_splits
 from net2vec_jax.networks.load import LoadedNetwork
@@ -401,15 +401,11 @@ def describe_probe(
     settings: ProbeSettings, layer: Mapping[str, str], dataset: ConceptDataset
 ) -> dict[str, Any]:
     """Everything that a probe's results depend on: its settings, and what made the activations."""
-    resolved = {}
-    if isinstance(settings, SegmentationSettings):
-        resolved = {"batch_size": settings.training().batch_size}
     return {
         **dataclasses.asdict(settings),
         **layer,
         "dataset": dataset.fingerprint,
         "dataset_name": dataset.name,
-        **resolved,
     }
 
 

@@ -209,8 +209,9 @@ def train_segmentation(
       >>> probe.concepts, probe.embeddings.shape
       (('ground', 'sky'), (1, 2, 3))
     """
-    chosen = SegmentationSettings(preset=preset.name, **settings)
-    chosen.check()
+    given = SegmentationSettings(preset=preset.name, **settings)
+    given.check()
+    chosen = given.resolve()
     masks = collect_masks(layer, dataset, chosen, cache_data=cache_data)
     origin = describe_probe(chosen, layer.origin, dataset)
     problem = GivenProblem(layer, masks)

@@ -103,6 +103,10 @@ class SegmentationSettings(ProbeSettings):
             raise Net2VecError(f"--subset-seeds must lie in 1 … --seeds, which is {self.seeds}")
         self.training()
 
+    def resolve(self) -> SegmentationSettings:
+        """The same settings with what the preset stands for."""
+        return dataclasses.replace(self, batch_size=self.training().batch_size)
+
     def seeds_of_subsets(self) -> int:
         """Repetitions of the embeddings of few filters."""
         return self.seeds if self.subset_seeds is None else self.subset_seeds

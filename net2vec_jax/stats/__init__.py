@@ -1,1 +1,1 @@
-"""Numbers from arrays: overlap, intervals, resampling, discoveries."""
+"""Pure numbers: overlap and IoU, means, intervals, resampling, false discoveries."""

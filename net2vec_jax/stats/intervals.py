@@ -124,14 +124,13 @@ def compare_set_ious(
     key: Array,
     samples: int = 2000,
     confidence: float = 0.95,
-    method: Method = "studentized",
 ) -> PairedComparison:
     """Bootstrap interval and test of set IoU a less set IoU b on the same images.
 
-    The default is the symmetric bootstrap-t: t = difference / its standard error is held against
-    |t*| of the redrawn images. Of equal probes it called 5 % of the simulated concepts different
-    at the level 5 % (0.3–5 % with 20 to 400 val images); the percentile p-value,
-    2 min(fraction ≤ 0, fraction ≥ 0), called 6–11 %.
+    The symmetric bootstrap-t: t = difference / its standard error is held against |t*| of the
+    redrawn images. Of equal probes it called 5 % of the simulated concepts different at the level
+    5 % (0.3–5 % with 20 to 400 val images); the percentile p-value, 2 min(fraction ≤ 0,
+    fraction ≥ 0), called 6–11 %.
 
     Args:
       a: intersections and unions, integers [P], or [S, P] of S seeds.
@@ -141,7 +140,6 @@ def compare_set_ious(
       key: PRNG key.
       samples: number of bootstrap samples; no p-value lies below 1 / (samples + 1).
       confidence: nominal coverage of the interval, in (0, 1).
-      method: "studentized" or "percentile".
 
     Returns:
       The comparison. A p-value is at least 2^(1 - n), the smallest that n images can give by
@@ -150,7 +148,7 @@ def compare_set_ious(
     Raises:
       Net2VecError: shapes that do not fit, groups out of order, or a confidence outside (0, 1).
     """
-    tails = _check_settings(samples, confidence, method)
+    _check_settings(samples, confidence)
     first, second = (check_overlap(x, group, groups) for x in (a, b))
     intersection, union = (np.concatenate(pair) for pair in zip(first, second, strict=True))
     coefficients = np.concatenate([_mean_of(first[0]), -_mean_of(second[0])])
@@ -158,18 +156,14 @@ def compare_set_ious(
         intersection, union, coefficients, group, groups, key=key, samples=samples
     )
     difference, error = redrawn.estimate, redrawn.error
-    if method == "percentile":
-        low, high = difference + np.quantile(redrawn.change, tails, axis=0)
-        p_value = _p_value_of_signs(difference.astype(np.float32) + redrawn.change)
-    else:
-        t = np.abs(_studentize(redrawn.change, redrawn.redrawn_error, error))
-        half = error * np.quantile(t, confidence, axis=0, method="higher")
-        low, high = np.maximum(difference - half, -1), np.minimum(difference + half, 1)
-        without_error = np.where(difference == 0, 0, np.inf)
-        observed = np.where(
-            error > 0, np.abs(difference) / np.where(error > 0, error, 1), without_error
-        )
-        p_value = (1 + np.sum(t >= observed, axis=0)) / (samples + 1)
+    t = np.abs(_studentize(redrawn.change, redrawn.redrawn_error, error))
+    half = error * np.quantile(t, confidence, axis=0, method="higher")
+    low, high = np.maximum(difference - half, -1), np.minimum(difference + half, 1)
+    without_error = np.where(difference == 0, 0, np.inf)
+    observed = np.where(
+        error > 0, np.abs(difference) / np.where(error > 0, error, 1), without_error
+    )
+    p_value = (1 + np.sum(t >= observed, axis=0)) / (samples + 1)
     size = np.bincount(group, minlength=groups)
     p_value = np.where(size > 0, np.maximum(p_value, 2.0 ** (1 - size)), np.nan)
     return PairedComparison(difference, low, high, p_value)
@@ -228,11 +222,6 @@ def _angle(ratio: np.ndarray) -> np.ndarray:
 def _studentize(change: np.ndarray, redrawn_error: np.ndarray, error: np.ndarray) -> np.ndarray:
     smallest = np.maximum(SMALLEST_ERROR_RATIO * error, 1e-12).astype(np.float32)
     return change / np.maximum(redrawn_error, smallest)
-
-
-def _p_value_of_signs(redrawn: np.ndarray) -> np.ndarray:
-    fewer = np.minimum(np.sum(redrawn <= 0, axis=0), np.sum(redrawn >= 0, axis=0))
-    return np.minimum(2 * (1 + fewer) / (len(redrawn) + 1), 1)
 
 
 def _mean_of(seeds: np.ndarray) -> np.ndarray:

@@ -43,7 +43,6 @@ class Answer:
         shorter.
       figures: name → matplotlib figure, or a function without arguments that draws it.
       arrays: name → NumPy arrays by name, for an archive.
-      texts: file name → content, such as an HTML page.
       console: tables and texts to print, in the console's width.
       notes: lines to print below these, of whatever length.
       left_out: what was left out, and why.
@@ -53,7 +52,6 @@ class Answer:
     tables: Mapping[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
     figures: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     arrays: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     console: Sequence[Table | str] = ()
     notes: Sequence[str] = ()
     left_out: Sequence[LeftOut] = ()
@@ -62,8 +60,8 @@ class Answer:
 def write_answer(directory: str | Path, answer: Answer, *, question: str | None = None) -> Path:
     """Write an answer's files, each complete or not at all.
 
-    These are NAME.csv for each table, NAME.npz for each archive, the texts, summary.json, and
-    figures/NAME.png and .pdf for each figure.
+    These are NAME.csv for each table, NAME.npz for each archive, summary.json, and figures/NAME.png
+    and .pdf for each figure.
 
     Args:
       directory: where they go; it is made.
@@ -85,9 +83,6 @@ def write_answer(directory: str | Path, answer: Answer, *, question: str | None 
     for name, arrays in answer.arrays.items():
         with replacing(folder / f"{name}.npz") as partial, partial.open("wb") as file:
             np.savez(file, **arrays)
-    for name, text in answer.texts.items():
-        with replacing(folder / name) as partial:
-            partial.write_text(text, encoding="utf-8", newline="\n")
     summary, path = make_jsonable(dict(answer.summary)), folder / SUMMARY
     if question is not None:
         others = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

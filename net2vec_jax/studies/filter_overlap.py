@@ -193,7 +193,7 @@ def filter_overlap(flags: OverlapFlags, layers: Layers | None = None) -> Answer:
             "concepts": pd.DataFrame(
                 [row for name, layer in found.items() for row in _list_sharing(name, layer)]
             ),
-            "weight_correlations": pd.concat(correlated),
+            "weight_correlations": pd.concat(correlated, ignore_index=True),
         },
         figures=_choose_figures(found),
         console=[

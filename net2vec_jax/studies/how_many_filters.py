@@ -80,7 +80,11 @@ def how_many_filters(results: Sequence[LayerResults]) -> Answer:
     ]
     return Answer(
         summary=summary,
-        tables={QUESTION: pd.concat([_list_concepts(*key, counted[key]) for key in counted])},
+        tables={
+            QUESTION: pd.concat(
+                [_list_concepts(*key, counted[key]) for key in counted], ignore_index=True
+            )
+        },
         figures=_choose_figures(counted),
         console=[
             tabulate(

@@ -41,13 +41,12 @@ class InversionFlags(SourceFlags):
     """Flags of the inversion.
 
     Attributes:
-      network: as experiments.segmentation takes it; required unless --run is given, where it is
-        for a network that has moved.
+      network: as the probes take it; required unless --run is given, where it is for a network
+        that has moved.
       layer: one or several layers; required unless --run is given, whose layer is the default.
       images: image files; of a --run, by default three of its val images.
       run: a finished run directory, whose network, layer and dataset are taken.
-      weights: of the network, as experiments.segmentation takes them; with --run, where they have
-        moved.
+      weights: of the network, as the probes take them; with --run, where they have moved.
       dataset: only with --run, whose dataset has moved: as the run's --dataset.
       activations: not used, since features are computed anew.
       preset: "robust" (Adam), or "reference", the original's gradient descent, whose learning rate
@@ -70,23 +69,14 @@ class InversionFlags(SourceFlags):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class InversionTask:
-    """What is inverted.
-
-    Attributes:
-      loaded: the network.
-      preprocessing: of pixels into its input.
-      layers: names, each once.
-      names: of the N images.
-      images: uint8 [N, S, S, 3].
-      out: where results go.
-    """
+    """What is inverted: features of N images in some layers of a network."""
 
     loaded: LoadedNetwork
     preprocessing: Preprocessing
-    layers: tuple[str, ...]
-    names: list[str]
-    images: np.ndarray
-    out: Path
+    layers: tuple[str, ...]  # each once
+    names: list[str]  # of the images
+    images: np.ndarray  # uint8 [N, S, S, 3]
+    out: Path  # where results go
 
 
 def read_centre(path: Path, size: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from net2vec_jax.analysis.filters.chance_overlap import ChanceOverlap, permute_f
 from net2vec_jax.analysis.filters.filter_overlap import (
     FilterOverlap,
     Ranking,
-    count_overlap,
+    count_filter_overlap,
     find_best_filters,
     find_top_filters,
 )
@@ -178,7 +178,7 @@ def analyse_layer(
     ious, weights = concepts.single_ious, concepts.weights
 
     def count(membership: np.ndarray) -> Overlaps:
-        overlap = count_overlap(membership, concepts.categories)
+        overlap = count_filter_overlap(membership, concepts.categories)
         return overlap, permute_filters(overlap, seed=seed, samples=permutations)
 
     overlaps, by_size = {SINGLE: count(find_best_filters(ious[0]))}, {}

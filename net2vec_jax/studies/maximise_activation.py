@@ -75,20 +75,15 @@ class MaximisationFlags(SourceFlags):
 class MaximisedConcepts:
     """Images made for T concepts, and how they respond.
 
-    Attributes:
-      directions: of the concepts.
-      seeds: of the noise that the images of a direction started from, S of them.
-      pixels: uint8 [2, S, T, Y, X, 3], by the direction that an image was made for.
-      highest: over places, float32 [T, 2, 2, S]: the direction that is measured, then the one that
-        the image was made for.
-      mean: over places, the same.
+    Responses are by concept, then the direction that is measured, then the one that the image was
+    made for.
     """
 
     directions: ConceptDirections
-    seeds: range
-    pixels: np.ndarray
-    highest: np.ndarray
-    mean: np.ndarray
+    seeds: range  # of the noise that the S images of a direction started from
+    pixels: np.ndarray  # uint8 [2, S, T, Y, X, 3], by the direction that an image was made for
+    highest: np.ndarray  # float32 [T, 2, 2, S], over the layer's places
+    mean: np.ndarray  # float32 [T, 2, 2, S]
 
 
 def choose_concepts(run: FinishedRun, names: Sequence[str]) -> list[int]:

@@ -36,6 +36,7 @@ from net2vec_jax.runs.concept_pictures import (
     collect_filter_pictures,
     collect_served_pictures,
 )
+from net2vec_jax.runs.files import read_thresholds
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.left_out import announce_untrained, find_unfiltered
 from net2vec_jax.runs.predictions import (
@@ -44,7 +45,6 @@ from net2vec_jax.runs.predictions import (
     check_seed,
     check_segmentation,
     embedding_scores,
-    read_thresholds,
     single_scores,
 )
 from net2vec_jax.runs.sources import RunSources, SourceFlags
@@ -63,7 +63,7 @@ class PictureFlags(SourceFlags):
     """Flags of the pictures.
 
     Attributes:
-      run: directory of a finished run of experiments.segmentation.
+      run: directory of a finished run of the segmentation probe.
       out: where the sheets go; by default the folder pictures in the run directory.
       concepts: by name or number. By default a dozen: of each category as many, in even steps of
         val IoU from the best on.
@@ -110,13 +110,11 @@ def name_sheet(run: FinishedRun, place: int) -> str:
 
 def describe_scores(run: FinishedRun, repetition: int) -> list[str]:
     """What a concept's sheet says of set IoU: that of the repetition whose masks it shows."""
-    shown, best = embedding_scores(run, repetition), best_filters(run)
     texts = []
-    for embedding, mean, filter_, single in zip(
-        shown, run.scores.full, best, single_scores(run), strict=True
-    ):
+    columns = (embedding_scores(run, repetition), run.scores.full, single_scores(run))
+    for embedding, mean, single, best in zip(*columns, best_filters(run), strict=True):
         several = f" (mean of {run.seeds} seeds {mean:.2f})" if run.seeds > 1 else ""
-        of_filter = f"best filter {single:.2f}" if filter_ != NO_FILTER else "no single filter"
+        of_filter = f"best filter {single:.2f}" if best != NO_FILTER else "no single filter"
         texts.append(f"set IoU on val: embedding {embedding:.2f}{several}, {of_filter}")
     return texts
 
@@ -142,25 +140,20 @@ def draw_concepts(
       style: how masks are drawn.
       colors: matplotlib colormap of heat maps.
     """
-    scores, best, table = describe_scores(run, repetition), best_filters(run), []
+    scores, best, names = describe_scores(run, repetition), best_filters(run), dataset.image_names
+    table = []
     for place, shown in track(pictures.items(), "concepts", unit="sheet"):
-        name, category = run.concepts[place], run.categories[place]
+        concept, category = run.concepts[place], run.categories[place]
         filter_ = None if best[place] == NO_FILTER else int(best[place])
-        rows = []
         for picture in shown:
-            image = dataset.image_names[picture.image]
-            rows.append(ConceptRow(image, dataset.image(picture.image), picture))
-            percentile, of_embedding, of_filter = np.array(
-                [picture.percentile, picture.embedding_iou, picture.filter_iou]
-            )
-            of_filter = ["" if filter_ is None else filter_, of_filter]
-            table.append(
-                [name, category, image, picture.image, percentile, of_embedding, *of_filter]
-            )
-        if rows:
+            ious = np.array([picture.percentile, picture.embedding_iou, picture.filter_iou])
+            cells = [concept, category, names[picture.image], picture.image, *ious]
+            table.append([*cells[:6], "" if filter_ is None else filter_, cells[6]])
+        if shown:
+            rows = [ConceptRow(names[p.image], dataset.image(p.image), p) for p in shown]
             note = f"{category}, {run.name}, {scores[place]}"
             figure = plot_concept_sheet(
-                name, category, filter_, rows, note=note, style=style, colors=colors
+                concept, category, filter_, rows, note=note, style=style, colors=colors
             )
             write_figure(figure, out / name_sheet(run, place), dpi=150)
     header = ["concept", "category", "image", "index", "percentile", "embedding_iou"]
@@ -191,10 +184,10 @@ def draw_filters(
     Returns:
       By filter, the pictures of where it fires.
     """
-    thresholds, dataset, table = read_thresholds(run.path), sources.dataset, []
+    thresholds, dataset = read_thresholds(run.path), sources.dataset
+    weights = run.weights[repetition]
     train_iou, val_iou = run.single_ious
     is_best = find_best_filters(train_iou)
-    weights = run.weights[repetition]
     served = {
         filter_: choose_concepts_of_filter(
             filter_, is_best[:, filter_], val_iou[:, filter_], weights, SERVED
@@ -206,6 +199,8 @@ def draw_filters(
     examples = collect_served_pictures(
         run, sources, pairs, maxima, count=FILTER_IMAGES, split=split
     )
+    table = []
+    title = f"{run.name}, coloured where it fires, outlined where the concept is"
     for filter_, shown in track(firing.items(), "filters", unit="sheet"):
         if not shown:
             continue
@@ -213,17 +208,15 @@ def draw_filters(
         note = f"on {count:,} images\nof {len(maxima):,},\nstrongest first"
         rows = [_make_filter_row("fires", note, "", dataset, shown)]
         for place in served[filter_]:
-            rank = int((weights[place] > weights[place, filter_]).sum()) + 1
-            why = "its best filter" if is_best[place, filter_] else f"weight no. {rank:,}"
-            note = f"{why}\nset IoU {val_iou[place, filter_]:.2f}"
-            name, category = run.concepts[place], run.categories[place]
-            if examples[filter_, place]:
-                of_place = examples[filter_, place]
+            if of_place := examples[filter_, place]:
+                rank = int((weights[place] > weights[place, filter_]).sum()) + 1
+                why = "its best filter" if is_best[place, filter_] else f"weight no. {rank:,}"
+                note = f"{why}\nset IoU {val_iou[place, filter_]:.2f}"
+                name, category = run.concepts[place], run.categories[place]
                 rows.append(_make_filter_row(name, note, category, dataset, of_place))
         for picture in shown:
             name, maximum = dataset.image_names[picture.image], np.float32(picture.maximum)
             table.append([filter_, name, picture.image, maximum, thresholds[filter_]])
-        title = f"{run.name}, coloured where it fires, outlined where the concept is"
         figure = plot_filter_sheet(filter_, rows, note=title)
         write_figure(figure, out / f"filter_{filter_:04d}.png", dpi=150)
     header = ["filter", "image", "index", "maximum", "threshold"]

@@ -13,13 +13,13 @@ from net2vec_jax.analysis.images.image_ranking import (
     score_images,
 )
 from net2vec_jax.core.result_files import write_table
+from net2vec_jax.runs.files import read_thresholds
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.left_out import find_whole_images
 from net2vec_jax.runs.predictions import (
     best_filters,
     check_seed,
     check_segmentation,
-    read_thresholds,
 )
 from net2vec_jax.runs.sources import RunSources
 from net2vec_jax.stats.metrics import NO_FILTER

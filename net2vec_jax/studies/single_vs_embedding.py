@@ -72,7 +72,7 @@ def single_vs_embedding(results: Sequence[LayerResults]) -> Answer:
     untested = "concepts from the comparison by segmentation, though they are tested"
     return Answer(
         summary=summary,
-        tables={QUESTION: pd.concat(tests)},
+        tables={QUESTION: pd.concat(tests, ignore_index=True)},
         figures=_choose_figures(segmentation, classification),
         console=[
             tabulate(

@@ -1,4 +1,4 @@
-"""How arrays of a weight file become a Flax module's parameters: axes, folded normalisation."""
+"""Which keys of a weight file make a parameter, and how: axes, folded normalisation."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ class Layout:
     convert: Callable[..., np.ndarray]
 
 
+@dataclass(frozen=True)
+class Rule:
+    """One parameter's origin: the keys of the file, and the layout that turns them into it."""
+
+    keys: tuple[str, ...]
+    layout: Layout
+
+
 def _reversed_kernel_shape(shape: Shape) -> Shape:
     height, width, inputs, outputs = shape
     return (outputs, inputs, height, width)
@@ -37,10 +45,6 @@ CONVOLUTION = Layout(
 )
 # Torch's [out, in] → [in, out].
 LINEAR = Layout(lambda shape: (shape[::-1],), lambda kernel: kernel.T)
-# A linear layer that the file holds as a convolution of 1 × 1.
-LINEAR_AS_CONVOLUTION = Layout(
-    lambda shape: ((*shape[::-1], 1, 1),), lambda kernel: kernel[:, :, 0, 0].T
-)
 
 
 def reverse_inputs(layout: Layout) -> Layout:
@@ -68,59 +72,71 @@ def linear_after_map(height: int, width: int) -> Layout:
     return Layout(lambda shape: (shape[::-1],), convert)
 
 
-def folded_kernel(epsilon: float) -> Layout:
-    """A convolution's kernel with the batch normalisation behind it folded in.
+def affine_rules(norm: str, epsilon: float) -> dict[str, Rule]:
+    """Rules of a batch normalisation that is an affine layer of its own: `scale` and `bias`.
 
-    kernel · weight / √(variance + ε) per output channel; the arrays are the kernel, and the
-    normalisation's weight and variance. Computed in float64, rounded once.
-
-    Args:
-      epsilon: ε of the batch normalisation.
-    """
-
-    def convert(kernel: np.ndarray, weight: np.ndarray, variance: np.ndarray) -> np.ndarray:
-        scale = weight.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
-        return CONVOLUTION.convert(kernel) * scale[None, None, None, :]
-
-    return Layout(
-        lambda shape: (_reversed_kernel_shape(shape), shape[-1:], shape[-1:]),
-        convert,
-    )
-
-
-def folded_bias(epsilon: float, *, has_bias: bool = False) -> Layout:
-    """The bias that `folded_kernel` leaves: bias − mean · weight / √(variance + ε).
-
-    The arrays are the normalisation's weight, bias, mean and variance, and the convolution's own
-    bias if it has one, which is subtracted from the mean.
+    scale = weight / √(variance + ε) and bias − mean · scale, in float64, rounded once.
 
     Args:
-      epsilon: ε of the batch normalisation.
-      has_bias: whether the convolution has a bias of its own.
+      norm: the batch normalisation in the file.
+      epsilon: ε.
     """
+    weight, bias, mean, variance = _normalisation_keys(norm)
+    return {
+        "scale": Rule((weight, variance), Layout(lambda shape: (shape,) * 2, _scale_with(epsilon))),
+        "bias": Rule(
+            (weight, variance, bias, mean), Layout(lambda shape: (shape,) * 4, _bias_with(epsilon))
+        ),
+    }
+
+
+def folded_rules(key: str, norm: str, epsilon: float, *, own_bias: bool = False) -> dict[str, Rule]:
+    """Rules of a convolution with the batch normalisation behind it folded in: `kernel` and `bias`.
+
+    As `affine_rules`, the kernel times the scale, and the convolution's own bias, if it has one,
+    subtracted from the mean.
+
+    Args:
+      key: the convolution in the file.
+      norm: the batch normalisation in the file.
+      epsilon: ε of the batch normalisation.
+      own_bias: whether the convolution has a bias of its own.
+    """
+    weight, bias, mean, variance = _normalisation_keys(norm)
+    scale_of = _scale_with(epsilon)
+
+    def fold(weight: np.ndarray, variance: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+        return CONVOLUTION.convert(kernel) * scale_of(weight, variance)[None, None, None, :]
+
+    kernel = Layout(lambda shape: (shape[-1:], shape[-1:], _reversed_kernel_shape(shape)), fold)
+    vectors = (weight, variance, bias, mean, *((f"{key}.bias",) if own_bias else ()))
+    return {
+        "kernel": Rule((weight, variance, f"{key}.weight"), kernel),
+        "bias": Rule(vectors, Layout(lambda shape: (shape,) * len(vectors), _bias_with(epsilon))),
+    }
+
+
+def _normalisation_keys(norm: str) -> tuple[str, str, str, str]:
+    return f"{norm}.weight", f"{norm}.bias", f"{norm}.running_mean", f"{norm}.running_var"
+
+
+def _scale_with(epsilon: float) -> Callable[..., np.ndarray]:
+    def scale(weight: np.ndarray, variance: np.ndarray) -> np.ndarray:
+        return weight.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
+
+    return scale
+
+
+def _bias_with(epsilon: float) -> Callable[..., np.ndarray]:
+    scale_of = _scale_with(epsilon)
 
     def convert(
         weight: np.ndarray,
+        variance: np.ndarray,
         bias: np.ndarray,
         mean: np.ndarray,
-        variance: np.ndarray,
         *own: np.ndarray,
     ) -> np.ndarray:
-        scale = weight.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
-        centre = mean.astype(np.float64) - sum(own)
-        return bias - centre * scale
+        return bias - (mean.astype(np.float64) - sum(own)) * scale_of(weight, variance)
 
-    return Layout(lambda shape: (shape,) * (5 if has_bias else 4), convert)
-
-
-def normalisation_scale(epsilon: float) -> Layout:
-    """The factor of a batch normalisation by itself: weight / √(variance + ε), per channel.
-
-    Args:
-      epsilon: ε of the batch normalisation.
-    """
-
-    def convert(weight: np.ndarray, variance: np.ndarray) -> np.ndarray:
-        return weight.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
-
-    return Layout(lambda shape: (shape, shape), convert)
+    return convert

@@ -24,6 +24,7 @@ from flax import nnx
 import net2vec_jax
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.weights.cache import file_fingerprint
+from net2vec_jax.weights.porting import check_fit
 
 AnyModule = TypeVar("AnyModule", bound=nnx.Module)
 
@@ -95,11 +96,6 @@ def save_ported(directory: str | Path, module: nnx.Module, description: PortedDe
         raise Net2VecError(f"{directory} cannot be written ({reason})") from error
 
 
-def is_ported(path: str | Path) -> bool:
-    """Whether a path is a directory of ported weights, whole or damaged, and not a weight file."""
-    return (Path(path) / DESCRIPTION_FILE).is_file()
-
-
 def read_description(directory: str | Path) -> PortedDescription:
     """What a directory of ported weights holds.
 
@@ -110,9 +106,7 @@ def read_description(directory: str | Path) -> PortedDescription:
     return _read(Path(directory))[0]
 
 
-def load_ported(
-    directory: str | Path, module: AnyModule, *, network: str | None = None
-) -> AnyModule:
+def load_ported(directory: str | Path, module: AnyModule) -> AnyModule:
     """A copy of a module whose parameters come from a directory of ported weights.
 
     The arrays are placed on the default device as they are read.
@@ -121,20 +115,15 @@ def load_ported(
       directory: where `save_ported` stored them.
       module: gives structure and shapes; its own values are not used, so it may be abstract, as
         `nnx.eval_shape` makes it.
-      network: the network's name in the zoo; by default any.
 
     Raises:
-      Net2VecError: the directory is missing, damaged or of another network, or its parameters do
-        not fit the module; the message lists what is missing, unexpected and mismatched.
+      Net2VecError: the directory is missing or damaged, or its parameters do not fit the module;
+        the message lists what is missing, unexpected and mismatched.
     """
     import orbax.checkpoint
 
     directory = Path(directory).absolute()
-    description, files = _read(directory)
-    if network is not None and description.network != network:
-        raise Net2VecError(
-            f"{directory} holds the weights of {description.network!r}, not of {network!r}"
-        )
+    _, files = _read(directory)
     variables = _variables(module)
     parameters = directory / PARAMETERS_FOLDER
     found = _fingerprints(parameters)
@@ -145,7 +134,8 @@ def load_ported(
     try:
         with orbax.checkpoint.StandardCheckpointer() as checkpointer:
             stored = checkpointer.metadata(parameters).item_metadata.tree
-            _check_fit(directory, stored, variables, type(module).__name__)
+            refusal = f"the weights in {directory} do not fit {type(module).__name__}"
+            _check_fit(refusal, stored, variables)
             default = jnp.zeros(()).sharding
             wanted = {
                 path: jax.ShapeDtypeStruct(variable.shape, variable.dtype, sharding=default)
@@ -214,34 +204,25 @@ def _as_description(record: dict[str, Any]) -> PortedDescription:
 
 
 def _check_fit(
-    directory: Path,
-    stored: Any,
-    variables: Mapping[str, tuple[tuple, nnx.Variable]],
-    name: str,
+    refusal: str, stored: Mapping[str, Any], variables: Mapping[str, tuple[tuple, nnx.Variable]]
 ) -> None:
     """Refuse stored arrays whose paths, shapes or types are not those of the module."""
-    mismatched = []
-    for path in sorted(stored.keys() & variables.keys()):
-        is_stored = f"{stored[path].dtype} {tuple(stored[path].shape)}"
-        _, variable = variables[path]
-        expected = f"{variable.dtype} {tuple(variable.shape)}"
-        if is_stored != expected:
-            mismatched.append(f"{path} is {is_stored}, not {expected}")
-    problems = {
-        "missing": sorted(variables.keys() - stored.keys()),
-        "unexpected": sorted(stored.keys() - variables.keys()),
-        "mismatched": mismatched,
-    }
-    if any(problems.values()):
-        raise Net2VecError(
-            f"the weights in {directory} do not fit {name}: "
-            + "; ".join(f"{kind} {_listed(paths)}" for kind, paths in problems.items() if paths)
-        )
 
+    def describe(array: Any) -> str:
+        return f"{array.dtype} {tuple(array.shape)}"
 
-def _listed(paths: list[str], limit: int = 12) -> str:
-    more = f" and {len(paths) - limit} more" if len(paths) > limit else ""
-    return ", ".join(paths[:limit]) + more
+    wanted = {path: describe(variable) for path, (_, variable) in variables.items()}
+    found = {path: describe(array) for path, array in stored.items()}
+    check_fit(
+        refusal,
+        missing=sorted(wanted.keys() - found.keys()),
+        unexpected=sorted(found.keys() - wanted.keys()),
+        mismatched=[
+            f"{path} is {found[path]}, not {wanted[path]}"
+            for path in sorted(found.keys() & wanted.keys())
+            if found[path] != wanted[path]
+        ],
+    )
 
 
 def _damaged(path: Path, reason: str) -> Net2VecError:

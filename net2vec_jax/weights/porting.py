@@ -1,8 +1,8 @@
 """Fill a Flax module with the weights of another framework, strictly.
 
-A `Rule` says which keys of the file make one parameter, and its `Layout` how. Every parameter is
-filled exactly once, every key of the file is used or ignored by name, and every shape agrees;
-otherwise one error lists all that is missing, unexpected or mismatched, and nothing is ported.
+The module's layers say where their parameters come from (`find_rules`). Every parameter is filled
+exactly once, every key of the file is used or ignored by name, and every shape agrees; otherwise
+one error lists all that is missing, unexpected or mismatched, and nothing is ported.
 """
 
 from __future__ import annotations
@@ -11,24 +11,84 @@ import fnmatch
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import jax
 import numpy as np
 from flax import nnx
 
-from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.weights.layouts import Shape
-from net2vec_jax.weights.rules import Rule
+from net2vec_jax.core.errors import Net2VecError, list_names
+from net2vec_jax.weights.layouts import Rule, Shape, reverse_inputs
 
 AnyModule = TypeVar("AnyModule", bound=nnx.Module)
 
 # Counters that torch's batch normalisation keeps for training.
 IGNORED_KEYS = ("*num_batches_tracked",)
+MOST_LISTED = 12
 ALIGNMENT = 64
+CAFFE_NAMES = {"weight": "0", "bias": "1"}
 
 # Regular expressions and what their matches become: how keys of older files are spelt today.
 Renames = tuple[tuple[str, str], ...]
+
+
+@runtime_checkable
+class Portable(Protocol):
+    """A module that says where its own parameters come from."""
+
+    def rules(self, key: str) -> dict[str, Rule]:
+        """Its parameters' origins by their names.
+
+        Args:
+          key: the module's own key in the file, seen from the module that holds it, as the keys of
+            the rules are.
+        """
+        ...
+
+
+def find_rules(module: nnx.Module, *, caffe: bool = False) -> dict[str, Rule]:
+    """Every parameter's origin, by its path with dots ("blocks.3.expand.kernel").
+
+    A module's key in the file is its attribute `key`, or else the name of the attribute that holds
+    it: where these are the file's names already, nothing has to be said. Keys are seen from the
+    module around, those of a list's items from the module around the list.
+
+    Args:
+      module: of layers that are `Portable`; it may be abstract.
+      caffe: the file is Caffe's, which numbers a layer's arrays, and whose images are blue, green
+        and red.
+    """
+    modules = dict(nnx.iter_modules(module))
+
+    def locate(path: tuple) -> tuple[str, str]:
+        """Key of what is around a module, and its own key seen from there."""
+        if not path:
+            return "", ""
+        around, key = path[:-1], getattr(modules[path], "key", None)
+        if key is None:
+            key = str(path[-1])
+        else:
+            while isinstance(modules[around], nnx.List):
+                around = around[:-1]
+        return _join(*locate(around)), key
+
+    found: dict[str, Rule] = {}
+    for path, layer in modules.items():
+        if not isinstance(layer, Portable):
+            continue
+        around, own = locate(path)
+        for name, rule in layer.rules(own).items():
+            keys, layout = tuple(_join(around, key) for key in rule.keys), rule.layout
+            if caffe:
+                keys = tuple(re.sub(r"\w+$", lambda end: CAFFE_NAMES[end[0]], key) for key in keys)
+                if getattr(layer, name).shape[2:3] == (3,):  # the kernel that sees the image
+                    layout = reverse_inputs(layout)
+            found[_join(*map(str, path), name)] = Rule(keys, layout)
+    return found
+
+
+def _join(*parts: str) -> str:
+    return ".".join(filter(None, parts))
 
 
 def rename_keys(weights: Mapping[str, np.ndarray], renames: Renames) -> dict[str, np.ndarray]:
@@ -49,18 +109,18 @@ def rename_keys(weights: Mapping[str, np.ndarray], renames: Renames) -> dict[str
 def port_weights(
     module: AnyModule,
     weights: Mapping[str, np.ndarray],
-    rules: Mapping[str, Rule],
     *,
+    caffe: bool = False,
     ignored: Sequence[str] = IGNORED_KEYS,
     origin: str = "weights",
 ) -> AnyModule:
     """A copy of a module whose parameters come from `weights`, in float32.
 
     Args:
-      module: gives structure and shapes; its own values are not used, so it may be abstract, as
-        `nnx.eval_shape` makes it.
+      module: gives structure, shapes and origins; its own values are not used, so it may be
+        abstract, as `nnx.eval_shape` makes it.
       weights: arrays by key, as `load_torch_file` returns them.
-      rules: for every parameter, by its path with dots ("blocks.3.expand.kernel").
+      caffe: see `find_rules`.
       ignored: shell patterns of keys that have no counterpart in the module.
       origin: names the weights in errors.
 
@@ -69,12 +129,11 @@ def port_weights(
         lists all of them.
     """
     definition, state = nnx.split(module)
-    parameters = {".".join(map(str, path)): path for path, _ in nnx.to_flat_state(state)}
-    if parameters.keys() != rules.keys():
-        raise ValueError(f"rules and parameters differ: {sorted(parameters.keys() ^ rules.keys())}")
-    leaves = dict(nnx.to_flat_state(state))
+    leaves = {".".join(map(str, path)): (path, leaf) for path, leaf in nnx.to_flat_state(state)}
+    rules = find_rules(module, caffe=caffe)
+    if leaves.keys() != rules.keys():
+        raise ValueError(f"rules and parameters differ: {sorted(leaves.keys() ^ rules.keys())}")
     used = {key for rule in rules.values() for key in rule.keys}
-    missing = sorted(used - weights.keys())
     unexpected = [
         key
         for key in weights
@@ -82,35 +141,34 @@ def port_weights(
     ]
     mismatched: dict[str, str] = {}
     for path, rule in rules.items():
-        expected_shapes = rule.layout.file_shapes(leaves[parameters[path]].shape)
+        expected_shapes = rule.layout.file_shapes(leaves[path][1].shape)
         for key, expected in zip(rule.keys, expected_shapes, strict=True):
             if key in weights and weights[key].shape != expected:
                 mismatched[key] = f"{key} has shape {weights[key].shape}, not {expected}"
             elif key in weights and weights[key].dtype.kind not in "fiu":
                 mismatched[key] = f"{key} has type {weights[key].dtype}, not a real number's"
-    problems = {
-        "missing": missing,
-        "unexpected": unexpected,
-        "mismatched": list(mismatched.values()),
-    }
-    if any(problems.values()):
-        raise Net2VecError(
-            f"{origin} do not fit {type(module).__name__}: "
-            + "; ".join(f"{kind} {_listed(keys)}" for kind, keys in problems.items() if keys)
-        )
-    filled = [
-        (
-            parameters[path],
-            leaves[parameters[path]].replace(
-                _place(
-                    rule.layout.convert(*(weights[key] for key in rule.keys)),
-                    leaves[parameters[path]].shape,
-                )
-            ),
-        )
-        for path, rule in rules.items()
-    ]
+    check_fit(
+        f"{origin} do not fit {type(module).__name__}",
+        missing=sorted(used - weights.keys()),
+        unexpected=unexpected,
+        mismatched=list(mismatched.values()),
+    )
+    filled = []
+    for name, rule in rules.items():
+        path, leaf = leaves[name]
+        converted = rule.layout.convert(*(weights[key] for key in rule.keys))
+        filled.append((path, leaf.replace(_place(converted, leaf.shape))))
     return nnx.merge(definition, nnx.from_flat_state(filled))
+
+
+def check_fit(
+    refusal: str, *, missing: Sequence[str], unexpected: Sequence[str], mismatched: Sequence[str]
+) -> None:
+    """Raise one Net2VecError that lists all that does not fit, if anything."""
+    problems = {"missing": missing, "unexpected": unexpected, "mismatched": mismatched}
+    listed = [f"{kind} {list_names(n, most=MOST_LISTED)}" for kind, n in problems.items() if n]
+    if listed:
+        raise Net2VecError(f"{refusal}: {'; '.join(listed)}")
 
 
 def _place(converted: np.ndarray, shape: Shape) -> jax.Array:
@@ -125,8 +183,3 @@ def _place(converted: np.ndarray, shape: Shape) -> jax.Array:
     placed = buffer[first : first + size].view(np.float32)
     np.copyto(placed.reshape(converted.shape), converted, casting="same_kind")
     return jax.device_put(placed.reshape(shape))
-
-
-def _listed(keys: Sequence[str], limit: int = 12) -> str:
-    more = f" and {len(keys) - limit} more" if len(keys) > limit else ""
-    return ", ".join(keys[:limit]) + more

@@ -12,7 +12,6 @@ from net2vec_jax.core import errors
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data import bad_images
 from net2vec_jax.data.bad_images import (
-    BadImage,
     ListsBadImages,
     find_bad_images,
     leave_out_bad_images,
@@ -46,18 +45,17 @@ def directory(tmp_path: Path) -> Path:
 
 
 def test_all_bad_images_are_found_with_their_messages(directory: Path) -> None:
-    found = find_bad_images(BrodenDataset(directory), workers=3)
-    assert [bad.index for bad in found] == list(BAD)
-    assert [bad.name for bad in found] == [f"x/{index:02d}.jpg" for index in BAD]
-    for bad, ending in zip(found, BAD.values(), strict=True):
-        assert f"x/{bad.index:02d}{ending} cannot be decoded" in bad.message
+    found = find_bad_images(BrodenDataset(directory))
+    assert list(found) == [f"x/{index:02d}.jpg" for index in BAD]
+    for message, (index, ending) in zip(found.values(), BAD.items(), strict=True):
+        assert f"x/{index:02d}{ending} cannot be decoded" in message
 
 
 def test_an_image_whose_labels_are_bad_too_has_both_messages(directory: Path) -> None:
     (directory / "images/x/03_object.png").write_bytes(b"")
-    bad = find_bad_images(BrodenDataset(directory))[0]
-    assert "03.jpg cannot" in bad.message
-    assert "03_object.png cannot" in bad.message
+    message = find_bad_images(BrodenDataset(directory))["x/03.jpg"]
+    assert "03.jpg cannot" in message
+    assert "03_object.png cannot" in message
 
 
 def read_images(dataset: ConceptDataset) -> None:
@@ -68,7 +66,7 @@ def read_images(dataset: ConceptDataset) -> None:
 def test_the_first_failure_lists_all(directory: Path, read, monkeypatch) -> None:
     passes = []
 
-    def count_passes(dataset: ConceptDataset) -> list[BadImage]:
+    def count_passes(dataset: ConceptDataset) -> dict[str, str]:
         passes.append(threading.get_ident())
         return find_bad_images(dataset)
 
@@ -106,7 +104,7 @@ def test_a_failure_that_does_not_repeat_is_told_as_it_was(directory: Path) -> No
     first.unlink()
     original = bad_images.find_bad_images
 
-    def mend_and_check(inner: ConceptDataset) -> list[BadImage]:
+    def mend_and_check(inner: ConceptDataset) -> dict[str, str]:
         first.write_bytes(content)
         return original(inner)
 

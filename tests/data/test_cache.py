@@ -343,7 +343,7 @@ def load_slowly(directory: Path, pause: float, counts: Path) -> None:
         return decode(dataset, index)
 
     BrodenDataset.image = slow
-    loaded = load_packed_images(BrodenDataset(directory), workers=1)
+    loaded = load_packed_images(BrodenDataset(directory))
     assert isinstance(loaded, PackedImages)
 
 

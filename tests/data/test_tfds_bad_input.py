@@ -106,9 +106,9 @@ def test_sizes_and_names_that_do_not_agree(mine: Path) -> None:
     metadata = json.loads((mine / "metadata.json").read_text())
     edit_metadata(mine, image_size=[8, 8], segmentation_size=[4, 4])
     dataset = reopen(mine)
-    with pytest.raises(Net2VecError, match=r"image ä/1.jpg is 8×10 pixels.*8×8"):
+    with pytest.raises(Net2VecError, match=r"image ä/1.jpg: the image is 8×10 pixels.*8×8"):
         dataset.image(1)
-    with pytest.raises(Net2VecError, match=r"ä/1.jpg, plane 1 of category object is 4×5.*4×4"):
+    with pytest.raises(Net2VecError, match=r"ä/1.jpg, plane 1 of category object: .* is 4×5.*4×4"):
         dataset.labels(1)
     swapped = [metadata["images"][at] for at in (2, 1, 0, 3, 4)]
     edit_metadata(mine, images=swapped)

@@ -14,7 +14,11 @@ from net2vec_jax.data.broden.dataset import BrodenDataset
 from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 from net2vec_jax.networks.load import load_network
+from net2vec_jax.probes.classification import scores
+from net2vec_jax.probes.heads import ALL_FILTERS
 from net2vec_jax.runs import classification as classification_run
+from net2vec_jax.runs import files
+from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.flags import ClassificationFlags
 from net2vec_jax.runs.layer import LayerRun
 from net2vec_jax.studies import classification
@@ -93,13 +97,23 @@ def test_tables(finished: LayerRun) -> None:
 def test_logits_of_every_image_are_kept(finished: LayerRun) -> None:
     with np.load(finished.run / "classification_images.npz") as file:
         kept = dict(file)
-    images = len(kept["image"])
-    assert kept["logits"].shape == (2, 3, images)
-    bright = kept["concept"] == 2
-    correct = np.where(kept["shows"], kept["logits"] > 0, kept["logits"] < 0)[:, 0, bright]
+    assert len({len(column) for column in kept.values()}) == 1
+    bright = find_heads(finished, "bright")
+    assert len(bright) == 2  # seeds
+    chosen = np.isin(kept["head"], bright)
+    correct = np.where(kept["shows"], kept["logit"] > 0, kept["logit"] < 0)[chosen]
     row = finished.run.read_table("classification.csv")[0]
     np.testing.assert_allclose(float(row["val_accuracy"]), correct.mean(), atol=1e-12)
-    assert kept["shows"][bright].mean() == 0.5
+    assert kept["shows"][chosen].mean() == 0.5
+
+
+def find_heads(finished: LayerRun, concept: str) -> np.ndarray:
+    """Rows of a concept's heads over all filters, by seed."""
+    run = FinishedRun(finished.run.path)
+    heads = run.trained.heads
+    return np.flatnonzero(
+        (heads.concept == run.concepts.index(concept)) & (heads.filters == ALL_FILTERS)
+    )
 
 
 def test_concepts_with_too_few_images_are_skipped_and_recorded(finished: LayerRun) -> None:
@@ -111,11 +125,16 @@ def test_concepts_with_too_few_images_are_skipped_and_recorded(finished: LayerRu
 
 
 @pytest.mark.parametrize(
-    "stage",
-    ["train_classification_heads", "save_tree", "evaluate_classification", "bootstrap_accuracy"],
+    ("module", "stage"),
+    [
+        (classification_run, "train_classification_heads"),
+        (files, "write_embeddings"),
+        (classification_run, "evaluate_classification"),
+        (scores, "bootstrap_accuracy"),
+    ],
 )
 def test_a_stopped_run_resumes_with_the_same_numbers(
-    stage: str, finished: LayerRun, network, tmp_path: Path, monkeypatch
+    module, stage: str, finished: LayerRun, network, tmp_path: Path, monkeypatch
 ) -> None:
     flags = dataclasses.replace(finished.flags, out=tmp_path / "out")
 
@@ -123,7 +142,7 @@ def test_a_stopped_run_resumes_with_the_same_numbers(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(classification_run, stage, stop)
+        patch.setattr(module, stage, stop)
         with pytest.raises(KeyboardInterrupt):
             run(flags, network)
     assert not (flags.out / "classification.csv").exists()
@@ -149,8 +168,12 @@ def test_the_original_averages_over_batches(finished, network, tmp_path: Path) -
     done = run(flags, network)
     with np.load(done.run / "classification_images.npz") as file:
         kept = dict(file)
-    chosen = kept["concept"] == 4
-    correct = np.where(kept["shows"], kept["logits"] > 0, kept["logits"] < 0)[:, 0, chosen]
+    correct = np.stack(
+        [
+            np.where(kept["shows"], kept["logit"] > 0, kept["logit"] < 0)[kept["head"] == head]
+            for head in find_heads(done, "outside-s")
+        ]
+    )
     assert correct.shape[1] % 8  # a last batch that is short
     batches = [correct[:, first : first + 8].mean(1) for first in range(0, correct.shape[1], 8)]
     row = done.run.read_table("classification.csv")[1]

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from net2vec_jax.activations import layer as activations_layer
 from net2vec_jax.core.console import run_script
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data import open as open_module
@@ -21,7 +22,9 @@ from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 from net2vec_jax.data.open import open_scenes
 from net2vec_jax.data.scenes.draw import draw_scene
 from net2vec_jax.networks.load import load_network
+from net2vec_jax.probes.segmentation import scores
 from net2vec_jax.runs import activations as layer_activations
+from net2vec_jax.runs import files
 from net2vec_jax.runs import layer as layer_run
 from net2vec_jax.runs import segmentation as segmentation_run
 from net2vec_jax.runs.directory import RunDirectory
@@ -102,7 +105,7 @@ def test_tables_have_the_documented_columns(finished: LayerRun) -> None:
         assert 0 <= low <= high <= 1
         assert 0 <= value <= 1
     thresholds = finished.run.read_table("thresholds.csv")
-    assert [int(row["filter"]) for row in thresholds] == list(range(finished.store.shape[-1]))
+    assert [int(row["filter"]) for row in thresholds] == list(range(finished.layer.filters))
 
 
 def test_concept_without_train_image_is_skipped_and_recorded(finished: LayerRun) -> None:
@@ -113,19 +116,19 @@ def test_concept_without_train_image_is_skipped_and_recorded(finished: LayerRun)
 
 
 @pytest.mark.parametrize(
-    "stage",
+    ("module", "stage"),
     [
-        "collect_thresholds",
-        "decode_masks",
-        "probe_single_filters",
-        "train_segmentation_heads",
-        "save_tree",
-        "evaluate_segmentation",
-        "bootstrap_set_iou",
+        (activations_layer, "collect_thresholds"),
+        (layer_run, "decode_masks"),
+        (segmentation_run, "probe_single_filters"),
+        (segmentation_run, "train_segmentation_heads"),
+        (files, "write_embeddings"),
+        (segmentation_run, "evaluate_segmentation"),
+        (scores, "bootstrap_set_iou"),
     ],
 )
 def test_a_run_stopped_at_any_stage_resumes_with_the_same_numbers(
-    stage: str, finished: LayerRun, network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    module, stage: str, finished: LayerRun, network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flags = dataclasses.replace(finished.flags, out=tmp_path / "out")
 
@@ -133,8 +136,7 @@ def test_a_run_stopped_at_any_stage_resumes_with_the_same_numbers(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        where = segmentation_run if hasattr(segmentation_run, stage) else layer_run
-        patch.setattr(where, stage, stop)
+        patch.setattr(module, stage, stop)
         with pytest.raises(KeyboardInterrupt):
             run(flags, network)
     resumed = run(flags, network)
@@ -145,9 +147,9 @@ def test_finished_stages_are_not_computed_again(
     finished: LayerRun, network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(finished.run.path, tmp_path / "out")
-    monkeypatch.delattr(layer_run, "collect_layers")
-    for stage in ("collect_thresholds", "train_segmentation_heads"):
-        monkeypatch.delattr(segmentation_run, stage)
+    monkeypatch.delattr(layer_run, "store_layers")
+    monkeypatch.delattr(activations_layer, "collect_thresholds")
+    monkeypatch.delattr(segmentation_run, "train_segmentation_heads")
     run(dataclasses.replace(finished.flags, out=tmp_path / "out"), network)
 
 
@@ -208,7 +210,7 @@ def test_activations_of_another_type_are_not_reused(
 def test_array_computed_elsewhere_gives_the_same_numbers(
     channels_first: bool, finished: LayerRun, tmp_path: Path
 ) -> None:
-    values = np.concatenate(list(finished.store.batches()))
+    values = np.concatenate(list(finished.layer.batches()))
     stored = values.transpose(0, 3, 1, 2) if channels_first else values
     np.save(tmp_path / "block1.npy", np.ascontiguousarray(stored))
     flags = dataclasses.replace(

@@ -11,12 +11,8 @@ import pytest
 from flax import nnx
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.networks.models.caffe_alexnet import CaffeAlexNet, CaffeNet, caffe_alexnet_rules
-from net2vec_jax.networks.models.googlenet import (
-    CAFFE_GOOGLENET_IGNORED,
-    CaffeGoogLeNet,
-    caffe_googlenet_rules,
-)
+from net2vec_jax.networks.models.caffe_alexnet import CaffeAlexNet, CaffeNet
+from net2vec_jax.networks.models.googlenet import CAFFE_GOOGLENET_IGNORED, CaffeGoogLeNet
 from net2vec_jax.weights.porting import port_weights
 
 CLASSES = 5
@@ -204,14 +200,14 @@ def googlenet(googlenet_weights):
     return port_weights(
         _abstract(CaffeGoogLeNet),
         googlenet_weights | auxiliary,
-        caffe_googlenet_rules(),
+        caffe=True,
         ignored=CAFFE_GOOGLENET_IGNORED,
     )
 
 
 @pytest.mark.parametrize("version", [CaffeNet, CaffeAlexNet])
 def test_alexnet_equals_torch(version, alexnet_weights):
-    network = port_weights(_abstract(version), alexnet_weights, caffe_alexnet_rules())
+    network = port_weights(_abstract(version), alexnet_weights, caffe=True)
     images = _random_images(227)
     expected = _alexnet_in_torch(alexnet_weights, images, pools_first=version is CaffeNet)
     _assert_same_layers(network, images, expected)
@@ -255,7 +251,7 @@ def test_layers_of_googlenet_are_known_by_the_names_of_caffe(googlenet):
 
 @pytest.fixture(scope="module")
 def caffenet(alexnet_weights):
-    return port_weights(_abstract(CaffeNet), alexnet_weights, caffe_alexnet_rules())
+    return port_weights(_abstract(CaffeNet), alexnet_weights, caffe=True)
 
 
 @pytest.mark.parametrize("name", ["caffenet", "googlenet"])
@@ -293,7 +289,7 @@ def test_smallest_images_leave_something_to_every_map(network, smallest):
 
 def test_fully_connected_layers_refuse_images_of_another_size():
     image = jax.ShapeDtypeStruct((1, 300, 227, 3), np.float32)
-    with pytest.raises(Net2VecError, match="227 × 227 pixels give; these of 300 × 227 give 9 × 6"):
+    with pytest.raises(Net2VecError, match="227 × 227 pixels give; these give 9 × 6"):
         jax.eval_shape(
             lambda network, images: network.activations(images, ["fc7"]), _abstract(CaffeNet), image
         )

@@ -20,7 +20,7 @@ from net2vec_jax.networks.load import (
 )
 from net2vec_jax.networks.preprocessing import IMAGENET, REFERENCE_CODE, Preprocessing
 from net2vec_jax.weights.cache import find_efficientnet_lite0
-from net2vec_jax.weights.porting import port_weights
+from net2vec_jax.weights.porting import find_rules, port_weights
 
 
 def _abstract(entry, classes=7):
@@ -61,9 +61,9 @@ def test_layers_are_those_that_are_computed(name):
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_every_parameter_has_a_rule_and_the_logits_a_key(name):
     entry = NETWORKS[name]
-    rules = entry.rules()
+    rules = find_rules(_abstract(entry), caffe=entry.caffe)
     with pytest.raises(Net2VecError, match=r"do not fit .*: missing"):  # and no ValueError
-        port_weights(_abstract(entry), {}, rules)
+        port_weights(_abstract(entry), {}, caffe=entry.caffe)
     assert entry.logits_key in {key for rule in rules.values() for key in rule.keys}
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from net2vec_jax.analysis.filters.chance_overlap import permute_filters
-from net2vec_jax.analysis.filters.filter_overlap import count_overlap, find_top_filters
+from net2vec_jax.analysis.filters.filter_overlap import count_filter_overlap, find_top_filters
 from net2vec_jax.analysis.filters.weight_correlations import (
     correlate_probes,
     correlate_weights_with_ious,
@@ -36,7 +36,7 @@ def make_overlap(
     seed: int, concepts: int = 12, categories: tuple[str, ...] = ("color", "object"), size: int = 3
 ) -> Overlaps:
     weights = np.random.default_rng(seed).standard_normal((concepts, 20))
-    overlap = count_overlap(
+    overlap = count_filter_overlap(
         find_top_filters(weights, size),
         [categories[place % len(categories)] for place in range(concepts)],
     )

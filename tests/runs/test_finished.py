@@ -13,11 +13,20 @@ import pytest
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.broden.dataset import BrodenDataset
-from net2vec_jax.runs.embedding_store import load_tree
+from net2vec_jax.probes.heads import ALL_FILTERS
+from net2vec_jax.runs.directory import RunDirectory
+from net2vec_jax.runs.files import read_thresholds
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.flags import SegmentationFlags
-from net2vec_jax.runs.predictions import read_thresholds
-from net2vec_jax.runs.sources import RunSources, SourceFlags, describe_sources
+from net2vec_jax.runs.notes import describe_sources
+from net2vec_jax.runs.sources import RunSources, SourceFlags
+
+
+def find_head(run: FinishedRun, place: int, seed: int, filters: int) -> int:
+    heads = run.trained.heads
+    found = (heads.concept == place) & (heads.seed == seed) & (heads.filters == filters)
+    (row,) = np.flatnonzero(found)
+    return int(row)
 
 
 def test_a_segmentation_run_is_read_back(finished_study: Path) -> None:
@@ -28,13 +37,13 @@ def test_a_segmentation_run_is_read_back(finished_study: Path) -> None:
     assert run.name == "efficientnet_lite0/block10"
     np.testing.assert_array_equal(run.scores.full, [float(row["val_iou"]) for row in rows])
     assert run.scores.sizes.tolist() == [1, 5]
-    tree = load_tree(run.path / "embeddings")
-    heads = tree["heads"]
+    heads, weights = run.trained.heads, run.trained.weights
     assert run.weights.shape == (2, len(run), run.filters)
     for seed in range(2):
-        for place, number in enumerate(run.numbers[:5]):
-            chosen = heads["is_full"] & (heads["seed"] == seed) & (heads["concept"] == number)
-            np.testing.assert_array_equal(run.weights[seed, place], tree["weights"][chosen][0])
+        for place in range(5):
+            chosen = find_head(run, place, seed, ALL_FILTERS)
+            np.testing.assert_array_equal(run.weights[seed, place], weights[chosen])
+    assert (heads.filter_mask.sum(axis=1)[heads.filters == 5] == 5).all()
     few = run.subset_weights(5)
     assert few.shape == (1, len(run), run.filters)
     assert ((few != 0).sum(axis=-1) <= 5).all()
@@ -44,21 +53,24 @@ def test_a_segmentation_run_is_read_back(finished_study: Path) -> None:
 
 def test_single_filters_are_those_of_the_concepts(finished_study: Path) -> None:
     run = FinishedRun(finished_study / "block4" / "segmentation")
-    best = run.single_ious[0].argmax(axis=1)
+    train, val = run.single_ious
     for place, row in enumerate(run.read_table("single_filter.csv")):
         assert row["concept"] == run.concepts[place]
-        assert int(row["best_filter"]) == best[place]
-        np.testing.assert_allclose(run.single_ious[1][place, best[place]], float(row["val_iou"]))
+        if train[place].max() > 0:
+            best = train[place].argmax()
+            assert int(row["best_filter"]) == best
+            np.testing.assert_allclose(val[place, best], float(row["val_iou"]))
+        else:
+            assert row["best_filter"] == ""
+            assert float(row["val_iou"]) == 0
 
 
 def test_a_classification_run_is_read_back(finished_study: Path) -> None:
     run = FinishedRun(finished_study / "block4" / "classification")
-    tree = load_tree(run.path / "embeddings")
-    heads = tree["heads"]
+    weights = run.trained.weights
     assert run.weights.shape == (2, len(run), run.filters)
-    group = int(np.flatnonzero((heads["concept"] == run.numbers[1]) & (heads["seed"] == 1))[0])
-    np.testing.assert_array_equal(run.weights[1, 1], tree["weights"][group, 0])
-    np.testing.assert_array_equal(run.subset_weights(5)[1, 1], tree["weights"][group, 2])
+    np.testing.assert_array_equal(run.weights[1, 1], weights[find_head(run, 1, 1, ALL_FILTERS)])
+    np.testing.assert_array_equal(run.subset_weights(5)[1, 1], weights[find_head(run, 1, 1, 5)])
     with pytest.raises(Net2VecError, match="no IoU of single filters"):
         _ = run.single_ious
 
@@ -125,6 +137,22 @@ def test_damaged_runs_are_refused(finished_study: Path, tmp_path: Path, change, 
         FinishedRun(path)
 
 
+@pytest.mark.parametrize(("number", "age"), [(None, "older"), (1, "older"), (99, "newer")])
+def test_a_run_of_another_format_says_what_to_do(
+    finished_study: Path, tmp_path: Path, number: int | None, age: str
+) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(finished_study / "block4" / "segmentation", path)
+    record = json.loads((path / "run.json").read_text())
+    record["format"] = number
+    if number is None:
+        del record["format"]
+    (path / "run.json").write_text(json.dumps(record))
+    for open_it in (FinishedRun, lambda path: RunDirectory(path, record["origin"])):
+        with pytest.raises(Net2VecError, match=f"an? {age} format .* once more, with a new --out"):
+            open_it(path)
+
+
 def test_a_folder_of_runs_names_them(finished_study: Path) -> None:
     with pytest.raises(Net2VecError, match=r"it holds block10/classification, block10/segm"):
         FinishedRun(finished_study)
@@ -168,7 +196,7 @@ def test_a_damaged_file_is_named(finished_study: Path, tmp_path: Path, name: str
     change(path / name)
     with pytest.raises(Net2VecError, match=f"{name} is (missing or )?damaged"):
         run = FinishedRun(path)
-        _ = run.scores, run.single_ious, run.weights, read_thresholds(run)
+        _ = run.scores, run.single_ious, run.weights, read_thresholds(run.path)
 
 
 def test_concepts_of_one_name_are_refused(finished_study: Path, tmp_path: Path) -> None:

@@ -31,7 +31,6 @@ def answer() -> Answer:
         tables={"scores": table, "empty": table[:0]},
         figures={"drawn": Figure(), "to_draw": Figure},
         arrays={"arrays": {"x": np.arange(3)}},
-        texts={"page.html": "é\n"},
         console=[tabulate("Title", ("name", "number"), [("sky", "1")])],
         notes=["a note"],
         left_out=[LeftOut("concepts", {"sky": "no image"}, 3)],
@@ -54,7 +53,6 @@ def test_all_files_are_written(answer: Answer, tmp_path: Path) -> None:
     assert json.loads(written.read_text()) == {"mean": None, "count": [0, 1]}
     with np.load(tmp_path / "arrays.npz") as arrays:
         np.testing.assert_array_equal(arrays["x"], np.arange(3))
-    assert (tmp_path / "page.html").read_text(encoding="utf-8") == "é\n"
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {
         "drawn.png", "drawn.pdf", "to_draw.png", "to_draw.pdf"
     }  # fmt: skip

@@ -16,12 +16,12 @@ from net2vec_jax.runs.concept_pictures import (
     collect_filter_pictures,
     collect_served_pictures,
 )
+from net2vec_jax.runs.files import read_thresholds
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.predictions import (
     best_filters,
     collect_maxima,
     embedding_scores,
-    read_thresholds,
 )
 from net2vec_jax.runs.sources import RunSources
 from net2vec_jax.stats.metrics import NO_FILTER, iou
@@ -122,7 +122,7 @@ def test_filters_fire_where_they_are_shown(run: FinishedRun, sources: RunSources
     maxima = collect_maxima(sources)
     every = np.concatenate(list(sources.activations.batches()))
     np.testing.assert_array_equal(maxima, every.max(axis=(1, 2)))
-    thresholds = read_thresholds(run)
+    thresholds = read_thresholds(run.path)
     found = collect_filter_pictures(run, sources, range(run.filters), count=3)
     assert any(found.values())
     for filter_, shown in found.items():

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from net2vec_jax.networks.models.vgg import VGG16
+from net2vec_jax.weights.porting import find_rules
 
 CHECK = """
 import re, sys
@@ -26,7 +27,7 @@ def test_vgg16_is_ported_in_less_than_two_and_a_half_times_its_size(tmp_path: Pa
     module = nnx.eval_shape(lambda: VGG16(rngs=nnx.Rngs(0)))
     state = dict(nnx.to_flat_state(nnx.state(module)))
     weights = {}
-    for path, rule in VGG16.rules().items():
+    for path, rule in find_rules(module).items():
         shape = state[tuple(path.split("."))].shape
         for key, expected in zip(rule.keys, rule.layout.file_shapes(shape), strict=True):
             weights[key] = torch.ones(expected)

@@ -15,7 +15,6 @@ import net2vec_jax
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.weights.ported import (
     PortedDescription,
-    is_ported,
     load_ported,
     read_description,
     save_ported,
@@ -62,7 +61,7 @@ def copy(whole, tmp_path):
 
 
 def test_parameters_come_back_bit_by_bit(whole):
-    module = load_ported(whole, _abstract(), network="tiny")
+    module = load_ported(whole, _abstract())
     saved = dict(nnx.to_flat_state(nnx.state(_Tiny(rngs=nnx.Rngs(1)))))
     loaded = dict(nnx.to_flat_state(nnx.state(module)))
     assert saved.keys() == loaded.keys()
@@ -76,7 +75,6 @@ def test_parameters_come_back_bit_by_bit(whole):
 
 
 def test_description_comes_back(whole):
-    assert is_ported(whole)
     assert read_description(whole) == DESCRIPTION
     assert DESCRIPTION.version == net2vec_jax.__version__
 
@@ -135,11 +133,6 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_network_is_refused(whole):
-    with pytest.raises(Net2VecError, match="holds the weights of 'tiny', not of 'vgg16'"):
-        load_ported(whole, _abstract(), network="vgg16")
-
-
 def test_one_error_lists_everything_that_does_not_fit(whole):
     def changed():
         module = _Tiny(rngs=nnx.Rngs(0), width=6)
@@ -168,8 +161,6 @@ def test_missing_and_foreign_directories_are_refused(tmp_path):
         load_ported(tmp_path / "file.pth", _abstract())
     with pytest.raises(Net2VecError, match=r"holds no ported weights: it has no network\.json"):
         load_ported(tmp_path, _abstract())
-    assert not is_ported(tmp_path)
-    assert not is_ported(tmp_path / "file.pth")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""How many filters encode a concept (reference spec 8.2).
+"""How many filters encode a concept (reference behaviour 8.2).
 
 Probes restricted to the F filters of largest weight, for several F, against the probe on all K.
 C concepts, F subset sizes.
@@ -17,7 +17,7 @@ from net2vec_jax.analysis.category_means import group_concepts, make_jsonable, m
 from net2vec_jax.core.errors import Net2VecError
 
 FRACTIONS = (0.8, 0.9)
-"""Of the full score above chance, that a subset has to reach (spec 8.2)."""
+"""Of the full score above chance, that a subset has to reach (behaviour 8.2)."""
 ALL_FRACTIONS = (0.5, 0.6, 0.7, *FRACTIONS)
 """The same, with those that the reference counts for classification only."""
 
@@ -125,7 +125,7 @@ def smallest_sufficient(
 ) -> Int[np.ndarray, " C"]:
     """Smallest number of filters that reaches a fraction of the full score above chance.
 
-    The least F with score_F ≥ chance + fraction · (full - chance) (spec 8.2).
+    The least F with score_F ≥ chance + fraction · (full - chance) (behaviour 8.2).
 
     Args:
       scores: of each concept with each number of filters; NaN never suffices.

@@ -1,4 +1,4 @@
-"""Which concepts share filters (reference spec 8.3).
+"""Which concepts share filters (reference behaviour 8.3).
 
 A filter serves a concept if it is the concept's best single filter, or one of the F filters of
 largest weight in its embedding. C concepts, K filters, G categories; memberships are bool [C, K].
@@ -16,9 +16,10 @@ from jaxtyping import Bool, Float, Int
 
 from net2vec_jax.analysis.category_means import divide, group_concepts, make_jsonable
 from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.stats.metrics import choose_best_filters
 
 BIN_STARTS = (0, 1, 2, 6, 10, 15, 20)
-"""Least number of concepts of each bin of the histogram; the last has no end (spec 8.3, B-19)."""
+"""Least number of concepts of each bin of the histogram; the last is open (behaviour 8.3, B-19)."""
 BIN_NAMES = ("0", "1", "2–5", "6–9", "10–14", "15–19", "20+")
 Ranking = Literal["absolute", "positive"]
 
@@ -111,11 +112,11 @@ def find_best_filters(train_iou: Float[np.ndarray, "C K"]) -> Bool[np.ndarray, "
     array([[False,  True],
            [False, False]])
 
-    A concept that no filter overlaps has none, where the original named filter 0 (spec 9.3).
+    A concept that no filter overlaps has none, where the original named filter 0 (behaviour 9.3).
     """
     train_iou = np.nan_to_num(_as_table(train_iou, "IoUs"), nan=0.0)
-    is_best = np.arange(train_iou.shape[1]) == train_iou.argmax(axis=1)[:, None]
-    return is_best & (train_iou > 0)
+    best = choose_best_filters(np.stack([train_iou, train_iou]))[0]
+    return np.arange(train_iou.shape[1]) == best[:, None]
 
 
 def find_top_filters(
@@ -149,13 +150,13 @@ def find_top_filters(
     return membership & (strength > 0)
 
 
-def count_overlap(
+def count_filter_overlap(
     membership: Bool[np.ndarray, "C K"], concept_categories: Sequence[str]
 ) -> FilterOverlap:
     """Count which filters serve which concepts.
 
     >>> serves = np.array([[True, False, False], [True, True, False]])
-    >>> overlap = count_overlap(serves, ["color", "object"])
+    >>> overlap = count_filter_overlap(serves, ["color", "object"])
     >>> overlap.concepts_per_filter.tolist(), round(overlap.shared_fraction, 3)
     ([2, 1, 0], 0.333)
 

@@ -1,4 +1,4 @@
-"""Lists of what `filter_overlap` counted: whom each filter serves, who shares (spec 8.3)."""
+"""Lists of what `filter_overlap` counted: whom each filter serves, who shares (behaviour 8.3)."""
 
 from __future__ import annotations
 
@@ -44,8 +44,9 @@ class SharingConcepts(NamedTuple):
 def list_filters(overlap: FilterOverlap, names: Sequence[str]) -> list[ServedConcepts]:
     """What every filter serves: those of most categories first, then of most concepts.
 
-    >>> from net2vec_jax.analysis.filters.filter_overlap import count_overlap
-    >>> overlap = count_overlap(np.array([[True, False], [True, False]]), ["color", "object"])
+    >>> from net2vec_jax.analysis.filters.filter_overlap import count_filter_overlap
+    >>> serves = np.array([[True, False], [True, False]])
+    >>> overlap = count_filter_overlap(serves, ["color", "object"])
     >>> list_filters(overlap, ["red", "car"])[0]
     ServedConcepts(filter=0, concepts=('red', 'car'), categories=('color', 'object'))
 

@@ -1,6 +1,6 @@
-"""The best single filter of each concept against its embedding (reference spec 8.1, 8.4).
+"""The best single filter of each concept against its embedding (reference behaviour 8.1, 8.4).
 
-Single filters are chosen on train and reported on val (spec B-18). C concepts, K filters.
+Single filters are chosen on train and reported on val (behaviour B-18). C concepts, K filters.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.stats.metrics import choose_best_filters
 
 LEAST_SINGLE_IOU = 0.005
-"""Ratios are formed above this val IoU of the single filter (spec 8.1)."""
+"""Ratios are formed above this val IoU of the single filter (behaviour 8.1)."""
 SINGLE_DETECTOR_IOU = 0.04
-"""From this val IoU on, a filter detects its concept (spec 8.1)."""
+"""From this val IoU on, a filter detects its concept (behaviour 8.1)."""
 EMBEDDING_DETECTOR_IOU = 0.2
-"""From this val IoU on, an embedding detects its concept (spec 8.1)."""
+"""From this val IoU on, an embedding detects its concept (behaviour 8.1)."""
 RATIO_EDGES = 2.0 ** np.arange(-3, 8)
 """Bins of the histogram of improvements, from 1/8 to 128; the outer ones take what lies beyond."""
 
@@ -146,7 +146,7 @@ class ClassificationComparison:
 def find_single_detectors(
     set_iou: Float[np.ndarray, "2 C K"], *, threshold: float = SINGLE_DETECTOR_IOU
 ) -> Bool[np.ndarray, " C"]:
-    """Concepts that a single filter detects (spec 8.1).
+    """Concepts that a single filter detects (behaviour 8.1).
 
     Each filter votes for the concept of its best train IoU; a concept is detected when the val IoU
     of a filter that votes for it reaches the threshold. A filter without any train IoU has no vote.
@@ -163,7 +163,7 @@ def find_single_detectors(
 def find_embedding_detectors(
     val_iou: Float[np.ndarray, " C"], *, threshold: float = EMBEDDING_DETECTOR_IOU
 ) -> Bool[np.ndarray, " C"]:
-    """Concepts whose embedding reaches the threshold on val (spec 8.1)."""
+    """Concepts whose embedding reaches the threshold on val (behaviour 8.1)."""
     return np.asarray(val_iou) >= threshold
 
 
@@ -221,7 +221,7 @@ def compare_classification(
     *,
     train_images: np.ndarray | None = None,
 ) -> ClassificationComparison:
-    """Compare top filters, retrained alone, with embeddings by val accuracy (spec 6.6, 8.4).
+    """Compare top filters, retrained alone, with embeddings by val accuracy (behaviour 6.6, 8.4).
 
     Args:
       single_accuracy: of the top filter; NaN where there is none.

@@ -1,4 +1,4 @@
-"""What an embedding's weights go with (reference spec 8.5).
+"""What an embedding's weights go with (reference behaviour 8.5).
 
 Pearson's r between weights and single-filter IoUs, and between the weights of both probes; and how
 far a concept's weights spread over the filters. C concepts, K filters.
@@ -23,7 +23,7 @@ from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.stats.discoveries import control_false_discoveries
 
 SIGNIFICANT = 0.01
-"""Below this p-value a correlation counts as significant (spec 8.5)."""
+"""Below this p-value a correlation counts as significant (behaviour 8.5)."""
 DISCOVERY_RATE = 0.05
 """False discovery rate."""
 _QUANTILES = {"least": 0, "lower_quartile": 25, "median": 50, "upper_quartile": 75, "most": 100}

@@ -1,9 +1,9 @@
-"""How filters respond to the images of a concept, without any training (reference spec 8.10).
+"""How filters respond to the images of a concept, without any training (reference behaviour 8.10).
 
 a is the greatest activation of a filter over the positions of an image. Per concept and filter,
 over the concept's images: the probability of a > 0, and the mean and deviation of the a > 0. The
-rows of probabilities are the embeddings on which the original did its vector arithmetic (spec 8.7).
-In layers without rectification nearly every a is above 0, and probabilities tell little.
+original did its vector arithmetic on the rows of probabilities (behaviour 8.7). In layers without
+rectification nearly every a is above 0, and probabilities tell little.
 N images, h w activation grid, K filters, C concepts.
 """
 

@@ -1,7 +1,7 @@
 """Geometry of concept embeddings: nearest concepts, categories of neighbours, clusters, stability.
 
-Reference spec 8.6: an embedding is its weight row divided by its Euclidean norm, and concepts are
-compared by cosine. Rows of zeros have no direction; they are masked (spec 7, B-34): they have no
+Reference behaviour 8.6: an embedding is its weight row divided by its Euclidean norm; concepts are
+compared by cosine. Rows of zeros have no direction and are masked (behaviour 7, B-34): they have no
 neighbours and are nobody's. Nothing here depends on how filters are ordered or rotated.
 C concepts, K filters, S seeds.
 """
@@ -22,7 +22,7 @@ from net2vec_jax.analysis.category_means import divide, group_concepts
 from net2vec_jax.core.errors import Net2VecError
 
 NEIGHBOURS = 5
-"""Neighbours of a concept that the tables of categories count (spec 8.6)."""
+"""Neighbours of a concept that the tables of categories count (behaviour 8.6)."""
 Linkage = Literal["average", "complete", "single", "ward"]
 
 
@@ -78,7 +78,7 @@ class NearestConcepts:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NearestCategories:
-    """Which categories the nearest concepts belong to (spec 8.6, A.5).
+    """Which categories the nearest concepts belong to (behaviour 8.6, A.5).
 
     Attributes:
       categories: those present, in Broden's order, then others by name: G of them.
@@ -197,7 +197,7 @@ def find_nearest_concepts(unit: UnitEmbeddings, count: int = NEIGHBOURS) -> Near
 def rank_by_similarity(
     unit: UnitEmbeddings, *, by: Literal["max", "mean"] = "max"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Order concepts by how close others are: the max or mean of |cosine| with them (spec 8.6).
+    """Order concepts by how close others are: max or mean |cosine| with them (behaviour 8.6).
 
     Returns:
       (indices of the valid concepts, most similar first; score of every concept, float64 [C], NaN

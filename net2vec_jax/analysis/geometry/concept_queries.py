@@ -1,6 +1,6 @@
 """Vector arithmetic on concepts: "grass + blue - green" and the concepts that answer it best.
 
-Reference spec 8.7: the mean of the signed unit embeddings, its dot product with all unit
+Reference behaviour 8.7: the mean of the signed unit embeddings, its dot product with all unit
 embeddings, best first, without the query's own words. C concepts, K filters.
 """
 
@@ -133,7 +133,7 @@ def answer_query(
     *,
     count: int = ANSWERS,
 ) -> QueryAnswer:
-    """Add and subtract concepts, and find what is nearest (spec 8.7).
+    """Add and subtract concepts, and find what is nearest (behaviour 8.7).
 
     >>> vectors = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
     >>> unit = UnitEmbeddings(vectors, np.ones(3, bool))

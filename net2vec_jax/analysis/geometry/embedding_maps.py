@@ -1,4 +1,4 @@
-"""Maps of concept embeddings: principal components and t-SNE of unit embeddings (spec 8.5, 8.10).
+"""Maps of unit embeddings: principal components and t-SNE (reference behaviour 8.5, 8.10).
 
 Masked concepts (`concept_embeddings`) have no place on a map: their coordinates are NaN.
 C concepts, K filters.
@@ -15,7 +15,7 @@ from net2vec_jax.analysis.geometry.concept_embeddings import UnitEmbeddings, nor
 from net2vec_jax.core.errors import Net2VecError
 
 COMPONENTS = 10
-"""Principal components of a spectrum (spec 8.5)."""
+"""Principal components of a spectrum (behaviour 8.5)."""
 PERPLEXITY = 30.0
 """t-SNE's usual number of effective neighbours."""
 LEAST_CONCEPTS = 4
@@ -54,7 +54,7 @@ def map_principal_components(unit: UnitEmbeddings, *, components: int = 2) -> Pr
 def explain_variance(
     weights: Float[np.ndarray, "C K"], *, components: int = COMPONENTS
 ) -> Float[np.ndarray, " components"]:
-    """Fraction of the variance of raw weights along each principal component (spec 8.5).
+    """Fraction of the variance of raw weights along each principal component (behaviour 8.5).
 
     Rows of zeros, or not finite, are left out.
     """

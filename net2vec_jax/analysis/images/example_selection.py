@@ -1,4 +1,4 @@
-"""Which images to look at: at percentiles of a score, not only the best (reference spec 8.8).
+"""Which images to look at: at percentiles of a score, not only the best (reference behaviour 8.8).
 
 Images of a concept are ranked by their individual IoU, all images by a filter's largest activation
 or by a concept's score map Σ_k w_k A_k. N images, h·w positions, K filters, C concepts.
@@ -43,6 +43,10 @@ def choose_at_percentiles(
       scores: of n places.
       percentiles: in [0, 100], in any order; 100 is the highest score.
 
+    Example:
+      >>> choose_at_percentiles(np.array([0.1, 0.9, 0.5]), [100, 0]).place.tolist()
+      [1, 0]
+
     Raises:
       Net2VecError: a percentile is out of range.
     """
@@ -51,13 +55,10 @@ def choose_at_percentiles(
         raise Net2VecError(f"percentiles lie between 0 and 100, not {wrong[0]:g}")
     count = len(scores)
     free = np.ones(count, bool)
-    for percentile in sorted(percentiles, reverse=True):
-        if not free.any():
-            break
+    for percentile in sorted(percentiles, reverse=True)[:count]:
         distance = np.abs(np.arange(count) - (100 - percentile) / 100 * (count - 1))
         free[np.where(free, distance, np.inf).argmin()] = False
-    rank = np.flatnonzero(~free)  # 0 is the highest
-    return _at_ranks(scores, rank)
+    return _at_ranks(scores, np.flatnonzero(~free))
 
 
 def choose_highest(scores: Float[np.ndarray, " n"], count: int) -> Choice:
@@ -66,6 +67,7 @@ def choose_highest(scores: Float[np.ndarray, " n"], count: int) -> Choice:
 
 
 def _at_ranks(scores: np.ndarray, rank: np.ndarray) -> Choice:
+    """The places of these ranks; rank 0 is the highest score."""
     order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
     return Choice(order[rank], 100 * (1 - rank / max(len(scores) - 1, 1)))
 
@@ -94,8 +96,8 @@ def choose_across(
                 left -= 1
     chosen = [np.zeros(0, np.int64)]
     for name, size in share.items():
-        steps = [100 * (1 - step / size) for step in range(size)]
         within = places[name]
+        steps = [100 * (1 - step / size) for step in range(size)]
         chosen.append(within[choose_at_percentiles(np.asarray(scores)[within], steps).place])
     return np.concatenate(chosen)
 

@@ -1,4 +1,4 @@
-"""Embeddings of concepts' names: by WordNet's hypernyms and by word vectors (reference spec 8.6).
+"""Embeddings of concepts' names by WordNet's hypernyms or word vectors (reference behaviour 8.6).
 
 C concepts → vectors [n, D] of the n whose names are found. Files are read by `wordnet_files` and
 `word_vector_files`.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from net2vec_jax.analysis.lexical.word_vector_files import read_word_vectors
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import strip_number, strip_suffix
 
@@ -37,7 +38,7 @@ SYNSETS: Mapping[str, str | None] = {
 }
 """Concepts whose first synset is not what is meant, with the one that is; None: none is.
 
-The spec's list, by name instead of by position. Its satellite adjectives, called s there, are
+The reference's list, by name instead of by position. Its satellite adjectives, called s there, are
 numbered among all adjectives here, as releases of NLTK differ on those.
 """
 
@@ -60,7 +61,11 @@ class LexicalEmbedding:
 
 
 def write_lemma(concept: str) -> str:
-    """A concept's name as lexicons write it: without mark and number, "_" for spaces."""
+    """A concept's name as lexicons write it: without mark and number, "_" for spaces.
+
+    >>> write_lemma("swivel chair-s")
+    'swivel_chair'
+    """
     return "_".join(strip_suffix(concept).split())
 
 
@@ -95,13 +100,11 @@ def embed_wordnet(
             synset = wordnet.find_first(write_lemma(concept))
         if synset is not None:
             found[concept] = synset
-    columns = {
-        key: place
-        for place, key in enumerate(sorted(set().union(*(s.closure for s in found.values()))))
-    }
+    known = sorted(set().union(*(synset.closure for synset in found.values())))
+    columns = {key: column for column, key in enumerate(known)}
     vectors = np.zeros((len(found), len(columns)), np.float32)
-    for row, synset in enumerate(found.values()):
-        vectors[row, [columns[key] for key in synset.closure]] = len(synset.closure) ** -0.5
+    for row, synset in zip(vectors, found.values(), strict=True):
+        row[[columns[key] for key in synset.closure]] = len(synset.closure) ** -0.5
     return LexicalEmbedding(
         tuple(found),
         vectors,
@@ -125,10 +128,6 @@ def embed_words(
     Raises:
       Net2VecError: the file cannot be read.
     """
-    from net2vec_jax.analysis.lexical.word_vector_files import (
-        read_word_vectors,  # gensim is slow to import
-    )
-
     spellings = {}
     for concept in concepts:
         lemma = write_lemma(concept)
@@ -157,6 +156,9 @@ def embed_words(
 
 def parse_synsets(assignments: Sequence[str]) -> dict[str, str | None]:
     """Read CONCEPT=SYNSET, or CONCEPT= for a concept to be left out.
+
+    >>> parse_synsets(["crane=crane.n.04", "waffled="])
+    {'crane': 'crane.n.04', 'waffled': None}
 
     Raises:
       Net2VecError: one is not of this form.

@@ -22,11 +22,10 @@ _LONGEST_LINE = 1 << 20
 
 
 class _Layout(NamedTuple):
-    """What the first lines say: whether there is a header, of how many words, and D."""
+    """What the first lines say: how many words there are, None without a header, and D."""
 
-    header: bool
     binary: bool
-    words: int
+    words: int | None
     size: int
 
 
@@ -48,9 +47,8 @@ def read_word_vectors(path: str | Path, words: Collection[str]) -> dict[str, np.
         raise Net2VecError(f"there is no file {path} of word vectors")
     try:
         layout = _find_layout(path)
-        wanted = frozenset(words)
         read = _read_binary if layout.binary else _read_text
-        vectors = read(path, wanted, layout)
+        vectors = read(path, frozenset(words), layout)
     except (EOFError, OSError, zlib.error) as error:
         raise Net2VecError(f"{path} is cut off or damaged ({error})") from error
     for word, vector in vectors.items():
@@ -61,7 +59,7 @@ def read_word_vectors(path: str | Path, words: Collection[str]) -> dict[str, np.
 
 def _find_layout(path: Path) -> _Layout:
     with _open(path) as file:
-        first, second = file.readline(_LONGEST_LINE), file.readline(_LONGEST_LINE)
+        first, second = (file.readline(_LONGEST_LINE).rstrip(b" \r\n") for _ in range(2))
     if not first.strip():
         raise Net2VecError(f"{path} is empty, or begins with an empty line")
     if first.startswith(b"\x80"):
@@ -69,24 +67,20 @@ def _find_layout(path: Path) -> _Layout:
             f"{path} is a pickled model, which is not read; save it with "
             "save_word2vec_format(…, binary=True)"
         )
+    fields = first.split(b" ")
     try:
-        header = [int(field) for field in first.split()]
+        count, size = (int(field) for field in first.split())
     except ValueError:
-        header = []
-    if len(header) != 2:
-        fields = first.rstrip(b" \r\n").split(b" ")
-        if len(fields) < 2 or not _are_numbers(fields[1:]) or not _is_text(first):
+        if not _is_text(first) or not _are_numbers(fields[1:]):
             raise Net2VecError(
                 f"{path} is neither of word2vec's formats nor GloVe's: its first line is neither "
                 "COUNT DIMENSIONS nor a word with numbers"
-            )
-        return _Layout(False, False, 0, len(fields) - 1)
-    count, size = header
+            ) from None
+        return _Layout(False, None, len(fields) - 1)
     if count < 1 or size < 1:
         raise Net2VecError(f"{path}: its first line says {count} words of {size} dimensions")
-    fields = second.rstrip(b" \r\n").split(b" ")
-    text = _is_text(second) and _are_numbers(fields[1:])
-    return _Layout(True, not text, count, size)
+    is_text = _is_text(second) and _are_numbers(second.split(b" ")[1:])
+    return _Layout(not is_text, count, size)
 
 
 def _open(path: Path) -> BinaryIO:
@@ -100,56 +94,48 @@ def _is_text(line: bytes) -> bool:
 
 def _are_numbers(fields: list[bytes]) -> bool:
     try:
-        np.array([float(field) for field in fields])
+        return len([float(field) for field in fields]) > 0
     except ValueError:
         return False
-    return len(fields) > 0
 
 
 def _read_text(path: Path, wanted: frozenset[str], layout: _Layout) -> dict[str, np.ndarray]:
     vectors: dict[str, np.ndarray] = {}
     rows = 0
     with _open(path) as file:
-        if layout.header:
+        if layout.words is not None:
             file.readline()
-        for row, line in enumerate(file, start=1 + layout.header):
+        for number, line in enumerate(file, start=1 if layout.words is None else 2):
             line = line.rstrip(b" \r\n")
             if not line:
                 continue
             rows += 1
-            if line.count(b" ") < layout.size:
-                raise Net2VecError(
-                    f"{path}, line {row}: {line.count(b' ')} numbers, not {layout.size}; the file "
-                    "is cut off or damaged"
-                )
-            # A few words of GloVe's have spaces; values never stand in front of the word.
             name, *numbers = line.rsplit(b" ", layout.size)
-            if b" " in name and _are_numbers(name.split(b" ")[1:]):
+            # A few words of GloVe's have spaces; values never stand in front of the word.
+            too_many = b" " in name and _are_numbers(name.split(b" ")[1:])
+            if len(numbers) < layout.size or too_many:
                 raise Net2VecError(
-                    f"{path}, line {row}: {line.count(b' ')} numbers, not {layout.size}"
+                    f"{path}, line {number}: {line.count(b' ')} numbers, not {layout.size}; the "
+                    "file is cut off or damaged"
                 )
-            word = _decode(name, path, f"line {row}")
-            if word in wanted and word not in vectors:
-                try:
+            try:
+                word = name.decode()
+                if word in wanted and word not in vectors:
                     vectors[word] = np.array([float(x) for x in numbers], np.float32)
-                except ValueError as error:
-                    raise Net2VecError(f"{path}, line {row}: {error}") from error
-            if layout.header and rows == layout.words:
+            except UnicodeDecodeError as error:
+                raise Net2VecError(
+                    f"{path}, line {number}: the word {name!r} is not UTF-8; convert the file to "
+                    "UTF-8"
+                ) from error
+            except ValueError as error:
+                raise Net2VecError(f"{path}, line {number}: {error}") from error
+            if rows == layout.words:
                 break
-    if layout.header and rows < layout.words:
+    if layout.words is not None and rows < layout.words:
         raise Net2VecError(
             f"{path} is cut off: its first line says {layout.words} words, it has {rows}"
         )
     return vectors
-
-
-def _decode(name: bytes, path: Path, place: str) -> str:
-    try:
-        return name.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise Net2VecError(
-            f"{path}, {place}: the word {name!r} is not UTF-8; convert the file to UTF-8"
-        ) from error
 
 
 def _read_binary(path: Path, wanted: frozenset[str], layout: _Layout) -> dict[str, np.ndarray]:

@@ -29,7 +29,7 @@ _DAMAGED = (AssertionError, AttributeError, LookupError, OSError, RuntimeError, 
 
 @dataclasses.dataclass(frozen=True)
 class Synset:
-    """A meaning.
+    """A meaning of a word.
 
     Attributes:
       name: lemma, part of speech and number of the sense, such as "dog.n.01".
@@ -127,40 +127,34 @@ def _make_reader(root: str, streams: list[Any]) -> Any:
 
 
 def _describe(synset: Any) -> Synset:
-    reached = {synset: None}
-    waiting = [synset]
+    reached, waiting = set(), [synset]
     while waiting:
-        for hypernym in waiting.pop().hypernyms():
-            if hypernym not in reached:
-                reached[hypernym] = None
-                waiting.append(hypernym)
+        found = waiting.pop()
+        if found not in reached:
+            reached.add(found)
+            waiting += found.hypernyms()
     closure = frozenset(f"{found.pos()}{found.offset():08d}" for found in reached)
     return Synset(synset.name(), closure)
 
 
 def _check_files(directory: Path) -> None:
     missing = [name for name in FILES if not (directory / name).is_file()]
-    if not missing:
-        return
-    if not directory.is_dir():
+    if missing and not directory.is_dir():
         raise Net2VecError(f"there is no folder {directory}; give one of WordNet's files")
-    inside = [
-        directory / name
-        for name in ("dict", "wordnet", "corpora/wordnet")
-        if (directory / name / FILES[0]).is_file()
-    ]
-    if inside:
-        raise Net2VecError(f"{directory} is not WordNet's folder; give {inside[0]}")
-    raise Net2VecError(
-        f"{directory} lacks {', '.join(missing)} of WordNet 3; give a folder with these files, for "
-        "example 'dict' of WordNet's own distribution, or the one that Debian's wordnet-base or "
-        "NLTK's data installs"
-    )
+    for inside in (directory / name for name in ("dict", "wordnet", "corpora/wordnet")):
+        if missing and (inside / FILES[0]).is_file():
+            raise Net2VecError(f"{directory} is not WordNet's folder; give {inside}")
+    if missing:
+        raise Net2VecError(
+            f"{directory} lacks {', '.join(missing)} of WordNet 3; give a folder with these files, "
+            "such as 'dict' of WordNet's own distribution, or the one that Debian's wordnet-base "
+            "or NLTK's data installs"
+        )
 
 
 @contextlib.contextmanager
 def _explaining(directory: Path) -> Iterator[None]:
-    """What goes wrong inside means that files are damaged."""
+    """Say of whatever goes wrong inside that the files are damaged."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")

@@ -61,6 +61,11 @@ def estimate_cka(
 ) -> KernelAlignment:
     """Both estimates of linear CKA, each at most 1.
 
+    >>> responses = np.random.default_rng(0).normal(size=(50, 3))
+    >>> turned = responses[:, [2, 0, 1]] * 5
+    >>> round(estimate_cka(responses, turned).debiased, 6)
+    1.0
+
     Args:
       first: X, for example embeddings of n concepts, or pooled activations of n images.
       second: Y.
@@ -69,20 +74,8 @@ def estimate_cka(
       Net2VecError: not the same number of rows, or too few.
     """
     x, y = centre_pair(first, second)
-    sums = [_sum_hsic(*pair) for pair in ((x, y), (x, x), (y, y))]
-    return KernelAlignment(*(_normalise(*estimates) for estimates in zip(*sums, strict=True)))
-
-
-def linear_cka(
-    first: Float[np.ndarray, "n K1"], second: Float[np.ndarray, "n K2"], *, debiased: bool = True
-) -> float:
-    """One estimate of linear CKA, as `estimate_cka` has them.
-
-    Raises:
-      Net2VecError: not the same number of rows, or too few.
-    """
-    found = estimate_cka(first, second)
-    return found.debiased if debiased else found.plain
+    cross, own_x, own_y = (_sum_hsic(*pair) for pair in ((x, y), (x, x), (y, y)))
+    return KernelAlignment(*map(_normalise, cross, own_x, own_y))
 
 
 def centre_pair(
@@ -98,7 +91,7 @@ def centre_pair(
         raise Net2VecError(f"responses {pair[0].shape} and {pair[1].shape} must be [n, K] of one n")
     if len(pair[0]) < LEAST_ROWS:
         raise Net2VecError(f"CKA needs {LEAST_ROWS} rows or more; there are {len(pair[0])}")
-    return tuple(_centre(values) for values in pair)
+    return _centre(pair[0]), _centre(pair[1])
 
 
 def _centre(values: np.ndarray) -> Centred:

@@ -1,4 +1,4 @@
-"""How differently two representations arrange the same concepts (reference spec 8.6, 9.5).
+"""How differently two representations arrange the same concepts (reference behaviour 8.6, 9.5).
 
 A representation has a unit vector per concept, V [C, K]; its similarities are G = V Vᵀ [C, C]. Two
 representations, of any K, differ by D = ‖G₁ − G₂‖²_F, of which a concept's part is its row's.
@@ -8,6 +8,7 @@ Whatever turns all vectors of a representation together changes nothing.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
@@ -15,8 +16,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from net2vec_jax.analysis.category_means import CategoryMeans
-from net2vec_jax.analysis.geometry.concept_embeddings import normalise_embeddings
-from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.analysis.geometry.concept_embeddings import normalise_embeddings, rank_concepts
+from net2vec_jax.core.errors import Net2VecError, list_names
 
 DistanceMeasure = Literal["squared", "per_entry", "row_normalized"]
 """Squared distances of rows; these divided by the length of a row; those of rows of length 1."""
@@ -44,11 +45,11 @@ class Representation:
         Raises:
           Net2VecError: a concept has none.
         """
-        place = {name: place for place, name in enumerate(self.concepts)}
-        absent = [name for name in concepts if name not in place]
+        row = {name: number for number, name in enumerate(self.concepts)}
+        absent = [name for name in concepts if name not in row]
         if absent:
-            raise Net2VecError(f"{self.name} has no vector of {', '.join(absent[:10])}")
-        return self.vectors[[place[name] for name in concepts]]
+            raise Net2VecError(f"{self.name} has no vector of {list_names(absent)}")
+        return self.vectors[[row[name] for name in concepts]]
 
 
 def make_representation(
@@ -59,6 +60,10 @@ def make_representation(
     missing: Sequence[str] = (),
 ) -> Representation:
     """Divide every row by its length; rows of zeros are left out and listed as missing.
+
+    >>> found = make_representation("conv5", ["dog", "cat"], np.array([[3.0, 4.0], [0.0, 0.0]]))
+    >>> found.concepts, found.vectors.tolist(), found.missing
+    (('dog',), [[0.6, 0.8]], ('cat',))
 
     Args:
       name: of the representation.
@@ -72,25 +77,27 @@ def make_representation(
     weights = np.asarray(weights, np.float64)
     if weights.ndim != 2 or len(weights) != len(concepts):
         raise Net2VecError(f"{name}: weights {weights.shape} do not fit {len(concepts)} concepts")
-    twice = sorted({concept for concept in concepts if list(concepts).count(concept) > 1})
+    twice = sorted(name for name, times in Counter(concepts).items() if times > 1)
     if twice:
-        raise Net2VecError(f"{name} has several concepts called {', '.join(twice[:10])}")
-    broken = [c for c, row in zip(concepts, weights, strict=True) if not np.isfinite(row).all()]
-    if broken:
-        raise Net2VecError(f"{name}: the embedding of {', '.join(broken[:10])} is not finite")
+        raise Net2VecError(f"{name} has several concepts called {list_names(twice)}")
+    names = np.array(concepts, object)
+    broken = names[~np.isfinite(weights).all(axis=1)]
+    if len(broken):
+        raise Net2VecError(f"{name}: the embedding of {list_names(broken)} is not finite")
     unit = normalise_embeddings(weights)
-    named = list(zip(concepts, unit.is_valid, strict=True))
-    zero = [concept for concept, is_valid in named if not is_valid]
     return Representation(
         name,
-        tuple(concept for concept, is_valid in named if is_valid),
+        tuple(names[unit.is_valid]),
         unit.vectors[unit.is_valid],
-        (*missing, *zero),
+        (*missing, *names[~unit.is_valid]),
     )
 
 
 def shorten_names(names: Sequence[str]) -> list[str]:
     """Names without the parts between slashes that all names with slashes share.
+
+    >>> shorten_names(["scenes/resnet18/layer4", "scenes/vgg16/layer4", "WordNet"])
+    ['resnet18', 'vgg16', 'WordNet']
 
     What stands in brackets at the end of a name stays; so do names without slashes.
     """
@@ -135,7 +142,10 @@ def measure_distances(
     second: Float[np.ndarray, "C C"],
     measure: DistanceMeasure = "squared",
 ) -> Float[np.ndarray, " C"]:
-    """Distance of each concept's row of similarities in two representations, d_c (spec 8.6).
+    """Distance of each concept's row of similarities in two representations, d_c (behaviour 8.6).
+
+    >>> measure_distances(np.eye(2), np.ones((2, 2))).tolist()
+    [1.0, 1.0]
 
     Args:
       first: similarities in one representation.
@@ -161,15 +171,10 @@ def measure_distances(
     return distances
 
 
-def total_distance(distances: Float[np.ndarray, " C"], measure: DistanceMeasure) -> float:
-    """Distance D of two representations: the sum of d_c, or the mean of all entries' squares."""
-    return float(np.mean(distances) if measure == "per_entry" else np.sum(distances))
-
-
 def list_category_rows(means: CategoryMeans) -> list[tuple[str, int, float, float, float]]:
     """(category, concepts, mean, standard deviation, standard error) per category, and of "all".
 
-    The standard error is that of the category's own number of concepts (spec B-20); NaN below two.
+    The standard error is that of the category's own concepts (behaviour B-20); NaN below two.
     The deviation is that of a sample, with n − 1 in the denominator; where the tables of the
     paper's appendix have population deviations, those are smaller by √((n − 1) / n).
     """
@@ -188,9 +193,8 @@ def order_by_change(distances: Float[np.ndarray, " C"]) -> Int[np.ndarray, " C"]
 
 def list_neighbours(similarities: Float[np.ndarray, "C C"]) -> Int[np.ndarray, "C C-1"]:
     """For each concept all others, the most similar first; equal ones in their order."""
-    similarities = np.array(similarities, np.float64)
-    np.fill_diagonal(similarities, -np.inf)
-    return np.argsort(-similarities, axis=1, kind="stable")[:, : len(similarities) - 1]
+    n = len(similarities)
+    return rank_concepts(similarities, ~np.eye(n, dtype=bool), n - 1).concept
 
 
 def overlap_neighbours(
@@ -218,7 +222,7 @@ def overlap_neighbours(
 def compare_rank_lists(
     first: Float[np.ndarray, "C C"], second: Float[np.ndarray, "C C"]
 ) -> Float[np.ndarray, " C"]:
-    """Hamming distance of each concept's lists of neighbours (spec 8.6), as a fraction.
+    """Hamming distance of each concept's lists of neighbours (behaviour 8.6), as a fraction.
 
     It is the fraction of ranks at which two representations have different concepts.
 

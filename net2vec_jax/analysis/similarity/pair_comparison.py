@@ -1,4 +1,4 @@
-"""All that is said of two representations of the same concepts, in one place.
+"""Compare two representations of the same concepts: distances, CKA, rank correlation, neighbours.
 
 Distances by `network_similarity`, CKA and rank correlation by `representational_similarity`.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array
 
 from net2vec_jax.analysis.category_means import CategoryMeans, average_categories, make_jsonable
-from net2vec_jax.analysis.similarity.kernel_alignment import LEAST_ROWS, linear_cka
+from net2vec_jax.analysis.similarity.kernel_alignment import LEAST_ROWS, estimate_cka
 from net2vec_jax.analysis.similarity.network_similarity import (
     DistanceMeasure,
     Representation,
@@ -23,7 +23,6 @@ from net2vec_jax.analysis.similarity.network_similarity import (
     measure_distances,
     measure_similarities,
     overlap_neighbours,
-    total_distance,
 )
 from net2vec_jax.analysis.similarity.representational_similarity import (
     Association,
@@ -46,7 +45,7 @@ class PairComparison:
       measure: what `distances` are.
       distances: d_c, float64 [C].
       means: mean of d_c per category.
-      distance: D.
+      distance: D, the sum of `distances`; their mean if the measure is "per_entry".
       cka: debiased linear CKA of the unit vectors.
       biased_cka: the plain estimate.
       rank_correlation: of the similarities.
@@ -118,6 +117,15 @@ def compare_pair(
 ) -> PairComparison:
     """Compare two representations on the given concepts, which both have.
 
+    >>> from net2vec_jax.analysis.similarity.network_similarity import make_representation
+    >>> names, weights = ["sky", "sea", "dog", "cat"], np.eye(4) + 0.5
+    >>> one = make_representation("one", names, weights)
+    >>> turned = make_representation("turned", names, -weights)
+    >>> settings = {"key": jax.random.key(0), "permutations": 9}
+    >>> pair = compare_pair(one, turned, names, ["object"] * 4, **settings)
+    >>> pair.distance, pair.overlap.tolist()
+    (0.0, [1.0, 1.0, 1.0, 1.0])
+
     Args:
       first: one.
       second: the other.
@@ -137,26 +145,26 @@ def compare_pair(
             f"{LEAST_ROWS} or more are needed to compare them"
         )
     vectors = first.select(concepts), second.select(concepts)
-    similarities = np.stack([measure_similarities(rows) for rows in vectors])
-    distances = measure_distances(*similarities, measure)
+    one, other = (measure_similarities(rows) for rows in vectors)
+    distances = measure_distances(one, other, measure)
     nearest = min(nearest, len(concepts) - 1)
-    keys = jax.random.split(key)
+    cka_key, rank_key = jax.random.split(key)
     return PairComparison(
         first=first.name,
         second=second.name,
         concepts=tuple(concepts),
         categories=tuple(categories),
-        similarities=similarities,
+        similarities=np.stack([one, other]),
         measure=measure,
         distances=distances,
         means=average_categories(distances, categories),
-        distance=total_distance(distances, measure),
-        cka=assess_cka(*vectors, key=keys[0], permutations=permutations),
-        biased_cka=linear_cka(*vectors, debiased=False),
+        distance=float(np.mean(distances) if measure == "per_entry" else np.sum(distances)),
+        cka=assess_cka(*vectors, key=cka_key, permutations=permutations),
+        biased_cka=estimate_cka(*vectors).plain,
         rank_correlation=assess_rank_correlation(
-            *similarities, key=keys[1], permutations=permutations
+            one, other, key=rank_key, permutations=permutations
         ),
         nearest=nearest,
-        overlap=overlap_neighbours(*similarities, nearest),
-        rank_changes=compare_rank_lists(*similarities),
+        overlap=overlap_neighbours(one, other, nearest),
+        rank_changes=compare_rank_lists(one, other),
     )

@@ -9,13 +9,14 @@ the rows are exchanged (Mantel 1967), or halved.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from net2vec_jax.analysis.similarity.kernel_alignment import LEAST_ROWS, centre_pair, linear_cka
+from net2vec_jax.analysis.similarity.kernel_alignment import LEAST_ROWS, centre_pair, estimate_cka
 from net2vec_jax.analysis.similarity.network_similarity import check_similarities
 from net2vec_jax.core.errors import Net2VecError
 
@@ -44,14 +45,19 @@ class Association:
 def correlate_ranks(first: Float[np.ndarray, "n n"], second: Float[np.ndarray, "n n"]) -> float:
     """Spearman's correlation of the upper triangles of two similarity matrices; equal ones tie.
 
+    >>> similarities = np.array([[1.0, 0.9, 0.2], [0.9, 1.0, 0.5], [0.2, 0.5, 1.0]])
+    >>> round(correlate_ranks(similarities, similarities**3), 6)
+    1.0
+
     Returns:
       A number in [−1, 1]; NaN where all similarities of a matrix are equal.
 
     Raises:
       Net2VecError: similarities that are not of the same concepts.
     """
-    ranks = _rank_pairs(first, second)
-    return _correlate(*(_centre_pairs(values) for values in ranks))
+    one, other = (_centre_pairs(ranks) for ranks in _rank_pairs(first, second))
+    scale = np.linalg.norm(one) * np.linalg.norm(other)
+    return float((one * other).sum() / scale) if scale > 0 else float("nan")
 
 
 def assess_cka(
@@ -78,16 +84,13 @@ def assess_cka(
     Raises:
       Net2VecError: not the same number of rows, or fewer than four.
     """
-    value = linear_cka(first, second)
-    centred = [part.rows(slice(None)) for part in centre_pair(first, second)]
-    kernels = [_without_diagonal(values @ values.T) for values in centred]
+    value = estimate_cka(first, second).debiased
     halves_key, test_key = jax.random.split(key)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        halves = _draw_halves(halves_key, len(kernels[0]), samples)
-        redrawn = _halved_cka(*kernels, halves)
-    interval = _widen_halves(value, redrawn, halves, confidence)
-    p_value = _permute(test_key, *(_double_centre(k) for k in kernels), permutations)
-    return Association(value, *interval, p_value if np.isfinite(value) else float("nan"))
+    centred = [part.rows(slice(None)) for part in centre_pair(first, second)]
+    first, second = (_without_diagonal(values @ values.T) for values in centred)
+    low, high = _halve(halves_key, value, first, second, _sum_halved_hsic, samples, confidence)
+    products = _double_centre(first), _double_centre(second)
+    return Association(value, low, high, _permute(test_key, value, *products, permutations))
 
 
 def assess_rank_correlation(
@@ -113,14 +116,13 @@ def assess_rank_correlation(
       Net2VecError: similarities that are not of the same concepts.
     """
     value = correlate_ranks(first, second)
-    ranks = _rank_pairs(first, second)
     halves_key, test_key = jax.random.split(key)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        halves = _draw_halves(halves_key, len(ranks[0]), samples)
-        redrawn = _halved_correlation(*ranks, halves)
-    interval = _widen_halves(value, redrawn, halves, confidence)
-    p_value = _permute(test_key, *(_centre_pairs(values) for values in ranks), permutations)
-    return Association(value, *interval, p_value if np.isfinite(value) else float("nan"))
+    first, second = _rank_pairs(first, second)
+    low, high = _halve(
+        halves_key, value, first, second, _average_halved_products, samples, confidence
+    )
+    products = _centre_pairs(first), _centre_pairs(second)
+    return Association(value, low, high, _permute(test_key, value, *products, permutations))
 
 
 def _without_diagonal(matrix: np.ndarray) -> np.ndarray:
@@ -129,19 +131,18 @@ def _without_diagonal(matrix: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def _rank_pairs(first: np.ndarray, second: np.ndarray) -> list[np.ndarray]:
+def _rank_pairs(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Ranks of the pairs in (0, 1], symmetric, 0 on the diagonal; nearly equal ones tie."""
-    from scipy.stats import rankdata  # slow to import, and only needed here
+    from scipy.spatial.distance import squareform  # slow to import, and only needed here
+    from scipy.stats import rankdata
 
     check_similarities(np.asarray(first), np.asarray(second))
-    upper = np.triu_indices(len(first), 1)
-    ranks = []
-    for similarities in (first, second):
-        matrix = np.zeros(np.shape(similarities))
-        pairs = np.round(np.asarray(similarities, np.float64)[upper], 12)
-        matrix[upper] = rankdata(pairs) / len(pairs)
-        ranks.append(matrix + matrix.T)
-    return ranks
+
+    def rank(similarities: np.ndarray) -> np.ndarray:
+        pairs = squareform(np.asarray(similarities, np.float64), checks=False)
+        return squareform(rankdata(np.round(pairs, 12)) / len(pairs))
+
+    return rank(first), rank(second)
 
 
 def _centre_pairs(matrix: np.ndarray) -> np.ndarray:
@@ -158,13 +159,13 @@ def _double_centre(kernel: np.ndarray) -> np.ndarray:
     return _without_diagonal(centred + rows.sum() / ((n - 1) * (n - 2)))
 
 
-def _correlate(first: np.ndarray, second: np.ndarray) -> float:
-    scale = np.linalg.norm(first) * np.linalg.norm(second)
-    return float((first * second).sum() / scale) if scale > 0 else float("nan")
+def _permute(
+    key: Array, value: float, first: np.ndarray, second: np.ndarray, permutations: int
+) -> float:
+    """P-value of Σ first ∘ second when rows and columns of the second are exchanged together.
 
-
-def _permute(key: Array, first: np.ndarray, second: np.ndarray, permutations: int) -> float:
-    """P-value of Σ first ∘ second when rows and columns of the second are exchanged together."""
+    NaN where the statistic's `value` is.
+    """
     if permutations < 1:
         raise Net2VecError(f"{permutations} permutations; at least one is needed")
     scaled = [
@@ -173,7 +174,7 @@ def _permute(key: Array, first: np.ndarray, second: np.ndarray, permutations: in
     ]
     observed, permuted = _permuted_products(key, *scaled, permutations=permutations)
     count = int((np.asarray(permuted) >= float(observed) - ROUNDING).sum())
-    return (1 + count) / (1 + permutations)
+    return (1 + count) / (1 + permutations) if np.isfinite(value) else float("nan")
 
 
 @jax.jit(static_argnames=("permutations",))
@@ -191,60 +192,71 @@ def _permuted_products(
     return product(jnp.arange(len(first))), jax.lax.map(one, keys)
 
 
-def _draw_halves(key: Array, n: int, samples: int) -> np.ndarray:
-    """Random halves of the rows, float64 [samples, n] of 0 and 1."""
-    noise = np.asarray(jax.random.uniform(key, (samples, n)))
-    halves = np.zeros((samples, n))
-    np.put_along_axis(halves, np.argsort(noise, axis=1)[:, : n // 2], 1, axis=1)
-    return halves
-
-
-def _halved_cka(kernel: np.ndarray, other: np.ndarray, halves: np.ndarray) -> np.ndarray:
-    """Debiased CKA of the rows of each half, [samples]."""
-    m = halves[0].sum()
-    rows = {name: halves @ matrix for name, matrix in (("x", kernel), ("y", other))}
-    sums = {name: (halves * values).sum(axis=1) for name, values in rows.items()}
-
-    def hsic(a: str, b: str, product: np.ndarray) -> np.ndarray:
-        trace = ((halves @ product) * halves).sum(axis=1)
-        cross = (halves * rows[a] * rows[b]).sum(axis=1)
-        return trace + sums[a] * sums[b] / ((m - 1) * (m - 2)) - 2 / (m - 2) * cross
-
-    own = hsic("x", "x", kernel**2) * hsic("y", "y", other**2)
-    return hsic("x", "y", kernel * other) / np.sqrt(np.maximum(own, 0))
-
-
-def _halved_correlation(first: np.ndarray, second: np.ndarray, halves: np.ndarray) -> np.ndarray:
-    """Correlation of the pairs within each half, [samples]."""
-    m = halves[0].sum()
-
-    def average(matrix: np.ndarray) -> np.ndarray:
-        return ((halves @ matrix) * halves).sum(axis=1) / (m * (m - 1))
-
-    mean = average(first), average(second)
-    spread = [
-        average(matrix**2) - centre**2 for matrix, centre in zip((first, second), mean, strict=True)
-    ]
-    product = average(first * second) - mean[0] * mean[1]
-    return product / np.sqrt(np.maximum(spread[0] * spread[1], 0))
-
-
-def _widen_halves(
-    value: float, redrawn: np.ndarray, halves: np.ndarray, confidence: float
+def _halve(
+    key: Array,
+    value: float,
+    first: np.ndarray,
+    second: np.ndarray,
+    multiply: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    samples: int,
+    confidence: float,
 ) -> tuple[float, float]:
-    """Interval from values of halves, which vary about as much as values of fresh samples do.
+    """Interval from random halves of the rows, whose values vary about as fresh samples' do.
 
     A bootstrap would pair a concept with its own copy, which is as alike in every representation.
     At 95 % these intervals covered the truth of simulated representations (5 common dimensions, 24
     and 100 concepts) in 91–96 % of the cases where it was 0.7, in 97–99 % where it was 0.2, and
     always where there was no relation.
+
+    Args:
+      key: PRNG key.
+      value: of the statistic, over all rows.
+      first: matrix [n, n] without a diagonal.
+      second: likewise.
+      multiply: inner product of two matrices in each half; the statistic is their cosine.
+      samples: number of halves.
+      confidence: nominal coverage, in (0, 1).
+
+    Returns:
+      (low, high); NaN below 8 rows, or where the value is NaN.
     """
     if not 0 < confidence < 1:
         raise Net2VecError(f"confidence {confidence} must lie in (0, 1)")
-    n, m = halves.shape[1], halves[0].sum()
+    n = len(first)
+    m = n // 2
+    noise = np.asarray(jax.random.uniform(key, (samples, n)))
+    halves = np.zeros((samples, n))
+    np.put_along_axis(halves, np.argsort(noise, axis=1)[:, :m], 1, axis=1)
+    if m < LEAST_ROWS or not np.isfinite(value):
+        return float("nan"), float("nan")
+    own = multiply(first, first, halves) * multiply(second, second, halves)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        redrawn = multiply(first, second, halves) / np.sqrt(np.maximum(own, 0))
     finite = redrawn[np.isfinite(redrawn)]
-    if m < LEAST_ROWS or not np.isfinite(value) or len(finite) < 2:
+    if len(finite) < 2:
         return float("nan"), float("nan")
     change = (finite - value) * np.sqrt(m / (n - m))
     low, high = value + np.quantile(change, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(max(low, -1)), float(min(high, 1))
+
+
+def _sum_halved_hsic(first: np.ndarray, second: np.ndarray, halves: np.ndarray) -> np.ndarray:
+    """Debiased HSIC of the rows of each half, up to a common factor, [samples]."""
+    m = halves[0].sum()
+    rows = halves @ first, halves @ second
+    sums = [(halves * values).sum(axis=1) for values in rows]
+    trace = ((halves @ (first * second)) * halves).sum(axis=1)
+    cross = (halves * rows[0] * rows[1]).sum(axis=1)
+    return trace + sums[0] * sums[1] / ((m - 1) * (m - 2)) - 2 / (m - 2) * cross
+
+
+def _average_halved_products(
+    first: np.ndarray, second: np.ndarray, halves: np.ndarray
+) -> np.ndarray:
+    """Covariance over the pairs within each half, [samples]."""
+    m = halves[0].sum()
+    product, one, other = (
+        ((halves @ matrix) * halves).sum(axis=1) / (m * (m - 1))
+        for matrix in (first * second, first, second)
+    )
+    return product - one * other

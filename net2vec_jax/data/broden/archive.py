@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from net2vec_jax.core.download import download_file
 from net2vec_jax.core.errors import Net2VecError, writing_error
 from net2vec_jax.core.locks import complete_folder, only_one_process
-from net2vec_jax.core.zip_archive import ArchiveLimits, list_zip, unpack_zip
+from net2vec_jax.core.zip_archive import list_zip, unpack_zip
 from net2vec_jax.data.broden.counts import (
     CountCheck,
     ExpectedCounts,
@@ -68,7 +68,6 @@ def prepare_broden(
     *,
     archive: str | Path | None = None,
     expected: ExpectedCounts | None = None,
-    limits: ArchiveLimits | None = None,
     accept_differences: bool = False,
     progress: bool = False,
 ) -> PreparedBroden:
@@ -81,7 +80,6 @@ def prepare_broden(
       resolution: S, one of 224, 227, 384.
       archive: broden1_S.zip; by default it is downloaded beside the directory, and kept.
       expected: what the directory must count to; by default what was published.
-      limits: what the archive may hold at most.
       accept_differences: take the directory though it counts otherwise.
       progress: whether bars are shown.
 
@@ -108,8 +106,8 @@ def prepare_broden(
             if archive is None:
                 archive = _download(directory.parent, resolution, progress)
             with complete_folder(directory) as partial:
-                below = find_root(list_zip(archive, limits=limits), archive)
-                unpack_zip(archive, partial, below=below, limits=limits, progress=progress)
+                below = find_root(list_zip(archive), archive)
+                unpack_zip(archive, partial, below=below, progress=progress)
                 try:
                     checks = _count(partial, resolution, expected, progress)
                 except Net2VecError as error:

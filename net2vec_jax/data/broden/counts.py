@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
+from net2vec_jax.core.console import track
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
 from net2vec_jax.data.dataset import ConceptDataset, map_in_order
@@ -124,14 +124,11 @@ class CountCheck:
         return f"{self.name}: {self.expected}{about} expected, {self.found} found"
 
 
-def count_label_pixels(
-    dataset: ConceptDataset, *, workers: int | None = None, progress: bool = False
-) -> np.ndarray:
+def count_label_pixels(dataset: ConceptDataset, *, progress: bool = False) -> np.ndarray:
     """Marked pixels per label number, summed over images, categories and planes.
 
     Args:
       dataset: N images with their labels.
-      workers: decoding threads.
       progress: whether a bar is shown.
 
     Returns:
@@ -154,10 +151,9 @@ def count_label_pixels(
         return counts
 
     total = np.zeros(size, np.int64)
-    counted = map_in_order(count, range(len(dataset)), workers=workers)
-    for counts in tqdm(
-        counted, "labels", len(dataset), unit="image", disable=not progress, leave=False
-    ):
+    counted = map_in_order(count, range(len(dataset)))
+    name = "labels" if progress else None
+    for counts in track(counted, name, unit="image", total=len(dataset)):
         total += counts
     total[0] = 0
     return total

@@ -72,7 +72,10 @@ def read_index(path: Path) -> tuple[tuple[str, ...], list[BrodenRow]]:
         where = f"{path} line {line}"
         if cells["split"] not in SPLITS:
             raise Net2VecError(f"{where}: split is {cells['split']!r:.60}; it must be train or val")
-        sizes = tuple(parse_whole_number(cells[c], f"{where}, column {c}") for c in SIZE_COLUMNS)
+        ih, iw, sh, sw = (
+            parse_whole_number(cells[c], f"{where}, column {c}") for c in SIZE_COLUMNS
+        )
+        sizes = (ih, iw, sh, sw)
         if min(sizes) < 1 or max(sizes) > LARGEST_SIDE:
             raise Net2VecError(
                 f"{where}: sizes must be positive and at most {LARGEST_SIDE} pixels, not {sizes}"

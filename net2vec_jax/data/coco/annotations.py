@@ -248,8 +248,9 @@ class _Reader:
         id = annotation.get("image_id")
         if isinstance(id, int | float | str) and id in self._images:
             return self._images[id]
-        is_digits = isinstance(id, str) and id.isdecimal() and len(id) < 20
-        other = int(id) if is_digits else str(id) if type(id) is int else None
+        other = str(id) if type(id) is int else None
+        if isinstance(id, str) and id.isdecimal() and len(id) < 20:
+            other = int(id)
         hint = f", though {other!r} is one" if other in self._images else ""
         raise Net2VecError(f"image_id {id!r:.60} is none of the images{hint}")
 

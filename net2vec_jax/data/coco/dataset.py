@@ -114,7 +114,7 @@ class CocoDataset:
         self.name = "+".join(part.annotations.stem for part in parts)
         self.image_size = (resolution, resolution)
         self.segmentation_size = (resolution // 2, resolution // 2)
-        self.categories = (CATEGORY,)
+        self.categories: tuple[str, ...] = (CATEGORY,)
         self._parts = tuple(parts)
         read = [read_coco(part) for part in parts]
         names = name_apart([part.annotations for part in parts])

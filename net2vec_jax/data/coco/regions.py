@@ -13,7 +13,7 @@ import numpy as np
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.extras import import_extra
-from net2vec_jax.data.images.encoded import nearest_pixels
+from net2vec_jax.data.images.resized import nearest_pixels
 
 MOST_PIXELS = (1 << 31) - 1
 """Of an image's size; pycocotools counts pixels in 32 bits."""
@@ -33,7 +33,7 @@ class Segmentation(NamedTuple):
       without_area: how many polygons or run lengths enclose no area, and so mark nothing.
     """
 
-    polygons: list[list[float]]
+    polygons: list[list[int | float]]
     run_lengths: dict | None
     faults: dict[int, str]
     without_area: int
@@ -174,7 +174,7 @@ def _check_polygon(polygon: Any, shape: tuple[int, int]) -> bool:
     return not _lie_on_a_line(polygon)
 
 
-def _lie_on_a_line(polygon: list[float]) -> bool:
+def _lie_on_a_line(polygon: list[int | float]) -> bool:
     """Whether all points do. The signed area would not tell: it is 0 of a bow tie too."""
     x, y, *_ = polygon
     across = (polygon[2] - x) * (polygon[5] - y) - (polygon[4] - x) * (polygon[3] - y)

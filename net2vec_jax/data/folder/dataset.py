@@ -115,6 +115,24 @@ def _name_other_folders(directory: Path, unread: list[str]) -> str:
     return f"; {names}/ holds no PNG file, and boxes and outlines in texts are not read"
 
 
+def _describe_unread(directory: Path, others: Iterable[str], unread: list[str]) -> list[str]:
+    """Notices of what lies in images/ and beside it and is not read."""
+    notices = []
+    pictures = [name for name in others if not is_text(name)]
+    if pictures:
+        notices.append(
+            f"{directory / 'images'}: files that are not read as images are left out "
+            f"({len(pictures)}: {list_names(pictures, most=3)}); save them as JPEG or PNG to use "
+            "them"
+        )
+    if unread:
+        notices.append(
+            f"{directory}: {list_names(unread)} are not read; layers of masks are folders masks/ "
+            f"and masks_NAME/, the split is {SPLITS_FILE}, labels are {IMAGE_LABELS_FILE}"
+        )
+    return notices
+
+
 class FolderDataset:
     """A folder of images with masks, as a `ConceptDataset`.
 
@@ -185,20 +203,11 @@ class FolderDataset:
         self.image_names = tuple(sorted(labelled, key=lambda name: (place_by_hash(name), name)))
         splits, split_notice = self._read_splits()
         self.is_val = np.array([splits[image] == VAL for image in self.image_names])
-        notices = list(concepts.notices)
-        pictures = [name for name in others.values() if not is_text(name)]
-        if pictures:
-            notices.append(
-                f"{folder}: files that are not read as images are left out ({len(pictures)}: "
-                f"{list_names(pictures, most=3)}); save them as JPEG or PNG to use them"
-            )
-        if unread:
-            notices.append(
-                f"{self.directory}: {list_names(unread)} are not read; layers of masks are folders "
-                f"masks/ and masks_NAME/, the split is {SPLITS_FILE}, labels are "
-                f"{IMAGE_LABELS_FILE}"
-            )
-        self.notices = (*notices, *split_notice)
+        self.notices = (
+            *concepts.notices,
+            *_describe_unread(self.directory, others.values(), unread),
+            *split_notice,
+        )
         self._category_of = np.full(2**16, -1, np.int16)
         for concept in self.catalog:
             self._category_of[concept.number] = self.categories.index(concept.primary_category)

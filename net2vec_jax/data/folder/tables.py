@@ -62,45 +62,26 @@ def read_concept_table(path: Path) -> ConceptTable:
     """
     _, table = read_table(path, CONCEPT_COLUMNS)
     names_digits = sum(row["name"].strip().isdecimal() for _, row in table) > 1
+    rows = [_parse_row(row, f"{path} line {line}", names_digits) for line, row in table]
     concepts: dict[int, Concept] = {}  # by the value in masks
     voids: set[int] = set()
-    colours: dict[int, int | None] = {}  # to that value; None: no concept
     notices = []
-    for line, row in table:
-        where = f"{path} line {line}"
-        value = parse_whole_number(row["number"], f"{where}, column number")
-        if value > LARGEST_NUMBER:
-            raise Net2VecError(f"{where}: numbers go up to {LARGEST_NUMBER}, not {value}")
-        name, category = (normalize_name(row[column].strip()) for column in ("name", "category"))
-        is_none = (value == NO_LABEL_VALUE and is_void(name)) or (
-            value == 0 and is_background(name) and not (names_digits and name == "0")
-        )
-        if value and not name:
-            raise Net2VecError(f"{where}: concept {value} has no name")
+    for row in rows:
         # Of number 0 there may be many rows without a concept, beside one with.
-        if value in ((voids | concepts.keys()) if value else (() if is_none else concepts)):
-            raise Net2VecError(f"{where}: number {value} occurs twice")
-        if not is_none:
-            if not _CATEGORY.fullmatch(category) or category.lower() in FILLERS:
-                raise Net2VecError(
-                    f"{where}: {category!r:.80} cannot be a category; Broden's are "
-                    f"{', '.join(CATEGORIES)}"
-                )
-            # How many images have it is not known before all masks are decoded.
-            concepts[value] = Concept(value or LARGEST_NUMBER, name, {category: 0}, category)
-        else:
-            voids.add(value)
-            if category:
+        taken = voids | concepts.keys() if row.value else (() if row.is_none else concepts)
+        if row.value in taken:
+            raise Net2VecError(f"{row.where}: number {row.value} occurs twice")
+        if row.is_none:
+            voids.add(row.value)
+            if row.category:
                 notices.append(
-                    f"{where}: {value} is called {name}, so it is no label and no concept; call it "
-                    "otherwise if it is one"
+                    f"{row.where}: {row.value} is called {row.name}, so it is no label and no "
+                    "concept; call it otherwise if it is one"
                 )
-        text = (row.get("color") or row.get("colour") or "").strip()
-        if text:
-            colour = _parse_colour(text, where)
-            if colour in colours:
-                raise Net2VecError(f"{where}: color {text} occurs twice")
-            colours[colour] = None if is_none else value
+        else:
+            # How many images have it is not known before all masks are decoded.
+            number = row.value or LARGEST_NUMBER
+            concepts[row.value] = Concept(number, row.name, {row.category: 0}, row.category)
     if not concepts:
         raise Net2VecError(f"{path} lists no concept")
     if 0 in concepts:
@@ -114,18 +95,53 @@ def read_concept_table(path: Path) -> ConceptTable:
     present = {concept.primary_category for concept in concepts.values()}
     ordered = [c for c in CATEGORIES if c in present] + sorted(present - set(CATEGORIES))
     values = {0: 0, NO_LABEL_VALUE: 0} | {v: concept.number for v, concept in concepts.items()}
-    numbers = {c: 0 if v is None else values[v] for c, v in colours.items()}
-    if numbers:
-        numbers.setdefault(0, 0)  # black
+    colours: dict[int, int] = {}
+    for row in rows:
+        if row.colour in colours:
+            raise Net2VecError(f"{row.where}: color {row.shown} occurs twice")
+        if row.colour is not None:
+            colours[row.colour] = 0 if row.is_none else values[row.value]
+    if colours:
+        colours.setdefault(0, 0)  # black
     catalog = ConceptCatalog.of(concepts.values())
-    return ConceptTable(catalog, tuple(ordered), values, numbers, tuple(notices))
+    return ConceptTable(catalog, tuple(ordered), values, colours, tuple(notices))
 
 
-def _parse_colour(text: str, where: str) -> int:
-    """R + 256·G + 65536·B of #rrggbb, see `pack_colours`."""
-    if not re.fullmatch("#[0-9a-fA-F]{6}", text):
-        raise Net2VecError(f"{where}: color {text!r:.80} is not of the form #rrggbb")
-    return int.from_bytes(bytes.fromhex(text[1:]), "little")
+class _Row(NamedTuple):
+    """A row of concepts.csv."""
+
+    where: str
+    value: int
+    """Its number in masks."""
+    name: str
+    category: str
+    is_none: bool
+    """Whether it says that the number is no concept."""
+    shown: str
+    colour: int | None
+    """R + 256·G + 65536·B, see `pack_colours`."""
+
+
+def _parse_row(row: dict[str, str], where: str, names_digits: bool) -> _Row:
+    """A row of concepts.csv; `names_digits`: whether a concept may be called 0."""
+    value = parse_whole_number(row["number"], f"{where}, column number")
+    if value > LARGEST_NUMBER:
+        raise Net2VecError(f"{where}: numbers go up to {LARGEST_NUMBER}, not {value}")
+    name, category = (normalize_name(row[column].strip()) for column in ("name", "category"))
+    if value and not name:
+        raise Net2VecError(f"{where}: concept {value} has no name")
+    is_none = (value == NO_LABEL_VALUE and is_void(name)) or (
+        value == 0 and is_background(name) and not (names_digits and name == "0")
+    )
+    if not is_none and (not _CATEGORY.fullmatch(category) or category.lower() in FILLERS):
+        raise Net2VecError(
+            f"{where}: {category!r:.80} cannot be a category; Broden's are {', '.join(CATEGORIES)}"
+        )
+    shown = (row.get("color") or row.get("colour") or "").strip()
+    if shown and not re.fullmatch("#[0-9a-fA-F]{6}", shown):
+        raise Net2VecError(f"{where}: color {shown!r:.80} is not of the form #rrggbb")
+    colour = int.from_bytes(bytes.fromhex(shown[1:]), "little") if shown else None
+    return _Row(where, value, name, category, is_none, shown, colour)
 
 
 def read_image_labels(

@@ -17,7 +17,6 @@ import threading
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin, features
@@ -63,11 +62,11 @@ _TO_UPRIGHT = {
 _TO_STORED = _TO_UPRIGHT | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 TURNED_BY_A_QUARTER = (5, 6, 7, 8)
 _TIFF_BEGINS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_HEAD = 1 << 16
-"""Bytes read at first: of nearly all files all that opening them takes."""
 
 
-def read_image(path: Path, size: tuple[int, int], *, source: str) -> np.ndarray:
+def read_image(
+    file: Path | bytes, size: tuple[int, int], *, source: str, where: str = ""
+) -> np.ndarray:
     """Decode a photograph.
 
     Grey images are repeated over the channels (spec 2.1), palettes are looked up, CMYK is converted
@@ -75,9 +74,10 @@ def read_image(path: Path, size: tuple[int, int], *, source: str) -> np.ndarray:
     per channel in colour the upper 8 are taken.
 
     Args:
-      path: the file; its contents, not its name, say of which format it is.
+      file: its path, or its contents; these, not its name, say of which format it is.
       size: (H, W) that it must have.
       source: who says so, such as "index.csv line 3".
+      where: what messages call it; by default its path.
 
     Returns:
       uint8 [H, W, 3], RGB.
@@ -86,9 +86,10 @@ def read_image(path: Path, size: tuple[int, int], *, source: str) -> np.ndarray:
       Net2VecError: the file is missing, no image, damaged, of another size, has transparent pixels,
         or is grey of more than 8 bits, whose range nobody knows.
     """
-    with open_image_file(path, IMAGE_FORMATS) as image:
-        _check_size(path, "image", read_shapes(image)[1], size, source)
-        return np.asarray(convert_to_rgb(decode_photograph(image, upright=False), path))
+    where = where or str(file)
+    with open_image_file(file, IMAGE_FORMATS, where=where) as image:
+        _check_size(where, "image", read_shapes(image)[1], size, source)
+        return np.asarray(convert_to_rgb(decode_photograph(image, upright=False), where))
 
 
 def read_orientation(image: Image.Image) -> int:
@@ -160,13 +161,16 @@ def drop_opaque_alpha(image: Image.Image, where: Path | str) -> Image.Image:
     return opaque
 
 
-def read_label_plane(path: Path, size: tuple[int, int], *, source: str) -> np.ndarray:
+def read_label_plane(
+    file: Path | bytes, size: tuple[int, int], *, source: str, where: str = ""
+) -> np.ndarray:
     """Decode a label plane (spec 1.3).
 
     Args:
-      path: a PNG file of 8 bits per channel.
+      file: the path or contents of a PNG file of 8 bits per channel.
       size: (Y, X) that it must have.
       source: who says so, such as "index.csv line 3".
+      where: what messages call it; by default its path.
 
     Returns:
       int32 [Y, X], R + 256·G.
@@ -175,28 +179,13 @@ def read_label_plane(path: Path, size: tuple[int, int], *, source: str) -> np.nd
       Net2VecError: the file is missing, no image, damaged, of another size, or not an RGB image of
         8 bits without transparent pixels.
     """
-    with open_image_file(path, PLANE_FORMATS) as image:
-        _check_size(path, "label plane", (image.height, image.width), size, source)
-        return read_numbers(image, path)
-
-
-def read_numbers(plane: ImageFile.ImageFile, where: Path | str) -> np.ndarray:
-    """The concept numbers of a label plane.
-
-    Args:
-      plane: as opened, not yet decoded; its size has been checked.
-      where: what the message calls it.
-
-    Returns:
-      int32 [Y, X], R + 256·G.
-
-    Raises:
-      Net2VecError: it is not an RGB image of 8 bits, or has transparent pixels.
-    """
-    if not is_rgb_of_8_bits(plane):
-        raise Net2VecError(f"{where}: a label plane must be an 8-bit RGB image (R + 256·G)")
-    pixels = np.asarray(drop_opaque_alpha(plane, where)).astype(np.int32)
-    return pixels[..., 0] + 256 * pixels[..., 1]
+    where = where or str(file)
+    with open_image_file(file, PLANE_FORMATS, where=where) as image:
+        _check_size(where, "label plane", (image.height, image.width), size, source)
+        if not is_rgb_of_8_bits(image):
+            raise Net2VecError(f"{where}: a label plane must be an 8-bit RGB image (R + 256·G)")
+        pixels = np.asarray(drop_opaque_alpha(image, where)).astype(np.int32)
+        return pixels[..., 0] + 256 * pixels[..., 1]
 
 
 def is_rgb_of_8_bits(image: ImageFile.ImageFile) -> bool:
@@ -303,7 +292,7 @@ def open_image_file(
         raise Net2VecError(f"{where} cannot be decoded as an image: the file is empty")
     try:
         with (
-            io.BytesIO(file) if isinstance(file, bytes) else file.open("rb", _HEAD) as stream,
+            _open_stream(file) as stream,
             _open_within_limit(stream, where, formats) as image,
             _ONE_LARGE_IMAGE
             if image.width * image.height > _LARGE_PIXELS
@@ -316,12 +305,19 @@ def open_image_file(
         raise Net2VecError(f"{where} cannot be decoded as an image: {error}") from error
 
 
+def _open_stream(file: Path | bytes) -> io.BufferedReader | io.BytesIO:
+    """A file or its contents, its head read: so no other thread waits for the disk, see below."""
+    if isinstance(file, bytes):
+        return io.BytesIO(file)
+    stream = file.open("rb")
+    stream.peek()
+    return stream
+
+
 def _open_within_limit(
-    stream: BinaryIO, where: str, formats: tuple[str, ...]
+    stream: io.BufferedReader | io.BytesIO, where: str, formats: tuple[str, ...]
 ) -> ImageFile.ImageFile:
     """What Pillow opens, of at most `LARGEST_PIXELS`; not yet decoded."""
-    if isinstance(stream, io.BufferedReader):
-        stream.peek()  # waits for the disk before it holds the lock
     try:
         # Pillow's own limit is a global one, warns below it and does not say the size.
         with _OPENING:
@@ -342,7 +338,7 @@ def _open_within_limit(
     return image
 
 
-def _explain_unknown(stream: BinaryIO, formats: tuple[str, ...]) -> str:
+def _explain_unknown(stream: io.BufferedReader | io.BytesIO, formats: tuple[str, ...]) -> str:
     """What a file is that Pillow does not know as an image of these formats."""
     unknown = f"it is none of {', '.join(formats)}"
     with contextlib.suppress(Exception):
@@ -357,10 +353,10 @@ def _explain_unknown(stream: BinaryIO, formats: tuple[str, ...]) -> str:
 
 
 def _check_size(
-    path: Path, kind: str, found: tuple[int, int], size: tuple[int, int], source: str
+    where: str, kind: str, found: tuple[int, int], size: tuple[int, int], source: str
 ) -> None:
-    if found != size:
+    if found != tuple(size):
         raise Net2VecError(
-            f"{path}: the {kind} is {found[0]}×{found[1]} pixels, but {source} says "
+            f"{where}: the {kind} is {found[0]}×{found[1]} pixels, but {source} says "
             f"{size[0]}×{size[1]}"
         )

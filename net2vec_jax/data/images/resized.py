@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.data.images.encoded import resize_mask
 from net2vec_jax.data.images.files import (
     IMAGE_FORMATS,
     ORIENTATION,
@@ -59,6 +58,44 @@ def check_resolution(resolution: int) -> int:
             f"the resolution must be 2 to {LARGEST_RESOLUTION} pixels, not {resolution}"
         )
     return resolution
+
+
+def open_image(encoded: bytes, where: str) -> Image.Image:
+    """A decoded image, of the contents of its file; `where` is what messages call it.
+
+    Raises:
+      Net2VecError: the bytes are no image, or a damaged one.
+    """
+    with open_image_file(encoded, IMAGE_FORMATS, where=where) as image:
+        image.load()
+    return image
+
+
+def resize_image(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """uint8 [H, W, 3]: bilinear, with a filter as wide as the reduction, so without aliasing.
+
+    Args:
+      image: of any size and mode.
+      size: (H, W); the aspect ratio is not kept.
+    """
+    return np.asarray(image.convert("RGB").resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The nearest pixel of `mask` [H, W, …] for each of [Y, X, …]: no class is ever mixed.
+
+    See `nearest_pixels`.
+    """
+    return mask[np.ix_(*map(nearest_pixels, mask.shape, size))]
+
+
+def nearest_pixels(n: int, m: int) -> np.ndarray:
+    """int [m]: which of n pixels is nearest to each of m.
+
+    Broden's label maps were resized by `scipy.ndimage.zoom` of order 0 (spec 1.11): output i of m
+    takes input round(i·(n − 1) / (m − 1)), the corners being aligned.
+    """
+    return np.floor(np.arange(m) * ((n - 1) / max(m - 1, 1)) + 0.5).astype(int)
 
 
 def read_resized_image(

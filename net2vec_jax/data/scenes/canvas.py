@@ -250,6 +250,11 @@ def ellipse(
     return np.stack([x + cos * px - sin * py, y + sin * px + cos * py], 1)
 
 
+def dome(x: float, y: float, rx: float, ry: float) -> np.ndarray:
+    """Upper half of an ellipse, [32, 2]."""
+    return ellipse(x, y, rx, ry, stop=np.pi)
+
+
 def ring(x: float, y: float, outer: float, inner: float) -> np.ndarray:
     """Circle with a hole, as one polygon that walks out, across and back, [64, 2]."""
     return np.concatenate([ellipse(x, y, outer), ellipse(x, y, inner)[::-1]])

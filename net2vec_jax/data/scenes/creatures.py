@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from net2vec_jax.data.scenes.canvas import Paint, Piece, bar, box, curve, ellipse, piece, polygon
+from net2vec_jax.data.scenes.canvas import Paint, Piece, bar, box, ellipse, piece, polygon
 from net2vec_jax.data.scenes.colours import BRIGHT, Colour, choose, paint_colour, scale, vary
+from net2vec_jax.data.scenes.shapes import shaped
 
 BLACK: Colour = (22, 22, 24)
 WHITE: Colour = (246, 246, 244)
@@ -60,89 +61,39 @@ def cat(rng: np.random.Generator, dark: bool) -> list[Piece]:
     """A cat that stands with its face to the viewer."""
     coats = ((214, 136, 62), (128, 122, 116), (58, 54, 52), (226, 214, 196), (150, 108, 72))
     colour = vary(rng, choose(rng, *coats), 8)
-    coat = Paint(colour, "fur")
-    head = Paint(vary(rng, colour, 6), "fur", shading="round")
-    legs = [bar((x, 0.34), (x + 0.02, 0.0), 0.13) for x in (-0.42, -0.2, 0.14, 0.34)]
-    pieces = [
-        piece("tail", coat, curve([(-0.45, 0.45), (-0.9, 0.35), (-0.72, 0.95)], 0.13, 0.08)),
-        piece("leg", coat, *legs),
-        piece("torso", coat, ellipse(-0.04, 0.42, 0.5, 0.21)),
-        piece(
-            "ear",
-            coat,
-            polygon((0.18, 0.78), (0.2, 1.02), (0.38, 0.88)),
-            polygon((0.72, 0.78), (0.7, 1.02), (0.52, 0.88)),
-        ),
-        piece(
-            "ear",
-            Paint((225, 150, 150), rimmed=False),
-            polygon((0.22, 0.82), (0.23, 0.95), (0.32, 0.88)),
-            polygon((0.68, 0.82), (0.67, 0.95), (0.58, 0.88)),
-        ),
-        piece("head", head, ellipse(0.45, 0.68, 0.29, 0.235)),
-        piece(
-            "head",
-            Paint((225, 130, 135), rimmed=False),
-            polygon((0.41, 0.64), (0.49, 0.64), (0.45, 0.59)),
-        ),
-    ]
-    iris = paint_colour(rng, "yellow", "green")
-    for x in (0.34, 0.56):
-        pieces.append(piece("eye", Paint(iris), ellipse(x, 0.72, 0.075, 0.065)))
-        pieces.append(piece("eye", Paint(BLACK, rimmed=False), ellipse(x, 0.72, 0.02, 0.055)))
-    whiskers = [
-        bar((0.45 + s * 0.1, 0.6), (0.45 + s * 0.36, y), 0.012)
-        for s in (-1, 1)
-        for y in (0.54, 0.62)
-    ]
-    return [*pieces, piece("head", Paint(WHITE, rimmed=False), *whiskers)]
+    return shaped(
+        "cat",
+        coat=Paint(colour, "fur"),
+        face=Paint(vary(rng, colour, 6), "fur", shading="round"),
+        skin=Paint((225, 150, 150), rimmed=False),
+        nose=Paint((225, 130, 135), rimmed=False),
+        iris=Paint(paint_colour(rng, "yellow", "green")),
+        pupil=Paint(BLACK, rimmed=False),
+        whisker=Paint(WHITE, rimmed=False),
+    )
 
 
 def bird(rng: np.random.Generator, dark: bool) -> list[Piece]:
     """A small bird with a folded or a lifted wing."""
     colour = paint_colour(rng, "blue", "red", "yellow", "brown", "grey", "black", "white", "orange")
-    plumage = Paint(colour, shading="round")
-    feathers = Paint(scale(colour, 0.68))
-    wing = [(0.12, 0.62), (-0.2, 0.66), (-0.62, 0.42), (-0.2, 0.3), (0.1, 0.4)]
-    flies = rng.random() < 0.4
-    if flies:
-        wing = [(0.14, 0.6), (-0.02, 0.95), (-0.42, 1.18), (-0.36, 0.85), (-0.26, 0.5), (0.0, 0.44)]
-    legs = [bar((x, 0.24), (x + 0.02, 0.0), 0.03) for x in (-0.06, 0.08)]
-    legs += [bar((x - 0.04, 0.01), (x + 0.1, 0.01), 0.03) for x in (-0.06, 0.08)]
-    return [
-        piece("tail", feathers, polygon((-0.36, 0.5), (-0.92, 0.5), (-0.88, 0.3), (-0.36, 0.34))),
-        *([] if flies else [piece("leg", Paint((216, 132, 40), rimmed=False), *legs)]),
-        piece("torso", plumage, ellipse(-0.04, 0.46, 0.44, 0.255)),
-        piece("beak", Paint((240, 160, 40)), polygon((0.5, 0.84), (0.82, 0.74), (0.5, 0.68))),
-        piece("head", plumage, ellipse(0.36, 0.76, 0.22)),
-        piece("wing", feathers, polygon(*wing)),
-        *_eye(0.42, 0.8, 0.055),
-    ]
+    pieces = shaped(
+        "flying bird" if rng.random() < 0.4 else "bird",
+        plumage=Paint(colour, shading="round"),
+        feathers=Paint(scale(colour, 0.68)),
+        beak=Paint((240, 160, 40)),
+        leg=Paint((216, 132, 40), rimmed=False),
+    )
+    return pieces + _eye(0.42, 0.8, 0.055)
 
 
 def fish(rng: np.random.Generator, dark: bool) -> list[Piece]:
     """A fish swimming to the right."""
     colour = paint_colour(rng, "orange", "yellow", "red", "purple", "pink", "blue", "green")
-    stripe = paint_colour(rng, "white", "black", "yellow", "navy")
-    fin = Paint(scale(paint_colour(rng, "orange", "yellow", "red", "purple"), 0.8))
-    stripes = [
-        polygon(
-            (x - 0.05, 0.5 - h),
-            (x + 0.05, 0.5 - h),
-            (x + 0.08, 0.5),
-            (x + 0.05, 0.5 + h),
-            (x - 0.05, 0.5 + h),
-            (x - 0.02, 0.5),
-        )
-        for x, h in ((-0.3, 0.2), (0.05, 0.33))
-    ]
-    return [
-        piece("tail", fin, polygon((-0.52, 0.5), (-1.0, 0.86), (-0.86, 0.5), (-1.0, 0.14))),
-        piece("fin", fin, polygon((0.35, 0.78), (0.05, 1.02), (-0.42, 0.98), (-0.32, 0.7))),
-        piece("fin", fin, polygon((0.1, 0.2), (-0.1, -0.02), (-0.32, 0.06), (-0.25, 0.28))),
-        piece("body", Paint(colour, shading="round"), ellipse(0, 0.5, 0.68, 0.36)),
-        piece("body", Paint(stripe, rimmed=False), *stripes),
-        piece("fin", fin, polygon((0.2, 0.48), (-0.12, 0.58), (-0.16, 0.32))),
-        piece("body", Paint((150, 40, 50), rimmed=False), bar((0.56, 0.4), (0.66, 0.43), 0.03)),
-        *_eye(0.42, 0.6, 0.1),
-    ]
+    pieces = shaped(
+        "fish",
+        skin=Paint(colour, shading="round"),
+        stripe=Paint(paint_colour(rng, "white", "black", "yellow", "navy"), rimmed=False),
+        fin=Paint(scale(paint_colour(rng, "orange", "yellow", "red", "purple"), 0.8)),
+        mouth=Paint((150, 40, 50), rimmed=False),
+    )
+    return pieces + _eye(0.42, 0.6, 0.1)

@@ -52,7 +52,7 @@ class Likely:
 
     name: str
     probability: float
-    height: tuple[float, float]
+    height: tuple[int, int]
     zone: str = "ground"
     most: int = 1
 

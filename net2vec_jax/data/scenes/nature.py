@@ -10,6 +10,7 @@ import numpy as np
 
 from net2vec_jax.data.scenes.canvas import Paint, Piece, bar, box, curve, ellipse, piece, polygon
 from net2vec_jax.data.scenes.colours import choose, paint_colour, scale, vary
+from net2vec_jax.data.scenes.shapes import shaped
 
 
 def tree(rng: np.random.Generator, dark: bool) -> list[Piece]:
@@ -93,17 +94,8 @@ def flower(rng: np.random.Generator, dark: bool) -> list[Piece]:
 def mushroom(rng: np.random.Generator, dark: bool) -> list[Piece]:
     """A toadstool with a spotted cap."""
     cap = Paint(paint_colour(rng, "red", "red", "orange", "brown", "purple"), shading="round")
-    pale = Paint(vary(rng, (240, 232, 214), 6))
-    spots = [(-0.28, 0.66, 0.07), (0.02, 0.86, 0.08), (0.3, 0.68, 0.065), (-0.02, 0.63, 0.06)]
-    return [
-        piece(
-            "stem",
-            pale,
-            polygon((-0.17, 0), (0.17, 0), (0.11, 0.3), (0.13, 0.58), (-0.13, 0.58), (-0.11, 0.3)),
-        ),
-        piece("cap", cap, ellipse(0, 0.5, 0.52, 0.5, stop=np.pi)),
-        piece("cap", Paint((246, 246, 244), rimmed=False), *(ellipse(*spot) for spot in spots)),
-    ]
+    stem = Paint(vary(rng, (240, 232, 214), 6))
+    return shaped("mushroom", cap=cap, stem=stem, spots=Paint((246, 246, 244), rimmed=False))
 
 
 def sun(rng: np.random.Generator, dark: bool) -> list[Piece]:

@@ -16,7 +16,7 @@ import numpy as np
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import ConceptCatalog
 from net2vec_jax.data.dataset import VAL, ImageLabels
-from net2vec_jax.data.images.encoded import open_image, resize_image
+from net2vec_jax.data.images.resized import open_image, resize_image
 from net2vec_jax.data.tfds.records import TfdsRecords
 
 

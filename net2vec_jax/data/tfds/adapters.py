@@ -15,7 +15,7 @@ import numpy as np
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import Concept, ConceptCatalog
 from net2vec_jax.data.dataset import TRAIN, VAL, ImageLabels
-from net2vec_jax.data.images.encoded import open_image, resize_mask
+from net2vec_jax.data.images.resized import open_image, resize_mask
 from net2vec_jax.data.tfds.adapted import Labelling, TfdsAdapter
 from net2vec_jax.data.tfds.concepts import (
     ADE20K_INSTANCE_CLASSES,

@@ -7,6 +7,7 @@ whole-image label). metadata.json holds the catalog, the sizes and the order of 
 
 from __future__ import annotations
 
+import collections
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import Concept, ConceptCatalog
 from net2vec_jax.data.dataset import SPLITS, VAL, ImageLabels
-from net2vec_jax.data.images.encoded import decode_image, decode_label_plane
+from net2vec_jax.data.images.files import read_image, read_label_plane
 from net2vec_jax.data.tables import LARGEST_NUMBER
 from net2vec_jax.data.tfds.records import TfdsRecords
 
@@ -68,9 +69,8 @@ class TfdsBrodenDataset:
         self._places = self._find_places(path, rows)
         self._known = np.zeros(LARGEST_NUMBER + 1, bool)
         self._known[[0, *self.catalog.by_number]] = True
-        self.fingerprint = records.fingerprint(
-            tuple(self._used), FORMAT, self.source_fingerprint, digests
-        )
+        used = tuple(dict.fromkeys(split for _, split in rows))
+        self.fingerprint = records.fingerprint(used, FORMAT, self.source_fingerprint, digests)
 
     def __len__(self) -> int:
         """The number of images N."""
@@ -87,7 +87,8 @@ class TfdsBrodenDataset:
           Net2VecError: the record is damaged, or the image not of the dataset's size.
         """
         where = f"{self.directory}: image {self.image_names[index]}"
-        return decode_image(self._read(index)["image"], where, size=self.image_size)
+        image = self._read(index)["image"]
+        return read_image(image, self.image_size, source="metadata.json", where=where)
 
     def labels(self, index: int) -> ImageLabels:
         """The concepts marked on the image at `index`.
@@ -103,7 +104,9 @@ class TfdsBrodenDataset:
             category = self._category(category, name)
             order = len(encoded.setdefault(category, [])) + 1
             where = f"{self.directory}: {name}, plane {order} of category {category}"
-            pixels = decode_label_plane(plane, where, size=self.segmentation_size)
+            pixels = read_label_plane(
+                plane, self.segmentation_size, source="metadata.json", where=where
+            )
             if not self._known[pixels].all():
                 unknown = int(pixels[~self._known[pixels]][0])
                 raise Net2VecError(f"{where}: concept number {unknown} is not in metadata.json")
@@ -149,12 +152,10 @@ class TfdsBrodenDataset:
             raise Net2VecError(f"{path} lists no image")
         if len({name for name, _ in rows}) != len(rows):
             raise Net2VecError(f"{path} lists an image twice")
-        self._used = dict.fromkeys(split for _, split in rows)
-        for split in self._used:
+        places, counts = [], collections.Counter()
+        for _, split in rows:
             if split not in SPLITS:
                 raise Net2VecError(f"{path}: split is {split!r}; it must be train or val")
-        places, counts = [], dict.fromkeys(self._used, 0)
-        for _, split in rows:
             places.append((split, counts[split]))
             counts[split] += 1
         for split, count in counts.items():

@@ -139,8 +139,9 @@ def _how_to_prepare(name: TfdsName) -> str:
     if name.dataset in OUR_NAMES:
         source = "DIRECTORY" if name.dataset == "broden" else "scenes"
         return (
-            f"Write it with\n  python -m experiments.prepare_tfds --dataset {source}\n"
-            f"or say with ${DATA_DIR_VARIABLE} where it is"
+            f"Write it with\n  net2vec prepare_tfds --dataset {source}\n"
+            f"(in a clone, python -m experiments.prepare_tfds), or say with ${DATA_DIR_VARIABLE} "
+            "where it is"
         )
     full = "/".join(part for part in (name.dataset, name.config) if part)
     return (

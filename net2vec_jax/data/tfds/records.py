@@ -113,7 +113,9 @@ class TfdsRecords:
         decoders = _for_images(self.features, KeepEncoded)
         try:
             self._sources[split] = self.builder.as_data_source(
-                split=split, decoders=decoders, file_format="array_record"
+                split,  # pyright: ignore[reportCallIssue] (the decorator hides the signature)
+                decoders=decoders,
+                file_format="array_record",
             )
         except (*READ_ERRORS, NotImplementedError) as error:
             raise Net2VecError(

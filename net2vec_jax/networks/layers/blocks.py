@@ -1,5 +1,8 @@
 """Layers with weights that several networks share: convolutions, linear and affine layers.
 
+A layer knows where its weights are in the original's file: at `key`, by default the name of the
+attribute that holds it (`net2vec_jax.weights.porting.find_rules`).
+
 Arrays are NHWC, kernels HWIO. Products have full precision, because filters are compared with
 thresholds in the far tail of their distribution, which TensorFloat-32 moves. Every layer computes
 in the type of its input and weights: float32, or bfloat16 where that was asked for.
@@ -16,6 +19,16 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
+from net2vec_jax.weights.layouts import (
+    CONVOLUTION,
+    LINEAR,
+    SAME,
+    Rule,
+    affine_rules,
+    folded_rules,
+    linear_after_map,
+)
+
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 PRECISION = lax.Precision.HIGHEST
 
@@ -24,11 +37,12 @@ Pads = tuple[tuple[int, int], tuple[int, int]]  # (above, below), (left, right)
 
 
 def _explicit_padding(
-    padding: Padding, size: tuple[int, int], kernel: tuple[int, int], stride: int
+    padding: Padding, size: tuple[int, ...], kernel: tuple[int, int], stride: int
 ) -> Pads:
     """Pixels added around a map of the given height and width."""
     if padding == "SAME":
-        return tuple(lax.padtype_to_pads(size, kernel, (stride, stride), "SAME"))
+        rows, columns = lax.padtype_to_pads(size, kernel, (stride, stride), "SAME")
+        return rows, columns
     return ((padding, padding), (padding, padding))
 
 
@@ -50,6 +64,10 @@ class Convolution(nnx.Module):
         padding: Padding = "SAME",
         groups: int = 1,
         bias: bool = True,
+        key: str | None = None,
+        norm: str | None = None,
+        epsilon: float = 1e-5,
+        own_bias: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
         """Random weights: He's normal kernel, zero bias.
@@ -64,6 +82,10 @@ class Convolution(nnx.Module):
           groups: the channels are divided into so many groups, each with kernels of its own; as
             many as inputs make a depthwise convolution, one kernel per channel.
           bias: whether there is one; there is none where a normalisation takes it away anyhow.
+          key: of the original's convolution, see above.
+          norm: of a batch normalisation behind it in the original, which is folded into it.
+          epsilon: ε of the batch normalisation; 1e-5 is torch's default.
+          own_bias: whether the original's convolution has a bias beside the normalisation's.
           rngs: source of the random kernel.
         """
         shape = (size, size, inputs // groups, outputs)
@@ -71,8 +93,16 @@ class Convolution(nnx.Module):
         self.kernel = nnx.Param(deviation * jax.random.normal(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None
         self.stride = stride
-        self.padding = padding
+        self.padding: Padding = padding
         self.groups = groups
+        self.key, self.norm, self.epsilon, self.own_bias = key, norm, epsilon, own_bias
+
+    def rules(self, key: str) -> dict[str, Rule]:
+        """Where kernel and bias come from."""
+        if self.norm is not None:
+            return folded_rules(key, self.norm, self.epsilon, own_bias=self.own_bias)
+        bias = {} if self.bias is None else {"bias": Rule((f"{key}.bias",), SAME)}
+        return {"kernel": Rule((f"{key}.weight",), CONVOLUTION), **bias}
 
     def __call__(self, images: Float[Array, "N H W I"]) -> Float[Array, "N h w O"]:
         """The convolution of the images."""
@@ -191,11 +221,36 @@ class Linear(nnx.Module):
       bias: [out].
     """
 
-    def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs) -> None:
-        """Random weights: He's normal kernel, zero bias."""
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        key: str | None = None,
+        grid: tuple[int, int] | None = None,
+        rngs: nnx.Rngs,
+    ) -> None:
+        """Random weights: He's normal kernel, zero bias.
+
+        Args:
+          inputs: numbers that come in.
+          outputs: numbers that go out.
+          key: of the original's layer.
+          grid: (height, width) of the map that is flattened in front of it, if there is one.
+          rngs: source of the random kernel.
+        """
         deviation = (2.0 / inputs) ** 0.5
         self.kernel = nnx.Param(deviation * jax.random.normal(rngs.params(), (inputs, outputs)))
         self.bias = nnx.Param(jnp.zeros(outputs))
+        self.key, self.grid = key, grid
+
+    def rules(self, key: str) -> dict[str, Rule]:
+        """Where kernel and bias come from."""
+        layout = LINEAR if self.grid is None else linear_after_map(*self.grid)
+        return {
+            "kernel": Rule((f"{key}.weight",), layout),
+            "bias": Rule((f"{key}.bias",), SAME),
+        }
 
     def __call__(self, vectors: Float[Array, "*axes I"]) -> Float[Array, "*axes O"]:
         """vectors · kernel + bias."""
@@ -213,10 +268,15 @@ class Affine(nnx.Module):
       bias: [K].
     """
 
-    def __init__(self, channels: int) -> None:
-        """The identity."""
+    def __init__(self, channels: int, *, key: str | None = None) -> None:
+        """The identity; `key` is that of the original's batch normalisation."""
         self.scale = nnx.Param(jnp.ones(channels))
         self.bias = nnx.Param(jnp.zeros(channels))
+        self.key = key
+
+    def rules(self, key: str) -> dict[str, Rule]:
+        """Where scale and bias come from: a batch normalisation with ε = 1e-5, torch's default."""
+        return affine_rules(key, 1e-5)
 
     def __call__(self, values: Float[Array, "N h w K"]) -> Float[Array, "N h w K"]:
         """values · scale + bias."""
@@ -231,11 +291,18 @@ class LayerNormalisation(nnx.Module):
       bias: [K].
     """
 
-    def __init__(self, channels: int, *, epsilon: float = 1e-6) -> None:
-        """Factors 1, addends 0; `epsilon` is added to the variance."""
+    def __init__(self, channels: int, *, epsilon: float = 1e-6, key: str | None = None) -> None:
+        """Factors 1, addends 0; `epsilon` is added to the variance, `key` the original's."""
         self.scale = nnx.Param(jnp.ones(channels))
         self.bias = nnx.Param(jnp.zeros(channels))
-        self.epsilon = epsilon
+        self.epsilon, self.key = epsilon, key
+
+    def rules(self, key: str) -> dict[str, Rule]:
+        """Where scale and bias come from."""
+        return {
+            "scale": Rule((f"{key}.weight",), SAME),
+            "bias": Rule((f"{key}.bias",), SAME),
+        }
 
     def __call__(self, values: Float[Array, "*axes K"]) -> Float[Array, "*axes K"]:
         """The normalised values; mean and variance are taken in float32."""

@@ -7,10 +7,8 @@ the second linear layer when weights are ported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from types import MappingProxyType
-from typing import ClassVar
 
 import numpy as np
 from flax import nnx
@@ -20,9 +18,9 @@ from jaxtyping import Array, Float
 from net2vec_jax.networks.layers.blocks import Convolution, LayerNormalisation, Linear
 from net2vec_jax.networks.layers.nonlinearities import gelu
 from net2vec_jax.networks.network import Network
-from net2vec_jax.weights.layouts import CONVOLUTION, LINEAR, Layout
-from net2vec_jax.weights.rules import Rule, plain_rules, scale_rules
+from net2vec_jax.weights.layouts import Layout, Rule
 
+BLOCKS, CHANNELS = (3, 3, 9, 3), (96, 192, 384, 768)  # of the four stages
 EXPANSION = 4
 BAND_PIXELS = 1500
 """At least so many pixels, of all images together, go through a block's linear layers at a time on
@@ -39,15 +37,29 @@ _SCALED_BIAS = Layout(
 )
 
 
+class ScaledLinear(Linear):
+    """A block's second linear layer, the block's factor included."""
+
+    def rules(self, key: str) -> dict[str, Rule]:
+        """Where kernel and bias come from."""
+        return {
+            "kernel": Rule((f"{key}.weight", "layer_scale"), _SCALED_KERNEL),
+            "bias": Rule((f"{key}.bias", "layer_scale"), _SCALED_BIAS),
+        }
+
+
 class Block(nnx.Module):
     """A block; its output may have any sign."""
 
-    def __init__(self, channels: int, *, rngs: nnx.Rngs) -> None:
-        """Random weights."""
-        self.depthwise = Convolution(channels, channels, 7, padding=3, groups=channels, rngs=rngs)
-        self.norm = LayerNormalisation(channels)
-        self.expand = Linear(channels, EXPANSION * channels, rngs=rngs)
-        self.project = Linear(EXPANSION * channels, channels, rngs=rngs)
+    def __init__(self, channels: int, *, key: str | None = None, rngs: nnx.Rngs) -> None:
+        """Random weights; `key` is the block's in torchvision's file."""
+        self.key = key
+        self.depthwise = Convolution(
+            channels, channels, 7, padding=3, groups=channels, key="block.0", rngs=rngs
+        )
+        self.norm = LayerNormalisation(channels, key="block.2")
+        self.expand = Linear(channels, EXPANSION * channels, key="block.3", rngs=rngs)
+        self.project = ScaledLinear(EXPANSION * channels, channels, key="block.5", rngs=rngs)
 
     def __call__(self, images: Float[Array, "N h w K"]) -> Float[Array, "N h w K"]:
         """The block's output."""
@@ -89,115 +101,71 @@ def _count_rows(images: int, height: int, width: int) -> int:
 class Downsample(nnx.Module):
     """A layer normalisation and a 2 × 2 convolution of stride 2, between two stages."""
 
-    def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, inputs: int, outputs: int, *, key: str, rngs: nnx.Rngs) -> None:
         """Random weights."""
-        self.norm = LayerNormalisation(inputs)
-        self.convolution = Convolution(inputs, outputs, 2, stride=2, padding=0, rngs=rngs)
+        self.key = key
+        self.norm = LayerNormalisation(inputs, key="0")
+        self.convolution = Convolution(inputs, outputs, 2, stride=2, padding=0, key="1", rngs=rngs)
 
     def __call__(self, images: Float[Array, "N H W I"]) -> Float[Array, "N h w O"]:
         """Half the size."""
         return self.convolution(self.norm(images))
 
 
-@dataclass(frozen=True)
-class Stages:
-    """What distinguishes one ConvNeXt from another: blocks and channels of the four stages."""
+def _list_modules() -> Iterator[tuple[str, str, str, int]]:
+    """Every layer's name, its module's name here, torchvision's path, and stage.
 
-    blocks: tuple[int, int, int, int]
-    channels: tuple[int, int, int, int]
-
-    def modules(self) -> Iterator[tuple[str, str, tuple[int, int] | None]]:
-        """Every layer's name, torchvision's path, and (stage, place) of a block.
-
-        The last block of a stage is named as the stage, since its output is the stage's.
-        """
-        yield "stem", "features.0", None
-        for stage, blocks in enumerate(self.blocks, 1):
-            if stage > 1:
-                yield f"downsample{stage}", f"features.{2 * stage - 2}", None
-            for place in range(blocks):
-                name = f"stage{stage}" + ("" if place == blocks - 1 else f"_block{place}")
-                yield name, f"features.{2 * stage - 1}.{place}", (stage, place)
-
-    def layers(self) -> tuple[str, ...]:
-        """The names of all layers."""
-        return (*(name for name, _, _ in self.modules()), "logits")
-
-    def aliases(self) -> Mapping[str, str]:
-        """Torchvision's module paths."""
-        stages = {f"features.{2 * stage - 1}": f"stage{stage}" for stage in range(1, 5)}
-        modules = {path: name for name, path, _ in self.modules()}
-        ends = {"features": "stage4", "classifier.2": "logits", "classifier": "logits"}
-        return MappingProxyType(modules | stages | ends)
+    The last block of a stage is named as the stage, since its output is the stage's.
+    """
+    for stage, blocks in enumerate(BLOCKS, 1):
+        if stage > 1:
+            name = f"downsample{stage}"
+            yield name, name, f"features.{2 * stage - 2}", stage
+        for place in range(blocks):
+            module = f"stage{stage}_block{place}"
+            name = f"stage{stage}" if place == blocks - 1 else module
+            yield name, module, f"features.{2 * stage - 1}.{place}", stage
 
 
-class ConvNeXt(Network):
+MODULES = tuple(_list_modules())
+
+
+class ConvNeXtTiny(Network):
     """Layers `stem`, `stage1_block0`, …, `stage1`, `downsample2`, …, `stage4`, `logits`.
 
-    With 224 pixels the stages measure 56², 28², 14² and 7². All layers may have any sign.
+    18 blocks; 96, 192, 384 and 768 filters. With 224 pixels the stages measure 56², 28², 14² and
+    7². All layers may have any sign.
     """
 
-    stages: ClassVar[Stages]
+    layers = ("stem", *(name for name, *_ in MODULES), "logits")
+    aliases = MappingProxyType(
+        {"features.0": "stem"}
+        | {path: name for name, _, path, _ in MODULES}
+        | {f"features.{2 * stage - 1}": f"stage{stage}" for stage in range(1, 5)}
+        | {"features": "stage4", "classifier.2": "logits", "classifier": "logits"}
+    )
     smallest_input = 32
 
     def __init__(self, *, classes: int = 1000, rngs: nnx.Rngs) -> None:
         """Random weights; `classes` is the number of logits."""
-        channels = self.stages.channels
-        self.stem = Convolution(3, channels[0], 4, stride=4, padding=0, rngs=rngs)
-        self.stem_norm = LayerNormalisation(channels[0])
-        for stage, (blocks, width) in enumerate(zip(self.stages.blocks, channels, strict=True), 1):
-            if stage > 1:
-                layer = Downsample(channels[stage - 2], width, rngs=rngs)
-                setattr(self, f"downsample{stage}", layer)
-            for place in range(blocks):
-                setattr(self, _block_name(stage, place), Block(width, rngs=rngs))
-        self.norm = LayerNormalisation(channels[-1])
-        self.logits = Linear(channels[-1], classes, rngs=rngs)
+        width = CHANNELS[0]
+        self.stem = Convolution(3, width, 4, stride=4, padding=0, key="features.0.0", rngs=rngs)
+        self.stem_norm = LayerNormalisation(width, key="features.0.1")
+        for name, module, key, stage in MODULES:
+            width = CHANNELS[stage - 1]
+            if name.startswith("downsample"):
+                made = Downsample(CHANNELS[stage - 2], width, key=key, rngs=rngs)
+            else:
+                made = Block(width, key=key, rngs=rngs)
+            setattr(self, module, made)
+        self.norm = LayerNormalisation(width, key="classifier.0")
+        self.logits = Linear(width, classes, key="classifier.2", rngs=rngs)
 
     def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
         """Every layer's name and response, in the order of `layers`, computed one by one."""
-        values = images
-        for name, _, block in self.stages.modules():
-            if name == "stem":
-                values = self.stem_norm(self.stem(values))
-            else:
-                values = getattr(self, name if block is None else _block_name(*block))(values)
+        values = self.stem_norm(self.stem(images))
+        yield "stem", values
+        for name, module, _, _ in MODULES:
+            values = getattr(self, module)(values)
             yield name, values
         yield "logits", self.logits(self.norm(values.mean((1, 2))))
-
-    @classmethod
-    def rules(cls) -> dict[str, Rule]:
-        """Every parameter's origin in torchvision's state dict."""
-        rules = plain_rules("stem", "features.0.0", CONVOLUTION)
-        rules |= scale_rules("stem_norm", "features.0.1")
-        for name, path, block in cls.stages.modules():
-            if block is not None:
-                rules |= _block_rules(_block_name(*block), path)
-            elif name != "stem":
-                rules |= scale_rules(f"{name}.norm", f"{path}.0")
-                rules |= plain_rules(f"{name}.convolution", f"{path}.1", CONVOLUTION)
-        rules |= scale_rules("norm", "classifier.0")
-        return rules | plain_rules("logits", "classifier.2", LINEAR)
-
-
-def _block_name(stage: int, place: int) -> str:
-    return f"stage{stage}_block{place}"
-
-
-def _block_rules(ours: str, theirs: str) -> dict[str, Rule]:
-    factor = f"{theirs}.layer_scale"
-    return {
-        **plain_rules(f"{ours}.depthwise", f"{theirs}.block.0", CONVOLUTION),
-        **scale_rules(f"{ours}.norm", f"{theirs}.block.2"),
-        **plain_rules(f"{ours}.expand", f"{theirs}.block.3", LINEAR),
-        f"{ours}.project.kernel": Rule((f"{theirs}.block.5.weight", factor), _SCALED_KERNEL),
-        f"{ours}.project.bias": Rule((f"{theirs}.block.5.bias", factor), _SCALED_BIAS),
-    }
-
-
-class ConvNeXtTiny(ConvNeXt):
-    """18 blocks; 96, 192, 384 and 768 filters."""
-
-    stages = Stages((3, 3, 9, 3), (96, 192, 384, 768))
-    layers = stages.layers()
-    aliases = stages.aliases()

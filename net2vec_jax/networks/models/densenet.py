@@ -18,14 +18,6 @@ from net2vec_jax.networks.layers.blocks import Affine, Convolution, Linear
 from net2vec_jax.networks.layers.nonlinearities import relu
 from net2vec_jax.networks.layers.pooling import average_pool, max_pool
 from net2vec_jax.networks.network import Network
-from net2vec_jax.weights.layouts import LINEAR
-from net2vec_jax.weights.rules import (
-    Rule,
-    affine_rules,
-    folded_rules,
-    kernel_rules,
-    plain_rules,
-)
 
 STEM_FILTERS, GROWTH, BOTTLENECK = 96, 48, 4
 LAYERS_PER_BLOCK = (6, 12, 36, 24)
@@ -37,11 +29,12 @@ RENAMES = ((r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2."),)
 class DenseLayer(nnx.Module):
     """What one layer adds: 1 × 1 and 3 × 3 convolutions of all that was before."""
 
-    def __init__(self, inputs: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, inputs: int, *, key: str, rngs: nnx.Rngs) -> None:
         """Random weights; `GROWTH` channels go out."""
+        self.key = key
         width = BOTTLENECK * GROWTH
         self.norm1 = Affine(inputs)
-        self.conv1 = Convolution(inputs, width, 1, padding=0, rngs=rngs)
+        self.conv1 = Convolution(inputs, width, 1, padding=0, norm="norm2", rngs=rngs)
         self.conv2 = Convolution(width, GROWTH, 3, padding=1, bias=False, rngs=rngs)
 
     def __call__(self, images: Float[Array, "N h w I"]) -> Float[Array, "N h w 48"]:
@@ -52,8 +45,9 @@ class DenseLayer(nnx.Module):
 class Transition(nnx.Module):
     """Between two dense blocks: half the channels, then half the size."""
 
-    def __init__(self, inputs: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, inputs: int, *, key: str, rngs: nnx.Rngs) -> None:
         """Random weights."""
+        self.key = key
         self.norm = Affine(inputs)
         self.conv = Convolution(inputs, inputs // 2, 1, padding=0, bias=False, rngs=rngs)
 
@@ -72,17 +66,8 @@ class DenseNet161(Network):
     """
 
     layers = (
-        "conv0",
-        "pool0",
-        "denseblock1",
-        "transition1",
-        "denseblock2",
-        "transition2",
-        "denseblock3",
-        "transition3",
-        "denseblock4",
-        "norm5",
-        "logits",
+        *("conv0", "pool0", "denseblock1", "transition1", "denseblock2", "transition2"),
+        *("denseblock3", "transition3", "denseblock4", "norm5", "logits"),
     )
     aliases = MappingProxyType(
         {"features.relu0": "conv0", "features": "norm5", "classifier": "logits"}
@@ -92,18 +77,32 @@ class DenseNet161(Network):
 
     def __init__(self, *, classes: int = 1000, rngs: nnx.Rngs) -> None:
         """Random weights; `classes` is the number of logits (365 for Places)."""
-        self.conv0 = Convolution(3, STEM_FILTERS, 7, stride=2, padding=3, rngs=rngs)
+        self.conv0 = Convolution(
+            3,
+            STEM_FILTERS,
+            7,
+            stride=2,
+            padding=3,
+            key="features.conv0",
+            norm="features.norm0",
+            rngs=rngs,
+        )
         inputs, blocks, transitions = STEM_FILTERS, [], []
-        for number, count in enumerate(LAYERS_PER_BLOCK):
-            dense = [DenseLayer(inputs + GROWTH * place, rngs=rngs) for place in range(count)]
+        for number, count in enumerate(LAYERS_PER_BLOCK, 1):
+            keys = [f"features.denseblock{number}.denselayer{n}" for n in range(1, count + 1)]
+            dense = [
+                DenseLayer(inputs + GROWTH * place, key=key, rngs=rngs)
+                for place, key in enumerate(keys)
+            ]
             blocks.append(nnx.List(dense))
             inputs += GROWTH * count
-            if number < len(LAYERS_PER_BLOCK) - 1:
-                transitions.append(Transition(inputs, rngs=rngs))
+            if number < len(LAYERS_PER_BLOCK):
+                key = f"features.transition{number}"
+                transitions.append(Transition(inputs, key=key, rngs=rngs))
                 inputs //= 2
         self.blocks, self.transitions = nnx.List(blocks), nnx.List(transitions)
-        self.norm5 = Affine(inputs)
-        self.logits = Linear(inputs, classes, rngs=rngs)
+        self.norm5 = Affine(inputs, key="features.norm5")
+        self.logits = Linear(inputs, classes, key="classifier", rngs=rngs)
 
     def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
         """Every layer's name and response, in the order of `layers`, computed one by one."""
@@ -121,21 +120,3 @@ class DenseNet161(Network):
         values = relu(self.norm5(values))
         yield "norm5", values
         yield "logits", self.logits(values.mean((1, 2)))
-
-
-def densenet161_rules() -> dict[str, Rule]:
-    """Every parameter's origin in torchvision's state dict."""
-    rules = folded_rules("conv0", "features.conv0", "features.norm0")
-    for number, count in enumerate(LAYERS_PER_BLOCK):
-        for place in range(count):
-            ours = f"blocks.{number}.{place}"
-            theirs = f"features.denseblock{number + 1}.denselayer{place + 1}"
-            rules |= affine_rules(f"{ours}.norm1", f"{theirs}.norm1")
-            rules |= folded_rules(f"{ours}.conv1", f"{theirs}.conv1", f"{theirs}.norm2")
-            rules |= kernel_rules(f"{ours}.conv2", f"{theirs}.conv2")
-    for number in range(len(LAYERS_PER_BLOCK) - 1):
-        ours, theirs = f"transitions.{number}", f"features.transition{number + 1}"
-        rules |= affine_rules(f"{ours}.norm", f"{theirs}.norm")
-        rules |= kernel_rules(f"{ours}.conv", f"{theirs}.conv")
-    rules |= affine_rules("norm5", "features.norm5")
-    return rules | plain_rules("logits", "classifier", LINEAR)

@@ -9,7 +9,8 @@ serve training only, are left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
@@ -19,10 +20,8 @@ from jaxtyping import Array, Float
 
 from net2vec_jax.networks.layers.blocks import Convolution, Linear
 from net2vec_jax.networks.layers.nonlinearities import relu
-from net2vec_jax.networks.layers.pooling import max_pool, normalise_local_responses
-from net2vec_jax.networks.network import Network
-from net2vec_jax.weights.layouts import CONVOLUTION, LINEAR, reverse_inputs
-from net2vec_jax.weights.rules import Rule, caffe_rules, folded_rules, plain_rules
+from net2vec_jax.networks.layers.pooling import max_pool
+from net2vec_jax.networks.layers.sequential import SequentialNetwork
 
 EPSILON = 1e-3
 
@@ -61,23 +60,34 @@ BLOCKS: Mapping[str, BlockWidths] = MappingProxyType(
         "inception5b": BlockWidths(832, 384, 192, 384, 48, 128, 128),
     }
 )
-# The pooling layer in front of the first block of each stage.
-POOLED_BLOCKS = MappingProxyType(
-    {"inception3a": "pool2", "inception4a": "pool3", "inception5a": "pool4"}
+INCEPTIONS = (
+    *("inception3a", "inception3b", "pool3"),
+    *("inception4a", "inception4b", "inception4c", "inception4d", "inception4e", "pool4"),
+    *("inception5a", "inception5b", "logits"),
 )
 
 
 class Inception(nnx.Module):
     """Four branches side by side, each of convolutions with their ReLU."""
 
-    def __init__(self, widths: BlockWidths, large_size: int, *, rngs: nnx.Rngs) -> None:
-        """Random weights; `large_size` is the size of the largest kernel."""
-        self.small = Convolution(widths.inputs, widths.small, 1, rngs=rngs)
-        self.reduce_middle = Convolution(widths.inputs, widths.reduce_middle, 1, rngs=rngs)
-        self.middle = Convolution(widths.reduce_middle, widths.middle, 3, rngs=rngs)
-        self.reduce_large = Convolution(widths.inputs, widths.reduce_large, 1, rngs=rngs)
-        self.large = Convolution(widths.reduce_large, widths.large, large_size, rngs=rngs)
-        self.project = Convolution(widths.inputs, widths.project, 1, rngs=rngs)
+    key = ""  # those of its convolutions are complete
+
+    def __init__(
+        self, widths: BlockWidths, large_size: int, convolve: Callable[..., Convolution]
+    ) -> None:
+        """Random weights.
+
+        Args:
+          widths: of the convolutions.
+          large_size: size of the largest kernel.
+          convolve: makes a convolution from its name here, input and output channels and size.
+        """
+        self.small = convolve("small", widths.inputs, widths.small, 1)
+        self.reduce_middle = convolve("reduce_middle", widths.inputs, widths.reduce_middle, 1)
+        self.middle = convolve("middle", widths.reduce_middle, widths.middle, 3)
+        self.reduce_large = convolve("reduce_large", widths.inputs, widths.reduce_large, 1)
+        self.large = convolve("large", widths.reduce_large, widths.large, large_size)
+        self.project = convolve("project", widths.inputs, widths.project, 1)
 
     def __call__(self, images: Float[Array, "N H W I"]) -> Float[Array, "N H W O"]:
         """The branches' responses, one behind the other; at least 0."""
@@ -90,50 +100,56 @@ class Inception(nnx.Module):
         return relu(jnp.concatenate(branches, axis=3))
 
 
-class _InceptionNetwork(Network):
-    """The flow that both versions share."""
+class InceptionNetwork(SequentialNetwork):
+    """What both versions share.
+
+    Attributes:
+      large_size: size of the largest kernel of a block.
+      last_pool: size of the windows of `pool4`.
+      keys: the original's names of our convolutions, those of a block by our names in it.
+      block_key: the original's name of a part of a block, from the block's letters and the part.
+      logits_key: that of the last layer.
+      normalised: whether the original's convolutions are modules of `conv` and `bn`.
+    """
 
     large_size: ClassVar[int]
     last_pool: ClassVar[int]
+    keys: ClassVar[Mapping[str, str]]
+    block_key: ClassVar[str]
+    logits_key: ClassVar[str]
     normalised: ClassVar[bool]
+    round_up = True
 
     def __init__(self, *, classes: int = 1000, rngs: nnx.Rngs) -> None:
         """Random weights; `classes` is the number of logits (365 for Places)."""
-        self.conv1 = Convolution(3, 64, 7, stride=2, padding=3, rngs=rngs)
-        self.conv2 = Convolution(64, 64, 1, rngs=rngs)
-        self.conv3 = Convolution(64, 192, 3, padding=1, rngs=rngs)
+
+        def convolve(part: str, *shape: int, block: str = "", stride: int = 1) -> Convolution:
+            key = self.keys[part]
+            if block:
+                key = self.block_key.format(block.removeprefix("inception"), key)
+            keys = {"key": key}
+            if self.normalised:
+                keys = {"key": f"{key}.conv", "norm": f"{key}.bn", "epsilon": EPSILON}
+            padding = shape[2] // 2
+            return Convolution(*shape, stride=stride, padding=padding, rngs=rngs, **keys)
+
+        self.conv1 = convolve("conv1", 3, 64, 7, stride=2)
+        self.conv2 = convolve("conv2", 64, 64, 1)
+        self.conv3 = convolve("conv3", 64, 192, 3)
         for name, widths in BLOCKS.items():
-            setattr(self, name, Inception(widths, self.large_size, rngs=rngs))
-        self.logits = Linear(BLOCKS["inception5b"].outputs, classes, rngs=rngs)
+            inner = functools.partial(convolve, block=name)
+            setattr(self, name, Inception(widths, self.large_size, inner))
+        outputs = BLOCKS["inception5b"].outputs
+        self.logits = Linear(outputs, classes, key=self.logits_key, rngs=rngs)
 
-    def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
-        """Every layer's name and response, in the order of `layers`, computed one by one."""
-        values = relu(self.conv1(images))
-        yield "conv1", values
-        values = max_pool(values, 3, 2, round_up=True)
-        yield "pool1", values
-        if self.normalised:
-            values = normalise_local_responses(values)
-            yield "norm1", values
-        values = relu(self.conv2(values))
-        yield "conv2", values
-        values = relu(self.conv3(values))
-        yield "conv3", values
-        if self.normalised:
-            values = normalise_local_responses(values)
-            yield "norm2", values
-        for name in BLOCKS:
-            if name in POOLED_BLOCKS:
-                pool = POOLED_BLOCKS[name]
-                size = self.last_pool if pool == "pool4" else 3
-                values = max_pool(values, size, 2, round_up=True)
-                yield pool, values
-            values = getattr(self, name)(values)
-            yield name, values
-        yield "logits", self.logits(values.mean((1, 2)))
+    def compute(self, name: str, values: Array) -> Array:
+        """The response of a layer to that of the layer before."""
+        if name == "pool4":
+            return max_pool(values, self.last_pool, 2, round_up=True)
+        return super().compute(name, values)
 
 
-class GoogLeNet(_InceptionNetwork):
+class GoogLeNet(InceptionNetwork):
     """Layers `conv1`, `pool1`, `conv2`, `conv3`, `pool2`, `inception3a`, …, `logits`.
 
     Torchvision's. With 224 pixels the maps measure 112² × 64 (conv1), 56² × 64 (pool1, conv2),
@@ -144,33 +160,28 @@ class GoogLeNet(_InceptionNetwork):
 
     large_size = 3
     last_pool = 2
-    normalised = False
+    normalised = True
     smallest_input = 15
-    layers = (
-        "conv1",
-        "pool1",
-        "conv2",
-        "conv3",
-        "pool2",
-        "inception3a",
-        "inception3b",
-        "pool3",
-        "inception4a",
-        "inception4b",
-        "inception4c",
-        "inception4d",
-        "inception4e",
-        "pool4",
-        "inception5a",
-        "inception5b",
-        "logits",
-    )
+    layers = ("conv1", "pool1", "conv2", "conv3", "pool2", *INCEPTIONS)
     aliases = MappingProxyType(
         {f"maxpool{number}": f"pool{number}" for number in range(1, 5)} | {"fc": "logits"}
     )
+    keys = MappingProxyType(
+        {
+            **{name: name for name in ("conv1", "conv2", "conv3")},
+            "small": "branch1",
+            "reduce_middle": "branch2.0",
+            "middle": "branch2.1",
+            "reduce_large": "branch3.0",
+            "large": "branch3.1",
+            "project": "branch4.1",
+        }
+    )
+    block_key = "inception{}.{}"
+    logits_key = "fc"
 
 
-class CaffeGoogLeNet(_InceptionNetwork):
+class CaffeGoogLeNet(InceptionNetwork):
     """Layers `conv1`, `pool1`, `norm1`, `conv2`, `conv3`, `norm2`, `pool2`, …, `logits`.
 
     Caffe's bvlc_googlenet; maps measure as those of `GoogLeNet`. All but the logits are at least 0.
@@ -181,29 +192,24 @@ class CaffeGoogLeNet(_InceptionNetwork):
 
     large_size = 5
     last_pool = 3
-    normalised = True
+    normalised = False
     smallest_input = 31
-    layers = (
-        "conv1",
-        "pool1",
-        "norm1",
-        "conv2",
-        "conv3",
-        "norm2",
-        "pool2",
-        "inception3a",
-        "inception3b",
-        "pool3",
-        "inception4a",
-        "inception4b",
-        "inception4c",
-        "inception4d",
-        "inception4e",
-        "pool4",
-        "inception5a",
-        "inception5b",
-        "logits",
+    layers = ("conv1", "pool1", "norm1", "conv2", "conv3", "norm2", "pool2", *INCEPTIONS)
+    keys = MappingProxyType(
+        {
+            "conv1": "conv1/7x7_s2",
+            "conv2": "conv2/3x3_reduce",
+            "conv3": "conv2/3x3",
+            "small": "1x1",
+            "reduce_middle": "3x3_reduce",
+            "middle": "3x3",
+            "reduce_large": "5x5_reduce",
+            "large": "5x5",
+            "project": "pool_proj",
+        }
     )
+    block_key = "inception_{}/{}"
+    logits_key = "loss3/classifier"
     aliases = MappingProxyType(
         {
             alias: layer
@@ -220,42 +226,3 @@ class CaffeGoogLeNet(_InceptionNetwork):
             for alias in (blob, blob.replace("/", "-"))
         }
     )
-
-
-def googlenet_rules() -> dict[str, Rule]:
-    """Every parameter's origin in torchvision's state dict."""
-    keys = {name: name for name in ("conv1", "conv2", "conv3")}
-    parts = {
-        "small": "branch1",
-        "reduce_middle": "branch2.0",
-        "middle": "branch2.1",
-        "reduce_large": "branch3.0",
-        "large": "branch3.1",
-        "project": "branch4.1",
-    }
-    for name in BLOCKS:
-        keys |= {f"{name}.{ours}": f"{name}.{theirs}" for ours, theirs in parts.items()}
-    rules: dict[str, Rule] = {}
-    for ours, key in keys.items():
-        rules |= folded_rules(ours, f"{key}.conv", f"{key}.bn", epsilon=EPSILON)
-    return rules | plain_rules("logits", "fc", LINEAR)
-
-
-def caffe_googlenet_rules() -> dict[str, Rule]:
-    """Every parameter's origin in Caffe's file, trained on blue, green, red."""
-    rules = caffe_rules("conv1", "conv1/7x7_s2", reverse_inputs(CONVOLUTION))
-    rules |= caffe_rules("conv2", "conv2/3x3_reduce", CONVOLUTION)
-    rules |= caffe_rules("conv3", "conv2/3x3", CONVOLUTION)
-    parts = {
-        "small": "1x1",
-        "reduce_middle": "3x3_reduce",
-        "middle": "3x3",
-        "reduce_large": "5x5_reduce",
-        "large": "5x5",
-        "project": "pool_proj",
-    }
-    for name in BLOCKS:
-        for ours, theirs in parts.items():
-            layer = f"inception_{name[-2:]}/{theirs}"
-            rules |= caffe_rules(f"{name}.{ours}", layer, CONVOLUTION)
-    return rules | caffe_rules("logits", "loss3/classifier", LINEAR)

@@ -18,8 +18,6 @@ from net2vec_jax.networks.layers.blocks import Convolution, Linear
 from net2vec_jax.networks.layers.nonlinearities import relu
 from net2vec_jax.networks.layers.pooling import max_pool
 from net2vec_jax.networks.network import Network
-from net2vec_jax.weights.layouts import LINEAR
-from net2vec_jax.weights.rules import Rule, folded_rules, plain_rules
 
 STEM_FILTERS = 64
 
@@ -29,10 +27,11 @@ class BasicBlock(nnx.Module):
 
     expansion = 1
 
-    def __init__(self, inputs: int, width: int, stride: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, *, key: str, rngs: nnx.Rngs) -> None:
         """Random weights; a 1 × 1 convolution leads around where the shape changes."""
-        self.conv1 = Convolution(inputs, width, 3, stride=stride, padding=1, rngs=rngs)
-        self.conv2 = Convolution(width, width, 3, padding=1, rngs=rngs)
+        self.key = key
+        self.conv1 = Convolution(inputs, width, 3, stride=stride, padding=1, norm="bn1", rngs=rngs)
+        self.conv2 = Convolution(width, width, 3, padding=1, norm="bn2", rngs=rngs)
         self.downsample = _make_way_around(inputs, width, stride, rngs)
 
     def __call__(self, images: Float[Array, "N H W I"]) -> Float[Array, "N h w O"]:
@@ -46,12 +45,13 @@ class Bottleneck(nnx.Module):
 
     expansion = 4
 
-    def __init__(self, inputs: int, width: int, stride: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, *, key: str, rngs: nnx.Rngs) -> None:
         """Random weights; `width` channels inside, four times as many at the end."""
+        self.key = key
         outputs = width * self.expansion
-        self.conv1 = Convolution(inputs, width, 1, padding=0, rngs=rngs)
-        self.conv2 = Convolution(width, width, 3, stride=stride, padding=1, rngs=rngs)
-        self.conv3 = Convolution(width, outputs, 1, padding=0, rngs=rngs)
+        self.conv1 = Convolution(inputs, width, 1, padding=0, norm="bn1", rngs=rngs)
+        self.conv2 = Convolution(width, width, 3, stride=stride, padding=1, norm="bn2", rngs=rngs)
+        self.conv3 = Convolution(width, outputs, 1, padding=0, norm="bn3", rngs=rngs)
         self.downsample = _make_way_around(inputs, outputs, stride, rngs)
 
     def __call__(self, images: Float[Array, "N H W I"]) -> Float[Array, "N h w O"]:
@@ -63,7 +63,16 @@ class Bottleneck(nnx.Module):
 def _make_way_around(inputs: int, outputs: int, stride: int, rngs: nnx.Rngs) -> Convolution | None:
     if inputs == outputs and stride == 1:
         return None
-    return Convolution(inputs, outputs, 1, stride=stride, padding=0, rngs=rngs)
+    return Convolution(
+        inputs,
+        outputs,
+        1,
+        stride=stride,
+        padding=0,
+        key="downsample.0",
+        norm="downsample.1",
+        rngs=rngs,
+    )
 
 
 @dataclass(frozen=True)
@@ -110,16 +119,16 @@ class ResNet(Network):
     def __init__(self, *, classes: int = 1000, rngs: nnx.Rngs) -> None:
         """Random weights; `classes` is the number of logits (365 for Places)."""
         block = self.stages.block
-        self.conv1 = Convolution(3, STEM_FILTERS, 7, stride=2, padding=3, rngs=rngs)
+        self.conv1 = Convolution(3, STEM_FILTERS, 7, stride=2, padding=3, norm="bn1", rngs=rngs)
         inputs, layers = STEM_FILTERS, []
         for stage, blocks in enumerate(self.stages.blocks):
             width = STEM_FILTERS * 2**stage
             for place in range(blocks):
-                stride = 2 if stage and not place else 1
-                layers.append(block(inputs, width, stride, rngs=rngs))
+                stride, key = 2 if stage and not place else 1, f"layer{stage + 1}.{place}"
+                layers.append(block(inputs, width, stride, key=key, rngs=rngs))
                 inputs = width * block.expansion
         self.blocks = nnx.List(layers)
-        self.logits = Linear(inputs, classes, rngs=rngs)
+        self.logits = Linear(inputs, classes, key="fc", rngs=rngs)
 
     def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
         """Every layer's name and response, in the order of `layers`, computed one by one."""
@@ -131,28 +140,6 @@ class ResNet(Network):
             values = block(values)
             yield name, values
         yield "logits", self.logits(values.mean((1, 2)))
-
-    @classmethod
-    def rules(cls) -> dict[str, Rule]:
-        """Every parameter's origin in torchvision's state dict."""
-        rules = folded_rules("conv1", "conv1", "bn1")
-        convolutions = 3 if cls.stages.block is Bottleneck else 2
-        for number, (_, path) in enumerate(cls.stages.modules()):
-            ours = f"blocks.{number}"
-            for place in range(1, convolutions + 1):
-                rules |= folded_rules(
-                    f"{ours}.conv{place}", f"{path}.conv{place}", f"{path}.bn{place}"
-                )
-            if cls._has_way_around(path):
-                around = f"{path}.downsample"
-                rules |= folded_rules(f"{ours}.downsample", f"{around}.0", f"{around}.1")
-        return rules | plain_rules("logits", "fc", LINEAR)
-
-    @classmethod
-    def _has_way_around(cls, path: str) -> bool:
-        """Whether the block changes the shape: the first of a stage, but not of basic stage 1."""
-        first = path.endswith(".0")
-        return first and not (path == "layer1.0" and cls.stages.block.expansion == 1)
 
 
 class ResNet18(ResNet):

@@ -6,7 +6,6 @@ side expand them. Filters are taken behind the ReLU.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import MappingProxyType
 
 import jax.numpy as jnp
@@ -15,10 +14,7 @@ from jaxtyping import Array, Float
 
 from net2vec_jax.networks.layers.blocks import Convolution
 from net2vec_jax.networks.layers.nonlinearities import relu
-from net2vec_jax.networks.layers.pooling import max_pool
-from net2vec_jax.networks.network import Network
-from net2vec_jax.weights.layouts import CONVOLUTION
-from net2vec_jax.weights.rules import Rule, plain_rules
+from net2vec_jax.networks.layers.sequential import SequentialNetwork
 
 STEM_FILTERS = 64
 # Layer, place in torchvision's `features`, squeezed channels, channels of either expansion.
@@ -32,13 +28,19 @@ FIRES = (
     ("fire8", 11, 64, 256),
     ("fire9", 12, 64, 256),
 )
+# What lies between and behind the fire modules, by its place.
+OTHERS = {1: "conv1", 2: "pool1", 5: "pool3", 8: "pool5"}
+PLACES = dict(sorted((OTHERS | {place: name for name, place, _, _ in FIRES}).items()))
 
 
 class Fire(nnx.Module):
     """Squeezes the channels and expands them in two branches."""
 
-    def __init__(self, inputs: int, squeezed: int, expanded: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self, inputs: int, squeezed: int, expanded: int, *, key: str, rngs: nnx.Rngs
+    ) -> None:
         """Random weights; 2 · `expanded` channels go out."""
+        self.key = key
         self.squeeze = Convolution(inputs, squeezed, 1, padding=0, rngs=rngs)
         self.expand1x1 = Convolution(squeezed, expanded, 1, padding=0, rngs=rngs)
         self.expand3x3 = Convolution(squeezed, expanded, 3, padding=1, rngs=rngs)
@@ -49,7 +51,7 @@ class Fire(nnx.Module):
         return relu(jnp.concatenate([self.expand1x1(squeezed), self.expand3x3(squeezed)], axis=3))
 
 
-class SqueezeNet(Network):
+class SqueezeNet(SequentialNetwork):
     """Layers `conv1`, `pool1`, `fire2`, `fire3`, `pool3`, …, `fire9`, `conv10`, `logits`.
 
     With 224 pixels the maps measure 111² × 64 (conv1), 55² × 128 (fire2, 3), 27² × 256 (4, 5),
@@ -57,65 +59,23 @@ class SqueezeNet(Network):
     means: all layers are at least 0, the logits too.
     """
 
-    layers = (
-        "conv1",
-        "pool1",
-        "fire2",
-        "fire3",
-        "pool3",
-        "fire4",
-        "fire5",
-        "pool5",
-        "fire6",
-        "fire7",
-        "fire8",
-        "fire9",
-        "conv10",
-        "logits",
-    )
+    layers = (*PLACES.values(), "conv10", "logits")
     aliases = MappingProxyType(
-        {
-            "features.1": "conv1",
-            "features.2": "pool1",
-            "features.5": "pool3",
-            "features.8": "pool5",
-            **{f"features.{place}": name for name, place, _, _ in FIRES},
-            "features": "fire9",
-            "classifier.2": "conv10",
-            "classifier.3": "logits",
-            "classifier": "logits",
-        }
+        {f"features.{place}": name for place, name in PLACES.items()}
+        | {"features": "fire9", "classifier.2": "conv10"}
+        | {"classifier.3": "logits", "classifier": "logits"}
     )
     smallest_input = 17
+    round_up = True
 
     def __init__(self, *, classes: int = 1000, rngs: nnx.Rngs) -> None:
         """Random weights; `classes` is the number of logits."""
-        self.conv1 = Convolution(3, STEM_FILTERS, 3, stride=2, padding=0, rngs=rngs)
+        self.conv1 = Convolution(
+            3, STEM_FILTERS, 3, stride=2, padding=0, key="features.0", rngs=rngs
+        )
         inputs = STEM_FILTERS
-        for name, _, squeezed, expanded in FIRES:
-            setattr(self, name, Fire(inputs, squeezed, expanded, rngs=rngs))
+        for name, place, squeezed, expanded in FIRES:
+            fire = Fire(inputs, squeezed, expanded, key=f"features.{place}", rngs=rngs)
+            setattr(self, name, fire)
             inputs = 2 * expanded
-        self.conv10 = Convolution(inputs, classes, 1, padding=0, rngs=rngs)
-
-    def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
-        """Every layer's name and response, in the order of `layers`, computed one by one."""
-        values = relu(self.conv1(images))
-        yield "conv1", values
-        for name in self.layers[1:-2]:
-            if name.startswith("pool"):
-                values = max_pool(values, 3, 2, round_up=True)
-            else:
-                values = getattr(self, name)(values)
-            yield name, values
-        values = relu(self.conv10(values))
-        yield "conv10", values
-        yield "logits", values.mean((1, 2))
-
-
-def squeezenet_rules() -> dict[str, Rule]:
-    """Every parameter's origin in torchvision's state dict."""
-    rules = plain_rules("conv1", "features.0", CONVOLUTION)
-    for name, place, _, _ in FIRES:
-        for part in ("squeeze", "expand1x1", "expand3x3"):
-            rules |= plain_rules(f"{name}.{part}", f"features.{place}.{part}", CONVOLUTION)
-    return rules | plain_rules("conv10", "classifier.1", CONVOLUTION)
+        self.conv10 = Convolution(inputs, classes, 1, padding=0, key="classifier.1", rngs=rngs)

@@ -7,152 +7,110 @@ the convolutions; and so is the one of the authors' Caffe file, but for the name
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
 from flax import nnx
-from jaxtyping import Array, Float
 
-from net2vec_jax.networks.layers.blocks import Convolution, Linear
-from net2vec_jax.networks.layers.nonlinearities import relu
-from net2vec_jax.networks.layers.pooling import adaptive_average_pool, max_pool
-from net2vec_jax.networks.network import Network
-from net2vec_jax.weights.layouts import CONVOLUTION, LINEAR, linear_after_map, reverse_inputs
-from net2vec_jax.weights.rules import Rule, caffe_rules, folded_rules, plain_rules
+from net2vec_jax.networks.layers.blocks import Convolution
+from net2vec_jax.networks.layers.sequential import FULLY_CONNECTED, ClassifierNetwork
 
 WIDTHS = (64, 128, 256, 512, 512)
-POOLED = 7
+KEYS = MappingProxyType({"fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6"})
 
 
-@dataclass(frozen=True)
-class Convolutions:
-    """Where the convolutions of a VGG are.
+def place_maps(per_stage: tuple[int, ...], *, normalised: bool = False) -> Mapping[str, int]:
+    """Every convolution and pooling layer with its place in torchvision's `features`.
 
-    Attributes:
-      per_stage: how many each of the five stages has.
-      normalised: whether torchvision's version has a batch normalisation behind each.
+    Args:
+      per_stage: the number of convolutions of each of the five stages.
+      normalised: a batch normalisation comes behind each; and behind that, or else the convolution,
+        its ReLU. A pooling layer takes one place.
     """
-
-    per_stage: tuple[int, int, int, int, int]
-    normalised: bool = False
-
-    def modules(self) -> Iterator[tuple[str, int | None]]:
-        """Every layer's name and the number of its convolution in torchvision's `features`.
-
-        A convolution is followed by its normalisation, if it has one, and its ReLU; a pooling layer
-        has no number, and takes one place.
-        """
-        number = 0
-        for stage, convolutions in enumerate(self.per_stage, 1):
-            for place in range(1, convolutions + 1):
-                yield f"conv{stage}_{place}", number
-                number += 3 if self.normalised else 2
-            yield f"pool{stage}", None
-            number += 1
-
-    def layers(self) -> tuple[str, ...]:
-        """The names of all layers."""
-        return (*(name for name, _ in self.modules()), "fc6", "fc7", "fc8")
-
-    def aliases(self) -> Mapping[str, str]:
-        """Torchvision's module paths: of the ReLU behind each convolution and of the pooling."""
-        aliases, end = {}, 0
-        for name, number in self.modules():
-            if number is not None:
-                end = number + (2 if self.normalised else 1)
-            else:
-                end += 1
-            aliases[f"features.{end}"] = name
-        linear = {"classifier.1": "fc6", "classifier.4": "fc7", "classifier.6": "fc8"}
-        return MappingProxyType(aliases | {"features": "pool5"} | linear | {"classifier": "fc8"})
+    places, place = {}, 0
+    for stage, convolutions in enumerate(per_stage, 1):
+        for number in range(1, convolutions + 1):
+            places[f"conv{stage}_{number}"] = place
+            place += 3 if normalised else 2
+        places[f"pool{stage}"] = place
+        place += 1
+    return MappingProxyType(places)
 
 
-class VGG(Network):
+def name_places(places: Mapping[str, int], *, normalised: bool = False) -> Mapping[str, str]:
+    """Torchvision's module paths: of the ReLU behind each convolution and of the pooling."""
+    behind = 2 if normalised else 1
+    aliases = {
+        f"features.{place + (0 if name.startswith('pool') else behind)}": name
+        for name, place in places.items()
+    }
+    linear = {"classifier.1": "fc6", "classifier.4": "fc7", "classifier.6": "fc8"}
+    return MappingProxyType(aliases | {"features": "pool5"} | linear | {"classifier": "fc8"})
+
+
+class VGG(ClassifierNetwork):
     """Layers `conv1_1`, …, `pool1`, …, `pool5`, `fc6`, `fc7`, `fc8`.
 
     All but the logits `fc8` are at least 0. Any image of 32 pixels or more a side will do: as in
     torchvision, `fc6` sees `pool5` averaged to 7 × 7, which changes nothing at 224.
+
+    Attributes:
+      places: see `place_maps`.
+      normalised: whether torchvision's version has batch normalisations.
+      caffe: whether the file is the authors', with names as ours.
     """
 
-    convolutions: ClassVar[Convolutions]
+    places: ClassVar[Mapping[str, int]]
+    normalised: ClassVar[bool] = False
+    caffe: ClassVar[bool] = False
     smallest_input = 32
+    pool_size = 2
+    pooled = 7
 
     def __init__(self, *, classes: int = 1000, rngs: nnx.Rngs) -> None:
         """Random weights; `classes` is the number of logits."""
         inputs = 3
-        stages = zip(WIDTHS, self.convolutions.per_stage, strict=True)
-        for stage, (width, convolutions) in enumerate(stages, 1):
-            for place in range(1, convolutions + 1):
-                layer = Convolution(inputs, width, 3, padding=1, rngs=rngs)
-                setattr(self, f"conv{stage}_{place}", layer)
-                inputs = width
-        self.fc6 = Linear(inputs * POOLED * POOLED, 4096, rngs=rngs)
-        self.fc7 = Linear(4096, 4096, rngs=rngs)
-        self.fc8 = Linear(4096, classes, rngs=rngs)
-
-    def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
-        """Every layer's name and response, in the order of `layers`, computed one by one."""
-        values = images
-        for name, _ in self.convolutions.modules():
-            layer = getattr(self, name, None)
-            values = max_pool(values, 2, 2) if layer is None else relu(layer(values))
-            yield name, values
-        values = adaptive_average_pool(values, POOLED, POOLED)
-        values = relu(self.fc6(values.reshape(values.shape[0], -1)))
-        yield "fc6", values
-        values = relu(self.fc7(values))
-        yield "fc7", values
-        yield "fc8", self.fc8(values)
-
-    @classmethod
-    def rules(cls) -> dict[str, Rule]:
-        """Every parameter's origin in torchvision's state dict."""
-        rules: dict[str, Rule] = {}
-        for name, number in cls.convolutions.modules():
-            if number is None:
+        for name, place in self.places.items():
+            if name.startswith("pool"):
                 continue
-            key = f"features.{number}"
-            if cls.convolutions.normalised:
-                rules |= folded_rules(name, key, f"features.{number + 1}", has_bias=True)
-            else:
-                rules |= plain_rules(name, key, CONVOLUTION)
-        rules |= plain_rules("fc6", "classifier.0", linear_after_map(POOLED, POOLED))
-        rules |= plain_rules("fc7", "classifier.3", LINEAR)
-        return rules | plain_rules("fc8", "classifier.6", LINEAR)
-
-    @classmethod
-    def caffe_rules(cls) -> dict[str, Rule]:
-        """Every parameter's origin in the authors' Caffe file, trained on blue, green, red."""
-        rules: dict[str, Rule] = {}
-        for name, number in cls.convolutions.modules():
-            if number is not None:
-                kernel = reverse_inputs(CONVOLUTION) if number == 0 else CONVOLUTION
-                rules |= caffe_rules(name, name, kernel)
-        rules |= caffe_rules("fc6", "fc6", linear_after_map(POOLED, POOLED))
-        return rules | caffe_rules("fc7", "fc7", LINEAR) | caffe_rules("fc8", "fc8", LINEAR)
+            width = WIDTHS[int(name[4]) - 1]
+            key = None if self.caffe else f"features.{place}"
+            norm = f"features.{place + 1}" if self.normalised else None
+            layer = Convolution(
+                inputs, width, 3, padding=1, key=key, norm=norm, own_bias=True, rngs=rngs
+            )
+            setattr(self, name, layer)
+            inputs = width
+        self.add_classifier(inputs, classes, {} if self.caffe else dict(KEYS), rngs)
 
 
 class VGG16(VGG):
     """13 convolutions; layers as in `VGG`, from `conv1_1` to `conv5_3`."""
 
-    convolutions = Convolutions((2, 2, 3, 3, 3))
-    layers = convolutions.layers()
-    aliases = convolutions.aliases()
+    places = place_maps((2, 2, 3, 3, 3))
+    layers = (*places, *FULLY_CONNECTED)
+    aliases = name_places(places)
+
+
+class CaffeVGG16(VGG16):
+    """The authors' VGG16; layers as in `VGG16`."""
+
+    caffe = True
 
 
 class NormalisedVGG16(VGG):
     """VGG16 that was trained with batch normalisation; layers as in `VGG16`."""
 
-    convolutions = Convolutions((2, 2, 3, 3, 3), normalised=True)
-    layers = convolutions.layers()
-    aliases = convolutions.aliases()
+    normalised = True
+    places = place_maps((2, 2, 3, 3, 3), normalised=True)
+    layers = (*places, *FULLY_CONNECTED)
+    aliases = name_places(places, normalised=True)
 
 
 class VGG19(VGG):
     """16 convolutions; layers as in `VGG`, from `conv1_1` to `conv5_4`."""
 
-    convolutions = Convolutions((2, 2, 4, 4, 4))
-    layers = convolutions.layers()
-    aliases = convolutions.aliases()
+    places = place_maps((2, 2, 4, 4, 4))
+    layers = (*places, *FULLY_CONNECTED)
+    aliases = name_places(places)

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -18,21 +19,33 @@ from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.layers.blocks import PRECISION, Convolution, LayerNormalisation, Linear
 from net2vec_jax.networks.layers.nonlinearities import gelu
 from net2vec_jax.networks.network import Network
-from net2vec_jax.weights.layouts import CONVOLUTION, LINEAR, SAME
-from net2vec_jax.weights.rules import Rule, plain_rules, scale_rules
+from net2vec_jax.weights.layouts import LINEAR, SAME, Rule
 
 PIXELS, PATCH, GRID = 224, 16, 14
 BLOCKS, HEADS, WIDTH, INNER = 12, 12, 768, 3072
 EPSILON = 1e-6
 
 
+class PackedLinear(Linear):
+    """The linear layers of queries, keys and values in one."""
+
+    def rules(self, key: str) -> dict[str, Rule]:
+        """Where kernel and bias come from."""
+        return {
+            "kernel": Rule(("in_proj_weight",), LINEAR),
+            "bias": Rule(("in_proj_bias",), SAME),
+        }
+
+
 class Attention(nnx.Module):
     """Every token looks at every other, in 12 heads."""
 
+    key = "self_attention"
+
     def __init__(self, *, rngs: nnx.Rngs) -> None:
         """Random weights."""
-        self.queries_keys_values = Linear(WIDTH, 3 * WIDTH, rngs=rngs)
-        self.output = Linear(WIDTH, WIDTH, rngs=rngs)
+        self.queries_keys_values = PackedLinear(WIDTH, 3 * WIDTH, rngs=rngs)
+        self.output = Linear(WIDTH, WIDTH, key="out_proj", rngs=rngs)
 
     def __call__(self, tokens: Float[Array, "N L D"]) -> Float[Array, "N L D"]:
         """What each token takes from the others."""
@@ -49,13 +62,14 @@ class Attention(nnx.Module):
 class Block(nnx.Module):
     """Attention and two linear layers, each behind a normalisation and added to its input."""
 
-    def __init__(self, *, rngs: nnx.Rngs) -> None:
-        """Random weights."""
-        self.norm1 = LayerNormalisation(WIDTH, epsilon=EPSILON)
+    def __init__(self, *, key: str | None = None, rngs: nnx.Rngs) -> None:
+        """Random weights; `key` is the block's in torchvision's file."""
+        self.key = key
+        self.norm1 = LayerNormalisation(WIDTH, epsilon=EPSILON, key="ln_1")
         self.attention = Attention(rngs=rngs)
-        self.norm2 = LayerNormalisation(WIDTH, epsilon=EPSILON)
-        self.expand = Linear(WIDTH, INNER, rngs=rngs)
-        self.project = Linear(INNER, WIDTH, rngs=rngs)
+        self.norm2 = LayerNormalisation(WIDTH, epsilon=EPSILON, key="ln_2")
+        self.expand = Linear(WIDTH, INNER, key="mlp.0", rngs=rngs)
+        self.project = Linear(INNER, WIDTH, key="mlp.3", rngs=rngs)
 
     def responses(self, tokens: Float[Array, "N L D"]) -> Iterator[tuple[str, Array]]:
         """("_mlp", the inner layer behind its GELU) and ("", the block's output)."""
@@ -86,13 +100,23 @@ class VisionTransformer(Network):
 
     def __init__(self, *, classes: int = 1000, rngs: nnx.Rngs) -> None:
         """Random weights; `classes` is the number of logits."""
-        self.patches = Convolution(3, WIDTH, PATCH, stride=PATCH, padding=0, rngs=rngs)
+        self.patches = Convolution(
+            3, WIDTH, PATCH, stride=PATCH, padding=0, key="conv_proj", rngs=rngs
+        )
         self.class_token = nnx.Param(jnp.zeros((1, 1, WIDTH)))
         shape = (1, 1 + GRID * GRID, WIDTH)
         self.positions = nnx.Param(0.02 * jax.random.normal(rngs.params(), shape))
-        self.blocks = nnx.List([Block(rngs=rngs) for _ in range(BLOCKS)])
-        self.norm = LayerNormalisation(WIDTH, epsilon=EPSILON)
-        self.logits = Linear(WIDTH, classes, rngs=rngs)
+        keys = [f"encoder.layers.encoder_layer_{number}" for number in range(BLOCKS)]
+        self.blocks = nnx.List([Block(key=key, rngs=rngs) for key in keys])
+        self.norm = LayerNormalisation(WIDTH, epsilon=EPSILON, key="encoder.ln")
+        self.logits = Linear(WIDTH, classes, key="heads.head", rngs=rngs)
+
+    def rules(self, key: str) -> dict[str, Rule]:
+        """Where the network's own parameters come from."""
+        return {
+            "class_token": Rule(("class_token",), SAME),
+            "positions": Rule(("encoder.pos_embedding",), SAME),
+        }
 
     def responses(self, images: Float[Array, "N 224 224 3"]) -> Iterator[tuple[str, Array]]:
         """Every layer's name and response, in the order of `layers`, computed one by one."""
@@ -103,12 +127,12 @@ class VisionTransformer(Network):
         for number, block in enumerate(self.blocks):
             for suffix, response in block.responses(tokens):
                 yield f"block{number}{suffix}", _on_grid(response)
-            tokens = response
+                tokens = response if not suffix else tokens
         tokens = self.norm(tokens)
         yield "norm", _on_grid(tokens)
         yield "logits", self.logits(tokens[:, 0])
 
-    def _check(self, images: Array) -> None:
+    def _check(self, images: Array | np.ndarray) -> None:
         super()._check(images)
         if images.shape[1:3] != (PIXELS, PIXELS):
             raise Net2VecError(
@@ -120,23 +144,3 @@ class VisionTransformer(Network):
 def _on_grid(tokens: Float[Array, "N L D"]) -> Float[Array, "N 14 14 D"]:
     """The patches' tokens, row by row."""
     return tokens[:, 1:].reshape(tokens.shape[0], GRID, GRID, tokens.shape[2])
-
-
-def vision_transformer_rules() -> dict[str, Rule]:
-    """Every parameter's origin in torchvision's state dict."""
-    rules = plain_rules("patches", "conv_proj", CONVOLUTION)
-    rules["class_token"] = Rule(("class_token",), SAME)
-    rules["positions"] = Rule(("encoder.pos_embedding",), SAME)
-    for number in range(BLOCKS):
-        ours, theirs = f"blocks.{number}", f"encoder.layers.encoder_layer_{number}"
-        attention = f"{theirs}.self_attention"
-        packed = f"{ours}.attention.queries_keys_values"
-        rules[f"{packed}.kernel"] = Rule((f"{attention}.in_proj_weight",), LINEAR)
-        rules[f"{packed}.bias"] = Rule((f"{attention}.in_proj_bias",), SAME)
-        rules |= plain_rules(f"{ours}.attention.output", f"{attention}.out_proj", LINEAR)
-        rules |= scale_rules(f"{ours}.norm1", f"{theirs}.ln_1")
-        rules |= scale_rules(f"{ours}.norm2", f"{theirs}.ln_2")
-        rules |= plain_rules(f"{ours}.expand", f"{theirs}.mlp.0", LINEAR)
-        rules |= plain_rules(f"{ours}.project", f"{theirs}.mlp.3", LINEAR)
-    rules |= scale_rules("norm", "encoder.ln")
-    return rules | plain_rules("logits", "heads.head", LINEAR)

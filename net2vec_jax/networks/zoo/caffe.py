@@ -6,15 +6,17 @@ here take red, green and blue: their first kernel is turned around when weights 
 
 from __future__ import annotations
 
-from net2vec_jax.networks.models.caffe_alexnet import CaffeAlexNet, CaffeNet, caffe_alexnet_rules
-from net2vec_jax.networks.models.googlenet import (
-    CAFFE_GOOGLENET_IGNORED,
-    CaffeGoogLeNet,
-    caffe_googlenet_rules,
-)
-from net2vec_jax.networks.models.vgg import VGG16
+from net2vec_jax.networks.models.caffe_alexnet import CaffeAlexNet, CaffeNet
+from net2vec_jax.networks.models.googlenet import CAFFE_GOOGLENET_IGNORED, CaffeGoogLeNet
+from net2vec_jax.networks.models.vgg import CaffeVGG16
 from net2vec_jax.networks.preprocessing import REFERENCE_CODE, Preprocessing, View
-from net2vec_jax.networks.zoo.entry import NetworkEntry, WeightSource
+from net2vec_jax.networks.zoo.entry import (
+    ALEXNET_LAYERS,
+    GOOGLENET_LAYERS,
+    VGG16_LAYERS,
+    NetworkEntry,
+    WeightSource,
+)
 
 UNDIVIDED = (1.0, 1.0, 1.0)
 # Spec 2.1: Caffe's networks get the same mean, and no division.
@@ -39,88 +41,69 @@ OXFORD = "http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/"
 PLACES365 = "http://places2.csail.mit.edu/models_places365/"
 
 
+def _berkeley(file: str, sha1: str, view: View) -> WeightSource:
+    url = f"{BERKELEY}{file}.caffemodel"
+    return WeightSource("imagenet", url, f"sha1:{sha1}", 1000, view)
+
+
 def _places365(network: str) -> WeightSource:
     """The weights of Places365; no checksum was ever published."""
     url = f"{PLACES365}{network}_places365.caffemodel"
     return WeightSource("places365", url, None, 365, PLACES365_VIEW)
 
 
+CAFFENET = _berkeley(
+    "bvlc_reference_caffenet", "4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46", CAFFENET_VIEW
+)
+ALEXNET = _berkeley("bvlc_alexnet", "9116a64c0fbe4459d18f4bb6b56d647b63920377", CAFFENET_VIEW)
+GOOGLENET = _berkeley("bvlc_googlenet", "405fc5acd08a3bb12de8ee5e23a96bec22f08204", GOOGLENET_VIEW)
+VGG16 = WeightSource(
+    "imagenet",
+    f"{OXFORD}VGG_ILSVRC_16_layers.caffemodel",
+    # Not the authors', who gave none: the one that several projects check against.
+    "sha1:9363e1f6d65f7dba68c4f27a1e62105cdf6c4e24",
+    1000,
+    VGG_VIEW,
+)
+
 CAFFE_ENTRIES = (
     NetworkEntry(
-        name="caffenet",
-        build=CaffeNet,
-        rules=caffe_alexnet_rules,
-        sources=(
-            WeightSource(
-                "imagenet",
-                f"{BERKELEY}bvlc_reference_caffenet.caffemodel",
-                "sha1:4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46",
-                1000,
-                CAFFENET_VIEW,
-            ),
-            _places365("alexnet"),  # which is a CaffeNet, by its prototxt
-        ),
+        "caffenet",
+        CaffeNet,
+        (CAFFENET, _places365("alexnet")),  # a CaffeNet, by its prototxt
+        ALEXNET_LAYERS,
+        "fc8.1",
         input_size=227,
-        probing_layers=("conv1", "conv2", "conv3", "conv4", "conv5"),
-        logits_key="fc8.1",
         ignored=(),
+        caffe=True,
     ),
     NetworkEntry(
-        name="caffe_alexnet",
-        build=CaffeAlexNet,
-        rules=caffe_alexnet_rules,
-        sources=(
-            WeightSource(
-                "imagenet",
-                f"{BERKELEY}bvlc_alexnet.caffemodel",
-                "sha1:9116a64c0fbe4459d18f4bb6b56d647b63920377",
-                1000,
-                CAFFENET_VIEW,
-            ),
-        ),
+        "caffe_alexnet",
+        CaffeAlexNet,
+        (ALEXNET,),
+        ALEXNET_LAYERS,
+        "fc8.1",
         input_size=227,
-        probing_layers=("conv1", "conv2", "conv3", "conv4", "conv5"),
-        logits_key="fc8.1",
         ignored=(),
+        caffe=True,
     ),
     NetworkEntry(
-        name="caffe_vgg16",
-        build=VGG16,
-        rules=VGG16.caffe_rules,
-        sources=(
-            WeightSource(
-                "imagenet",
-                f"{OXFORD}VGG_ILSVRC_16_layers.caffemodel",
-                # Not the authors', who gave none: the one that several projects check against.
-                "sha1:9363e1f6d65f7dba68c4f27a1e62105cdf6c4e24",
-                1000,
-                VGG_VIEW,
-            ),
-            _places365("vgg16"),
-        ),
-        input_size=224,
-        probing_layers=("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3"),
-        logits_key="fc8.1",
+        "caffe_vgg16",
+        CaffeVGG16,
+        (VGG16, _places365("vgg16")),
+        VGG16_LAYERS,
+        "fc8.1",
         ignored=(),
+        caffe=True,
         renames=((r"^fc8a\.", "fc8."),),  # of Places365
     ),
     NetworkEntry(
-        name="caffe_googlenet",
-        build=CaffeGoogLeNet,
-        rules=caffe_googlenet_rules,
-        sources=(
-            WeightSource(
-                "imagenet",
-                f"{BERKELEY}bvlc_googlenet.caffemodel",
-                "sha1:405fc5acd08a3bb12de8ee5e23a96bec22f08204",
-                1000,
-                GOOGLENET_VIEW,
-            ),
-            _places365("googlenet"),
-        ),
-        input_size=224,
-        probing_layers=("conv3", "inception3b", "inception4c", "inception4e", "inception5b"),
-        logits_key="loss3/classifier.1",
+        "caffe_googlenet",
+        CaffeGoogLeNet,
+        (GOOGLENET, _places365("googlenet")),
+        GOOGLENET_LAYERS,
+        "loss3/classifier.1",
         ignored=CAFFE_GOOGLENET_IGNORED,
+        caffe=True,
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,11 @@ from net2vec_jax.networks.network import Network
 from net2vec_jax.networks.preprocessing import View
 from net2vec_jax.weights.cache import fetch_weights
 from net2vec_jax.weights.porting import IGNORED_KEYS, Renames
-from net2vec_jax.weights.rules import Rule
+
+# Layers worth probing, of networks of both frameworks.
+ALEXNET_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+VGG16_LAYERS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3")
+GOOGLENET_LAYERS = ("conv3", "inception3b", "inception4c", "inception4e", "inception5b")
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class WeightSource:
         none was published.
       classes: number of logits.
       view: how the network with these weights sees images.
+      locate: finds the file in an installed package; by default it is downloaded.
     """
 
     name: str
@@ -31,6 +36,7 @@ class WeightSource:
     checksum: str | None
     classes: int
     view: View
+    locate: Callable[[], Path] | None = None
 
     @property
     def file_name(self) -> str:
@@ -41,28 +47,12 @@ class WeightSource:
         """The file, downloaded if need be.
 
         Raises:
-          Net2VecError: it cannot be downloaded, or is not what it should be.
+          Net2VecError: it cannot be downloaded, or is not what it should be; or the package that
+            it comes with is not installed.
         """
+        if self.locate is not None:
+            return self.locate()
         return fetch_weights(self.url, self.file_name, self.checksum)
-
-
-@dataclass(frozen=True)
-class PackagedSource(WeightSource):
-    """Weights that come with an installed package.
-
-    Attributes:
-      locate: the file's path.
-    """
-
-    locate: Callable[[], Path] = Path
-
-    def find(self) -> Path:
-        """The file of the package.
-
-        Raises:
-          Net2VecError: the package is not installed.
-        """
-        return self.locate()
 
 
 @dataclass(frozen=True)
@@ -72,21 +62,21 @@ class NetworkEntry:
     Attributes:
       name: as `load_network` takes it.
       build: the network with random weights, from `classes` and `rngs`.
-      rules: every parameter's origin in the weight file.
       sources: published weights, the default first.
-      input_size: pixels along a side of the images that it was trained on.
       probing_layers: the layers worth probing, shallow to deep.
       logits_key: key of the file whose first axis are the classes.
+      input_size: pixels along a side of the images that it was trained on.
       ignored: shell patterns of the file's keys that have no counterpart in the network.
       renames: how keys of older files are spelt today.
+      caffe: whether the weight file is Caffe's, see `find_rules`.
     """
 
     name: str
     build: Callable[..., Network]
-    rules: Callable[[], Mapping[str, Rule]]
     sources: tuple[WeightSource, ...]
-    input_size: int
     probing_layers: tuple[str, ...]
     logits_key: str
+    input_size: int = 224
     ignored: tuple[str, ...] = IGNORED_KEYS
     renames: Renames = ()
+    caffe: bool = False

@@ -5,23 +5,17 @@ The checksums of torchvision are the digits that its file names carry, the first
 
 from __future__ import annotations
 
-from net2vec_jax.networks.models.alexnet import AlexNet, alexnet_rules
+from net2vec_jax.networks.models.alexnet import AlexNet
 from net2vec_jax.networks.models.convnext import ConvNeXtTiny
 from net2vec_jax.networks.models.densenet import RENAMES as DENSENET_RENAMES
-from net2vec_jax.networks.models.densenet import DenseNet161, densenet161_rules
-from net2vec_jax.networks.models.efficientnet_lite import (
-    EfficientNetLite0,
-    efficientnet_lite0_rules,
-)
-from net2vec_jax.networks.models.googlenet import GOOGLENET_IGNORED, GoogLeNet, googlenet_rules
-from net2vec_jax.networks.models.mobilenet_v2 import MobileNetV2, mobilenet_v2_rules
+from net2vec_jax.networks.models.densenet import DenseNet161
+from net2vec_jax.networks.models.efficientnet_lite import EfficientNetLite0
+from net2vec_jax.networks.models.googlenet import GOOGLENET_IGNORED, GoogLeNet
+from net2vec_jax.networks.models.mobilenet_v2 import MobileNetV2
 from net2vec_jax.networks.models.resnet import ResNet18, ResNet50, ResNet152
-from net2vec_jax.networks.models.squeezenet import SqueezeNet, squeezenet_rules
+from net2vec_jax.networks.models.squeezenet import SqueezeNet
 from net2vec_jax.networks.models.vgg import VGG16, VGG19, NormalisedVGG16
-from net2vec_jax.networks.models.vision_transformer import (
-    VisionTransformer,
-    vision_transformer_rules,
-)
+from net2vec_jax.networks.models.vision_transformer import VisionTransformer
 from net2vec_jax.networks.preprocessing import (
     CENTRED,
     IMAGENET,
@@ -29,11 +23,18 @@ from net2vec_jax.networks.preprocessing import (
     Preprocessing,
     View,
 )
-from net2vec_jax.networks.zoo.entry import NetworkEntry, PackagedSource, WeightSource
+from net2vec_jax.networks.zoo.entry import (
+    ALEXNET_LAYERS,
+    GOOGLENET_LAYERS,
+    VGG16_LAYERS,
+    NetworkEntry,
+    WeightSource,
+)
 from net2vec_jax.weights.cache import EFFICIENTNET_LITE0_FILE, find_efficientnet_lite0
 
 TORCHVISION = "https://download.pytorch.org/models/"
 PLACES365 = "http://places2.csail.mit.edu/models_places365/"
+RESNET_LAYERS = ("conv1", "layer1", "layer2", "layer3", "layer4")
 
 TORCH_VIEW = View(IMAGENET)
 
@@ -45,11 +46,14 @@ def _after_torchvision(first: Preprocessing) -> Preprocessing:
     normalisation, with the constants of `IMAGENET`, and applies that one. A composition of affine
     maps: (x − m) / d, then times s/127.5, plus (a − 127.5) / 127.5, with a and s of `IMAGENET`.
     """
-    channels = zip(first.mean, first.deviation, IMAGENET.mean, IMAGENET.deviation, strict=True)
-    deviation = tuple(d * 127.5 / s for _, d, _, s in channels)
-    channels = zip(first.mean, deviation, IMAGENET.mean, strict=True)
-    mean = tuple(m - (a - 127.5) / 127.5 * d for m, d, a in channels)
-    return Preprocessing(mean, deviation)
+    constants = (first.mean, first.deviation, IMAGENET.mean, IMAGENET.deviation)
+
+    def compose(m: float, d: float, a: float, s: float) -> tuple[float, float]:
+        deviation = d * 127.5 / s
+        return m - (a - 127.5) / 127.5 * deviation, deviation
+
+    red, green, blue = (compose(*channel) for channel in zip(*constants, strict=True))
+    return Preprocessing((red[0], green[0], blue[0]), (red[1], green[1], blue[1]))
 
 
 GOOGLENET_VIEW = View(
@@ -58,6 +62,9 @@ GOOGLENET_VIEW = View(
         ("imagenet", _after_torchvision(IMAGENET)),
         ("reference_code", _after_torchvision(REFERENCE_CODE)),
     ),
+)
+EFFICIENTNET_LITE0 = WeightSource(
+    "imagenet", EFFICIENTNET_LITE0_FILE, None, 1000, View(CENTRED), find_efficientnet_lite0
 )
 
 
@@ -69,158 +76,117 @@ def _torchvision(file: str, *, name: str = "imagenet", view: View = TORCH_VIEW) 
 
 def _places365(network: str) -> WeightSource:
     """The weights of Places365; no checksum was ever published."""
-    return WeightSource(
-        "places365", f"{PLACES365}{network}_places365.pth.tar", None, 365, TORCH_VIEW
-    )
+    url = f"{PLACES365}{network}_places365.pth.tar"
+    return WeightSource("places365", url, None, 365, TORCH_VIEW)
 
 
 TORCH_ENTRIES = (
     NetworkEntry(
-        name="efficientnet_lite0",
-        build=EfficientNetLite0,
-        rules=efficientnet_lite0_rules,
-        sources=(
-            PackagedSource(
-                "imagenet",
-                EFFICIENTNET_LITE0_FILE,
-                None,
-                1000,
-                View(CENTRED),
-                find_efficientnet_lite0,
-            ),
-        ),
-        input_size=224,
-        probing_layers=("block2", "block4", "block7", "block10", "block15", "head"),
-        logits_key="_fc.bias",
+        "efficientnet_lite0",
+        EfficientNetLite0,
+        (EFFICIENTNET_LITE0,),
+        ("block2", "block4", "block7", "block10", "block15", "head"),
+        "_fc.bias",
     ),
     NetworkEntry(
-        name="alexnet",
-        build=AlexNet,
-        rules=alexnet_rules,
-        sources=(_torchvision("alexnet-owt-7be5be79"), _places365("alexnet")),
+        "alexnet",
+        AlexNet,
+        (_torchvision("alexnet-owt-7be5be79"), _places365("alexnet")),
+        ALEXNET_LAYERS,
+        "classifier.6.bias",
         input_size=227,
-        probing_layers=("conv1", "conv2", "conv3", "conv4", "conv5"),
-        logits_key="classifier.6.bias",
     ),
     NetworkEntry(
-        name="vgg16",
-        build=VGG16,
-        rules=VGG16.rules,
-        sources=(_torchvision("vgg16-397923af"),),
-        input_size=224,
-        probing_layers=("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3"),
-        logits_key="classifier.6.bias",
+        "vgg16", VGG16, (_torchvision("vgg16-397923af"),), VGG16_LAYERS, "classifier.6.bias"
     ),
     NetworkEntry(
-        name="vgg16_bn",
-        build=NormalisedVGG16,
-        rules=NormalisedVGG16.rules,
-        sources=(_torchvision("vgg16_bn-6c64b313"),),
-        input_size=224,
-        probing_layers=("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3"),
-        logits_key="classifier.6.bias",
+        "vgg16_bn",
+        NormalisedVGG16,
+        (_torchvision("vgg16_bn-6c64b313"),),
+        VGG16_LAYERS,
+        "classifier.6.bias",
     ),
     NetworkEntry(
-        name="vgg19",
-        build=VGG19,
-        rules=VGG19.rules,
-        sources=(_torchvision("vgg19-dcbb9e9d"),),
-        input_size=224,
-        probing_layers=("conv1_2", "conv2_2", "conv3_4", "conv4_4", "conv5_4"),
-        logits_key="classifier.6.bias",
+        "vgg19",
+        VGG19,
+        (_torchvision("vgg19-dcbb9e9d"),),
+        ("conv1_2", "conv2_2", "conv3_4", "conv4_4", "conv5_4"),
+        "classifier.6.bias",
     ),
     NetworkEntry(
-        name="googlenet",
-        build=GoogLeNet,
-        rules=googlenet_rules,
-        sources=(_torchvision("googlenet-1378be20", view=GOOGLENET_VIEW),),
-        input_size=224,
-        probing_layers=("conv3", "inception3b", "inception4c", "inception4e", "inception5b"),
-        logits_key="fc.bias",
+        "googlenet",
+        GoogLeNet,
+        (_torchvision("googlenet-1378be20", view=GOOGLENET_VIEW),),
+        GOOGLENET_LAYERS,
+        "fc.bias",
         ignored=GOOGLENET_IGNORED,
     ),
     NetworkEntry(
-        name="resnet18",
-        build=ResNet18,
-        rules=ResNet18.rules,
-        sources=(_torchvision("resnet18-f37072fd"), _places365("resnet18")),
-        input_size=224,
-        probing_layers=("conv1", "layer1", "layer2", "layer3", "layer4"),
-        logits_key="fc.bias",
+        "resnet18",
+        ResNet18,
+        (_torchvision("resnet18-f37072fd"), _places365("resnet18")),
+        RESNET_LAYERS,
+        "fc.bias",
     ),
     NetworkEntry(
-        name="resnet50",
-        build=ResNet50,
-        rules=ResNet50.rules,
-        sources=(
+        "resnet50",
+        ResNet50,
+        (
             _torchvision("resnet50-0676ba61"),
             _torchvision("resnet50-11ad3fa6", name="imagenet_v2"),
             _places365("resnet50"),
         ),
-        input_size=224,
-        probing_layers=("conv1", "layer1", "layer2", "layer3", "layer4"),
-        logits_key="fc.bias",
+        RESNET_LAYERS,
+        "fc.bias",
     ),
     NetworkEntry(
-        name="resnet152",
-        build=ResNet152,
-        rules=ResNet152.rules,
-        sources=(
+        "resnet152",
+        ResNet152,
+        (
             _torchvision("resnet152-394f9c45"),
             _torchvision("resnet152-f82ba261", name="imagenet_v2"),
         ),
-        input_size=224,
-        probing_layers=("conv1", "layer1", "layer2", "layer3", "layer4"),
-        logits_key="fc.bias",
+        RESNET_LAYERS,
+        "fc.bias",
     ),
     NetworkEntry(
-        name="densenet161",
-        build=DenseNet161,
-        rules=densenet161_rules,
-        sources=(_torchvision("densenet161-8d451a50"), _places365("densenet161")),
-        input_size=224,
-        probing_layers=("conv0", "denseblock1", "denseblock2", "denseblock3", "norm5"),
-        logits_key="classifier.bias",
+        "densenet161",
+        DenseNet161,
+        (_torchvision("densenet161-8d451a50"), _places365("densenet161")),
+        ("conv0", "denseblock1", "denseblock2", "denseblock3", "norm5"),
+        "classifier.bias",
         renames=DENSENET_RENAMES,
     ),
     NetworkEntry(
-        name="squeezenet1_1",
-        build=SqueezeNet,
-        rules=squeezenet_rules,
-        sources=(_torchvision("squeezenet1_1-b8a52dc0"),),
-        input_size=224,
-        probing_layers=("conv1", "fire3", "fire5", "fire7", "fire9"),
-        logits_key="classifier.1.bias",
+        "squeezenet1_1",
+        SqueezeNet,
+        (_torchvision("squeezenet1_1-b8a52dc0"),),
+        ("conv1", "fire3", "fire5", "fire7", "fire9"),
+        "classifier.1.bias",
     ),
     NetworkEntry(
-        name="mobilenet_v2",
-        build=MobileNetV2,
-        rules=mobilenet_v2_rules,
-        sources=(
+        "mobilenet_v2",
+        MobileNetV2,
+        (
             _torchvision("mobilenet_v2-b0353104"),
             _torchvision("mobilenet_v2-7ebf99e0", name="imagenet_v2"),
         ),
-        input_size=224,
-        probing_layers=("block3", "block6", "block13", "block17", "head"),
-        logits_key="classifier.1.bias",
+        ("block3", "block6", "block13", "block17", "head"),
+        "classifier.1.bias",
     ),
     NetworkEntry(
-        name="convnext_tiny",
-        build=ConvNeXtTiny,
-        rules=ConvNeXtTiny.rules,
-        sources=(_torchvision("convnext_tiny-983f1562"),),
-        input_size=224,
-        probing_layers=("stage1", "stage2", "stage3", "stage4"),
-        logits_key="classifier.2.bias",
+        "convnext_tiny",
+        ConvNeXtTiny,
+        (_torchvision("convnext_tiny-983f1562"),),
+        ("stage1", "stage2", "stage3", "stage4"),
+        "classifier.2.bias",
     ),
     NetworkEntry(
-        name="vit_b_16",
-        build=VisionTransformer,
-        rules=vision_transformer_rules,
-        sources=(_torchvision("vit_b_16-c867db91"),),
-        input_size=224,
-        probing_layers=("block2", "block5", "block8", "block11"),
-        logits_key="heads.head.bias",
+        "vit_b_16",
+        VisionTransformer,
+        (_torchvision("vit_b_16-c867db91"),),
+        ("block2", "block5", "block8", "block11"),
+        "heads.head.bias",
         renames=((r"\.mlp\.linear_1\.", ".mlp.0."), (r"\.mlp\.linear_2\.", ".mlp.3.")),
     ),
 )

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.plots.pictures import ConceptPicture, FilterPicture
 
 
@@ -82,6 +83,19 @@ class ReportContent:
     pictures: Pictures | None = None
     unit_weights: bool = False  # weights have length 1, as the mean direction over seeds has
     remarks: Sequence[str] = ()  # what a reader should know of this page
+
+    def __post_init__(self) -> None:
+        concepts, filters = self.weights.shape
+        expected = {
+            "concepts": (len(self.concepts), concepts),
+            "categories": (len(self.categories), concepts),
+            "numbers": (len(set(self.numbers.tolist())), concepts),
+            "scores": (self.curves.score.shape, (concepts, len(self.curves.sizes))),
+            "vectors": (self.geometry.vectors.shape, (concepts, filters)),
+        }
+        for name, (found, wanted) in expected.items():
+            if found != wanted:
+                raise Net2VecError(f"the report's {name} are {found}, not {wanted}")
 
     @property
     def score_name(self) -> str:

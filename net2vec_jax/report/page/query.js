@@ -1,9 +1,9 @@
 'use strict';
 /*
- * Vector arithmetic on concepts, as net2vec_jax.analysis.concept_queries does it: the mean of the
- * signed unit embeddings, its dot product with all of them, without the query's own words. A minus
- * has a space before it or begins the query; quotes enclose a name that contains a sign; #12 is the
- * concept of number 12, whose name may be one that cannot be written.
+ * Vector arithmetic on concepts, as net2vec_jax.analysis.geometry.concept_queries does it: the mean
+ * of the signed unit embeddings, its dot product with all of them, without the query's own words. A
+ * minus has a space before it or begins the query; quotes enclose a name that contains a sign; #12
+ * is the concept of number 12, whose name may be one that cannot be written.
  */
 
 const SUFFIXES = ['-c', '-s'];
@@ -17,53 +17,37 @@ class QueryError extends Error {
   }
 }
 
+/** A term: [sign] [weight *] name. Quotes that do not end reach to the end of the query. */
+const TERM = new RegExp(
+  String.raw`\s*(?<sign>[+\-−])?\s*(?:(?<factor>\d+\.?\d*|\.\d+)\s*[*×]\s*)?`
+  + String.raw`(?<written>"[^"]*"?|'[^']*'?|[^+]*?(?=\+|(?<=\s)[-−]|$))\s*`, 'yd');
+
 /** Terms of a query: [{weight, name, start, end}], start and end where the name stands. */
 function parseQuery(text) {
   const terms = [];
-  const skipSpaces = (place) => text.length - text.slice(place).trimStart().length;
-  let place = skipSpaces(0);
-  while (place < text.length || !terms.length) {
-    const isSign = /[+\-−]/.test(text.charAt(place));
-    if (terms.length && !isSign) {
-      throw new QueryError(`“${text.slice(place)}” needs + or − before it.`);
-    }
-    const sign = isSign && text[place] !== '+' ? -1 : 1;
-    if (isSign) place = skipSpaces(place + 1);
-    const [factor] = /^(\d+\.?\d*|\.\d+)\s*[*×]/.exec(text.slice(place)) ?? [''];
-    const weight = factor ? Number.parseFloat(factor) : 1;
+  TERM.lastIndex = 0;
+  while (TERM.lastIndex < text.length || !terms.length) {
+    const rest = text.slice(TERM.lastIndex);
+    const { groups: { sign, factor = '1', written }, indices } = TERM.exec(text);
+    const [start, end] = indices.groups.written;
+    const isQuoted = /^["']/.test(written);
+    const name = joinSpaces(isQuoted ? written.slice(1, -1) : written);
+    const weight = Number.parseFloat(factor);
+    const before = text.slice(0, start).trim();
+    if (terms.length && !sign) throw new QueryError(`“${rest}” needs + or − before it.`);
     if (!(weight > 0 && weight < Infinity)) {
       throw new QueryError(`The weight ${factor.slice(0, 20)} must be above 0.`);
     }
-    if (factor) place = skipSpaces(place + factor.length);
-    const name = readName(text, place);
-    terms.push({ weight: sign * weight, ...name });
-    place = skipSpaces(name.end);
+    if (isQuoted && !/^(.).*\1$/s.test(written)) {
+      throw new QueryError(`The quotes of ${written} do not end.`);
+    }
+    if (!name) {
+      throw new QueryError(before ? `A name is missing after “${before}”.`
+        : 'Write, for example, a concept’s name.');
+    }
+    terms.push({ weight: sign && sign !== '+' ? -weight : weight, name, start, end });
   }
   return terms;
-}
-
-function readName(text, start) {
-  const quote = text.charAt(start);
-  let end;
-  let name;
-  if (quote === '"' || quote === "'") {
-    const close = text.indexOf(quote, start + 1);
-    if (close < 0) throw new QueryError(`The quotes of ${text.slice(start)} do not end.`);
-    end = close + 1;
-    name = text.slice(start + 1, close);
-  } else {
-    const next = /\+|(?<=\s)[-−]/g;
-    next.lastIndex = start;
-    end = next.exec(text)?.index ?? text.length;
-    name = text.slice(start, end);
-  }
-  name = joinSpaces(name);
-  if (!name) {
-    const before = text.slice(0, start).trim();
-    throw new QueryError(before ? `A name is missing after “${before}”.`
-      : 'Write, for example, a concept’s name.');
-  }
-  return { name, start, end };
 }
 
 /** A name of plain spaces as it can stand in a query, if it has quotes of one kind at most. */

@@ -21,6 +21,7 @@ import numpy as np
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.weights.readers.torch_pickle import (
+    ByteOrder,
     RefusedError,
     Storages,
     TensorRecord,
@@ -31,7 +32,6 @@ from net2vec_jax.weights.readers.torch_pickle import (
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 ZIP_MAGIC = b"PK"
-_ORDERS = {"<": "little", ">": "big"}
 # Under which key checkpoints keep the state dict.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 
@@ -73,7 +73,7 @@ def load_torch_file(path: str | Path) -> dict[str, np.ndarray]:
         raise Net2VecError(f"{path}: cannot be read as a PyTorch file ({error})") from error
 
 
-def _read_zip(file: BinaryIO, contents: mmap.mmap) -> tuple[Any, Storages, str]:
+def _read_zip(file: BinaryIO, contents: mmap.mmap) -> tuple[Any, Storages, ByteOrder]:
     """The pickled object, the storages and the byte order of a zip archive."""
     try:
         with zipfile.ZipFile(file) as archive:
@@ -99,7 +99,7 @@ def _read_zip(file: BinaryIO, contents: mmap.mmap) -> tuple[Any, Storages, str]:
         if name.startswith(folder + "data/")
     }
     saved = TensorUnpickler(io.BytesIO(member("data.pkl"))).load()
-    return saved, storages, "<" if order == b"little" else ">"
+    return saved, storages, "little" if order == b"little" else "big"
 
 
 def _member_span(contents: mmap.mmap, info: zipfile.ZipInfo) -> tuple[int, int]:
@@ -116,7 +116,7 @@ def _member_span(contents: mmap.mmap, info: zipfile.ZipInfo) -> tuple[int, int]:
     return start, info.file_size
 
 
-def _read_legacy(file: BinaryIO, contents: mmap.mmap) -> tuple[Any, Storages, str]:
+def _read_legacy(file: BinaryIO, contents: mmap.mmap) -> tuple[Any, Storages, ByteOrder]:
     """The same of the format before torch 1.6: five pickles, then the storages one by one."""
     try:
         magic = TensorUnpickler(file).load()
@@ -127,7 +127,7 @@ def _read_legacy(file: BinaryIO, contents: mmap.mmap) -> tuple[Any, Storages, st
     protocol, system = TensorUnpickler(file).load(), TensorUnpickler(file).load()
     match protocol, system:
         case int(version), {"little_endian": bool(little)} if version == LEGACY_PROTOCOL:
-            byte_order = "<" if little else ">"
+            byte_order = "little" if little else "big"
         case _:
             shown = f"{reprlib.repr(protocol)}, {reprlib.repr(system)}"
             raise RefusedError(f"its header is unknown: {shown}")
@@ -141,7 +141,7 @@ def _read_legacy(file: BinaryIO, contents: mmap.mmap) -> tuple[Any, Storages, st
     for key in keys:
         if key not in unpickler.dtypes:
             raise RefusedError(f"is damaged: no tensor uses its storage {key!r:.60}")
-        elements = int.from_bytes(contents[position : position + 8], _ORDERS[byte_order])
+        elements = int.from_bytes(contents[position : position + 8], byte_order)
         size = elements * unpickler.dtypes[key].itemsize
         position += 8
         if position + size > len(contents):
@@ -188,7 +188,7 @@ def strip_wrappers(entries: Mapping[str, Entry]) -> dict[str, Entry]:
 
 
 def _as_arrays(
-    tensors: dict[str, TensorRecord], storages: Storages, contents: mmap.mmap, byte_order: str
+    tensors: dict[str, TensorRecord], storages: Storages, contents: mmap.mmap, byte_order: ByteOrder
 ) -> dict[str, np.ndarray]:
     arrays = {}
     for key, tensor in tensors.items():

@@ -15,7 +15,7 @@ from net2vec_jax.analysis.filters.chance_overlap import (
     expect_similarity,
     permute_filters,
 )
-from net2vec_jax.analysis.filters.filter_overlap import count_overlap
+from net2vec_jax.analysis.filters.filter_overlap import count_filter_overlap
 from net2vec_jax.core.errors import Net2VecError
 
 CATEGORIES = ["color"] * 4 + ["object"] * 6
@@ -40,7 +40,7 @@ def expect_concepts_per_filter(sizes: np.ndarray, filters: int) -> np.ndarray:
 def test_the_mean_histogram_is_the_exact_one() -> None:
     sizes = np.array([0, 1, 1, 2, 3, 3, 5, 9, 10, 12])  # up to all filters
     membership = draw_sets(sizes, 12, 0)
-    chance = permute_filters(count_overlap(membership, CATEGORIES), seed=1, samples=4000)
+    chance = permute_filters(count_filter_overlap(membership, CATEGORIES), seed=1, samples=4000)
     exact = expect_concepts_per_filter(sizes, 12)
     binned = np.array([*exact[:2], exact[2:6].sum(), exact[6:10].sum(), exact[10:].sum(), 0, 0])
     # The standard error of a mean of 4,000 fractions of 12 filters is below 0.0023.
@@ -133,7 +133,9 @@ def test_the_p_value_is_twice_the_smaller_tail() -> None:
     # Two concepts of one filter of ten share it in one of ten cases.
     membership = np.zeros((2, 10), bool)
     membership[:, 4] = True
-    chance = permute_filters(count_overlap(membership, ["color", "part"]), seed=0, samples=4000)
+    chance = permute_filters(
+        count_filter_overlap(membership, ["color", "part"]), seed=0, samples=4000
+    )
     # A share of one tenth has a standard error of 0.0047, and the p-value twice that.
     np.testing.assert_allclose(chance.p_value[0, 1], 0.2, atol=0.04)
     np.testing.assert_allclose(chance.between[1], 0.2, atol=0.04)
@@ -141,7 +143,9 @@ def test_the_p_value_is_twice_the_smaller_tail() -> None:
 
 
 def test_without_a_pair_of_categories_there_is_no_p_value() -> None:
-    chance = permute_filters(count_overlap(np.eye(3, dtype=bool), ["part"] * 3), seed=0, samples=9)
+    chance = permute_filters(
+        count_filter_overlap(np.eye(3, dtype=bool), ["part"] * 3), seed=0, samples=9
+    )
     assert np.isnan(chance.between).all()
     assert np.isfinite(chance.within).all()
 
@@ -149,7 +153,7 @@ def test_without_a_pair_of_categories_there_is_no_p_value() -> None:
 def test_planted_sharing_is_told_from_chance() -> None:
     membership = draw_sets(np.full(10, 3), 60, 3)
     membership[[0, 1, 4, 5, 6]] = membership[0]  # two colours and three objects
-    chance = permute_filters(count_overlap(membership, CATEGORIES), seed=0, samples=500)
+    chance = permute_filters(count_filter_overlap(membership, CATEGORIES), seed=0, samples=500)
     ratio, p_value = chance.between
     assert ratio > 3
     assert p_value < 0.01
@@ -161,7 +165,7 @@ def test_planted_sharing_is_told_from_chance() -> None:
 def test_avoided_sharing_is_told_from_chance() -> None:
     membership = np.zeros((10, 20), bool)
     membership[np.arange(10)[:, None], 2 * np.arange(10)[:, None] + [0, 1]] = True
-    chance = permute_filters(count_overlap(membership, CATEGORIES), seed=0, samples=500)
+    chance = permute_filters(count_filter_overlap(membership, CATEGORIES), seed=0, samples=500)
     assert chance.between[0] == chance.within[0] == 0
     assert chance.between[1] < 0.05
 
@@ -169,7 +173,9 @@ def test_avoided_sharing_is_told_from_chance() -> None:
 def test_chance_is_not_taken_for_sharing() -> None:
     p_values = [
         permute_filters(
-            count_overlap(draw_sets(np.full(10, 4), 40, seed), CATEGORIES), seed=seed, samples=200
+            count_filter_overlap(draw_sets(np.full(10, 4), 40, seed), CATEGORIES),
+            seed=seed,
+            samples=200,
         ).between[1]
         for seed in range(60)
     ]
@@ -179,7 +185,7 @@ def test_chance_is_not_taken_for_sharing() -> None:
 
 
 def test_a_seed_gives_the_same_again() -> None:
-    overlap = count_overlap(draw_sets(np.full(10, 3), 30, 0), CATEGORIES)
+    overlap = count_filter_overlap(draw_sets(np.full(10, 3), 30, 0), CATEGORIES)
     one, same, other = (permute_filters(overlap, seed=seed, samples=50) for seed in (5, 5, 6))
     np.testing.assert_array_equal(one.histogram, same.histogram)
     assert one.summary() == same.summary()
@@ -192,7 +198,7 @@ def test_nothing_to_share_has_no_ratio() -> None:
         (np.zeros((3, 4), bool), ["part"] * 3),
         (np.ones((1, 4), bool), ["part"]),
     ):
-        chance = permute_filters(count_overlap(membership, categories), seed=0, samples=10)
+        chance = permute_filters(count_filter_overlap(membership, categories), seed=0, samples=10)
         assert np.isnan(chance.shared).all()
         assert np.isnan(chance.between[0])
         json.dumps(chance.summary(), allow_nan=False)
@@ -200,4 +206,6 @@ def test_nothing_to_share_has_no_ratio() -> None:
 
 def test_no_permutations_are_refused() -> None:
     with pytest.raises(Net2VecError, match="at least 1"):
-        permute_filters(count_overlap(np.eye(2, dtype=bool), ["part"] * 2), seed=0, samples=0)
+        permute_filters(
+            count_filter_overlap(np.eye(2, dtype=bool), ["part"] * 2), seed=0, samples=0
+        )

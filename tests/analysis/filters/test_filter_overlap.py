@@ -12,7 +12,7 @@ from net2vec_jax.analysis.filters.filter_overlap import (
     average_pairs,
     bin_counts,
     compare_filter_sets,
-    count_overlap,
+    count_filter_overlap,
     count_shared,
     find_best_filters,
     find_top_filters,
@@ -34,7 +34,7 @@ def draw_membership(seed: int) -> tuple[np.ndarray, list[str]]:
 
 
 def test_planted_shared_filters() -> None:
-    overlap = count_overlap(MEMBERSHIP, CATEGORIES)
+    overlap = count_filter_overlap(MEMBERSHIP, CATEGORIES)
     assert overlap.categories == ("color", "object", "part")
     assert overlap.concepts_per_filter.tolist() == [2, 0, 2, 3, 0]
     assert overlap.categories_per_filter.tolist() == [1, 0, 2, 3, 0]
@@ -54,7 +54,7 @@ def test_planted_shared_filters() -> None:
 
 
 def test_similarity_by_category() -> None:
-    overlap = count_overlap(MEMBERSHIP, CATEGORIES)
+    overlap = count_filter_overlap(MEMBERSHIP, CATEGORIES)
     pairs = compare_filter_sets(MEMBERSHIP)
     np.testing.assert_allclose(pairs[1], [1 / 3, 1, 1 / 3, 2 / 3])
     expected = [
@@ -66,14 +66,14 @@ def test_similarity_by_category() -> None:
 
 
 def test_who_shares_with_whom() -> None:
-    red, car, bus, wheel = list_concepts(count_overlap(MEMBERSHIP, CATEGORIES))
+    red, car, bus, wheel = list_concepts(count_filter_overlap(MEMBERSHIP, CATEGORIES))
     assert car.filters == (0, 2, 3)
     assert car.shared_filters == 3
     assert car.others.tolist() == [3, 0, 2]
     np.testing.assert_allclose(car.similarity, [2 / 3, 1 / 3, 1 / 3])
     assert (bus.others.tolist(), red.others.tolist()) == ([1], [3, 1])
     assert wheel.filters == (2, 3)
-    alone = list_concepts(count_overlap(np.eye(2, 3, dtype=bool), ["part"] * 2))
+    alone = list_concepts(count_filter_overlap(np.eye(2, 3, dtype=bool), ["part"] * 2))
     assert [(one.shared_filters, len(one.others)) for one in alone] == [(0, 0), (0, 0)]
 
 
@@ -87,7 +87,7 @@ def test_a_concept_without_any_iou_has_no_best_filter() -> None:
     train = np.array([[0, 0.2, 0.2], [0, 0, 0], [np.nan, 0, 0.1], [np.nan] * 3])
     expected = [[0, 1, 0], [0, 0, 0], [0, 0, 1], [0, 0, 0]]
     np.testing.assert_array_equal(find_best_filters(train), np.array(expected, bool))
-    overlap = count_overlap(find_best_filters(train), ["part"] * 4)
+    overlap = count_filter_overlap(find_best_filters(train), ["part"] * 4)
     assert overlap.summary()["concepts_without_filter"] == 2
     assert overlap.similarity == 0  # of the two that have one
 
@@ -104,7 +104,7 @@ def test_top_filters_by_either_ranking() -> None:
 @given(seed=st.integers(0, 10**6))
 def test_services_add_up_from_both_sides(seed: int) -> None:
     membership, categories = draw_membership(seed)
-    overlap = count_overlap(membership, categories)
+    overlap = count_filter_overlap(membership, categories)
     total = overlap.concepts_per_filter.sum()
     assert total == overlap.filters_per_concept.sum() == overlap.by_category.sum()
     assert total == sum(len(served.concepts) for served in list_filters(overlap, categories))
@@ -118,7 +118,9 @@ def test_services_add_up_from_both_sides(seed: int) -> None:
 def test_renumbered_filters_give_renumbered_results(seed: int) -> None:
     membership, categories = draw_membership(seed)
     order = np.random.default_rng(seed).permutation(membership.shape[1])
-    overlap, renumbered = (count_overlap(m, categories) for m in (membership, membership[:, order]))
+    overlap, renumbered = (
+        count_filter_overlap(m, categories) for m in (membership, membership[:, order])
+    )
     np.testing.assert_array_equal(
         renumbered.concepts_per_filter, overlap.concepts_per_filter[order]
     )
@@ -132,7 +134,7 @@ def test_renumbered_filters_give_renumbered_results(seed: int) -> None:
 @given(seed=st.integers(0, 10**6))
 def test_pairs_like_a_loop(seed: int) -> None:
     membership, categories = draw_membership(seed)
-    overlap = count_overlap(membership, categories)
+    overlap = count_filter_overlap(membership, categories)
     sets = [set(np.flatnonzero(row)) for row in membership]
     for row, first in enumerate(overlap.categories):
         for column, second in enumerate(overlap.categories):
@@ -163,7 +165,7 @@ def test_more_filters_keep_the_former(seed: int) -> None:
 
 
 def test_no_concepts_are_no_error() -> None:
-    overlap = count_overlap(np.zeros((0, 4), bool), [])
+    overlap = count_filter_overlap(np.zeros((0, 4), bool), [])
     assert overlap.histogram[0] == 1
     assert average_pairs(np.zeros((0, 0)), []).shape == (0, 0)
     assert find_best_filters(np.zeros((0, 4))).shape == (0, 4)
@@ -173,9 +175,9 @@ def test_no_concepts_are_no_error() -> None:
 @pytest.mark.wrong_shapes
 def test_bad_input_is_refused() -> None:
     with pytest.raises(Net2VecError, match=r"\(3,\) must be \[concepts, filters\]"):
-        count_overlap(np.zeros(3), ["part"] * 3)
+        count_filter_overlap(np.zeros(3), ["part"] * 3)
     with pytest.raises(Net2VecError, match="2 categories were given for 4 concepts"):
-        count_overlap(MEMBERSHIP, CATEGORIES[:2])
+        count_filter_overlap(MEMBERSHIP, CATEGORIES[:2])
     for size in (0, 5):
         with pytest.raises(Net2VecError, match=f"of 4 filters, the top {size} cannot be taken"):
             find_top_filters(np.ones((2, 4)), size)

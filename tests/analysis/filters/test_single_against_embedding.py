@@ -22,7 +22,7 @@ EMBEDDING = np.array([0.5, 0.2, 0.0, np.nan])
 
 def test_single_filters_are_chosen_on_train_and_reported_on_val() -> None:
     result = compare_segmentation(np.stack([TRAIN, VAL]), EMBEDDING, CATEGORIES)
-    assert result.best_filter.tolist() == [0, 0, 1, 0]
+    assert result.best_filter.tolist() == [0, 0, 1, -1]
     np.testing.assert_allclose(result.single, [0.2, 0.1, 0.03, 0])
     np.testing.assert_allclose(result.single_means.mean, [0.115, 0.05])
     np.testing.assert_allclose(result.embedding_means.mean, [0.25, 0.2])

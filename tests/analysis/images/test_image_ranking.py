@@ -75,7 +75,7 @@ def test_unit_norm_divides_by_the_length() -> None:
 
 def test_a_perfect_ranking_finds_one_with_every_image() -> None:
     positive = np.array([0, 1, 0, 1, 1, 0], bool)
-    scores = positive * 10.0 + np.arange(6)
+    scores = positive * 10 + np.arange(6.0)
     np.testing.assert_allclose(count_found(scores, positive), [1, 2, 3, 3, 3, 3])
     np.testing.assert_allclose(count_found(-scores, positive), [0, 0, 0, 1, 2, 3])
 

@@ -23,20 +23,20 @@ from net2vec_jax.data.images.resized import (
         (None, (8, 12), False, None),
         (1, (8, 12), True, None),
         (6, (12, 8), True, None),  # only upright
-        (6, (8, 12), True, ("only as stored", "taken as stored")),
-        (6, (8, 12), False, ("only as stored", "taken as stored")),
-        (3, (16, 24), True, ("both upright and as stored", "taken as stored")),
-        (3, (16, 24), False, ("both upright and as stored", "taken upright")),
+        (6, (8, 12), True, "as stored"),
+        (6, (8, 12), False, "as stored"),
+        (3, (16, 24), True, "as stored"),
+        (3, (16, 24), False, "upright"),
         (6, (99, 10), False, None),  # fits neither way, which reading it refuses
         (9, (8, 12), True, None),
-        (6, None, True, ("both upright and as stored", "taken as stored")),
+        (6, None, True, "as stored"),
     ],
 )
 def test_what_is_assumed_of_turned_photographs_is_told(
     orientation: int | None,
     shape: tuple[int, int] | None,
     prefer_stored: bool,
-    assumed: tuple[str, str] | None,
+    assumed: str | None,
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "a.jpg"
@@ -49,8 +49,8 @@ def test_what_is_assumed_of_turned_photographs_is_told(
         assert remarks == ()
         return
     (remark,) = remarks
-    assert all(part in remark for part in ("photographs", "({count}: {images})", *assumed))
-    assert remark.endswith(": turn them yourself")
+    assert all(part in remark for part in ("EXIF", "({count}: {images})", f"taken {assumed}"))
+    assert "turn them yourself" in remark
 
 
 def make_exif(orientation: int | None) -> Image.Exif:
@@ -114,8 +114,8 @@ def test_pixels_and_remark_agree_in_every_format(kind: str, tmp_path: Path) -> N
     for shape, prefer_stored, corner, said in (
         ((24, 16), False, "top right", None),
         ((24, 16), True, "top right", None),
-        ((16, 24), False, "top left", "only as stored"),
-        ((16, 24), True, "top left", "only as stored"),
+        ((16, 24), False, "top left", "taken as stored"),
+        ((16, 24), True, "top left", "taken as stored"),
         (None, False, "top right", "taken upright"),
         (None, True, "top left", "taken as stored"),
     ):
@@ -123,7 +123,7 @@ def test_pixels_and_remark_agree_in_every_format(kind: str, tmp_path: Path) -> N
         assert brightest_corner(read_resized_image(path, 8, source="x", **options)) == corner
         remarks = remark_on_photograph(path, otherwise="", **options)
         assert [said in remark for remark in remarks] == ([True] if said else [])
-    with pytest.raises(Net2VecError, match=r"24×16 .* x is 9×90, of another aspect ratio$"):
+    with pytest.raises(Net2VecError, match=r"24×16 .*x is 9×90.*aspect ratio"):
         read_resized_image(path, 8, shape=(9, 90), source="x")
     stored = read_image(path, (16, 24), source="x")  # as Broden's are
     assert stored.shape == STORED.shape
@@ -148,7 +148,7 @@ def test_exif_data_behind_the_pixels_of_a_png_is_not_followed(tmp_path: Path) ->
     assert Image.open(path).getexif()[0x0112] == 6
     assert brightest_corner(read_resized_image(path, 8)) == "top left"
     assert remark_on_photograph(path, None, otherwise="") == ()
-    with pytest.raises(Net2VecError, match="EXIF data behind its pixels is not followed: save it"):
+    with pytest.raises(Net2VecError, match=r"EXIF data behind its pixels.*save it"):
         read_resized_image(path, 8, shape=(24, 16), source="its mask")
 
 
@@ -161,7 +161,7 @@ def test_heic_photographs_are_always_upright(tmp_path: Path) -> None:
         options = {"shape": (192, 128), "prefer_stored": prefer_stored}
         assert brightest_corner(read_resized_image(path, 8, source="", **options)) == "top right"
         assert remark_on_photograph(path, otherwise="", **options) == ()
-    with pytest.raises(Net2VecError, match=r"HEIC photographs are taken upright.*turn its labels"):
+    with pytest.raises(Net2VecError, match=r"HEIC.*turn its labels"):
         read_resized_image(path, 8, shape=(128, 192), source="its mask")
 
 
@@ -175,8 +175,7 @@ def test_of_several_pictures_the_first_is_taken_and_said(kind: str, tmp_path: Pa
     assert remark_on_photograph(path, (12, 12), otherwise="") == ()
     first.save(path, format=kind, save_all=True, append_images=[second])
     (remark,) = remark_on_photograph(path, (12, 12), otherwise=None)
-    assert "several pictures" in remark
-    assert "({count}: {images}); the first is taken" in remark
+    assert all(part in remark for part in ("several pictures", "({count}: {images})", "first"))
     np.testing.assert_allclose(read_resized_image(path, 4)[0, 0], (250, 0, 0), atol=8)
 
 

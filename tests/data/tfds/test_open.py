@@ -72,7 +72,7 @@ def test_what_needs_tensorflow_says_how_to_prepare_it(tmp_path: Path, name: str)
 def test_what_needs_no_tensorflow_says_how_to_prepare_it(
     tmp_path: Path, name: str, source: str
 ) -> None:
-    with pytest.raises(Net2VecError, match=rf"experiments\.prepare_tfds --dataset {source}"):
+    with pytest.raises(Net2VecError, match=f"prepare_tfds --dataset {source}"):
         open_tfds(name, data_dir=tmp_path)
 
 

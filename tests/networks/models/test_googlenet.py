@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.networks.models.googlenet import GOOGLENET_IGNORED, GoogLeNet, googlenet_rules
+from net2vec_jax.networks.models.googlenet import GOOGLENET_IGNORED, GoogLeNet
 from net2vec_jax.weights.porting import port_weights
 
 
@@ -42,9 +42,7 @@ def network(golden):
         key: _golden_array(key, tuple(shape)) for key, shape in zip(keys, shapes, strict=True)
     }
     auxiliary = {"aux1.fc2.bias": np.zeros(1000, np.float32), "aux2.conv.bn.bias": np.zeros(128)}
-    return port_weights(
-        _abstract(), weights | auxiliary, googlenet_rules(), ignored=GOOGLENET_IGNORED
-    )
+    return port_weights(_abstract(), weights | auxiliary, ignored=GOOGLENET_IGNORED)
 
 
 def _abstract():

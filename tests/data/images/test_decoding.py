@@ -1,4 +1,4 @@
-"""Encoded images are decoded or refused; sizes change as Broden's did."""
+"""Images given as bytes are decoded or refused; sizes change as Broden's did."""
 
 import io
 
@@ -9,13 +9,8 @@ from PIL import Image
 from tfds_writer import encode
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.data.images.encoded import (
-    decode_image,
-    decode_label_plane,
-    open_image,
-    resize_image,
-    resize_mask,
-)
+from net2vec_jax.data.images.files import read_image, read_label_plane
+from net2vec_jax.data.images.resized import open_image, resize_image, resize_mask
 
 
 @pytest.mark.parametrize(
@@ -51,14 +46,16 @@ def test_grey_palette_and_transparent_images_become_rgb() -> None:
     for image in [*images, palette]:
         buffer = io.BytesIO()
         image.save(buffer, "PNG")
-        np.testing.assert_array_equal(decode_image(buffer.getvalue(), "x", size=(6, 8)), expected)
+        np.testing.assert_array_equal(
+            read_image(buffer.getvalue(), (6, 8), source="y", where="x"), expected
+        )
 
 
 def test_plane_is_red_plus_256_times_green() -> None:
     pixels = np.zeros((2, 2, 3), np.uint8)
     pixels[0, 0] = (7, 0, 0)
     pixels[1, 1] = (173, 4, 0)
-    plane = decode_label_plane(encode(pixels), "x", size=(2, 2))
+    plane = read_label_plane(encode(pixels), (2, 2), source="y", where="x")
     assert plane.dtype == np.int32
     assert plane.tolist() == [[7, 0], [0, 1197]]
 
@@ -66,10 +63,12 @@ def test_plane_is_red_plus_256_times_green() -> None:
 def test_plane_may_have_an_alpha_channel_that_is_opaque() -> None:
     pixels = np.full((2, 2, 4), 255, np.uint8)
     pixels[..., :3] = (173, 4, 0)
-    assert decode_label_plane(encode(pixels), "x", size=(2, 2)).tolist() == [[1197] * 2] * 2
+    assert (
+        read_label_plane(encode(pixels), (2, 2), source="y", where="x").tolist() == [[1197] * 2] * 2
+    )
     pixels[1, 1, 3] = 0
     with pytest.raises(Net2VecError, match="x has transparent pixels; fill them"):
-        decode_label_plane(encode(pixels), "x", size=(2, 2))
+        read_label_plane(encode(pixels), (2, 2), source="y", where="x")
 
 
 def test_what_is_no_image_is_refused() -> None:
@@ -77,9 +76,9 @@ def test_what_is_no_image_is_refused() -> None:
     for encoded in (b"", b"no image", whole[:100], whole[:-40]):
         with pytest.raises(Net2VecError, match=r"here cannot be decoded as an image"):
             open_image(encoded, "here")
-    with pytest.raises(Net2VecError, match=r"here is 20×20 pixels.*20×21"):
-        decode_image(whole, "here", size=(20, 21))
-    with pytest.raises(Net2VecError, match=r"here is 20×20 pixels.*10×10"):
-        decode_label_plane(whole, "here", size=(10, 10))
+    with pytest.raises(Net2VecError, match=r"here: the image is 20×20 pixels.*20×21"):
+        read_image(whole, (20, 21), source="y", where="here")
+    with pytest.raises(Net2VecError, match=r"here: the label plane is 20×20 pixels.*10×10"):
+        read_label_plane(whole, (10, 10), source="y", where="here")
     with pytest.raises(Net2VecError, match=r"here: a label plane must be an 8-bit RGB"):
-        decode_label_plane(encode(np.zeros((20, 20), np.uint8)), "here", size=(20, 20))
+        read_label_plane(encode(np.zeros((20, 20), np.uint8)), (20, 20), source="y", where="here")

@@ -1,4 +1,4 @@
-"""Scripts of studies say in --help what they do, and run their study."""
+"""Scripts say in --help what they do and which flags they have."""
 
 from __future__ import annotations
 
@@ -18,6 +18,17 @@ import pytest
         ("concept_embeddings", "--query"),
         ("compare_networks", "--word-vectors"),
         ("report", "--filters-shown"),
+        ("quickstart", "--images"),
+        ("inspect_data", "--skip-bad-annotations"),
+        ("prepare_broden", "--accept-differences"),
+        ("prepare_tfds", "--data-dir"),
+        ("port_weights", "--weights"),
+        ("segmentation", "--quantile-method"),
+        ("classification", "--minimum-images"),
+        ("pictures", "--repetition"),
+        ("maximise_activation", "--objective"),
+        ("invert_features", "--preset"),
+        ("cost_model", "--epochs"),
     ],
 )
 def test_help(
@@ -29,5 +40,6 @@ def test_help(
         runpy.run_module(f"experiments.{name}", run_name="__main__")
     assert ended.value.code == 0
     printed = capsys.readouterr().out
-    described = importlib.import_module(f"net2vec_jax.studies.{name}").__doc__ or ""
+    package = "experiments.benchmark" if name == "cost_model" else "net2vec_jax.studies"
+    described = importlib.import_module(f"{package}.{name}").__doc__ or ""
     assert flag in printed and described.split(maxsplit=1)[0] in printed
