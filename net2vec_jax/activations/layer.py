@@ -78,6 +78,50 @@ class ActivationsInMemory:
         return self._values[check_indices(images, len(self._values), self._name)]
 
 
+class ActivationsOnDemand:
+    """Activations that are computed anew whenever they are read; nothing is kept.
+
+    Attributes:
+      shape: (N, h, w, K) or (N, K).
+    """
+
+    def __init__(
+        self,
+        network: LoadedNetwork,
+        dataset: ConceptDataset,
+        layer: str,
+        *,
+        preprocessing: PreprocessingName,
+        dtype: ComputeType,
+    ) -> None:
+        """Of a layer on the dataset's images."""
+        self._network, self._dataset, self._layer = network, dataset, layer
+        self._preprocessing: PreprocessingName = preprocessing
+        self._dtype: ComputeType = dtype
+        self.shape: tuple[int, ...] = (len(dataset), *self.read([0]).shape[1:])
+
+    def batches(self) -> Iterator[np.ndarray]:
+        """See `StoredActivations`."""
+        yield from self._compute(range(len(self._dataset)))
+
+    def read(self, images: Sequence[int] | np.ndarray) -> np.ndarray:
+        """See `StoredActivations`."""
+        chosen = check_indices(images, len(self._dataset), self._dataset.name)
+        return np.concatenate(list(self._compute(chosen.tolist())))
+
+    def _compute(self, images: Sequence[int]) -> Iterator[np.ndarray]:
+        batches = compute_activations(
+            self._network.network,
+            self._dataset,
+            [self._layer],
+            preprocess=self._network.preprocessing(self._preprocessing),
+            dtype=self._dtype,
+            images=images,
+        )
+        for batch in batches:
+            yield batch[self._layer]
+
+
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class LayerActivations:
     """Activations of one layer on N images, with what made them.

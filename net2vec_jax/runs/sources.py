@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from net2vec_jax.activations.external import ExternalActivations
+from net2vec_jax.activations.layer import ActivationsOnDemand
 from net2vec_jax.activations.store import ActivationStore
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import ConceptCatalog
@@ -122,8 +123,8 @@ class RunSources:
         return loaded
 
     @cached_property
-    def activations(self) -> ActivationStore | ExternalActivations:
-        """The layer's stored activations.
+    def activations(self) -> ActivationStore | ExternalActivations | ActivationsOnDemand:
+        """The layer's activations: stored, or computed anew of a probe that was trained in memory.
 
         Raises:
           Net2VecError: they are not where they were, or of something else.
@@ -135,6 +136,12 @@ class RunSources:
             if array.fingerprint != self.run.origin["array"]:
                 raise Net2VecError(f"{path} is not the array of the run in {self.run.path}")
             return array
+        in_memory = self._noted.get("network") and not self._noted.get("activations")
+        if in_memory and not self._flags.activations:
+            return ActivationsOnDemand(
+                self.network, self.dataset, self.run.layer,
+                preprocessing=self.run.origin["preprocessing"], dtype=self.run.origin["dtype"],
+            )  # fmt: skip
         folder = Path(self._flags.activations or self._find("activations")) / self.run.layer
         with self._explaining("activations", "--activations (and --dataset)"):
             store = ActivationStore(folder)
