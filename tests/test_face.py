@@ -57,7 +57,7 @@ def test_every_name_is_there_and_documented() -> None:
     for name in n2v.__all__:
         value = getattr(n2v, name)
         assert name == "NETWORKS" or value.__doc__, name
-    with pytest.raises(AttributeError, match="no attribute 'train'"):
+    with pytest.raises(AttributeError, match="attribute train"):
         n2v.train  # noqa: B018
 
 
