@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, UInt8
 from net2vec_jax.activations.store import ActivationStore, ActivationWriter
 from net2vec_jax.core.console import open_bar
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.data.dataset import ConceptDataset, map_in_order
+from net2vec_jax.data.dataset import map_in_order
 from net2vec_jax.networks.network import Network
 
 Preprocess = Callable[[UInt8[Array, "N H W 3"]], Float[Array, "N H W 3"]]
@@ -29,6 +29,24 @@ ComputeType = Literal["float32", "bfloat16"]
 at a price: on eight of the built-in scenes, EfficientNet-Lite0's `block10` and `head` differ by 6
 and 7 % (norm of the difference over the norm), and 88 and 82 % of the positions that are active in
 either type are active in both."""
+
+
+@runtime_checkable
+class NamedImages(Protocol):
+    """What a network sees of a dataset: N images, and a name of each for messages."""
+
+    @property
+    def image_names(self) -> Sequence[str]:
+        """N names."""
+        ...
+
+    def __len__(self) -> int:
+        """The number of images N."""
+        ...
+
+    def image(self, index: int) -> np.ndarray:
+        """uint8 [H, W, 3], RGB, of the image at `index`."""
+        ...
 
 
 @jax.jit(static_argnames=("layers", "preprocess", "dtype"))
@@ -52,7 +70,7 @@ def _forward(
 
 def compute_activations(
     network: Network,
-    dataset: ConceptDataset,
+    dataset: NamedImages,
     layers: Sequence[str],
     *,
     preprocess: Preprocess,

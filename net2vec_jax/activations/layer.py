@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Num, UInt8
@@ -28,6 +28,7 @@ BATCH = 256
 """Images read at a time from an array in memory."""
 
 
+@runtime_checkable
 class StoredActivations(Protocol):
     """Where a layer's activations lie: in memory, on disk, or in an array of the user's own.
 
@@ -311,16 +312,19 @@ def collect_layers(
       LayerActivations(efficientnet_lite0, layer block2: 2 × 16 × 16 × 24)
       LayerActivations(efficientnet_lite0, layer block4: 2 × 8 × 8 × 40)
     """
-    if isinstance(images, np.ndarray | Sequence):
-        images = ArrayImages(images, network.input_size)
+    dataset = (
+        ArrayImages(images, network.input_size)
+        if isinstance(images, np.ndarray | Sequence)
+        else images
+    )
     names = tuple(dict.fromkeys(map(network.network.resolve_layer, layers)))
     origins = {
-        name: describe_activations(network, name, images.fingerprint, preprocessing, dtype)
+        name: describe_activations(network, name, dataset.fingerprint, preprocessing, dtype)
         for name in names
     }
     batches = compute_activations(
         network.network,
-        images,
+        dataset,
         names,
         preprocess=network.preprocessing(preprocessing),
         batch_size=batch_size,
@@ -335,8 +339,8 @@ def collect_layers(
             for name in names
         }
     else:
-        stored = dict(store_activations(batches, directories, len(images), origins))
-    size = images.image(0).shape[:2]
+        stored = dict(store_activations(batches, directories, len(dataset), origins))
+    size = dataset.image(0).shape[:2]
     return {
         name: LayerActivations(name, stored[name], origins[name], network, (size[0], size[1]))
         for name in names

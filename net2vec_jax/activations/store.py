@@ -67,9 +67,11 @@ class ActivationStore:
         """
         starts = range(0, len(self), size)
         reads = [self._array[start : min(start + size, len(self))].read for start in starts]
-        ahead = reads[0]() if reads else None
-        for following in [*reads[1:], None]:
-            current, ahead = ahead, following() if following else None
+        ahead = None
+        for read in [*reads, None]:
+            current, ahead = ahead, read() if read else None
+            if current is None:
+                continue
             try:
                 yield current.result()
             except (OSError, ValueError) as error:

@@ -37,7 +37,7 @@ def plot_scores(
         axes = figure.subplots()
         axes.hlines(place, low[shown], high[shown], color="0.6", linewidth=1)
         axes.plot(scores[shown], place, "o", color=EMBEDDING_STYLE[0], markersize=3.5)
-        axes.set_yticks(place, [names[concept] for concept in shown])
+        axes.set_yticks(place, [names[int(concept)] for concept in shown])
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.set_xlabel(label)
     return figure

@@ -119,7 +119,7 @@ class HeadShards:
         )
 
 
-DATA_SPEC = ProbeData(COPIED, DIVIDED, DIVIDED, DIVIDED)
+DATA_SPEC = ProbeData._make([COPIED, DIVIDED, DIVIDED, DIVIDED])
 """How `place_data` lays things on the devices."""
 
 

@@ -36,7 +36,6 @@ from net2vec_jax.runs import files
 from net2vec_jax.runs.directory import RunDirectory
 from net2vec_jax.runs.files import ConceptTable, TrainedHeads
 from net2vec_jax.runs.probe import (
-    GivenProblem,
     Keep,
     Probe,
     Problem,
@@ -184,7 +183,7 @@ def train_classification(
     chosen.check()
     masks = collect_masks(layer, dataset, chosen, cache_data=cache_data)
     origin = describe_probe(chosen, layer.origin, dataset)
-    problem = GivenProblem(layer, masks)
+    problem = Problem(lambda: layer, lambda: masks)
     probe = probe_classification(problem, chosen, origin, progress=progress)
     return equip(probe, layer, dataset)
 

@@ -178,7 +178,8 @@ class RunDirectory:
         with self._replacing(name) as partial:
             if partial is not None:
                 with partial.open("wb") as file:
-                    np.savez_compressed(file, **arrays)
+                    named: dict[str, Any] = {**arrays}  # numpy's own options are no names
+                    np.savez_compressed(file, **named)
 
     @contextlib.contextmanager
     def new_folder(self, name: str) -> Iterator[Path]:

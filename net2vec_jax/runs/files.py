@@ -307,7 +307,7 @@ def write_scores(
             else [heads.concept, heads.seed, heads.filters]
         )
         rows = [
-            [*name(heads.concept[row], heads.filters[row]), heads.seed[row],
+            [*name(int(heads.concept[row]), int(heads.filters[row])), heads.seed[row],
              scores.head_train[row], scores.head_val[row]]
             for row in np.lexsort(order)
         ]  # fmt: skip

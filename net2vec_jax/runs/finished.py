@@ -69,7 +69,9 @@ class FinishedRun:
             raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Net2VecError(f"{run_file} is damaged ({error!r}); run again") from error
-        finished = [kind for kind, name in SCORES.items() if (self.path / name).is_file()]
+        finished: list[ProbeKind] = [
+            kind for kind, name in SCORES.items() if (self.path / name).is_file()
+        ]
         if not finished:
             raise Net2VecError(
                 f"the run in {self.path} is unfinished (it has neither segmentation.csv nor "

@@ -27,7 +27,13 @@ from net2vec_jax.runs.directory import LABELS_STAGE, RUN_FILE, SCENES_FOLDER, Ru
 from net2vec_jax.runs.files import CONCEPTS, MEASURES, SCORES, ProbeKind
 from net2vec_jax.runs.flags import ClassificationFlags, SegmentationFlags
 from net2vec_jax.runs.notes import describe_sources
-from net2vec_jax.runs.probe import choose_categories, describe_probe, find_skipped, refuse_shortage
+from net2vec_jax.runs.probe import (
+    Problem,
+    choose_categories,
+    describe_probe,
+    find_skipped,
+    refuse_shortage,
+)
 from net2vec_jax.runs.scores import Scores, collect_scores
 from net2vec_jax.runs.segmentation import SegmentationProbe, probe_segmentation
 from net2vec_jax.runs.settings import ClassificationSettings, SegmentationSettings
@@ -96,10 +102,11 @@ class LayerRun:
         """
         arguments = {"keep": self.run.keep, "progress": True}
         settings = find_settings(self.flags)
+        problem = Problem(lambda: self.layer, lambda: self.masks)
         probe = (
-            probe_segmentation(self, settings, self.origin, **arguments)
+            probe_segmentation(problem, settings, self.origin, **arguments)
             if isinstance(settings, SegmentationSettings)
-            else probe_classification(self, settings, self.origin, **arguments)
+            else probe_classification(problem, settings, self.origin, **arguments)
         )
         size = None
         if isinstance(self.probed, LoadedNetwork):
@@ -245,6 +252,7 @@ def collect_missing_layers(runs: Sequence[LayerRun]) -> None:
             for run in missing:
                 stack.enter_context(run.run.stage("activations"))
             origins = {run.activations_directory: run.activations_origin for run in missing}
+            assert isinstance(first.probed, LoadedNetwork)  # nothing collects an array
             store_layers(first.flags, first.dataset, first.probed, origins)
 
 
@@ -268,6 +276,7 @@ def finish_layers(flags: SegmentationFlags | ClassificationFlags) -> list[LayerR
         runs = [LayerRun(flags, dataset, array)]
         prepare_runs(runs)
     else:
+        assert flags.network is not None  # checked above
         runs = open_runs(flags, dataset, open_network(flags.network, weights=flags.weights))
         prepare_runs(runs)
         collect_missing_layers(runs)

@@ -22,9 +22,11 @@ def describe_sources(flags: LayerFlags, dataset: ConceptDataset) -> dict[str, An
     drawn = flags.dataset == "scenes" and not Path("scenes").exists()
     name = str(getattr(dataset, "directory", "scenes")) if drawn else flags.dataset
     activations = flags.activations or flags.out / "activations"
-    published = flags.network in NETWORKS and flags.weights in {
-        source.name for source in NETWORKS[flags.network].sources
-    }
+    published = (
+        flags.network
+        and flags.network in NETWORKS
+        and flags.weights in {source.name for source in NETWORKS[flags.network].sources}
+    )
     weights = None if flags.weights is None or published else Path(flags.weights)
     return {
         "dataset": _note_dataset(name, flags.out),

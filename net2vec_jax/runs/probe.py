@@ -40,27 +40,27 @@ T = TypeVar("T")
 AnyProbe = TypeVar("AnyProbe", bound="Probe")
 
 
-class Problem(Protocol):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Problem:
     """What a probe is trained on; read only where a stage needs it.
 
     Attributes:
-      layer: a layer's activations on N images.
-      masks: of the chosen concepts on the same images.
+      read_layer: gives a layer's activations on N images.
+      read_masks: gives the masks of the chosen concepts on the same images.
     """
 
-    @property
-    def layer(self) -> LayerActivations: ...  # noqa: D102
+    read_layer: Callable[[], LayerActivations]
+    read_masks: Callable[[], ConceptMasks]
 
     @property
-    def masks(self) -> ConceptMasks: ...  # noqa: D102
+    def layer(self) -> LayerActivations:
+        """The layer's activations."""
+        return self.read_layer()
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class GivenProblem:
-    """A layer and masks in memory, see `Problem`."""
-
-    layer: LayerActivations
-    masks: ConceptMasks
+    @property
+    def masks(self) -> ConceptMasks:
+        """The concepts' masks."""
+        return self.read_masks()
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)

@@ -34,7 +34,6 @@ from net2vec_jax.runs import files
 from net2vec_jax.runs.directory import RunDirectory
 from net2vec_jax.runs.files import ConceptTable, TrainedHeads
 from net2vec_jax.runs.probe import (
-    GivenProblem,
     Keep,
     Probe,
     Problem,
@@ -214,7 +213,7 @@ def train_segmentation(
     chosen = given.resolve()
     masks = collect_masks(layer, dataset, chosen, cache_data=cache_data)
     origin = describe_probe(chosen, layer.origin, dataset)
-    problem = GivenProblem(layer, masks)
+    problem = Problem(lambda: layer, lambda: masks)
     probe = probe_segmentation(problem, chosen, origin, progress=progress)
     return equip(probe, layer, dataset)
 

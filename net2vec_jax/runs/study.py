@@ -7,7 +7,7 @@ unfinished study is resumed.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -209,8 +209,9 @@ def parse_layers(layers: Sequence[str]) -> dict[str, list[str]]:
     return chosen
 
 
-def _parse_weights(weights: Sequence[str], networks: Sequence[str]) -> dict[str, str]:
-    parsed = dict(entry.split("=", 1) if "=" in entry else (entry, "") for entry in weights)
+def _parse_weights(weights: Sequence[str], networks: Collection[str]) -> dict[str, str]:
+    parts = (entry.partition("=") for entry in weights)
+    parsed = {network: value for network, _, value in parts}
     for network, value in parsed.items():
         if network not in networks or not value:
             raise Net2VecError(

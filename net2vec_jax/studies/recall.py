@@ -52,8 +52,8 @@ def rank_images(
     weights = run.weights[check_seed(run, seed)]
     thresholds = None if raw else read_thresholds(run.path)
     activations, masks = sources.activations, sources.masks
-    largest = np.empty((len(activations), weights.shape[1]), np.float32)
-    by_embedding = np.empty((len(activations), len(weights)), np.float32)
+    largest = np.empty((activations.shape[0], weights.shape[1]), np.float32)
+    by_embedding = np.empty((activations.shape[0], len(weights)), np.float32)
     start = 0
     for batch in activations.batches():
         rows = slice(start, start + len(batch))

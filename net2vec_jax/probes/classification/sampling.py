@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ WORDS = 6
 """Random words that one draw of a concept's images takes."""
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """Which image is where; a pytree."""
 
@@ -39,6 +40,7 @@ class Sampler(Protocol):
           words: random words of the group's epoch.
           place: 0 … the group's count - 1; elsewhere the result is a valid image without meaning.
         """
+        ...
 
 
 class BalancedSampler(NamedTuple):
@@ -117,8 +119,11 @@ def make_sampler(
     before = place - (np.arange(len(place)) - start[shown])
     if not len(place):  # no concept is shown at all; arrays must not be empty to be indexed
         place = before = np.zeros(1, np.int64)
-    arrays = (images, place, before, start, concept)
-    return BalancedSampler(*(jnp.asarray(array, jnp.int32) for array in arrays), shuffled)
+
+    def put(values: np.ndarray) -> Array:
+        return jnp.asarray(values, jnp.int32)
+
+    return BalancedSampler(put(images), put(place), put(before), put(start), put(concept), shuffled)
 
 
 class ListedSampler(NamedTuple):
@@ -150,7 +155,7 @@ def _draw_words(key: Array, numbers: Array, seeds: Array, epoch: Array) -> Array
 
 
 def draw_words(
-    key: Array, numbers: Sequence[int], seeds: Sequence[int], epoch: int
+    key: Array, numbers: Sequence[int] | np.ndarray, seeds: Sequence[int] | np.ndarray, epoch: int
 ) -> UInt32[Array, "G 6"]:
     """Random words for one epoch of each group, from its concept's number and its seed.
 

@@ -42,8 +42,8 @@ class ProbeData(NamedTuple):
 class ClassWeights(NamedTuple):
     """Weight of a concept's own pixels and of the others, per head (spec 5.4)."""
 
-    positive: Float[Array, " H"]
-    negative: Float[Array, " H"]
+    positive: Float[Array | np.ndarray, " H"]
+    negative: Float[Array | np.ndarray, " H"]
 
 
 class Geometry(NamedTuple):
@@ -68,7 +68,8 @@ def geometry_of(activations: BinaryActivations, masks: ConceptMasks) -> Geometry
         raise Net2VecError(
             f"activations of {len(activations)} images, but masks of {len(masks.is_val)}"
         )
-    return Geometry(tuple(activations.grid), tuple(masks.segmentation_size))
+    (h, w), (rows, width) = activations.grid, masks.segmentation_size
+    return Geometry((h, w), (rows, width))
 
 
 def unpack_masks(packed: UInt8[Array, "c bytes X"], rows: int) -> Bool[Array, "Y c X"]:

@@ -52,11 +52,12 @@ def predict_embeddings(
       segmentation_size: (Y, X).
     """
     chunks, kept = _chunk(head, image)
+    (h, w), (rows, width) = activations.grid, segmentation_size
     z = _score_chunks(
         jnp.asarray(weights, jnp.float32),
         *chunks,
         jax.tree.map(jnp.asarray, arrange_activations(activations)),
-        geometry=Geometry(tuple(activations.grid), tuple(segmentation_size)),
+        geometry=Geometry((h, w), (rows, width)),
     )
     z = z.reshape(-1, *z.shape[2:])[:kept]
     return Prediction(np.asarray(z > 0), np.asarray(jax.nn.sigmoid(z)))
@@ -91,11 +92,11 @@ def _chunk(first: np.ndarray, image: np.ndarray) -> tuple[tuple[Array, Array], i
     count = len(image)
     place = np.minimum(np.arange(-(-count // CHUNK_SIZE) * CHUNK_SIZE), max(count - 1, 0))
     place = place.reshape(-1, CHUNK_SIZE)
-    chunks = tuple(
-        jnp.asarray(np.asarray(values)[place] if count else place, jnp.int32)
-        for values in (first, image)
-    )
-    return chunks, count
+
+    def lay(values: np.ndarray) -> Array:
+        return jnp.asarray(np.asarray(values)[place] if count else place, jnp.int32)
+
+    return (lay(first), lay(image)), count
 
 
 @partial(jax.jit, static_argnames=("geometry",))

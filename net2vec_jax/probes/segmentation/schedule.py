@@ -8,9 +8,10 @@ static and the work is Σ n_i plus the padding of a step's last chunk.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Array
 
 from net2vec_jax.core.errors import Net2VecError
 
@@ -18,14 +19,15 @@ from net2vec_jax.core.errors import Net2VecError
 class Schedule(NamedTuple):
     """One epoch of S steps in chunks of `size` pairs, for H heads.
 
-    Null pairs, which fill up chunks, have scale 0 and point at pair 0 of head 0.
+    Null pairs, which fill up chunks, have scale 0 and point at pair 0 of head 0. Numpy arrays,
+    until they are laid on the devices.
     """
 
-    pair: np.ndarray  # int32 [chunks, size]: index into the masks' pairs
-    head: np.ndarray  # int32 [chunks, size]
-    scale: np.ndarray  # float32 [chunks, size]: 1 / (images in the head's batch), 0 for null pairs
-    first_chunk: np.ndarray  # int32 [S + 1]: step t has the chunks first_chunk[t] … [t + 1] - 1
-    batches: np.ndarray  # int32 [H]: head i takes part in the steps below batches[i]
+    pair: Array | np.ndarray  # int32 [chunks, size]: index into the masks' pairs
+    head: Array | np.ndarray  # int32 [chunks, size]
+    scale: Array | np.ndarray  # float32 [chunks, size]: 1 / (images in the head's batch) or 0
+    first_chunk: Array | np.ndarray  # int32 [S + 1]: step t has chunks first_chunk[t] … [t + 1] - 1
+    batches: Array | np.ndarray  # int32 [H]: head i takes part in the steps below batches[i]
 
 
 def lay_out_chunks(
@@ -106,7 +108,9 @@ def make_schedule(
 def pad_schedule(schedule: Schedule, *, chunks: int, steps: int, heads: int) -> Schedule:
     """The same schedule with more chunks, steps and heads, which do nothing."""
 
-    def pad(values: np.ndarray, size: int, mode: str = "constant") -> np.ndarray:
+    def pad(
+        values: Array | np.ndarray, size: int, mode: Literal["constant", "edge"] = "constant"
+    ) -> np.ndarray:
         return np.pad(values, [(0, size - len(values))] + [(0, 0)] * (values.ndim - 1), mode)
 
     return Schedule(

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from net2vec_jax.activations.binary import BinaryActivations, entries_per_block
@@ -21,16 +22,16 @@ Form = Literal["sparse", "dense"]
 class SparseActivations(NamedTuple):
     """Active entries, see `ActiveEntries`."""
 
-    position: Int[Array, " E"]
-    filter: Int[Array, " E"]
-    first: Int[Array, " N"]
-    count: Int[Array, " N"]
+    position: Int[Array | np.ndarray, " E"]
+    filter: Int[Array | np.ndarray, " E"]
+    first: Int[Array | np.ndarray, " N"]
+    length: Int[Array | np.ndarray, " N"]
 
 
 class DenseActivations(NamedTuple):
     """Packed bits, see `BinaryActivations`."""
 
-    packed: UInt8[Array, "N p bytes"]
+    packed: UInt8[Array | np.ndarray, "N p bytes"]
 
 
 ArrangedActivations = SparseActivations | DenseActivations
@@ -106,7 +107,7 @@ def _block_size(activations: SparseActivations) -> int:
 def _blocks(activations: SparseActivations, image: Array) -> Array:
     """How many blocks of entries the longest list among these images has."""
     size = _block_size(activations)
-    return (jnp.max(activations.count[image]) + size - 1) // size
+    return (jnp.max(activations.length[image]) + size - 1) // size
 
 
 def _read_block(
@@ -115,9 +116,9 @@ def _read_block(
     """A block of each image's list; behind its end the position is `positions`, out of range."""
     size = _block_size(activations)
     first = activations.first[image] + block * size
-    left = activations.count[image] - block * size
+    left = activations.length[image] - block * size
 
-    def read(entries: Array) -> Array:
+    def read(entries: Array | np.ndarray) -> Array:
         read_one = jax.vmap(lambda one: jax.lax.dynamic_slice(entries, (one,), (size,)))
         return read_one(first).astype(jnp.int32)
 

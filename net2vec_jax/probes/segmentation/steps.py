@@ -7,10 +7,11 @@ come first, so that those that still have one are the first of a device. Nothing
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh, Sharding
 from jaxtyping import Array, Float
@@ -124,7 +125,7 @@ def _train_heads(
         blocks = (jnp.sum(number < schedule.batches) + block - 1) // block
 
         def update_block(place: Array, carry: _Carry) -> _Carry:
-            def take(leaf: Array) -> Array:
+            def take(leaf: Array | np.ndarray) -> Array:
                 return jax.lax.dynamic_slice_in_dim(leaf, place * block, block)
 
             def put(whole: Array, part: Array) -> Array:
@@ -138,7 +139,8 @@ def _train_heads(
             def keep_inactive(new: Array, old: Array) -> Array:
                 return jnp.where(active.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
 
-            updated = TrainingState(optax.apply_updates(old.weights, updates), new)
+            weights = cast(Array, optax.apply_updates(old.weights, updates))
+            updated = TrainingState(weights, new)
             return carry._replace(
                 state=jax.tree.map(put, carry.state, jax.tree.map(keep_inactive, updated, old)),
                 gradient=put(carry.gradient, jnp.zeros_like(gradient)),

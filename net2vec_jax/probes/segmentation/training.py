@@ -155,6 +155,7 @@ def train_segmentation_heads(
         )
     if config.shuffle and key is None:
         raise Net2VecError("a PRNG key is needed to shuffle")
+    shuffle_key = key if config.shuffle else None
     if not len(heads):
         raise Net2VecError("there is no head to train: no concept has train and val images")
     geometry = geometry_of(activations, masks)
@@ -174,9 +175,9 @@ def train_segmentation_heads(
     schedule = None
     losses = []
     for epoch in track(range(config.epochs), progress, unit="epoch"):
-        if config.shuffle:
+        if shuffle_key is not None:
             schedule = _place_schedule(
-                shards, masks, config, chunk_size, jax.random.fold_in(key, epoch)
+                shards, masks, config, chunk_size, jax.random.fold_in(shuffle_key, epoch)
             )
         elif schedule is None:
             schedule = _place_schedule(shards, masks, config, chunk_size)
@@ -233,7 +234,7 @@ def _shuffle(key: Array, masks: ConceptMasks, pairs: np.ndarray) -> np.ndarray:
     numbers = np.array([concept.number for concept in masks.catalog], np.uint32)
 
     @jax.vmap
-    def draw(number: Array, image: Array) -> Array:
+    def draw(number: Array | np.ndarray, image: Array | np.ndarray) -> Array:
         return jax.random.bits(jax.random.fold_in(jax.random.fold_in(key, number), image))
 
     return np.lexsort([np.asarray(draw(numbers[concept], image.astype(np.uint32))), concept])

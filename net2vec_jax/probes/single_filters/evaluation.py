@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -36,27 +36,31 @@ BLOCKS_PER_CALL = 512
 class _FilterBlocks(NamedTuple):
     """Blocks of active filters, each of one image; null blocks are of an image without pairs."""
 
-    image: Int[Array, " blocks"]
-    filter: Int[Array, "blocks f"]  # K where there is none
+    image: Int[Array | np.ndarray, " blocks"]
+    filter: Int[Array | np.ndarray, "blocks f"]  # K where there is none
 
     def pad(self, size: int, image: int, filter_: int) -> _FilterBlocks:
         """More blocks, of this image and filter."""
         return _FilterBlocks(
-            pad_first_axis(self.image, size, image), pad_first_axis(self.filter, size, filter_)
+            pad_first_axis(np.asarray(self.image), size, image),
+            pad_first_axis(np.asarray(self.filter), size, filter_),
         )
 
 
 class _PairBlocks(NamedTuple):
     """The pairs of each image in blocks."""
 
-    pair: Int[Array, "blocks c"]
-    group: Int[Array, "blocks c"]  # concept + C · is_val; 2C where there is none
-    first: Int[Array, " N+2"]  # image n has the blocks first[n] … first[n + 1] - 1
+    pair: Int[Array | np.ndarray, "blocks c"]
+    group: Int[Array | np.ndarray, "blocks c"]  # concept + C · is_val; 2C where there is none
+    first: Int[Array | np.ndarray, " N+2"]  # image n has the blocks first[n] … first[n + 1] - 1
 
     def pad(self, size: int, group: int) -> _PairBlocks:
         """More blocks, of this group."""
-        group_ = pad_first_axis(self.group, size, group)
-        return _PairBlocks(pad_first_axis(self.pair, size), group_, self.first)
+        group_ = pad_first_axis(np.asarray(self.group), size, group)
+        return _PairBlocks(pad_first_axis(np.asarray(self.pair), size), group_, self.first)
+
+
+_Blocks = TypeVar("_Blocks", _FilterBlocks, _PairBlocks)
 
 
 class _Images(NamedTuple):
@@ -145,10 +149,12 @@ def _divide_images(
     return [each.pad(size, most, no_filter) for each in blocks], placed
 
 
-def _place(mesh: Mesh, parts: list) -> NamedTuple:
+def _place(mesh: Mesh, parts: list[_Blocks]) -> _Blocks:
     """Named tuples of numpy arrays, one per device, as one of divided arrays."""
     fields = range(len(parts[0]))
-    return type(parts[0])(*(place_parts(mesh, lambda d, f=f: parts[d][f]) for f in fields))
+    return type(parts[0])(
+        *(place_parts(mesh, lambda d, f=f: np.asarray(parts[d][f])) for f in fields)
+    )
 
 
 def _lay_out_filters(packed: UInt8[np.ndarray, "N p bytes"], filters: int) -> _FilterBlocks:
