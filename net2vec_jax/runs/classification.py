@@ -6,17 +6,15 @@ import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 
 from net2vec_jax.activations.layer import LayerActivations
 from net2vec_jax.activations.pooled import collect_pooled_activations
 from net2vec_jax.data.dataset import ConceptDataset
-from net2vec_jax.plots.probe_scores import plot_scores
 from net2vec_jax.probes.classification.groups import (
     ClassificationCounts,
     evaluate_classification,
@@ -46,6 +44,9 @@ from net2vec_jax.runs.probe import (
     list_concepts,
 )
 from net2vec_jax.runs.settings import ClassificationSettings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure  # matplotlib is for those who draw
 
 LOGITS = "classification_images.npz"
 
@@ -112,6 +113,8 @@ class ClassificationProbe(Probe[ClassificationSettings]):
 
     def plot(self) -> Figure:
         """Val accuracy of every concept, with its interval."""
+        from net2vec_jax.plots.probe_scores import plot_scores
+
         full = self.evaluation.filters == ALL_FILTERS
         return plot_scores(
             [self.table.names[place] for place in self.evaluation.concept[full]],

@@ -6,18 +6,16 @@ import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
-from matplotlib.figure import Figure
 
 from net2vec_jax.activations.binary import BinaryActivations, collect_binary_activations
 from net2vec_jax.activations.layer import LayerActivations
 from net2vec_jax.data.dataset import ConceptDataset
-from net2vec_jax.plots.single_against_embedding import plot_single_against_embedding
 from net2vec_jax.probes.heads import ALL_FILTERS, Heads, join_heads, make_subset_heads
 from net2vec_jax.probes.presets import PAPER, Preset
 from net2vec_jax.probes.scores import HeadScores
@@ -46,6 +44,9 @@ from net2vec_jax.runs.probe import (
 )
 from net2vec_jax.runs.settings import SegmentationSettings
 from net2vec_jax.stats.metrics import NO_FILTER, choose_best_filters, iou
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure  # matplotlib is for those who draw
 
 OVERLAPS = "segmentation_images.npz"
 
@@ -139,6 +140,8 @@ class SegmentationProbe(Probe[SegmentationSettings]):
 
     def plot(self) -> Figure:
         """Best single filter against embedding, a point per concept (figure 2 of the paper)."""
+        from net2vec_jax.plots.single_against_embedding import plot_single_against_embedding
+
         full = self.evaluation.filters == ALL_FILTERS
         concept = self.evaluation.concept[full]
         _, _, single = choose_best_filters(self.single_ious[:, concept])
