@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -136,8 +137,13 @@ def test_a_saved_probe_is_the_same(probe, scenes, tmp_path: Path) -> None:
         np.testing.assert_array_equal(before[0], after[0])
     run = n2v.open_run(tmp_path / "dog")
     np.testing.assert_array_equal(run.weights, probe.embeddings)
-    with pytest.raises(n2v.Net2VecError, match="belongs to another run"):
-        dataclasses.replace(probe, origin={**probe.origin, "seed": 7}).save(tmp_path / "dog")
+    probe.save(tmp_path / "dog")  # once more, as when a notebook's cell is run again
+    loaded.save(tmp_path / "copy")
+    other = dataclasses.replace(probe, origin={**probe.origin, "dataset": "another"})
+    with pytest.raises(n2v.Net2VecError, match="another run \\(dataset"):
+        other.save(tmp_path / "dog")
+    assert len(pickle.dumps(loaded)) > 0
+    assert len(jax.tree.leaves(loaded.trained)) == 9
     page = n2v.write_report(tmp_path / "dog", pictures_per_concept=1, filters_shown=1)
     assert "There are no pictures" not in page.read_text(encoding="utf-8")
 
@@ -213,3 +219,72 @@ def test_activations_of_another_dataset_are_refused(layer, network) -> None:
     dataset = n2v.from_arrays(images, masks, {1: "sky", 2: "dog"})
     with pytest.raises(n2v.Net2VecError, match="activations of 60 images"):
         n2v.train_segmentation(layer, dataset)
+
+
+def test_masks_of_the_same_images_may_change(network) -> None:
+    images, masks = make_arrays()
+    names = {1: "sky", 2: "dog"}
+    layer = n2v.collect_activations(network, images, "block4")
+    for options in ({"val": 0.3}, {"val": 0.4, "seed": 1}):
+        dataset = n2v.from_arrays(images, masks, names, **options)
+        assert n2v.train_segmentation(layer, dataset, epochs=0, quantile=0.05).concepts
+    other = n2v.from_arrays(255 - images, masks, names)
+    with pytest.raises(n2v.Net2VecError, match="of another dataset than arrays"):
+        n2v.train_segmentation(layer, other)
+
+
+def test_no_epoch_can_be_saved(network, tmp_path: Path) -> None:
+    images, masks = make_arrays()
+    dataset = n2v.from_arrays(images, masks, {1: "sky", 2: "dog"})
+    layer = n2v.collect_activations(network, dataset, "block4")
+    probe = n2v.train_segmentation(
+        layer, dataset, epochs=0, filters=np.array([3]), seed=np.int64(1)
+    )
+    probe.save(tmp_path / "none")
+    loaded = n2v.load_probe(tmp_path / "none")
+    assert loaded.settings == probe.settings
+    assert loaded.trained.loss.shape == (0, 4)
+
+
+@pytest.mark.wrong_shapes
+@pytest.mark.parametrize(
+    ("images", "culprit"),
+    [
+        ([], "there are no images"),
+        (np.zeros((8, 8, 3), np.uint8), r"given as a list: \[image\]"),
+        ([np.zeros((8, 8), np.uint8)], r"not uint8 \(8, 8\)"),
+        ([np.zeros((8, 8, 4), np.uint8)], r"convert\(.RGB.\)"),
+        (["photograph.jpg"], "a photograph is uint8"),
+        (np.zeros((1, 8, 8, 3), np.float32), "photographs are uint8, 0 … 255"),
+    ],
+)
+def test_what_is_no_photograph(probe, images, culprit: str) -> None:
+    with pytest.raises(n2v.Net2VecError, match=culprit):
+        probe.predict(images)
+
+
+@pytest.mark.parametrize(
+    ("settings", "culprit"),
+    [
+        ({"preset": "papr"}, "did you mean 'paper'"),
+        ({"preset": dataclasses.replace(n2v.PAPER, batch_size=4)}, "was changed"),
+        ({"preset": "reference_code"}, "preprocessing='reference_code'"),
+        ({"epoch": 3}, "did you mean 'epochs'"),
+        ({"concepts": "skyy"}, "'skyy'"),
+        ({"filters": 500}, "must lie in 1 … 112"),
+    ],
+)
+def test_settings_that_are_refused(layer, scenes, settings, culprit: str) -> None:
+    with pytest.raises(n2v.Net2VecError, match=culprit):
+        n2v.train_segmentation(layer, scenes, cache_data=False, **settings)
+
+
+def test_things_in_the_wrong_place(layer, scenes, network) -> None:
+    with pytest.raises(n2v.Net2VecError, match="give what load_network"):
+        n2v.collect_layers("efficientnet_lite0", scenes, ["block4"])
+    with pytest.raises(n2v.Net2VecError, match="open_dataset"):
+        n2v.collect_activations(network, "scenes", "block4")
+    with pytest.raises(n2v.Net2VecError, match="read_activations"):
+        n2v.train_segmentation(np.zeros((60, 4, 4, 3)), scenes)
+    with pytest.raises(n2v.Net2VecError, match="from_arrays"):
+        n2v.train_segmentation(layer, "scenes")

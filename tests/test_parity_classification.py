@@ -80,9 +80,9 @@ def test_weights_bias_and_accuracy(
         target = _recorded(golden, "val_targets", label).reshape(-1).astype(bool)
         logits = np.asarray(
             score(
-                result.weights[place][None, None],
-                result.bias[place][None, None],
-                pooled[:, None, images],
+                jnp.asarray(result.weights[place][None, None]),
+                jnp.asarray(result.bias[place][None, None]),
+                jnp.asarray(pooled[:, None, images]),
             )
         )[0, :, 0]
         correct = np.where(target, logits > 0, logits < 0)

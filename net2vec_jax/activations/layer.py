@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Num, UInt8
+from jaxtyping import Array, Float, Num, UInt8
 
 from net2vec_jax.activations.binary import BinaryActivations, collect_binary_activations
 from net2vec_jax.activations.compute import ComputeType, compute_activations, store_activations
 from net2vec_jax.activations.external import ExternalActivations
 from net2vec_jax.activations.pooled import Pooling, collect_pooled_activations
-from net2vec_jax.activations.store import check_indices
+from net2vec_jax.activations.store import ActivationStore, check_indices
 from net2vec_jax.activations.thresholds import Method, collect_thresholds
 from net2vec_jax.core.console import track
 from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data.arrays import find_images_fingerprint, fingerprint_images
 from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.data.images.resized import read_resized_image
 from net2vec_jax.networks.load import LoadedNetwork
@@ -64,9 +65,10 @@ class ActivationsInMemory:
             raise Net2VecError(
                 f"{name} have shape {np.shape(values)}; expected [N, h, w, K] or [N, K]"
             )
-        if not np.isfinite(values).all():
-            raise Net2VecError(f"{name}: a value is not finite")
-        self._values, self._name = np.asarray(values, np.float32), name
+        with np.errstate(over="ignore"):  # beyond float32: infinite, and refused
+            self._values, self._name = np.asarray(values, np.float32), name
+        if not np.isfinite(self._values).all():
+            raise Net2VecError(f"{name}: a value is not finite in float32")
         self.shape: tuple[int, ...] = self._values.shape
 
     def batches(self) -> Iterator[np.ndarray]:
@@ -165,14 +167,14 @@ class LayerActivations:
         return self.stored.batches()
 
     def thresholds(
-        self, *, quantile: float = 0.005, method: Method = "hazen", progress: str = ""
+        self, *, quantile: float = 0.005, method: Method = "hazen", progress: bool = False
     ) -> Float[np.ndarray, " K"]:
         """Threshold T_k of every filter: a filter is active above it, strictly (behaviour 3.3).
 
         Args:
           quantile: fraction of a filter's activations above its threshold, in (0, 1).
           method: how a quantile between two values is read, by numpy's names.
-          progress: name of a progress bar; none by default.
+          progress: show a progress bar.
 
         Raises:
           Net2VecError: the layer has no spatial extent, or the quantile is out of range.
@@ -183,7 +185,7 @@ class LayerActivations:
                 "segmentation probe needs a convolutional layer; the classification probe takes "
                 "this one too"
             )
-        batches = track(self.batches(), progress, unit="batch")
+        batches = track(self.batches(), "thresholds" if progress else None, unit="batch")
         values = int(np.prod(self.shape[:-1]))
         return collect_thresholds(batches, values, quantile=quantile, method=method)
 
@@ -193,10 +195,10 @@ class LayerActivations:
         return collect_binary_activations(self.batches(), chosen)
 
     def pooled(
-        self, pooling: Pooling = "mean", *, progress: str = ""
+        self, pooling: Pooling = "mean", *, progress: bool = False
     ) -> Float[np.ndarray, "P N K"]:
         """One number per image and filter, see `collect_pooled_activations`."""
-        batches = track(self.batches(), progress, unit="batch")
+        batches = track(self.batches(), "pooling" if progress else None, unit="batch")
         return collect_pooled_activations(batches, pooling=pooling)
 
 
@@ -208,22 +210,21 @@ class ArrayImages:
     ) -> None:
         self._images = images
         if isinstance(images, np.ndarray):
+            self.fingerprint = fingerprint_images(images)
             if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
                 raise Net2VecError(
                     f"images are {images.dtype} {images.shape}; expected uint8 [N, H, W, 3], RGB"
                 )
             self.image_names = [f"{index} of the array" for index in range(len(images))]
-            data: Iterable[bytes] = (image.tobytes() for image in images)
         else:
             self.image_names = [str(path) for path in images]
-            data = (_read(path) for path in images)
+            digest = hashlib.sha256()
+            for path in images:
+                digest.update(hashlib.sha256(_read(path)).digest())
+            self.fingerprint = digest.hexdigest()
         if not len(images):
             raise Net2VecError("there are no images")
         self._size = size
-        digest = hashlib.sha256()
-        for each in data:
-            digest.update(hashlib.sha256(each).digest())
-        self.fingerprint = digest.hexdigest()
 
     def __len__(self) -> int:
         return len(self._images)
@@ -255,7 +256,7 @@ def collect_activations(
     batch_size: int = 32,
     dtype: ComputeType = "float32",
     directory: str | Path | None = None,
-    progress: str = "",
+    progress: bool = False,
 ) -> LayerActivations:
     """Activations of one layer on images: what probes are trained on.
 
@@ -267,13 +268,14 @@ def collect_activations(
       preprocessing: of the images: the network's "own", "imagenet" or "reference_code".
       batch_size: images per forward pass.
       dtype: what the network computes in, "float32" or "bfloat16".
-      directory: where to store the activations (a new folder); in memory by default.
-      progress: name of a progress bar; none by default.
+      directory: where to store the activations; those that lie there, of the same origin, are
+        used. In memory by default.
+      progress: show a progress bar.
 
     Raises:
       Net2VecError: there is no such layer, an image cannot be read, or an activation is not finite.
 
-    Example:
+    Examples:
       >>> import net2vec_jax as n2v
       >>> images = np.zeros((2, 64, 64, 3), np.uint8)
       >>> network = n2v.load_network("efficientnet_lite0")
@@ -297,13 +299,13 @@ def collect_layers(
     batch_size: int = 32,
     dtype: ComputeType = "float32",
     directories: Mapping[str, str | Path] | None = None,
-    progress: str = "",
+    progress: bool = False,
 ) -> dict[str, LayerActivations]:
     """Activations of several layers, by their names, in one pass over the images.
 
     Args and errors as of `collect_activations`; `directories` says where each layer is stored.
 
-    Example:
+    Examples:
       >>> import net2vec_jax as n2v
       >>> images = np.zeros((2, 64, 64, 3), np.uint8)
       >>> network = n2v.load_network("efficientnet_lite0")
@@ -312,39 +314,65 @@ def collect_layers(
       LayerActivations(efficientnet_lite0, layer block2: 2 × 16 × 16 × 24)
       LayerActivations(efficientnet_lite0, layer block4: 2 × 8 × 8 × 40)
     """
-    dataset = (
-        ArrayImages(images, network.input_size)
-        if isinstance(images, np.ndarray | Sequence)
-        else images
-    )
+    if not isinstance(network, LoadedNetwork):
+        raise Net2VecError(
+            f"the network is a {type(network).__name__}; give what load_network or a wrap_… returns"
+        )
+    if isinstance(layers, str):
+        raise Net2VecError(f"layers is a sequence of names; write [{layers!r}]")
+    dataset = _open_images(images, network.input_size)
     names = tuple(dict.fromkeys(map(network.network.resolve_layer, layers)))
     origins = {
-        name: describe_activations(network, name, dataset.fingerprint, preprocessing, dtype)
+        name: describe_activations(
+            network, name, find_images_fingerprint(dataset), preprocessing, dtype
+        )
         for name in names
     }
-    batches = compute_activations(
-        network.network,
-        dataset,
-        names,
-        preprocess=network.preprocessing(preprocessing),
-        batch_size=batch_size,
-        dtype=dtype,
-        progress=bool(progress),
-    )
-    stored: dict[str, StoredActivations]
-    if directories is None:
-        parts = list(batches)
-        stored = {
-            name: ActivationsInMemory(np.concatenate([part[name] for part in parts]))
-            for name in names
-        }
-    else:
-        stored = dict(store_activations(batches, directories, len(dataset), origins))
+    stored: dict[str, StoredActivations] = {}
+    for name, path in (directories or {}).items():
+        if Path(path).exists():
+            store = ActivationStore(path)
+            store.check_origin(origins[name])
+            stored[name] = store
+    missing = [name for name in names if name not in stored]
+    if missing:
+        batches = compute_activations(
+            network.network,
+            dataset,
+            missing,
+            preprocess=network.preprocessing(preprocessing),
+            batch_size=batch_size,
+            dtype=dtype,
+            progress=progress,
+        )
+        if directories is None:
+            parts = list(batches)
+            for name in missing:
+                stored[name] = ActivationsInMemory(np.concatenate([part[name] for part in parts]))
+        else:
+            where = {name: directories[name] for name in missing}
+            stored |= store_activations(batches, where, len(dataset), origins)
     size = dataset.image(0).shape[:2]
     return {
         name: LayerActivations(name, stored[name], origins[name], network, (size[0], size[1]))
         for name in names
     }
+
+
+def _open_images(images: Images, size: int) -> ConceptDataset | ArrayImages:
+    if isinstance(images, str | Path):
+        raise Net2VecError(
+            f"images is {str(images)!r}: open a dataset with open_dataset, or give a list of files"
+        )
+    if isinstance(images, ConceptDataset):
+        return images
+    if isinstance(images, Sequence) and all(isinstance(path, str | Path) for path in images):
+        return ArrayImages(images, size)
+    if hasattr(images, "__array__") or isinstance(images, Sequence):
+        return ArrayImages(np.asarray(images), size)
+    raise Net2VecError(
+        f"images are a {type(images).__name__}; give a dataset, uint8 [N, H, W, 3], or files"
+    )
 
 
 def describe_activations(
@@ -366,7 +394,7 @@ def describe_activations(
 
 
 def read_activations(
-    source: str | Path | Num[np.ndarray, "N ..."],
+    source: str | Path | Num[Array | np.ndarray, "N ..."],
     *,
     network: str = "array",
     layer: str | None = None,
@@ -375,8 +403,8 @@ def read_activations(
     """Activations computed elsewhere.
 
     Args:
-      source: an array [N, h, w, K] or [N, K], in the order of the dataset's images; a .npy file;
-        or the directory of a zarr or N5 array.
+      source: an array [N, h, w, K] or [N, K], in the order of the dataset's images; or a .npy file
+        or the directory of a zarr or N5 array, [N, h, w, K].
       network: a name for the tables.
       layer: a name for the tables; by default the file's, or "layer".
       channels_first: the array is [N, K, h, w].
@@ -384,17 +412,19 @@ def read_activations(
     Raises:
       Net2VecError: it cannot be read, or holds something else.
 
-    Example:
+    Examples:
       >>> read_activations(np.zeros((10, 7, 7, 512), np.float32))
       LayerActivations(computed elsewhere, layer layer: 10 × 7 × 7 × 512)
     """
-    if isinstance(source, np.ndarray):
-        array = np.moveaxis(source, 1, -1) if channels_first and source.ndim == 4 else source
-        stored: StoredActivations = ActivationsInMemory(array)
-        content = np.ascontiguousarray(array, np.float32)
-        fingerprint = hashlib.sha256(content.tobytes()).hexdigest()
-        name = layer or "layer"
-    else:
+    if isinstance(source, str | Path):
         external = ExternalActivations(source, channels_first=channels_first)
-        stored, fingerprint, name = external, external.fingerprint, layer or external.path.stem
-    return LayerActivations(name, stored, {"network": network, "layer": name, "array": fingerprint})
+        stored: StoredActivations = external
+        fingerprint, name = external.fingerprint, layer or external.path.stem
+    else:
+        array = np.asarray(source)
+        array = np.moveaxis(array, 1, -1) if channels_first and array.ndim == 4 else array
+        stored = ActivationsInMemory(array)
+        content = np.ascontiguousarray(array, np.float32)
+        fingerprint, name = hashlib.sha256(content.data).hexdigest(), layer or "layer"
+    origin = {"network": network, "layer": name, "array": fingerprint}
+    return LayerActivations(name, stored, origin | {"channels_first": str(channels_first)})

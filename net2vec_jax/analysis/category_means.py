@@ -59,8 +59,9 @@ def mean_with_error(
 ) -> tuple[Float[np.ndarray, ...], Float[np.ndarray, ...], Int[np.ndarray, ...]]:
     """Mean over the first axis' finite values, its standard error and their number.
 
-    >>> mean_with_error(np.array([1.0, 3.0, np.nan]))
-    (array(2.), array(1.), array(2))
+    Examples:
+      >>> mean_with_error(np.array([1.0, 3.0, np.nan]))
+      (array(2.), array(1.), array(2))
 
     Args:
       values: NaN or infinite where there is none.
@@ -80,9 +81,10 @@ def mean_with_error(
 def average_categories(scores: Float[np.ndarray, " C"], categories: Sequence[str]) -> CategoryMeans:
     """Mean score per category of the concepts, and overall; NaN scores are left out.
 
-    >>> means = average_categories(np.array([0.1, 0.5, 0.7]), ["object", "color", "object"])
-    >>> means.categories, means.mean.round(2).tolist(), means.count.tolist()
-    (('color', 'object'), [0.5, 0.4], [1, 2])
+    Examples:
+      >>> means = average_categories(np.array([0.1, 0.5, 0.7]), ["object", "color", "object"])
+      >>> means.categories, means.mean.round(2).tolist(), means.count.tolist()
+      (('color', 'object'), [0.5, 0.4], [1, 2])
 
     Raises:
       Net2VecError: not as many categories as scores.
@@ -102,8 +104,9 @@ def average_categories(scores: Float[np.ndarray, " C"], categories: Sequence[str
 def order_categories(categories: Sequence[str]) -> tuple[str, ...]:
     """The categories present: Broden's in its order, then others by name.
 
-    >>> order_categories(["zoo", "object", "animal", "color", "object"])
-    ('color', 'object', 'animal', 'zoo')
+    Examples:
+      >>> order_categories(["zoo", "object", "animal", "color", "object"])
+      ('color', 'object', 'animal', 'zoo')
     """
     known = [category for category in CATEGORIES if category in set(categories)]
     return (*known, *sorted(set(categories) - set(CATEGORIES)))
@@ -137,8 +140,9 @@ def group_concepts(
 def divide(numerator: Any, denominator: Any) -> np.ndarray:
     """The quotient, float64; NaN where the denominator is not above 0.
 
-    >>> divide([1, 2], [4, 0])
-    array([0.25,  nan])
+    Examples:
+      >>> divide([1, 2], [4, 0])
+      array([0.25,  nan])
     """
     numerator, denominator = np.broadcast_arrays(
         np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
@@ -150,8 +154,9 @@ def divide(numerator: Any, denominator: Any) -> np.ndarray:
 def make_jsonable(value: Any) -> Any:
     """`value` in dicts, lists, numbers and None: arrays become lists, NaN and infinity None.
 
-    >>> make_jsonable({"iou": np.array([0.5, np.nan])})
-    {'iou': [0.5, None]}
+    Examples:
+      >>> make_jsonable({"iou": np.array([0.5, np.nan])})
+      {'iou': [0.5, None]}
     """
     if isinstance(value, dict):
         return {str(name): make_jsonable(entry) for name, entry in value.items()}

@@ -28,8 +28,9 @@ MOST_NAMED = 10
 def list_names(names: Iterable[str], *, most: int = MOST_NAMED) -> str:
     """Names with commas between; of many the first, and how many more there are.
 
-    >>> list_names(["a", "b", "c"], most=2)
-    'a, b and 1 more'
+    Examples:
+      >>> list_names(["a", "b", "c"], most=2)
+      'a, b and 1 more'
     """
     names = list(names)
     more = len(names) - most

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
 from net2vec_jax.core.errors import Net2VecError, list_names
 from net2vec_jax.data.concepts import Concept, ConceptCatalog, normalize_name
-from net2vec_jax.data.dataset import ImageLabels
+from net2vec_jax.data.dataset import ImageLabels, summarise_dataset
 
 
 class ArrayDataset:
@@ -36,17 +37,15 @@ class ArrayDataset:
         self.is_val = is_val
         self.segmentation_size: tuple[int, int] = (planes.shape[2], planes.shape[3])
         self.image_size: tuple[int, int] = (images.shape[1], images.shape[2])
+        self.images_fingerprint = fingerprint_images(images)
         digest = hashlib.sha256(repr([(c.number, c.name) for c in catalog]).encode())
-        for array in (images, planes, is_val):
-            digest.update(f"{array.shape} {array.dtype}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+        digest.update(self.images_fingerprint.encode())
+        for array in (planes, is_val):
+            digest.update(fingerprint_images(array).encode())
         self.fingerprint = digest.hexdigest()
-        self._category = np.array(
-            [0] * (catalog.largest_number + 1), dtype=np.int32
-        )  # number → place of its category, from 1
-        for concept in catalog:
-            place = self.categories.index(concept.primary_category) + 1
-            self._category[concept.number] = place
+
+    def __repr__(self) -> str:
+        return summarise_dataset(self)
 
     def __len__(self) -> int:
         """The number of images N."""
@@ -59,15 +58,25 @@ class ArrayDataset:
     def labels(self, index: int) -> ImageLabels:
         """The concepts marked on the image at `index`."""
         planes = self._planes[index]
-        category = self._category[planes]
-        return ImageLabels(
-            {
-                name: np.where(category == place, planes, 0)
-                for place, name in enumerate(self.categories, 1)
-                if (category == place).any()
-            },
-            {},
-        )
+        found = {}
+        for category in self.categories:
+            numbers = [c.number for c in self.catalog if c.primary_category == category]
+            inside = np.isin(planes, numbers)
+            if inside.any():
+                found[category] = np.where(inside, planes, 0)
+        return ImageLabels(found, {})
+
+
+def fingerprint_images(array: np.ndarray) -> str:
+    """SHA-256 of an array's shape, type and values."""
+    digest = hashlib.sha256(f"{array.shape} {array.dtype}".encode())
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def find_images_fingerprint(dataset: Any) -> str:
+    """What activations depend on: a dataset's images alone where it tells, else all of it."""
+    return getattr(dataset, "images_fingerprint", dataset.fingerprint)
 
 
 def from_arrays(
@@ -93,7 +102,7 @@ def from_arrays(
     Raises:
       Net2VecError: arrays are of other types or shapes, a number has no name, or a split is empty.
 
-    Example:
+    Examples:
       >>> import net2vec_jax as n2v
       >>> images = np.zeros((4, 64, 64, 3), np.uint8)
       >>> masks = np.ones((4, 32, 32), np.int32)
@@ -102,6 +111,13 @@ def from_arrays(
       (4, 1)
     """
     images, masks = np.asarray(images), np.asarray(masks)
+    if not isinstance(concepts, Mapping) or not all(isinstance(n, int) for n in concepts):
+        raise Net2VecError('concepts are names by label number: {1: "sky", 2: "dog"}')
+    strange = [str(number) for number in categories or () if number not in concepts]
+    if strange:
+        raise Net2VecError(
+            f"categories are by label number, and {list_names(strange)} is none of concepts"
+        )
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
         raise Net2VecError(
             f"images are {images.dtype} {images.shape}; expected uint8 [N, H, W, 3], RGB"
@@ -109,7 +125,7 @@ def from_arrays(
     if not np.issubdtype(masks.dtype, np.integer) or masks.ndim not in (3, 4):
         raise Net2VecError(
             f"masks are {masks.dtype} {masks.shape}; expected label numbers, integers [N, Y, X] or "
-            "[N, D, Y, X]"
+            "[N, D, Y, X]: masks.astype(int)"
         )
     if len(masks) != len(images):
         raise Net2VecError(f"{len(images)} images, but masks of {len(masks)}")
@@ -138,7 +154,7 @@ def from_arrays(
 def _split(
     val: float | np.ndarray | Sequence[bool], images: int, seed: int
 ) -> Bool[np.ndarray, " N"]:
-    if isinstance(val, int | float):
+    if isinstance(val, int | float | np.floating):
         if not 0 < val < 1:
             raise Net2VecError(f"val must lie between 0 and 1, not {val}")
         is_val = np.zeros(images, bool)

@@ -124,6 +124,9 @@ class DatasetView(ConceptDataset):
             raise AttributeError(name)
         return getattr(self._dataset, name)
 
+    def __repr__(self) -> str:
+        return summarise_dataset(self)
+
     def __len__(self) -> int:
         """The number of images N."""
         return len(self._dataset)
@@ -186,3 +189,12 @@ def map_in_order(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def summarise_dataset(dataset: ConceptDataset) -> str:
+    """One line for `repr`: how many images and concepts."""
+    val = int(np.count_nonzero(dataset.is_val))
+    return (
+        f"{type(dataset).__name__}({dataset.name}: {len(dataset) - val:,} train and {val:,} val "
+        f"images, {len(dataset.catalog):,} concepts)"
+    )

@@ -42,12 +42,20 @@ def open_dataset(
     Raises:
       Net2VecError: there is no such dataset, or it is not what it should be.
 
-    Example:
+    Examples:
       >>> import net2vec_jax as n2v
       >>> dataset = n2v.open_dataset("my_folder")  # doctest: +SKIP
       >>> len(dataset), dataset.catalog.concepts[0].name  # doctest: +SKIP
     """
-    name = str(name)
+    dataset = _open(str(name), scenes_directory, allow_missing, skip_bad_annotations)
+    if str(name) != "scenes":  # how a probe's dataset is opened again
+        setattr(dataset, "opened_as", str(name))  # noqa: B010
+    return dataset
+
+
+def _open(
+    name: str, scenes_directory: Path | None, allow_missing: bool, skip_bad_annotations: bool
+) -> ConceptDataset:
     if name == "scenes" and not Path(name).exists():
         return open_scenes(scenes_directory or cache_directory() / "scenes")
     if name.startswith("tfds:") and not Path(name).exists():

@@ -65,7 +65,7 @@ def wrap_nnx(
     Raises:
       Net2VecError: there is no such submodule; the message names the nearest.
 
-    Example:
+    Examples:
       >>> from flax import nnx
       >>> import net2vec_jax as n2v
       >>> model = nnx.Sequential(nnx.Conv(3, 8, (3, 3), strides=4, rngs=nnx.Rngs(0)), nnx.relu)
@@ -113,7 +113,7 @@ def wrap_linen(
     Returns:
       The network; its fingerprint is `module_fingerprint(variables)`.
 
-    Example:
+    Examples:
       >>> from flax import linen
       >>> import net2vec_jax as n2v
       >>> model = linen.Sequential([linen.Conv(8, (3, 3), strides=4), linen.relu])
@@ -151,7 +151,7 @@ def wrap_function(
     Returns:
       The network; its fingerprint is `module_fingerprint(parameters)`.
 
-    Example:
+    Examples:
       >>> import net2vec_jax as n2v
       >>> def model(scale, images):
       ...     return {"pixels": scale * images}
@@ -194,7 +194,7 @@ def wrap_torch(
     Raises:
       Net2VecError: there is no such submodule; the message names the nearest.
 
-    Example:
+    Examples:
       >>> import torch  # doctest: +SKIP
       >>> import net2vec_jax as n2v
       >>> network = n2v.wrap_torch(torch.nn.Conv2d(3, 8, 3), layers=[""])  # doctest: +SKIP

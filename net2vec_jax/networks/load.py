@@ -45,7 +45,7 @@ def load_network(name: str | Path, *, weights: str | Path | None = None) -> Load
       Net2VecError: there is no such network, its weights cannot be found or read, or they do not
         fit.
 
-    Example:
+    Examples:
       >>> import net2vec_jax as n2v
       >>> network = n2v.load_network("efficientnet_lite0")
       >>> network.network.resolve_layer("block10")

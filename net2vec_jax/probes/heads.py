@@ -59,7 +59,7 @@ class Heads:
         Raises:
           Net2VecError: columns are of different lengths.
 
-        Example:
+        Examples:
           >>> len(Heads.of(np.array([0, 1]), np.zeros((2, 8), np.float32)))
           2
         """

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
+from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 from net2vec_jax.data.masks import CategoryChoice
 from net2vec_jax.networks.preprocessing import PreprocessingName
 
@@ -57,3 +58,22 @@ REFERENCE_CODE = Preset(
 PRESETS: Mapping[PresetName, Preset] = MappingProxyType(
     {preset.name: preset for preset in (PAPER, REFERENCE_CODE)}
 )
+
+
+def find_preset(preset: Preset | str) -> Preset:
+    """A preset by its name; or the preset itself.
+
+    Raises:
+      Net2VecError: there is none of this name, or it is one of your own: settings are changed by
+        arguments instead, so that every run says what it did.
+    """
+    name = preset if isinstance(preset, str) else preset.name
+    found = next((known for known in PRESETS.values() if known.name == name), None)
+    if found is None:
+        raise unknown_name_error("preset", name, PRESETS)
+    if isinstance(preset, Preset) and preset != found:
+        raise Net2VecError(
+            f"the preset {name!r} was changed; give the preset as it is, and what is to differ as "
+            "arguments: batch_size=…, epochs=…"
+        )
+    return found

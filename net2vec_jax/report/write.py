@@ -13,7 +13,8 @@ from net2vec_jax.analysis.images.example_selection import PERCENTILES
 from net2vec_jax.core.errors import Net2VecError, writing_error
 from net2vec_jax.core.locks import replacing
 from net2vec_jax.core.result_files import make_folder
-from net2vec_jax.data.dataset import map_in_order
+from net2vec_jax.data.dataset import ConceptDataset, map_in_order
+from net2vec_jax.networks.loaded import LoadedNetwork
 from net2vec_jax.report.gather import gather_content
 from net2vec_jax.report.page.content import Pictures
 from net2vec_jax.report.page.payload import find_serving_filters
@@ -35,6 +36,8 @@ def write_report(
     filters_shown: int | None = None,
     image_size: int | None = None,
     sources: SourceFlags | None = None,
+    dataset: ConceptDataset | None = None,
+    network: LoadedNetwork | None = None,
 ) -> Path:
     """Write the page of a finished run: one file that needs no server and no other file.
 
@@ -46,6 +49,8 @@ def write_report(
       image_size: longest side of an image, pixels; by default 176, smaller for many concepts.
       sources: where the run's images and activations are, if they have moved. Without them the
         page has no pictures and says why.
+      dataset: the run's, where it cannot be opened from where it was, such as one of arrays.
+      network: the run's, likewise, such as a model of your own.
 
     Returns:
       The file.
@@ -54,7 +59,7 @@ def write_report(
       Net2VecError: `run` is no finished run, a file of it is damaged, a number is negative, or the
         file cannot be written.
 
-    Example:
+    Examples:
       >>> write_report("runs/quickstart/block10")  # doctest: +SKIP
     """
     if not isinstance(run, FinishedRun):
@@ -78,7 +83,8 @@ def write_report(
     elif per_concept or filters_shown:
         shown = find_serving_filters(content)[:filters_shown].tolist()
         try:
-            pictures = collect_pictures(run, RunSources(run, sources), per_concept, shown)
+            opened = RunSources(run, sources, dataset=dataset, network=network)
+            pictures = collect_pictures(run, opened, per_concept, shown)
         except Net2VecError as error:
             remarks.append(f"There are no pictures: {error}.")
             print(remarks[-1], file=sys.stderr)

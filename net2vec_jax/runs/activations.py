@@ -34,6 +34,7 @@ def describe_origin(
             "network": flags.network or "array",
             "layer": flags.layer[0] if flags.layer else probed.path.stem,
             "array": probed.fingerprint,
+            "channels_first": str(flags.channels_first),
             "dataset": dataset.fingerprint,
         }
     layer = probed.network.resolve_layer(flags.layer[0])

@@ -28,7 +28,7 @@ from net2vec_jax.probes.classification.training import (
     train_classification_heads,
 )
 from net2vec_jax.probes.heads import ALL_FILTERS, Heads, join_heads, make_subset_heads
-from net2vec_jax.probes.presets import PAPER, Preset
+from net2vec_jax.probes.presets import PAPER, Preset, PresetName
 from net2vec_jax.probes.scores import HeadScores
 from net2vec_jax.runs import files
 from net2vec_jax.runs.directory import RunDirectory
@@ -42,6 +42,7 @@ from net2vec_jax.runs.probe import (
     equip,
     keep_nothing,
     list_concepts,
+    make_settings,
 )
 from net2vec_jax.runs.settings import ClassificationSettings
 
@@ -79,7 +80,7 @@ class ClassificationProbe(Probe[ClassificationSettings]):
     def predict(
         self,
         images: Sequence[np.ndarray] | np.ndarray,
-        concepts: Sequence[str] | str | None = None,
+        concepts: Sequence[str | int] | str | int | None = None,
         *,
         filters: int | None = None,
         seed: int = 0,
@@ -98,8 +99,8 @@ class ClassificationProbe(Probe[ClassificationSettings]):
         """
         places = self.find_places(concepts)
         rows = self._rows(filters, seed)[places]
-        activations, _ = self._respond(images)
-        pooled = collect_pooled_activations([activations], pooling=self.settings.pooling)
+        batches, _ = self._respond(images)
+        pooled = collect_pooled_activations(batches, pooling=self.settings.pooling)
         logits = score(
             jnp.asarray(self.trained.weights[rows])[None],
             jnp.asarray(self.trained.bias[rows])[None],
@@ -150,7 +151,7 @@ def read_counts(directory: Path) -> ClassificationCounts:
 def train_classification(
     layer: LayerActivations,
     dataset: ConceptDataset,
-    preset: Preset = PAPER,
+    preset: Preset | PresetName = PAPER,
     *,
     cache_data: bool = True,
     progress: bool = False,
@@ -170,7 +171,7 @@ def train_classification(
       Net2VecError: settings, activations and dataset do not go together, or no concept has enough
         images.
 
-    Example:
+    Examples:
       >>> import net2vec_jax as n2v
       >>> images = np.zeros((8, 32, 32, 3), np.uint8)
       >>> masks = np.zeros((8, 4, 4), np.int32)
@@ -182,7 +183,7 @@ def train_classification(
       >>> probe.concepts, probe.embeddings.shape
       (('sky',), (1, 1, 3))
     """
-    chosen = ClassificationSettings(preset=preset.name, **settings)
+    chosen = make_settings(ClassificationSettings, preset, layer, settings)
     chosen.check()
     masks = collect_masks(layer, dataset, chosen, cache_data=cache_data)
     origin = describe_probe(chosen, layer.origin, dataset)
@@ -241,9 +242,7 @@ class _Training:
 
     @cached_property
     def _pooled(self) -> np.ndarray:
-        return self._problem.layer.pooled(
-            self._settings.pooling, progress="pooling" if self._progress else ""
-        )
+        return self._problem.layer.pooled(self._settings.pooling, progress=self._progress)
 
     def _train(self) -> TrainedHeads:
         settings = self._settings

@@ -12,6 +12,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +55,11 @@ _DAMAGE = (
 """What reading damaged files raises."""
 
 
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["numbers", "train_images", "val_images", "train_coverage"],
+    meta_fields=["names", "categories"],
+)
 @dataclasses.dataclass(frozen=True, eq=False)
 class ConceptTable:
     """The C concepts that a probe was asked for, trained or not; in the order of their numbers.
@@ -95,6 +101,7 @@ class ConceptTable:
         return [self.names[place], self.categories[place]]
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainedHeads:
     """Trained heads of either probe.
@@ -246,7 +253,6 @@ def write_embeddings(run: RunDirectory, table: ConceptTable, trained: TrainedHea
     tree = {
         "weights": trained.weights,
         "bias": trained.bias,
-        "loss": trained.loss,
         "heads": {
             "concept": table.numbers[heads.concept],
             "seed": heads.seed,
@@ -256,8 +262,9 @@ def write_embeddings(run: RunDirectory, table: ConceptTable, trained: TrainedHea
             "initial_bias": heads.initial_bias,
         },
     }
-    if trained.accuracy is not None:
-        tree["train_accuracy"] = trained.accuracy
+    by_epoch = {"loss": trained.loss, "train_accuracy": trained.accuracy}
+    # Orbax stores no empty arrays, which those of no epoch are.
+    tree |= {name: v for name, v in by_epoch.items() if v is not None and len(v)}
     with (
         run.new_folder(EMBEDDINGS) as folder,
         orbax.checkpoint.StandardCheckpointer() as checkpointer,
@@ -282,10 +289,12 @@ def read_embeddings(directory: Path, numbers: np.ndarray) -> TrainedHeads:
         tree = jax.tree.map(np.asarray, tree)
         table = dict(tree["heads"])
         place = {number: place for place, number in enumerate(numbers.tolist())}
+        none = np.zeros((0, len(tree["weights"])), np.float32)
         table["concept"] = np.array([place[n] for n in table["concept"].tolist()], np.int32)
         return TrainedHeads(
-            Heads(**table), tree["weights"], tree["bias"], tree["loss"], tree.get("train_accuracy")
-        )
+            Heads(**table), tree["weights"], tree["bias"], tree.get("loss", none),
+            tree.get("train_accuracy"),
+        )  # fmt: skip
 
 
 def write_scores(

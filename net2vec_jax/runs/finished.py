@@ -24,6 +24,7 @@ from net2vec_jax.runs import files
 from net2vec_jax.runs.classification import ClassificationProbe, read_counts
 from net2vec_jax.runs.directory import RUN_FILE, check_format
 from net2vec_jax.runs.files import MEASURES, SCORES, ConceptTable, ProbeKind, TrainedHeads, reading
+from net2vec_jax.runs.notes import fix_paths
 from net2vec_jax.runs.scores import Scores, collect_scores
 from net2vec_jax.runs.segmentation import SegmentationProbe, read_overlaps
 from net2vec_jax.runs.settings import ClassificationSettings, SegmentationSettings
@@ -99,6 +100,9 @@ class FinishedRun:
         self.train_images: np.ndarray = self.table.train_images[places]
         self.val_images: np.ndarray = self.table.val_images[places]
 
+    def __repr__(self) -> str:
+        return f"FinishedRun({self.path}: {self.kind} of {len(self)} concepts, {self.name})"
+
     def __len__(self) -> int:
         """The number of concepts C."""
         return len(self.concepts)
@@ -153,7 +157,7 @@ class FinishedRun:
                 "evaluation": scores,
                 "image_size": (int(size[0]), int(size[1])) if size else None,
                 "segmentation_size": (int(y), int(x)),
-                "sources": self.record.get("sources", {}),
+                "sources": fix_paths(self.record.get("sources", {}), self.path),
             }
         if self.kind == "classification":
             return ClassificationProbe(
@@ -299,7 +303,7 @@ def open_run(directory: str | Path) -> FinishedRun:
     Raises:
       Net2VecError: it is no run directory, the run is unfinished, or a file is damaged.
 
-    Example:
+    Examples:
       >>> run = open_run("runs/dog")  # doctest: +SKIP
       >>> run.concepts, run.weights.shape  # doctest: +SKIP
     """

@@ -76,13 +76,7 @@ class LayerRun:
         # Where things lie and how fast they are computed does not change the results; which images
         # are left out shows in the dataset's fingerprint.
         settings = find_settings(flags)
-        self.origin = {
-            "weights": flags.weights,
-            "preprocessing": flags.preprocessing,
-            "dtype": flags.dtype,
-            "channels_first": flags.channels_first,
-            **describe_probe(settings, self.activations_origin, dataset),
-        }
+        self.origin = describe_probe(settings, self.activations_origin, dataset)
         self.run = RunDirectory(flags.out, self.origin)
         self.run.record("skipped_images", getattr(dataset, "left_out", {}))
         self.run.record("skipped_annotations", getattr(dataset, "skipped_annotations", {}))

@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from net2vec_jax.activations.external import ExternalActivations
+from net2vec_jax.activations.layer import LayerActivations
 from net2vec_jax.data.coco.dataset import PREFIX as COCO
 from net2vec_jax.data.dataset import ConceptDataset
-from net2vec_jax.networks.load import NETWORKS, LoadedNetwork
+from net2vec_jax.networks.load import NETWORKS
 from net2vec_jax.runs.flags import LayerFlags
 
 
@@ -42,21 +44,24 @@ def describe_sources(flags: LayerFlags, dataset: ConceptDataset) -> dict[str, An
     }
 
 
-def note_sources(directory: str | Path | None, network: LoadedNetwork | None) -> dict[str, Any]:
+def note_sources(dataset: str | Path | None, layer: LayerActivations) -> dict[str, Any]:
     """What run.json notes of a probe that was trained in memory.
 
     Args:
-      directory: of the dataset, if it lies in one.
-      network: what computed the activations; a wrapped model cannot be noted.
+      dataset: what `open_dataset` was called with, or the directory; None of one in memory.
+      layer: the activations; a wrapped model cannot be noted.
     """
+    network = layer.network
     weights = None if network is None else network.weights
+    stored = layer.stored
+    array = os.path.abspath(stored.path) if isinstance(stored, ExternalActivations) else None
     return {
-        "dataset": _note(os.path.abspath(directory)) if directory else None,
+        "dataset": _note_dataset(str(dataset), Path.cwd()) if dataset else None,
         "network": _note(network.name) if network and weights else None,
         "weights": _note(weights),
         "activations": None,
-        "activation_array": None,
-        "channels_first": False,
+        "activation_array": _note(array),
+        "channels_first": layer.origin.get("channels_first") == "True",
         "skip_bad_images": False,
         "skip_bad_annotations": False,
     }
@@ -91,3 +96,19 @@ def _name_absolutely(network: str) -> str:
     """A network's name, in which FILE.py of FILE.py:FUNCTION is an absolute path."""
     origin, colon, function = network.rpartition(":")
     return f"{os.path.abspath(origin)}:{function}" if colon and origin.endswith(".py") else network
+
+
+def fix_paths(sources: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """Noted sources with paths that hold from any directory, where they exist.
+
+    Args:
+      sources: as run.json notes them.
+      directory: of the run.
+    """
+    fixed = dict(sources)
+    for name, noted in sources.items():
+        if isinstance(noted, dict) and noted.get("from_here"):
+            path = os.path.abspath(directory / noted["from_here"])
+            found = path if os.path.exists(path) else noted["name"]
+            fixed[name] = {"name": found, "from_here": None}
+    return fixed

@@ -6,6 +6,7 @@ A probe is the same thing whether it was trained in a notebook or read from a ru
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +18,10 @@ from jaxtyping import Float
 from PIL import Image
 
 from net2vec_jax.activations.compute import compute_activations
-from net2vec_jax.activations.layer import ArrayImages, LayerActivations
+from net2vec_jax.activations.layer import LayerActivations
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
-from net2vec_jax.data.concepts import find_numbers
+from net2vec_jax.data.arrays import find_images_fingerprint
+from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES, find_numbers
 from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.data.decoded import decode_masks
 from net2vec_jax.data.images.resized import resize_image
@@ -28,9 +30,10 @@ from net2vec_jax.data.open import require_both_splits
 from net2vec_jax.networks.load import LoadedNetwork
 from net2vec_jax.probes.classification.groups import find_shortages
 from net2vec_jax.probes.heads import ALL_FILTERS
+from net2vec_jax.probes.presets import Preset, PresetName, find_preset
 from net2vec_jax.probes.scores import HeadScores
 from net2vec_jax.runs import files
-from net2vec_jax.runs.directory import RunDirectory
+from net2vec_jax.runs.directory import RUN_FILE, RunDirectory
 from net2vec_jax.runs.files import MEASURES, ConceptTable, ProbeKind, TrainedHeads
 from net2vec_jax.runs.notes import note_sources
 from net2vec_jax.runs.settings import ClassificationSettings, ProbeSettings, SegmentationSettings
@@ -98,14 +101,17 @@ class Probe(Generic[Settings]):
 
     def __repr__(self) -> str:
         measure = {"iou": "set IoU", "accuracy": "accuracy"}[MEASURES[self.kind]]
-        full = self.evaluation.filters == ALL_FILTERS
-        mean = float(np.mean(self.evaluation.val[full])) if full.any() else float("nan")
+        shown = self.evaluation.filters == ALL_FILTERS
+        if self.kind == "segmentation":  # masks of whole images are no segmentation
+            categories = np.array(self.table.categories)[self.evaluation.concept]
+            shown = shown & ~np.isin(categories, WHOLE_IMAGE_CATEGORIES)
+        mean = float(np.mean(self.evaluation.val[shown])) if shown.any() else float("nan")
         sizes = sorted({*self.evaluation.filters.tolist()} - {ALL_FILTERS})
         lines = [
             f"{type(self).__name__}: {len(self.concepts)} concepts, {self.filters} filters of "
             f"{self.origin['network']}/{self.origin['layer']}",
-            f"  mean val {measure} {mean:.3f}, preset {self.settings.preset}, "
-            f"{self.settings.seeds} repetition{'s' if self.settings.seeds > 1 else ''}",
+            f"  mean val {measure} {mean:.3f} ({shown.sum()} concepts), "
+            f"preset {self.settings.preset}, repetitions: {self.settings.seeds}",
         ]
         if sizes:
             lines.append(f"  also with {', '.join(map(str, sizes))} filters")
@@ -176,7 +182,7 @@ class Probe(Generic[Settings]):
             }
         )
 
-    def find_places(self, concepts: Sequence[str] | str | None) -> list[int]:
+    def find_places(self, concepts: Sequence[str | int] | str | int | None) -> list[int]:
         """Places of concepts in `concepts`, by name or label number; of all by default.
 
         Raises:
@@ -187,25 +193,35 @@ class Probe(Generic[Settings]):
         numbers = self.table.numbers[self.places].tolist()
         known = dict(zip(numbers, self.concepts, strict=True))
         found: list[int] = []
-        for name in [concepts] if isinstance(concepts, str) else concepts:
+        for given in [concepts] if isinstance(concepts, str | int) else concepts:
+            name = str(given)
             matching = find_numbers(name, known)
             if not matching:
                 if name in self.skipped:
                     raise Net2VecError(f"the probe left out {name!r}: {self.skipped[name]}")
                 raise unknown_name_error("concept", name, self.concepts)
             found += map(numbers.index, matching)
+        if not found:
+            raise Net2VecError("no concept was asked for")
         return list(dict.fromkeys(found))
 
     def save(self, directory: str | Path) -> Path:
         """Write a run directory, which `load_probe`, studies and the report read.
 
         Args:
-          directory: a new or empty directory.
+          directory: a new or empty directory; or one where this very training was saved before.
 
         Raises:
           Net2VecError: it has other contents, or cannot be written.
         """
-        run = RunDirectory(directory, self.origin)
+        path = Path(directory)
+        if (path / RUN_FILE).exists() and not (path / files.SCORES[self.kind]).exists():
+            raise Net2VecError(
+                f"{path} holds another, or an unfinished run; choose a new directory"
+            )
+        run = RunDirectory(path, self.origin)
+        if run.has(files.SCORES[self.kind]):
+            return path  # the same training gave the same results
         run.record("sources", dict(self.sources))
         run.record("image_size", self.image_size)
         run.record("segmentation_size", self.segmentation_size)
@@ -250,53 +266,72 @@ class Probe(Generic[Settings]):
 
     def _respond(
         self, images: Sequence[np.ndarray] | np.ndarray
-    ) -> tuple[np.ndarray, list[tuple[int, int]] | None]:
-        """Activations [n, h, w, K] or [n, K] of new images, and the images' sizes if they are that.
+    ) -> tuple[Iterator[np.ndarray], list[tuple[int, int]] | None]:
+        """Activations of new images in batches, and the images' sizes if they are photographs.
 
         Args:
           images: photographs, uint8 [H, W, 3] each; or activations [n, …, K].
         """
-        if isinstance(images, np.ndarray) and np.issubdtype(images.dtype, np.floating):
-            if images.shape[-1] != self.filters:
+        if not len(images):
+            raise Net2VecError("there are no images")
+        values = None if isinstance(images, list | tuple) else np.asarray(images)
+        if values is not None and np.issubdtype(values.dtype, np.floating):
+            if values.shape[-1] != self.filters:
                 raise Net2VecError(
-                    f"activations {images.shape}; the probe is over {self.filters} filters, the "
-                    "last axis"
+                    f"floats {values.shape} are activations of {values.shape[-1]} filters, but the "
+                    f"probe is over {self.filters}; photographs are uint8, 0 … 255"
                 )
-            return images.astype(np.float32, copy=False), None
-        network = self._network
-        if network is None or self.image_size is None:
+            return iter([values.astype(np.float32, copy=False)]), None
+        if values is not None and values.ndim == 3:
+            raise Net2VecError("a single photograph is given as a list: [image]")
+        photographs = [_check_photograph(image) for image in images]
+        if self.image_size is None:
             raise Net2VecError(
-                "the probe has no network to see photographs with: give activations [n, h, w, "
-                f"{self.filters}], or the network with probe.with_network(network)"
+                "the probe was trained on activations computed elsewhere and has no network to see "
+                f"photographs with: give activations, float [n, h, w, {self.filters}]"
             )
-        sizes = [_check_photograph(image) for image in images]
-        resized = np.stack([_resize(image, self.image_size) for image in images])
+        network = self._network
+        if network is None:
+            raise Net2VecError(
+                "the probe's network is not at hand: give it with probe.with_network(network)"
+            )
         batches = compute_activations(
             network.network,
-            ArrayImages(resized, self.image_size[0]),
+            Photographs(photographs, self.image_size),
             [self.origin["layer"]],
             preprocess=network.preprocessing(self.origin["preprocessing"]),
             dtype=self.origin["dtype"],
         )
-        parts = [next(iter(batch.values())) for batch in batches]
-        return np.concatenate(parts), sizes
+        sizes = [(image.shape[0], image.shape[1]) for image in photographs]
+        return (next(iter(batch.values())) for batch in batches), sizes
 
 
-def _check_photograph(image: np.ndarray) -> tuple[int, int]:
-    image = np.asarray(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise Net2VecError(f"a photograph is uint8 [H, W, 3], RGB, not {image.dtype} {image.shape}")
-    return image.shape[0], image.shape[1]
+class Photographs:
+    """Photographs of any size in memory, each brought to one size when it is read."""
+
+    def __init__(self, images: Sequence[np.ndarray], size: tuple[int, int]) -> None:
+        self._images, self._size = images, size
+        self.image_names = [f"image {index}" for index in range(len(images))]
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def image(self, index: int) -> np.ndarray:
+        """uint8 [H, W, 3], RGB, of the image at `index`."""
+        image = self._images[index]
+        if image.shape[:2] == self._size:
+            return image
+        return resize_image(Image.fromarray(image), self._size)
 
 
-def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return image if image.shape[:2] == size else resize_image(Image.fromarray(image), size)
-
-
-def iterate_sizes(sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], list[int]]]:
-    """Each size with the indices of the images that have it."""
-    for size in dict.fromkeys(sizes):
-        yield size, [index for index, other in enumerate(sizes) if other == size]
+def _check_photograph(image: object) -> np.ndarray:
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise Net2VecError(
+            f"a photograph is uint8 [H, W, 3], RGB, 0 … 255, not {pixels.dtype} {pixels.shape}; of "
+            'a file: numpy.asarray(PIL.Image.open(path).convert("RGB"))'
+        )
+    return pixels
 
 
 class Keep(Protocol):
@@ -334,18 +369,61 @@ def collect_masks(
       Net2VecError: the activations are of other images, a split is empty, a concept is unknown, or
         labels cannot be read.
     """
+    if not isinstance(layer, LayerActivations):
+        raise Net2VecError(
+            f"the activations are a {type(layer).__name__}; give what collect_activations or "
+            "read_activations returns"
+        )
+    if not isinstance(dataset, ConceptDataset):
+        raise Net2VecError(
+            f"the dataset is a {type(dataset).__name__}; give what open_dataset or from_arrays "
+            "returns"
+        )
     if len(layer) != len(dataset):
         raise Net2VecError(
             f"activations of {len(layer)} images, but {dataset.name} has {len(dataset)}"
         )
-    made_of = layer.origin.get("dataset", dataset.fingerprint)
-    if made_of != dataset.fingerprint:
-        raise Net2VecError(f"the activations are of other images than those of {dataset.name}")
+    images = (dataset.fingerprint, find_images_fingerprint(dataset))
+    if layer.origin.get("dataset", dataset.fingerprint) not in images:
+        raise Net2VecError(
+            f"the activations are of another dataset than {dataset.name}, or it has changed since: "
+            "collect them from it again"
+        )
     require_both_splits(dataset)
     catalog = dataset.catalog
     chosen = catalog.select(settings.concepts) if settings.concepts else catalog
     choice = choose_categories(settings)
-    return decode_masks(dataset, choice, cache=cache_data).select(chosen)
+    cache = cache_data and hasattr(dataset, "source_files")
+    return decode_masks(dataset, choice, cache=cache).select(chosen)
+
+
+def make_settings(
+    kind: type[Settings],
+    preset: Preset | PresetName,
+    layer: LayerActivations,
+    given: dict[str, Any],
+) -> Settings:
+    """The settings of a training from its arguments.
+
+    Raises:
+      Net2VecError: an argument is unknown, or the activations are not preprocessed as the preset
+        `REFERENCE_CODE` has it.
+    """
+    found = find_preset(preset)
+    names = [field.name for field in dataclasses.fields(kind) if field.name != "preset"]
+    for name in given:
+        if name not in names:
+            raise unknown_name_error("setting", name, names)
+    expected = found.preprocessing
+    if layer.network is not None and expected not in ("own", layer.origin["preprocessing"]):
+        raise Net2VecError(
+            f"the preset {found.name!r} preprocesses images as {expected!r}, but these activations "
+            f"are of {layer.origin['preprocessing']!r}: collect them with "
+            f"collect_activations(…, preprocessing={expected!r})"
+        )
+    settings = kind(preset=found.name, **given)
+    settings.check()
+    return settings
 
 
 def choose_categories(settings: ProbeSettings) -> CategoryChoice:
@@ -401,12 +479,13 @@ def describe_probe(
     settings: ProbeSettings, layer: Mapping[str, str], dataset: ConceptDataset
 ) -> dict[str, Any]:
     """Everything that a probe's results depend on: its settings, and what made the activations."""
-    return {
+    origin = {
         **dataclasses.asdict(settings),
         **layer,
         "dataset": dataset.fingerprint,
         "dataset_name": dataset.name,
     }
+    return json.loads(json.dumps(origin))  # as it is read back
 
 
 def equip(probe: AnyProbe, layer: LayerActivations, dataset: ConceptDataset) -> AnyProbe:
@@ -417,5 +496,5 @@ def equip(probe: AnyProbe, layer: LayerActivations, dataset: ConceptDataset) -> 
         network=layer.network,
         image_size=layer.image_size,
         segmentation_size=dataset.segmentation_size,
-        sources=note_sources(directory, layer.network),
+        sources=note_sources(getattr(dataset, "opened_as", directory), layer),
     )

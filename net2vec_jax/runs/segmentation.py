@@ -17,10 +17,10 @@ from net2vec_jax.activations.binary import BinaryActivations, collect_binary_act
 from net2vec_jax.activations.layer import LayerActivations
 from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.probes.heads import ALL_FILTERS, Heads, join_heads, make_subset_heads
-from net2vec_jax.probes.presets import PAPER, Preset
+from net2vec_jax.probes.presets import PAPER, Preset, PresetName
 from net2vec_jax.probes.scores import HeadScores
 from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation
-from net2vec_jax.probes.segmentation.prediction import predict_embeddings
+from net2vec_jax.probes.segmentation.prediction import predict_pixels_of, score_grids
 from net2vec_jax.probes.segmentation.scores import ImageOverlaps, score_segmentation
 from net2vec_jax.probes.segmentation.training import (
     SegmentationResult,
@@ -38,9 +38,9 @@ from net2vec_jax.runs.probe import (
     collect_masks,
     describe_probe,
     equip,
-    iterate_sizes,
     keep_nothing,
     list_concepts,
+    make_settings,
 )
 from net2vec_jax.runs.settings import SegmentationSettings
 from net2vec_jax.stats.metrics import NO_FILTER, choose_best_filters, iou
@@ -58,6 +58,7 @@ class PredictedMasks(NamedTuple):
       concepts: names of the C concepts.
       masks: bool [C, H, W] of each image, at its own size.
       probabilities: float32 [C, H, W] of each image, in [0, 1]; a pixel is marked above 0.5.
+        Both take 5 · C · H · W bytes for each image: name the concepts for large photographs.
     """
 
     concepts: tuple[str, ...]
@@ -106,7 +107,7 @@ class SegmentationProbe(Probe[SegmentationSettings]):
     def predict(
         self,
         images: Sequence[np.ndarray] | np.ndarray,
-        concepts: Sequence[str] | str | None = None,
+        concepts: Sequence[str | int] | str | int | None = None,
         *,
         filters: int | None = None,
         seed: int = 0,
@@ -125,18 +126,20 @@ class SegmentationProbe(Probe[SegmentationSettings]):
         """
         places = self.find_places(concepts)
         weights = self.select_embeddings(filters=filters, seed=seed)[places]
-        activations, sizes = self._respond(images)
-        binary = collect_binary_activations([activations], self.thresholds)
-        count = len(activations)
-        masks: list[Any] = [None] * count
-        probabilities: list[Any] = [None] * count
-        for size, chosen in iterate_sizes(sizes or [self.segmentation_size] * count):
-            for image in chosen:
-                predicted = predict_embeddings(
-                    weights, np.arange(len(places)), np.full(len(places), image), binary, size
-                )
-                masks[image], probabilities[image] = predicted
-        return PredictedMasks(tuple(self.concepts[p] for p in places), masks, probabilities)
+        batches, sizes = self._respond(images)
+        binary = collect_binary_activations(batches, self.thresholds)
+        scores = score_grids(weights, binary)
+        predicted = [
+            predict_pixels_of(of_image, size)
+            for of_image, size in zip(
+                scores, sizes or [self.segmentation_size] * len(scores), strict=True
+            )
+        ]
+        return PredictedMasks(
+            tuple(self.concepts[place] for place in places),
+            [mask for mask, _ in predicted],
+            [probability for _, probability in predicted],
+        )
 
     def plot(self) -> Figure:
         """Best single filter against embedding, a point per concept (figure 2 of the paper)."""
@@ -180,7 +183,7 @@ def read_overlaps(directory: Path) -> ImageOverlaps:
 def train_segmentation(
     layer: LayerActivations,
     dataset: ConceptDataset,
-    preset: Preset = PAPER,
+    preset: Preset | PresetName = PAPER,
     *,
     cache_data: bool = True,
     progress: bool = False,
@@ -200,7 +203,7 @@ def train_segmentation(
       Net2VecError: settings, activations and dataset do not go together, or no concept has both
         train and val images.
 
-    Example:
+    Examples:
       >>> import net2vec_jax as n2v
       >>> images = np.zeros((8, 32, 32, 3), np.uint8)
       >>> masks = np.ones((8, 4, 4), np.int32)
@@ -211,7 +214,7 @@ def train_segmentation(
       >>> probe.concepts, probe.embeddings.shape
       (('ground', 'sky'), (1, 2, 3))
     """
-    given = SegmentationSettings(preset=preset.name, **settings)
+    given = make_settings(SegmentationSettings, preset, layer, settings)
     given.check()
     chosen = given.resolve()
     masks = collect_masks(layer, dataset, chosen, cache_data=cache_data)
@@ -294,7 +297,7 @@ class _Training:
         return self._problem.layer.thresholds(
             quantile=self._settings.quantile,
             method=self._settings.quantile_method,
-            progress="thresholds" if self._progress else "",
+            progress=self._progress,
         )
 
     def _probe_single_filters(self) -> np.ndarray:

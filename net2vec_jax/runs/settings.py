@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+import numpy as np
+
 from net2vec_jax.activations.pooled import Pooling
 from net2vec_jax.activations.thresholds import Method
 from net2vec_jax.core.errors import Net2VecError
@@ -33,6 +35,16 @@ class ProbeSettings:
     seed: int = 0
     seeds: int = 1
     bootstrap_samples: int = 1000
+
+    def __post_init__(self) -> None:
+        """Lists and numbers of numpy become what run.json gives back."""
+        concepts = (self.concepts,) if isinstance(self.concepts, str) else self.concepts
+        for name, value in (
+            ("filters", tuple(map(int, np.atleast_1d(self.filters)))),
+            ("concepts", tuple(map(str, concepts))),
+            ("seed", int(self.seed)),
+        ):
+            object.__setattr__(self, name, value)
 
     def check(self) -> None:
         """Refuse settings that do not go together.

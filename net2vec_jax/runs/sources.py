@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +58,18 @@ class RunSources:
       run: the run.
     """
 
-    def __init__(self, run: FinishedRun, flags: SourceFlags | None = None) -> None:
-        """Of `run`, with `flags` for what has moved."""
+    def __init__(
+        self,
+        run: FinishedRun,
+        flags: SourceFlags | None = None,
+        *,
+        dataset: ConceptDataset | None = None,
+        network: LoadedNetwork | None = None,
+    ) -> None:
+        """Of `run`, with `flags` for what has moved; or dataset and network themselves."""
         self.run = run
         self._flags = flags or SourceFlags()
+        self._given = (dataset, network)
         self._noted: dict[str, Any] = run.record.get("sources", {})
 
     @cached_property
@@ -71,6 +79,8 @@ class RunSources:
         Raises:
           Net2VecError: it is not where it was, or has changed.
         """
+        if self._given[0] is not None:
+            return self._check_dataset(self._given[0], "the dataset given")
         name = self._flags.dataset or self._find("dataset")
         if name == "scenes" and not self._flags.dataset and not Path(name).exists():
             raise Net2VecError(
@@ -84,6 +94,9 @@ class RunSources:
                 skip_bad_images=bool(self._noted.get("skip_bad_images", False)),
                 skip_bad_annotations=bool(self._noted.get("skip_bad_annotations", False)),
             )
+        return self._check_dataset(dataset, name)
+
+    def _check_dataset(self, dataset: ConceptDataset, name: str) -> ConceptDataset:
         if dataset.fingerprint != self.run.origin["dataset"]:
             raise Net2VecError(
                 f"{name} is not the dataset of the run in {self.run.path}: it has another "
@@ -106,6 +119,8 @@ class RunSources:
             raise Net2VecError(
                 f"the run in {self.run.path} has the activations of an array and no network"
             )
+        if self._given[1] is not None:
+            return self._check_network(self._given[1], "the network given")
         name = self._flags.network or self._find("network")
         if ":" in name and not self._flags.network:
             raise Net2VecError(
@@ -115,6 +130,9 @@ class RunSources:
         weights = self._flags.weights or (self._noted.get("weights") and self._find("weights"))
         with self._explaining("network", "--network and --weights"):
             loaded = open_network(name, weights=weights)
+        return self._check_network(loaded, name)
+
+    def _check_network(self, loaded: LoadedNetwork, name: str) -> LoadedNetwork:
         if loaded.fingerprint != self.run.origin["weights"]:
             raise Net2VecError(
                 f"{name} has other weights than in the run in {self.run.path}; give the run's with "
@@ -136,7 +154,7 @@ class RunSources:
             if array.fingerprint != self.run.origin["array"]:
                 raise Net2VecError(f"{path} is not the array of the run in {self.run.path}")
             return array
-        in_memory = self._noted.get("network") and not self._noted.get("activations")
+        in_memory = not self._noted.get("activations")
         if in_memory and not self._flags.activations:
             return ActivationsOnDemand(
                 self.network, self.dataset, self.run.layer,
@@ -200,13 +218,23 @@ def load_probe(
     Raises:
       Net2VecError: it is no finished run directory, a file is damaged, or the network is another.
 
-    Example:
+    Examples:
       >>> probe = load_probe("runs/dog")  # doctest: +SKIP
       >>> probe.scores()  # doctest: +SKIP
     """
-    run = FinishedRun(directory)
+    probe = FinishedRun(directory).probe
     if network is not None:
-        return run.probe.with_network(network)
-    if run.probe.image_size is None:
-        return run.probe
-    return dataclasses.replace(run.probe, reopen=lambda: RunSources(run).network)
+        return probe.with_network(network)
+    if probe.image_size is None:
+        return probe
+    return dataclasses.replace(probe, reopen=partial(_reopen_network, Path(directory).absolute()))
+
+
+def _reopen_network(directory: Path) -> LoadedNetwork:
+    try:
+        return RunSources(FinishedRun(directory)).network
+    except Net2VecError as error:
+        raise Net2VecError(
+            f"the network of {directory} is not at hand ({error}); give it with "
+            "load_probe(directory, network=…)"
+        ) from error

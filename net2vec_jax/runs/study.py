@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
 from net2vec_jax.data.open import open_screened_dataset, require_both_splits
 from net2vec_jax.networks.choice import open_network
@@ -111,9 +111,14 @@ def run_study(
     Raises:
       Net2VecError: settings or data are wrong.
 
-    Example:
+    Examples:
       >>> run_study("scenes", ["efficientnet_lite0/block10"], "study")  # doctest: +SKIP
     """
+    known = [field.name for field in dataclasses.fields(StudyFlags)]
+    for name in settings:
+        if name not in known:
+            raise unknown_name_error("setting", name, known)
+    layers = (layers,) if isinstance(layers, str) else layers
     return finish_study(
         StudyFlags(dataset=str(dataset), layers=tuple(layers), out=Path(out), **settings)
     )

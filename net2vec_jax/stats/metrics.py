@@ -37,7 +37,7 @@ def choose_best_filters(
       (filter, the first of several, or `NO_FILTER`; its train IoU; its val IoU); the IoUs are 0
       where there is none.
 
-    Example:
+    Examples:
       >>> best, train, val = choose_best_filters(np.array([[[0.1, 0.3]], [[0.2, 0.25]]]))
       >>> int(best[0]), float(val[0])
       (1, 0.25)

@@ -13,7 +13,7 @@ from published_broden import CATEGORIES, copy_published_tables, write_stand_ins
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.result_files import read_table
-from net2vec_jax.data.broden.counts import BRODEN, check_tables, count_label_pixels
+from net2vec_jax.data.broden.counts import check_tables, count_label_pixels, published_counts
 from net2vec_jax.data.broden.dataset import BrodenDataset
 from net2vec_jax.data.broden.tables import read_index
 from net2vec_jax.data.masks import collect_concept_masks
@@ -79,7 +79,10 @@ def test_labels_are_the_published_ones(whole: BrodenDataset) -> None:
     for name, number in numbers.items():
         assert whole.catalog.by_number[number].name == name
     # Spec 1.8: 682 labels whose primary category marks pixels; numbers and labels as expected.
-    checks = {check.name: check for check in check_tables(whole, 224, BRODEN, whole.image_size)}
+    checks = {
+        check.name: check
+        for check in check_tables(whole, 224, published_counts(), whole.image_size)
+    }
     for name in ("labels", "labels that mark pixels", "label numbers", "label plane height"):
         assert checks[name].agrees, checks[name]
 

@@ -220,7 +220,7 @@ def read_all_of_coco(part: CocoPart, *, skip: bool) -> None:
     """What a run reads."""
     dataset = CocoDataset([part], resolution=16, allow_missing=skip, skip_bad_annotations=skip)
     if skip:
-        dataset = leave_out_bad_images(dataset, workers=1)
+        dataset = leave_out_bad_images(dataset)
     collect_concept_masks(dataset, workers=1)
 
 

@@ -237,6 +237,8 @@ def test_two_processes_preparing_the_same_dataset(
 WRITE = """
 import os, signal, sys
 import numpy as np
+from net2vec_jax.data.broden.writer import write_broden
+from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 def draw():
     labels = ImageLabels({"object": np.ones((1, 4, 4), np.int32)}, {})
     for index in range(6):

@@ -88,12 +88,14 @@ class ChanceOverlap:
 def permute_filters(overlap: FilterOverlap, *, seed: int, samples: int = 1000) -> ChanceOverlap:
     """Overlap when the filters of every concept are permuted.
 
-    >>> from net2vec_jax.analysis.filters.filter_overlap import count_filter_overlap
-    >>> everywhere = np.zeros((6, 20), bool)
-    >>> everywhere[:, 0] = True  # one filter serves all six concepts
-    >>> chance = permute_filters(count_filter_overlap(everywhere, ["part"] * 6), seed=0, samples=99)
-    >>> round(chance.within[1], 2)  # p-value
-    0.02
+    Examples:
+      >>> from net2vec_jax.analysis.filters.filter_overlap import count_filter_overlap
+      >>> everywhere = np.zeros((6, 20), bool)
+      >>> everywhere[:, 0] = True  # one filter serves all six concepts
+      >>> overlap = count_filter_overlap(everywhere, ["part"] * 6)
+      >>> chance = permute_filters(overlap, seed=0, samples=99)
+      >>> round(chance.within[1], 2)  # p-value
+      0.02
 
     Args:
       overlap: what was found.

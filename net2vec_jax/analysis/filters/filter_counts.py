@@ -206,12 +206,13 @@ def count_filters(
 ) -> FilterCounts:
     """Count how many filters encode each concept of a layer, and fit how scores grow with filters.
 
-    >>> ious = np.array([[0.1, 0.3], [0.3, 0.3]])  # of two concepts with 1 and 4 filters
-    >>> found = count_filters(
-    ...     ious, np.array([1, 4]), np.array([0.32, 0.3]), ["object", "part"], filters=16
-    ... )
-    >>> found.counts[0.9].tolist()
-    [4, 1]
+    Examples:
+      >>> ious = np.array([[0.1, 0.3], [0.3, 0.3]])  # of two concepts with 1 and 4 filters
+      >>> found = count_filters(
+      ...     ious, np.array([1, 4]), np.array([0.32, 0.3]), ["object", "part"], filters=16
+      ... )
+      >>> found.counts[0.9].tolist()
+      [4, 1]
 
     Args:
       scores: of each concept with each number of filters.

@@ -108,9 +108,10 @@ class FilterOverlap:
 def find_best_filters(train_iou: Float[np.ndarray, "C K"]) -> Bool[np.ndarray, "C K"]:
     """The filter of largest train IoU of each concept, the first of several.
 
-    >>> find_best_filters(np.array([[0.1, 0.3], [0.0, 0.0]]))
-    array([[False,  True],
-           [False, False]])
+    Examples:
+      >>> find_best_filters(np.array([[0.1, 0.3], [0.0, 0.0]]))
+      array([[False,  True],
+             [False, False]])
 
     A concept that no filter overlaps has none, where the original named filter 0 (behaviour 9.3).
     """
@@ -155,10 +156,11 @@ def count_filter_overlap(
 ) -> FilterOverlap:
     """Count which filters serve which concepts.
 
-    >>> serves = np.array([[True, False, False], [True, True, False]])
-    >>> overlap = count_filter_overlap(serves, ["color", "object"])
-    >>> overlap.concepts_per_filter.tolist(), round(overlap.shared_fraction, 3)
-    ([2, 1, 0], 0.333)
+    Examples:
+      >>> serves = np.array([[True, False, False], [True, True, False]])
+      >>> overlap = count_filter_overlap(serves, ["color", "object"])
+      >>> overlap.concepts_per_filter.tolist(), round(overlap.shared_fraction, 3)
+      ([2, 1, 0], 0.333)
 
     Args:
       membership: whether a filter serves a concept.

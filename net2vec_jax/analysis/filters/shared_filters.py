@@ -44,11 +44,12 @@ class SharingConcepts(NamedTuple):
 def list_filters(overlap: FilterOverlap, names: Sequence[str]) -> list[ServedConcepts]:
     """What every filter serves: those of most categories first, then of most concepts.
 
-    >>> from net2vec_jax.analysis.filters.filter_overlap import count_filter_overlap
-    >>> serves = np.array([[True, False], [True, False]])
-    >>> overlap = count_filter_overlap(serves, ["color", "object"])
-    >>> list_filters(overlap, ["red", "car"])[0]
-    ServedConcepts(filter=0, concepts=('red', 'car'), categories=('color', 'object'))
+    Examples:
+      >>> from net2vec_jax.analysis.filters.filter_overlap import count_filter_overlap
+      >>> serves = np.array([[True, False], [True, False]])
+      >>> overlap = count_filter_overlap(serves, ["color", "object"])
+      >>> list_filters(overlap, ["red", "car"])[0]
+      ServedConcepts(filter=0, concepts=('red', 'car'), categories=('color', 'object'))
 
     Args:
       overlap: who serves whom.

@@ -174,10 +174,11 @@ def compare_segmentation(
 ) -> SegmentationComparison:
     """Compare best single filters with embeddings by set IoU.
 
-    >>> ious = np.array([[[0.1, 0.3]], [[0.2, 0.25]]])  # train and val, one concept, two filters
-    >>> found = compare_segmentation(ious, np.array([0.5]), ["object"])
-    >>> found.best_filter.tolist(), found.ratio.tolist()
-    ([1], [2.0])
+    Examples:
+      >>> ious = np.array([[[0.1, 0.3]], [[0.2, 0.25]]])  # train and val, one concept, two filters
+      >>> found = compare_segmentation(ious, np.array([0.5]), ["object"])
+      >>> found.best_filter.tolist(), found.ratio.tolist()
+      ([1], [2.0])
 
     Args:
       single_iou: set IoU of every filter with every concept; the first axis is train, val.

@@ -110,9 +110,10 @@ def correlate_rows(
 ) -> Correlations:
     """Pearson's r between the rows of two tables, row by row.
 
-    >>> table = np.arange(8.0).reshape(2, 4) ** 2
-    >>> correlate_rows(table, -2 * table).r.round(6).tolist()
-    [-1.0, -1.0]
+    Examples:
+      >>> table = np.arange(8.0).reshape(2, 4) ** 2
+      >>> correlate_rows(table, -2 * table).r.round(6).tolist()
+      [-1.0, -1.0]
 
     Raises:
       Net2VecError: shapes that do not fit.

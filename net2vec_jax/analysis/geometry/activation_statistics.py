@@ -46,11 +46,12 @@ def measure_activations(
 ) -> ActivationStatistics:
     """Go once through the activations of all images.
 
-    >>> activations = np.array([[[[2.0, 0.0]]], [[[4.0, -1.0]]]])  # two images, two filters
-    >>> both = np.ones((2, 1), bool)
-    >>> found = measure_activations([activations], both, np.ones(2, bool))
-    >>> found.probability.tolist(), found.alpha.tolist()
-    ([[1.0, 0.0]], [0.0, 1.0])
+    Examples:
+      >>> activations = np.array([[[[2.0, 0.0]]], [[[4.0, -1.0]]]])  # two images, two filters
+      >>> both = np.ones((2, 1), bool)
+      >>> found = measure_activations([activations], both, np.ones(2, bool))
+      >>> found.probability.tolist(), found.alpha.tolist()
+      ([[1.0, 0.0]], [0.0, 1.0])
 
     Args:
       batches: activations of consecutive images, [n, h, w, K] or [n, K].

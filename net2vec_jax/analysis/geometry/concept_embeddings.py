@@ -148,9 +148,10 @@ class NeighbourStability:
 def normalise_embeddings(weights: Float[np.ndarray, "*S C K"]) -> UnitEmbeddings:
     """Divide every row by its Euclidean norm; rows of zeros, or not finite, are masked.
 
-    >>> unit = normalise_embeddings(np.array([[3.0, 4.0], [0.0, 0.0]]))
-    >>> unit.vectors.tolist(), unit.is_valid.tolist()
-    ([[0.6, 0.8], [0.0, 0.0]], [True, False])
+    Examples:
+      >>> unit = normalise_embeddings(np.array([[3.0, 4.0], [0.0, 0.0]]))
+      >>> unit.vectors.tolist(), unit.is_valid.tolist()
+      ([[0.6, 0.8], [0.0, 0.0]], [True, False])
     """
     weights = np.asarray(weights, np.float64)
     finite = np.asarray(np.isfinite(weights).all(axis=-1))
@@ -187,9 +188,10 @@ def rank_concepts(
 def find_nearest_concepts(unit: UnitEmbeddings, count: int = NEIGHBOURS) -> NearestConcepts:
     """The `count` concepts of the greatest cosine with each concept, itself excluded.
 
-    >>> unit = normalise_embeddings(np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]))
-    >>> find_nearest_concepts(unit, 1).concept.tolist()
-    [[1], [0], [1]]
+    Examples:
+      >>> unit = normalise_embeddings(np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]))
+      >>> find_nearest_concepts(unit, 1).concept.tolist()
+      [[1], [0], [1]]
     """
     return rank_concepts(unit.cosines(), unit.pairs(), count)
 

@@ -66,8 +66,9 @@ def parse_query(text: str) -> tuple[QueryTerm, ...]:
     A minus has a space before it, or begins the query: other hyphens are part of a name. Quotes
     enclose a name that contains a sign. "2 * grass" weighs a term.
 
-    >>> [(term.weight, term.name) for term in parse_query("2 * grass + blue-c - 'a + b'")]
-    [(2.0, 'grass'), (1.0, 'blue-c'), (-1.0, 'a + b')]
+    Examples:
+      >>> [(term.weight, term.name) for term in parse_query("2 * grass + blue-c - 'a + b'")]
+      [(2.0, 'grass'), (1.0, 'blue-c'), (-1.0, 'a + b')]
 
     Raises:
       Net2VecError: a name is missing, quotes do not end, or a weight is zero or too large; says
@@ -101,8 +102,9 @@ def parse_query(text: str) -> tuple[QueryTerm, ...]:
 def find_concept(name: str, concepts: Sequence[str]) -> int:
     """Index of the concept of this name, upper and lower case alike.
 
-    >>> find_concept("Blue", ["grass", "blue-c"])
-    1
+    Examples:
+      >>> find_concept("Blue", ["grass", "blue-c"])
+      1
 
     A name that no concept has is looked up without Broden's suffix, and without the number of a
     name that several share: "blue" finds "blue-c".
@@ -135,10 +137,11 @@ def answer_query(
 ) -> QueryAnswer:
     """Add and subtract concepts, and find what is nearest (behaviour 8.7).
 
-    >>> vectors = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
-    >>> unit = UnitEmbeddings(vectors, np.ones(3, bool))
-    >>> answer_query("a + b", unit, ["a", "b", "c"]).concept.tolist()
-    [2]
+    Examples:
+      >>> vectors = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+      >>> unit = UnitEmbeddings(vectors, np.ones(3, bool))
+      >>> answer_query("a + b", unit, ["a", "b", "c"]).concept.tolist()
+      [2]
 
     Args:
       query: as `parse_query` reads it, or its terms.

@@ -41,9 +41,10 @@ class PrincipalComponents:
 def map_principal_components(unit: UnitEmbeddings, *, components: int = 2) -> PrincipalComponents:
     """Principal components of the unit embeddings, centred; 0 beyond their rank.
 
-    >>> unit = normalise_embeddings(np.array([[2.0, 0.0], [0.0, 3.0]]))
-    >>> map_principal_components(unit).explained.round(6).tolist()
-    [1.0, 0.0]
+    Examples:
+      >>> unit = normalise_embeddings(np.array([[2.0, 0.0], [0.0, 3.0]]))
+      >>> map_principal_components(unit).explained.round(6).tolist()
+      [1.0, 0.0]
     """
     placed, explained = _decompose(unit.vectors[unit.is_valid], components)
     coordinates = np.full((len(unit), components), np.nan)

@@ -43,7 +43,7 @@ def choose_at_percentiles(
       scores: of n places.
       percentiles: in [0, 100], in any order; 100 is the highest score.
 
-    Example:
+    Examples:
       >>> choose_at_percentiles(np.array([0.1, 0.9, 0.5]), [100, 0]).place.tolist()
       [1, 0]
 

@@ -46,7 +46,7 @@ def score_images(
     Returns:
       float32.
 
-    Example:
+    Examples:
       >>> activations = np.ones((2, 3, 3, 4), np.float32)
       >>> score_images(activations, np.full((1, 4), 0.5, np.float32)).tolist()
       [[2.0], [2.0]]
@@ -97,8 +97,9 @@ def count_found(
     Images of equal score come in random order: the expected number is counted, so that the order
     of the dataset does not matter.
 
-    >>> count_found(np.array([0.9, 0.5, 0.5, 0.1]), np.array([True, True, False, False])).tolist()
-    [1.0, 1.5, 2.0, 2.0]
+    Examples:
+      >>> count_found(np.array([0.9, 0.5, 0.5, 0.1]), np.array([True, True, False, False])).tolist()
+      [1.0, 1.5, 2.0, 2.0]
     """
     _, group, sizes = np.unique(-scores, return_inverse=True, return_counts=True)
     return np.cumsum(np.repeat(np.bincount(group, weights=positive) / sizes, sizes))

@@ -63,8 +63,9 @@ class LexicalEmbedding:
 def write_lemma(concept: str) -> str:
     """A concept's name as lexicons write it: without mark and number, "_" for spaces.
 
-    >>> write_lemma("swivel chair-s")
-    'swivel_chair'
+    Examples:
+      >>> write_lemma("swivel chair-s")
+      'swivel_chair'
     """
     return "_".join(strip_suffix(concept).split())
 
@@ -157,8 +158,9 @@ def embed_words(
 def parse_synsets(assignments: Sequence[str]) -> dict[str, str | None]:
     """Read CONCEPT=SYNSET, or CONCEPT= for a concept to be left out.
 
-    >>> parse_synsets(["crane=crane.n.04", "waffled="])
-    {'crane': 'crane.n.04', 'waffled': None}
+    Examples:
+      >>> parse_synsets(["crane=crane.n.04", "waffled="])
+      {'crane': 'crane.n.04', 'waffled': None}
 
     Raises:
       Net2VecError: one is not of this form.

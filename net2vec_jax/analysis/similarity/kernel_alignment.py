@@ -61,10 +61,11 @@ def estimate_cka(
 ) -> KernelAlignment:
     """Both estimates of linear CKA, each at most 1.
 
-    >>> responses = np.random.default_rng(0).normal(size=(50, 3))
-    >>> turned = responses[:, [2, 0, 1]] * 5
-    >>> round(estimate_cka(responses, turned).debiased, 6)
-    1.0
+    Examples:
+      >>> responses = np.random.default_rng(0).normal(size=(50, 3))
+      >>> turned = responses[:, [2, 0, 1]] * 5
+      >>> round(estimate_cka(responses, turned).debiased, 6)
+      1.0
 
     Args:
       first: X, for example embeddings of n concepts, or pooled activations of n images.

@@ -61,9 +61,10 @@ def make_representation(
 ) -> Representation:
     """Divide every row by its length; rows of zeros are left out and listed as missing.
 
-    >>> found = make_representation("conv5", ["dog", "cat"], np.array([[3.0, 4.0], [0.0, 0.0]]))
-    >>> found.concepts, found.vectors.tolist(), found.missing
-    (('dog',), [[0.6, 0.8]], ('cat',))
+    Examples:
+      >>> found = make_representation("conv5", ["dog", "cat"], np.array([[3.0, 4.0], [0.0, 0.0]]))
+      >>> found.concepts, found.vectors.tolist(), found.missing
+      (('dog',), [[0.6, 0.8]], ('cat',))
 
     Args:
       name: of the representation.
@@ -96,8 +97,9 @@ def make_representation(
 def shorten_names(names: Sequence[str]) -> list[str]:
     """Names without the parts between slashes that all names with slashes share.
 
-    >>> shorten_names(["scenes/resnet18/layer4", "scenes/vgg16/layer4", "WordNet"])
-    ['resnet18', 'vgg16', 'WordNet']
+    Examples:
+      >>> shorten_names(["scenes/resnet18/layer4", "scenes/vgg16/layer4", "WordNet"])
+      ['resnet18', 'vgg16', 'WordNet']
 
     What stands in brackets at the end of a name stays; so do names without slashes.
     """
@@ -144,8 +146,9 @@ def measure_distances(
 ) -> Float[np.ndarray, " C"]:
     """Distance of each concept's row of similarities in two representations, d_c (behaviour 8.6).
 
-    >>> measure_distances(np.eye(2), np.ones((2, 2))).tolist()
-    [1.0, 1.0]
+    Examples:
+      >>> measure_distances(np.eye(2), np.ones((2, 2))).tolist()
+      [1.0, 1.0]
 
     Args:
       first: similarities in one representation.

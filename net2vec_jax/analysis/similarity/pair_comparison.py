@@ -117,14 +117,15 @@ def compare_pair(
 ) -> PairComparison:
     """Compare two representations on the given concepts, which both have.
 
-    >>> from net2vec_jax.analysis.similarity.network_similarity import make_representation
-    >>> names, weights = ["sky", "sea", "dog", "cat"], np.eye(4) + 0.5
-    >>> one = make_representation("one", names, weights)
-    >>> turned = make_representation("turned", names, -weights)
-    >>> settings = {"key": jax.random.key(0), "permutations": 9}
-    >>> pair = compare_pair(one, turned, names, ["object"] * 4, **settings)
-    >>> pair.distance, pair.overlap.tolist()
-    (0.0, [1.0, 1.0, 1.0, 1.0])
+    Examples:
+      >>> from net2vec_jax.analysis.similarity.network_similarity import make_representation
+      >>> names, weights = ["sky", "sea", "dog", "cat"], np.eye(4) + 0.5
+      >>> one = make_representation("one", names, weights)
+      >>> turned = make_representation("turned", names, -weights)
+      >>> settings = {"key": jax.random.key(0), "permutations": 9}
+      >>> pair = compare_pair(one, turned, names, ["object"] * 4, **settings)
+      >>> pair.distance, pair.overlap.tolist()
+      (0.0, [1.0, 1.0, 1.0, 1.0])
 
     Args:
       first: one.

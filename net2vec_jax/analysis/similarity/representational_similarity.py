@@ -45,9 +45,10 @@ class Association:
 def correlate_ranks(first: Float[np.ndarray, "n n"], second: Float[np.ndarray, "n n"]) -> float:
     """Spearman's correlation of the upper triangles of two similarity matrices; equal ones tie.
 
-    >>> similarities = np.array([[1.0, 0.9, 0.2], [0.9, 1.0, 0.5], [0.2, 0.5, 1.0]])
-    >>> round(correlate_ranks(similarities, similarities**3), 6)
-    1.0
+    Examples:
+      >>> similarities = np.array([[1.0, 0.9, 0.2], [0.9, 1.0, 0.5], [0.2, 0.5, 1.0]])
+      >>> round(correlate_ranks(similarities, similarities**3), 6)
+      1.0
 
     Returns:
       A number in [−1, 1]; NaN where all similarities of a matrix are equal.

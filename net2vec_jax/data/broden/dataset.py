@@ -23,7 +23,7 @@ from net2vec_jax.data.broden.tables import (
     read_labels,
 )
 from net2vec_jax.data.concepts import normalize_name
-from net2vec_jax.data.dataset import VAL, ImageLabels
+from net2vec_jax.data.dataset import VAL, ImageLabels, summarise_dataset
 from net2vec_jax.data.images.files import (
     check_regular_file,
     find_file,
@@ -99,6 +99,9 @@ class BrodenDataset:
         self.image_names = tuple(row.image for row in self._rows)
         self.is_val = np.array([row.split == VAL for row in self._rows])
         self.fingerprint = self._fingerprint(index_path, label_path, allow_missing)
+
+    def __repr__(self) -> str:
+        return summarise_dataset(self)
 
     def __len__(self) -> int:
         """The number of images N."""

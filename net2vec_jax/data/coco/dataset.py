@@ -26,7 +26,7 @@ from net2vec_jax.data.coco.annotations import (
 from net2vec_jax.data.coco.files import name_apart
 from net2vec_jax.data.coco.regions import decode_regions
 from net2vec_jax.data.concepts import normalize_name
-from net2vec_jax.data.dataset import SPLITS, VAL, ImageLabels
+from net2vec_jax.data.dataset import SPLITS, VAL, ImageLabels, summarise_dataset
 from net2vec_jax.data.images.files import (
     PLANE_FORMATS,
     drop_opaque_alpha,
@@ -145,6 +145,9 @@ class CocoDataset:
         self.is_val = np.array([split == VAL for split in splits])
         self.notices = (*notices, *([notice] if notice else []))
         self.fingerprint = self._fingerprint(resolution)
+
+    def __repr__(self) -> str:
+        return summarise_dataset(self)
 
     def __len__(self) -> int:
         """The number of images N."""

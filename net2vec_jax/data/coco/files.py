@@ -88,8 +88,9 @@ def find_image(folder: Path, name: str, url: str | None = None) -> Path:
 def name_apart(paths: Sequence[Path]) -> list[str]:
     """Names of paths: of each the last part, or as many of the last parts as tell all apart.
 
-    >>> name_apart([Path("/a/train/images"), Path("/a/valid/images")])
-    ['train/images', 'valid/images']
+    Examples:
+      >>> name_apart([Path("/a/train/images"), Path("/a/valid/images")])
+      ['train/images', 'valid/images']
     """
     parts = [Path(os.path.abspath(path)).parts for path in paths]
     for count in range(1, max(map(len, parts))):

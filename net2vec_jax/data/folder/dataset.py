@@ -19,7 +19,7 @@ import numpy as np
 
 from net2vec_jax.core.errors import Net2VecError, join_messages, list_names
 from net2vec_jax.data.concepts import normalize_name
-from net2vec_jax.data.dataset import VAL, ImageLabels
+from net2vec_jax.data.dataset import VAL, ImageLabels, summarise_dataset
 from net2vec_jax.data.folder.files import (
     find_images,
     find_layers,
@@ -212,6 +212,9 @@ class FolderDataset:
         for concept in self.catalog:
             self._category_of[concept.number] = self.categories.index(concept.primary_category)
         self.fingerprint = self._fingerprint(resolution, allow_missing)
+
+    def __repr__(self) -> str:
+        return summarise_dataset(self)
 
     def __len__(self) -> int:
         """The number of images N."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import ConceptCatalog
-from net2vec_jax.data.dataset import VAL, ImageLabels
+from net2vec_jax.data.dataset import VAL, ImageLabels, summarise_dataset
 from net2vec_jax.data.images.resized import open_image, resize_image
 from net2vec_jax.data.tfds.records import TfdsRecords
 
@@ -105,6 +105,9 @@ class AdaptedDataset:
         self.fingerprint = records.fingerprint(
             used, records.file_digest(used), resolution, adapter.version, concepts
         )
+
+    def __repr__(self) -> str:
+        return summarise_dataset(self)
 
     def __len__(self) -> int:
         """The number of images N."""

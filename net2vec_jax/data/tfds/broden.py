@@ -17,7 +17,7 @@ import numpy as np
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import Concept, ConceptCatalog
-from net2vec_jax.data.dataset import SPLITS, VAL, ImageLabels
+from net2vec_jax.data.dataset import SPLITS, VAL, ImageLabels, summarise_dataset
 from net2vec_jax.data.images.files import read_image, read_label_plane
 from net2vec_jax.data.tables import LARGEST_NUMBER
 from net2vec_jax.data.tfds.records import TfdsRecords
@@ -71,6 +71,9 @@ class TfdsBrodenDataset:
         self._known[[0, *self.catalog.by_number]] = True
         used = tuple(dict.fromkeys(split for _, split in rows))
         self.fingerprint = records.fingerprint(used, FORMAT, self.source_fingerprint, digests)
+
+    def __repr__(self) -> str:
+        return summarise_dataset(self)
 
     def __len__(self) -> int:
         """The number of images N."""

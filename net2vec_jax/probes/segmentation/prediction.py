@@ -7,17 +7,24 @@ upsample(1[A_k > T_k]) > 0.5 for a filter (spec section 4). n pairs of (head or 
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from net2vec_jax.activations.binary import BinaryActivations
+from net2vec_jax.probes.interpolation import interpolation_matrix
 from net2vec_jax.probes.segmentation.model import Geometry, score_pixels
-from net2vec_jax.probes.segmentation.score_maps import ArrangedActivations, arrange_activations
+from net2vec_jax.probes.segmentation.score_maps import (
+    ArrangedActivations,
+    arrange_activations,
+    score_maps,
+)
 from net2vec_jax.probes.single_filters.prediction import predict_pixels
 
 CHUNK_SIZE = 64
@@ -61,6 +68,60 @@ def predict_embeddings(
     )
     z = z.reshape(-1, *z.shape[2:])[:kept]
     return Prediction(np.asarray(z > 0), np.asarray(jax.nn.sigmoid(z)))
+
+
+def score_grids(
+    weights: Float[np.ndarray, "C K"], activations: BinaryActivations
+) -> Float[np.ndarray, "n C h w"]:
+    """Scores Σ_k w_k 1[A_k > T_k] of every embedding on every image, on the activation grid.
+
+    Args:
+      weights: embeddings.
+      activations: binary activations of n images.
+    """
+    count = len(activations)
+    head, image = np.tile(np.arange(len(weights)), count), np.repeat(np.arange(count), len(weights))
+    chunks, kept = _chunk(head, image)
+    scores = _score_grid_chunks(
+        jnp.asarray(weights, jnp.float32),
+        *chunks,
+        jax.tree.map(jnp.asarray, arrange_activations(activations)),
+        positions=math.prod(activations.grid),
+    )
+    flat = np.asarray(scores).reshape(-1, scores.shape[-1])[:kept]
+    return flat.reshape(count, len(weights), *activations.grid)
+
+
+@partial(jax.jit, static_argnames=("positions",))
+def _score_grid_chunks(
+    weights: Float[Array, "H K"],
+    head: Int[Array, "chunks c"],
+    image: Int[Array, "chunks c"],
+    activations: ArrangedActivations,
+    *,
+    positions: int,
+) -> Float[Array, "chunks c positions"]:
+    def score(chunk: tuple[Array, Array]) -> Array:
+        return score_maps(weights, *chunk, activations, positions)
+
+    return jax.lax.map(score, (head, image))
+
+
+def predict_pixels_of(
+    scores: Float[np.ndarray, "C h w"], size: tuple[int, int]
+) -> tuple[Bool[np.ndarray, "C Y X"], Float[np.ndarray, "C Y X"]]:
+    """Masks z > 0 and probabilities σ(z) of an image's pixels, z upsampled (behaviours 5.2, Q-4).
+
+    In numpy, so that photographs of many sizes compile nothing.
+
+    Args:
+      scores: of an image on the activation grid.
+      size: (Y, X) of the pixels.
+    """
+    rows = interpolation_matrix(scores.shape[1], size[0])
+    columns = interpolation_matrix(scores.shape[2], size[1])
+    z = rows @ (scores @ columns.T)
+    return z > 0, scipy.special.expit(z)
 
 
 def predict_filters(
