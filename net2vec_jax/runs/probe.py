@@ -369,11 +369,6 @@ def collect_masks(
       Net2VecError: the activations are of other images, a split is empty, a concept is unknown, or
         labels cannot be read.
     """
-    if not isinstance(layer, LayerActivations):
-        raise Net2VecError(
-            f"the activations are a {type(layer).__name__}; give what collect_activations or "
-            "read_activations returns"
-        )
     if not isinstance(dataset, ConceptDataset):
         raise Net2VecError(
             f"the dataset is a {type(dataset).__name__}; give what open_dataset or from_arrays "
@@ -409,6 +404,11 @@ def make_settings(
       Net2VecError: an argument is unknown, or the activations are not preprocessed as the preset
         `REFERENCE_CODE` has it.
     """
+    if not isinstance(layer, LayerActivations):
+        raise Net2VecError(
+            f"the activations are a {type(layer).__name__}; give what collect_activations or "
+            "read_activations returns"
+        )
     found = find_preset(preset)
     names = [field.name for field in dataclasses.fields(kind) if field.name != "preset"]
     for name in given:
