@@ -12,8 +12,8 @@ from net2vec_jax.analysis.geometry.embedding_maps import map_principal_component
 from net2vec_jax.plots.pictures import ConceptPicture, FilterPicture
 from net2vec_jax.report.page.content import (
     Curves,
+    EmbeddingGeometry,
     Fact,
-    Geometry,
     Pictures,
     ReportContent,
     SingleFilters,
@@ -86,7 +86,7 @@ def make_content(**changes: Any) -> ReportContent:
         single=SingleFilters(best, every.max(axis=1), every),
         weights=WEIGHTS,
         thresholds=np.arange(filters) + 0.5,
-        geometry=Geometry(
+        geometry=EmbeddingGeometry(
             unit.vectors, unit.is_valid, map_principal_components(unit).coordinates, ("1", "2")
         ),
         pictures=make_pictures(concepts),

@@ -16,7 +16,7 @@ from net2vec_jax.activations.compute import ComputeType, compute_activations, st
 from net2vec_jax.activations.external import ExternalActivations
 from net2vec_jax.activations.pooled import Pooling, collect_pooled_activations
 from net2vec_jax.activations.store import ActivationStore, check_indices
-from net2vec_jax.activations.thresholds import Method, collect_thresholds
+from net2vec_jax.activations.thresholds import QuantileMethod, collect_thresholds
 from net2vec_jax.core.console import track
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.arrays import find_images_fingerprint, fingerprint_images
@@ -167,7 +167,7 @@ class LayerActivations:
         return self.stored.batches()
 
     def thresholds(
-        self, *, quantile: float = 0.005, method: Method = "hazen", progress: bool = False
+        self, *, quantile: float = 0.005, method: QuantileMethod = "hazen", progress: bool = False
     ) -> Float[np.ndarray, " K"]:
         """Threshold T_k of every filter: a filter is active above it, strictly (behaviour 3.3).
 

@@ -18,7 +18,7 @@ from net2vec_jax.core.errors import Net2VecError
 QUANTILES = 1000
 """Columns of the reference's quantile table."""
 
-Method = Literal["hazen", "linear"]
+QuantileMethod = Literal["hazen", "linear"]
 """Where the i-th of n sorted values stands, by numpy's names: "hazen" (i − ½)/n, the exact
 equivalent of the reference's sketch (spec 3.2); "linear" (i − 1)/(n − 1), numpy's default. They
 differ by at most half a rank."""
@@ -41,7 +41,7 @@ def threshold_position(quantile: float) -> float:
 class TopValues:
     """The largest values of each filter seen so far, enough to read one quantile exactly."""
 
-    def __init__(self, count: int, position: float, method: Method = "hazen") -> None:
+    def __init__(self, count: int, position: float, method: QuantileMethod = "hazen") -> None:
         """Prepare for `count` values per filter and an ascending `position` in [0, 1]."""
         if method not in ("hazen", "linear"):
             raise Net2VecError(f"quantile method {method!r} is neither 'hazen' nor 'linear'")
@@ -89,7 +89,7 @@ def collect_thresholds(
     count: int,
     *,
     quantile: float = 0.005,
-    method: Method = "hazen",
+    method: QuantileMethod = "hazen",
 ) -> np.ndarray:
     """Thresholds T_k of a layer from one pass over its activations.
 
@@ -97,7 +97,7 @@ def collect_thresholds(
       batches: activations float [n, h, w, K] or [n, K] of consecutive images.
       count: values per filter in all batches together, N·h·w.
       quantile: fraction of a filter's activations above its threshold, in (0, 1).
-      method: how a quantile between two values is read, see `Method`.
+      method: how a quantile between two values is read, see `QuantileMethod`.
 
     Returns:
       float32 [K]. A filter is active where A > T_k, strictly (spec 3.3).

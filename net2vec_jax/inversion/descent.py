@@ -18,8 +18,8 @@ from jaxtyping import Array, Float, Key
 
 from net2vec_jax.core.errors import Net2VecError
 
-Method = Literal["sgd", "adam"]
-Loss = Callable[[Any, Key[Array, " N"], Float[Array, ""]], Float[Array, " N"]]
+DescentMethod = Literal["sgd", "adam"]
+ImageLoss = Callable[[Any, Key[Array, " N"], Float[Array, ""]], Float[Array, " N"]]
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,10 @@ class Descent:
     momentum: float = 0.9
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            raise Net2VecError(f"method {self.method!r} is none of {', '.join(get_args(Method))}")
+        if self.method not in get_args(DescentMethod):
+            raise Net2VecError(
+                f"method {self.method!r} is none of {', '.join(get_args(DescentMethod))}"
+            )
         for name in ("steps", "decay_every"):
             if getattr(self, name) < 1:
                 raise Net2VecError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -71,7 +73,7 @@ class Descent:
 
 
 def descend(
-    loss: Loss, start: Any, keys: Key[Array, " N"], descent: Descent
+    loss: ImageLoss, start: Any, keys: Key[Array, " N"], descent: Descent
 ) -> tuple[Any, Float[Array, "steps N"]]:
     """Minimise each image's loss; to be called under `jax.jit`.
 

@@ -48,7 +48,7 @@ ROBUST = Inversion(
 """Adam, whose steps do not depend on the size of a network's gradients; and more contrast and less
 noise: on a drawn scene and EfficientNet-Lite0's `block10` the relative error is then 0.037, with
 the original's weights 0.043, with all of its settings 0.049."""
-PRESETS = {"reference": REFERENCE, "robust": ROBUST}
+INVERSION_PRESETS = {"reference": REFERENCE, "robust": ROBUST}
 
 
 @dataclass(frozen=True, eq=False)

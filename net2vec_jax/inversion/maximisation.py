@@ -20,8 +20,8 @@ from jaxtyping import Array, Float, Key, UInt8
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.inversion.descent import Descent, descend
 from net2vec_jax.inversion.objectives import (
-    Pooling,
     Regularisers,
+    ResponsePooling,
     direction_response,
     symmetric_logarithm,
 )
@@ -64,7 +64,7 @@ class Maximisation:
 
     descent: Descent = DESCENT
     regularisers: Regularisers = REGULARISERS
-    pooling: Pooling = "mean"
+    pooling: ResponsePooling = "mean"
     shift: float = 12.0
     zoom: float = 0.1
     levels: int = 5

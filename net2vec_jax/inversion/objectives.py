@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from net2vec_jax.core.errors import Net2VecError
 
 AnyArray = Array | np.ndarray
-Pooling = Literal["mean", "centre", "max"]
+ResponsePooling = Literal["mean", "centre", "max"]
 """How a direction's responses at all places of a layer become one number."""
 
 
@@ -113,4 +113,4 @@ def direction_response(
         return maps.max(axis=(1, 2))
     if pooling == "centre":
         return maps[:, maps.shape[1] // 2, maps.shape[2] // 2]
-    raise Net2VecError(f"pooling {pooling!r} is none of {', '.join(get_args(Pooling))}")
+    raise Net2VecError(f"pooling {pooling!r} is none of {', '.join(get_args(ResponsePooling))}")

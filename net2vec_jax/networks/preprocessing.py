@@ -46,7 +46,7 @@ class Preprocessing:
 
 # torchvision: (x/255 − (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
 IMAGENET = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-REFERENCE_CODE = Preprocessing((124.6901, 118.6897, 109.5388), (57.12, 57.12, 57.12))
+REFERENCE_CODE_PREPROCESSING = Preprocessing((124.6901, 118.6897, 109.5388), (57.12, 57.12, 57.12))
 # TensorFlow's EfficientNet-Lite: (x − 127) / 128
 CENTRED = Preprocessing((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 
@@ -72,7 +72,11 @@ class View:
         Raises:
           Net2VecError: there is no such preprocessing, or it makes no sense for the network.
         """
-        modes = {"own": self.own, "imagenet": IMAGENET, "reference_code": REFERENCE_CODE}
+        modes = {
+            "own": self.own,
+            "imagenet": IMAGENET,
+            "reference_code": REFERENCE_CODE_PREPROCESSING,
+        }
         modes |= dict(self.overrides)
         if mode not in modes:
             raise unknown_name_error("preprocessing", mode, modes)

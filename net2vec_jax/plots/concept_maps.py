@@ -23,7 +23,7 @@ from net2vec_jax.plots.panels import add_legend, lay_out_one, name_cells, scatte
 from net2vec_jax.plots.paper_style import PAGE_WIDTH, paper_style, style_category
 from net2vec_jax.plots.point_names import name_points
 
-MOST_NAMED = 150
+MOST_NAMED_POINTS = 150
 """More concepts than this have no names beside a heat map, and no lines to names on a map."""
 
 
@@ -72,7 +72,7 @@ def plot_embedding_map(
     add_legend(figure, list(dots.values()), list(dots))
     name_points(
         axes, points, [names[place] for place in placed], colors=list(map(_darken, shown)),
-        leaders=len(placed) <= MOST_NAMED,
+        leaders=len(placed) <= MOST_NAMED_POINTS,
     )  # fmt: skip
     return figure
 
@@ -91,7 +91,7 @@ def plot_concept_tree(
     Args:
       clusters: the tree, of average linkage or any other.
       unit: the embeddings that were clustered.
-      names: of the C concepts; coloured by category, and left out above `MOST_NAMED`.
+      names: of the C concepts; coloured by category, and left out above `MOST_NAMED_POINTS`.
       categories: of the C concepts.
       title: of the figure.
 
@@ -104,7 +104,7 @@ def plot_concept_tree(
     order = [int(place) for place in clusters.order]
     if len(order) < 2:
         raise Net2VecError("a tree needs at least two concepts with embeddings")
-    named = len(order) <= MOST_NAMED
+    named = len(order) <= MOST_NAMED_POINTS
     size = float(np.clip(420 / len(order), 4.2, 7))
     height = max(3.2, len(order) * size * 1.12 / 72) + 0.9 if named else PAGE_WIDTH - 1
     figure = Figure(figsize=(PAGE_WIDTH, height), layout="constrained")

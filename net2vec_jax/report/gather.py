@@ -24,8 +24,8 @@ from net2vec_jax.analysis.geometry.embedding_maps import map_principal_component
 from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
 from net2vec_jax.report.page.content import (
     Curves,
+    EmbeddingGeometry,
     Fact,
-    Geometry,
     ReportContent,
     SingleFilters,
 )
@@ -75,7 +75,9 @@ def gather_content(run: FinishedRun) -> ReportContent:
         weights=weights,
         unit_weights=run.seeds > 1,
         thresholds=read_thresholds(run.path) if run.has("thresholds.csv") else None,
-        geometry=Geometry(unit.vectors, unit.is_valid, components.coordinates, (axes[0], axes[1])),
+        geometry=EmbeddingGeometry(
+            unit.vectors, unit.is_valid, components.coordinates, (axes[0], axes[1])
+        ),
     )
 
 

@@ -32,7 +32,7 @@ from net2vec_jax.probes.presets import PAPER, Preset, PresetName
 from net2vec_jax.probes.scores import HeadScores
 from net2vec_jax.runs import files
 from net2vec_jax.runs.directory import RunDirectory
-from net2vec_jax.runs.files import ConceptTable, TrainedHeads
+from net2vec_jax.runs.files import ProbedConcepts, TrainedHeads
 from net2vec_jax.runs.probe import (
     Keep,
     Probe,
@@ -40,8 +40,8 @@ from net2vec_jax.runs.probe import (
     collect_masks,
     describe_probe,
     equip,
+    keep_concepts,
     keep_nothing,
-    list_concepts,
     make_settings,
 )
 from net2vec_jax.runs.settings import ClassificationSettings
@@ -219,7 +219,7 @@ class _Training:
 
     def run(self, origin: dict[str, Any]) -> ClassificationProbe:
         """Every stage in turn."""
-        table, skipped = list_concepts(self._keep, self._problem, self._settings)
+        table, skipped = keep_concepts(self._keep, self._problem, self._settings)
         trained = self._keep(
             "training", self._train,
             lambda run, trained: files.write_embeddings(run, table, trained),
@@ -296,7 +296,7 @@ class _Training:
 
 
 def _write_evaluation(
-    run: RunDirectory, table: ConceptTable, heads: Heads, counts: ClassificationCounts,
+    run: RunDirectory, table: ProbedConcepts, heads: Heads, counts: ClassificationCounts,
     scores: HeadScores,
 ) -> None:  # fmt: skip
     write_counts(run, counts)

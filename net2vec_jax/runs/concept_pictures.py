@@ -28,11 +28,11 @@ from net2vec_jax.runs.predictions import (
     best_filters,
     check_place,
     check_seed,
-    check_segmentation,
     collect_maxima,
     find_truth,
     individual_iou,
     read_binary,
+    require_segmentation,
 )
 from net2vec_jax.runs.sources import RunSources
 from net2vec_jax.stats.metrics import NO_FILTER, iou
@@ -70,7 +70,7 @@ def collect_concept_pictures(
     Returns:
       By place, the pictures of a concept, that of the highest IoU first.
     """
-    check_segmentation(run)
+    require_segmentation(run)
     check_seed(run, seed)
     places = [check_place(place, len(run), "concepts", run) for place in places]
     of_place, overlaps = run.full_overlaps(seed)
@@ -123,7 +123,7 @@ def collect_filter_pictures(
     Returns:
       By filter, its pictures, the strongest first; none if it never fires.
     """
-    check_segmentation(run)
+    require_segmentation(run)
     filters = [check_place(filter_, run.filters, "filters", run) for filter_ in filters]
     if maxima is None:
         maxima = collect_maxima(sources)
@@ -159,7 +159,7 @@ def collect_served_pictures(
     Returns:
       By filter and place, the pictures, that of the largest activation first.
     """
-    check_segmentation(run)
+    require_segmentation(run)
     masks = sources.masks
     in_split = (split == "all") | (masks.is_val == (split == "val"))
     first = np.searchsorted(masks.pair_concept, np.arange(len(run) + 1))

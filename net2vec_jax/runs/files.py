@@ -61,7 +61,7 @@ _DAMAGE = (
     meta_fields=["names", "categories"],
 )
 @dataclasses.dataclass(frozen=True, eq=False)
-class ConceptTable:
+class ProbedConcepts:
     """The C concepts that a probe was asked for, trained or not; in the order of their numbers.
 
     Attributes:
@@ -84,7 +84,7 @@ class ConceptTable:
         return len(self.numbers)
 
     @classmethod
-    def of(cls, masks: ConceptMasks) -> ConceptTable:
+    def of(cls, masks: ConceptMasks) -> ProbedConcepts:
         """The concepts of `masks`."""
         train, val = masks.count_images()
         return cls(
@@ -150,7 +150,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def write_concepts(run: RunDirectory, table: ConceptTable, skipped: Mapping[str, str]) -> None:
+def write_concepts(run: RunDirectory, table: ProbedConcepts, skipped: Mapping[str, str]) -> None:
     """Write concepts.csv, and why concepts are left out, by their names, to run.json."""
     run.record_skipped(skipped)
     rows = [
@@ -162,7 +162,7 @@ def write_concepts(run: RunDirectory, table: ConceptTable, skipped: Mapping[str,
     run.write_table(CONCEPTS, header, rows)
 
 
-def read_concepts(directory: Path) -> ConceptTable:
+def read_concepts(directory: Path) -> ProbedConcepts:
     """The concepts of concepts.csv.
 
     Raises:
@@ -171,7 +171,7 @@ def read_concepts(directory: Path) -> ConceptTable:
     path = directory / CONCEPTS
     with reading(path):
         rows = read_table(path)
-        return ConceptTable(
+        return ProbedConcepts(
             numbers=np.array([int(row["number"]) for row in rows], np.int32),
             names=tuple(row["name"] for row in rows),
             categories=tuple(row["category"] for row in rows),
@@ -210,7 +210,7 @@ def read_thresholds(directory: Path) -> np.ndarray:
 
 
 def write_single_filters(
-    run: RunDirectory, table: ConceptTable, ious: np.ndarray, concepts: np.ndarray
+    run: RunDirectory, table: ProbedConcepts, ious: np.ndarray, concepts: np.ndarray
 ) -> None:
     """Write all set IoUs of single filters, and the best filter of every concept.
 
@@ -247,7 +247,7 @@ def read_single_ious(directory: Path, numbers: np.ndarray) -> np.ndarray:
         return np.stack([arrays["train_iou"][chosen], arrays["val_iou"][chosen]])
 
 
-def write_embeddings(run: RunDirectory, table: ConceptTable, trained: TrainedHeads) -> None:
+def write_embeddings(run: RunDirectory, table: ProbedConcepts, trained: TrainedHeads) -> None:
     """Write embeddings/: weights, biases, losses and the table of heads, with Orbax."""
     heads = trained.heads
     tree = {
@@ -298,7 +298,7 @@ def read_embeddings(directory: Path, numbers: np.ndarray) -> TrainedHeads:
 
 
 def write_scores(
-    run: RunDirectory, kind: ProbeKind, table: ConceptTable, heads: Heads, scores: HeadScores
+    run: RunDirectory, kind: ProbeKind, table: ProbedConcepts, heads: Heads, scores: HeadScores
 ) -> None:
     """Write segmentation.csv or classification.csv; before it, `…_seeds.csv` of several seeds."""
     measure = MEASURES[kind]
@@ -334,7 +334,9 @@ def write_scores(
     run.write_table(SCORES[kind], [*header, *columns], rows)
 
 
-def read_scores(directory: Path, kind: ProbeKind, table: ConceptTable, heads: Heads) -> HeadScores:
+def read_scores(
+    directory: Path, kind: ProbeKind, table: ProbedConcepts, heads: Heads
+) -> HeadScores:
     """What `write_scores` wrote.
 
     Raises:

@@ -23,7 +23,14 @@ from net2vec_jax.probes.segmentation.scores import ImageOverlaps
 from net2vec_jax.runs import files
 from net2vec_jax.runs.classification import ClassificationProbe, read_counts
 from net2vec_jax.runs.directory import RUN_FILE, check_format
-from net2vec_jax.runs.files import MEASURES, SCORES, ConceptTable, ProbeKind, TrainedHeads, reading
+from net2vec_jax.runs.files import (
+    MEASURES,
+    SCORES,
+    ProbedConcepts,
+    ProbeKind,
+    TrainedHeads,
+    reading,
+)
 from net2vec_jax.runs.notes import fix_paths
 from net2vec_jax.runs.scores import Scores, collect_scores
 from net2vec_jax.runs.segmentation import SegmentationProbe, read_overlaps
@@ -92,7 +99,7 @@ class FinishedRun:
                 f"{list_names(twice)} and do not tell them apart; run the probe again, which now "
                 f"writes their numbers behind such names"
             )
-        self.table: ConceptTable = files.read_concepts(self.path)
+        self.table: ProbedConcepts = files.read_concepts(self.path)
         with reading(self.path / files.CONCEPTS):
             known = {name: place for place, name in enumerate(self.table.names)}
             places = [known[name] for name in self.concepts]

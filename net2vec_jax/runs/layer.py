@@ -173,7 +173,7 @@ def find_settings(
     return settings.resolve() if isinstance(settings, SegmentationSettings) else settings
 
 
-def open_runs(
+def open_layer_runs(
     flags: SegmentationFlags | ClassificationFlags, dataset: ConceptDataset, loaded: LoadedNetwork
 ) -> list[LayerRun]:
     """One run per layer: in the directory OUT if there is one layer, in OUT/LAYER if several.
@@ -271,7 +271,7 @@ def finish_layers(flags: SegmentationFlags | ClassificationFlags) -> list[LayerR
         prepare_runs(runs)
     else:
         assert flags.network is not None  # checked above
-        runs = open_runs(flags, dataset, open_network(flags.network, weights=flags.weights))
+        runs = open_layer_runs(flags, dataset, open_network(flags.network, weights=flags.weights))
         prepare_runs(runs)
         collect_missing_layers(runs)
     for run in runs:

@@ -14,7 +14,7 @@ from net2vec_jax.stats.metrics import choose_best_filters, iou, set_iou
 IMAGES_PER_READ = 128
 
 
-def check_segmentation(run: FinishedRun) -> None:
+def require_segmentation(run: FinishedRun) -> None:
     """Refuse a run that predicts no masks.
 
     Raises:

@@ -34,7 +34,7 @@ from net2vec_jax.probes.presets import Preset, PresetName, find_preset
 from net2vec_jax.probes.scores import HeadScores
 from net2vec_jax.runs import files
 from net2vec_jax.runs.directory import RUN_FILE, RunDirectory
-from net2vec_jax.runs.files import MEASURES, ConceptTable, ProbeKind, TrainedHeads
+from net2vec_jax.runs.files import MEASURES, ProbedConcepts, ProbeKind, TrainedHeads
 from net2vec_jax.runs.notes import note_sources
 from net2vec_jax.runs.settings import ClassificationSettings, ProbeSettings, SegmentationSettings
 
@@ -87,7 +87,7 @@ class Probe(Generic[Settings]):
 
     origin: Mapping[str, Any]
     settings: Settings
-    table: ConceptTable
+    table: ProbedConcepts
     skipped: Mapping[str, str]
     trained: TrainedHeads
     evaluation: HeadScores
@@ -441,17 +441,17 @@ def find_skipped(masks: ConceptMasks, settings: ProbeSettings) -> dict[str, str]
     return {masks.catalog.concepts[place].name: why for place, why in short.items()}
 
 
-def list_concepts(
+def keep_concepts(
     keep: Keep, problem: Problem, settings: ProbeSettings
-) -> tuple[ConceptTable, dict[str, str]]:
+) -> tuple[ProbedConcepts, dict[str, str]]:
     """The stage that lists the concepts, and why some are left out, by name.
 
     Raises:
       Net2VecError: no concept is left.
     """
 
-    def produce() -> tuple[ConceptTable, dict[str, str]]:
-        return ConceptTable.of(problem.masks), find_skipped(problem.masks, settings)
+    def produce() -> tuple[ProbedConcepts, dict[str, str]]:
+        return ProbedConcepts.of(problem.masks), find_skipped(problem.masks, settings)
 
     table, skipped = keep(
         "",

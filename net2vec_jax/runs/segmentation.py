@@ -30,7 +30,7 @@ from net2vec_jax.probes.segmentation.training import (
 from net2vec_jax.probes.single_filters.evaluation import probe_single_filters
 from net2vec_jax.runs import files
 from net2vec_jax.runs.directory import RunDirectory
-from net2vec_jax.runs.files import ConceptTable, TrainedHeads
+from net2vec_jax.runs.files import ProbedConcepts, TrainedHeads
 from net2vec_jax.runs.probe import (
     Keep,
     Probe,
@@ -38,8 +38,8 @@ from net2vec_jax.runs.probe import (
     collect_masks,
     describe_probe,
     equip,
+    keep_concepts,
     keep_nothing,
-    list_concepts,
     make_settings,
 )
 from net2vec_jax.runs.settings import SegmentationSettings
@@ -261,7 +261,7 @@ class _Training:
             files.THRESHOLDS,
         )  # fmt: skip
         self._thresholds = thresholds
-        table, skipped = list_concepts(self._keep, self._problem, self._settings)
+        table, skipped = keep_concepts(self._keep, self._problem, self._settings)
         trained_places = np.array([p for p, n in enumerate(table.names) if n not in skipped], int)
         single_ious = self._keep(
             "single_filter", self._probe_single_filters,
@@ -351,7 +351,7 @@ class _Training:
 
 
 def _write_evaluation(
-    run: RunDirectory, table: ConceptTable, heads: Heads, overlaps: ImageOverlaps,
+    run: RunDirectory, table: ProbedConcepts, heads: Heads, overlaps: ImageOverlaps,
     scores: HeadScores,
 ) -> None:  # fmt: skip
     write_overlaps(run, overlaps)

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from net2vec_jax.activations.pooled import Pooling
-from net2vec_jax.activations.thresholds import Method
+from net2vec_jax.activations.thresholds import QuantileMethod
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.probes.classification.training import ClassificationConfig
 from net2vec_jax.probes.presets import PRESETS, Preset, PresetName
@@ -101,7 +101,7 @@ class SegmentationSettings(ProbeSettings):
     loss: Loss = "linear"
     shuffle: bool = False
     quantile: float = 0.005
-    quantile_method: Method = "hazen"
+    quantile_method: QuantileMethod = "hazen"
     subset_seeds: int | None = None
 
     def check(self) -> None:

@@ -24,7 +24,7 @@ from net2vec_jax.stats.resampling import (
     reweigh_means,
 )
 
-Method = Literal["studentized", "percentile"]
+IntervalMethod = Literal["studentized", "percentile"]
 
 SMALLEST_ERROR_RATIO = 0.1
 """A redrawn standard error is at least so many of the original's.
@@ -59,7 +59,7 @@ def bootstrap_set_iou(
     key: Array,
     samples: int = 1000,
     confidence: float = 0.95,
-    method: Method = "studentized",
+    method: IntervalMethod = "studentized",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bootstrap interval of `metrics.set_iou` over the images of each group.
 

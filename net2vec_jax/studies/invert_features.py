@@ -18,7 +18,7 @@ from net2vec_jax.core.locks import replacing
 from net2vec_jax.core.result_files import make_folder, make_safe, write_table
 from net2vec_jax.data.images.files import IMAGE_FORMATS, convert_to_rgb, open_image_file
 from net2vec_jax.inversion.feature_inversion import (
-    PRESETS,
+    INVERSION_PRESETS,
     ROBUST,
     Inversion,
     InvertedImages,
@@ -213,7 +213,7 @@ def draw_sheet(task: InversionTask, inverted: Mapping[str, InvertedImages]) -> N
 def main(flags: InversionFlags) -> None:
     """Invert, write, print errors, and say where everything is."""
     task = prepare_task(flags)
-    config = PRESETS[flags.preset]
+    config = INVERSION_PRESETS[flags.preset]
     if flags.steps is not None:
         config = dataclasses.replace(config, descent=config.descent.with_steps(flags.steps))
     make_folder(task.out)

@@ -21,7 +21,7 @@ from net2vec_jax.core.locks import replacing
 from net2vec_jax.core.result_files import make_folder, make_safe, write_table
 from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.inversion.maximisation import Maximisation, maximise_activations
-from net2vec_jax.inversion.objectives import Pooling
+from net2vec_jax.inversion.objectives import ResponsePooling
 from net2vec_jax.inversion.response_shape import find_response_shape
 from net2vec_jax.networks.load import LoadedNetwork
 from net2vec_jax.runs.finished import FinishedRun
@@ -67,7 +67,7 @@ class MaximisationFlags(SourceFlags):
     seed: int = 0
     seeds: int = 2
     size: int | None = None
-    objective: Pooling = "mean"
+    objective: ResponsePooling = "mean"
     out: Path | None = None
 
 

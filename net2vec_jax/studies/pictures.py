@@ -43,8 +43,8 @@ from net2vec_jax.runs.predictions import (
     best_filters,
     check_place,
     check_seed,
-    check_segmentation,
     embedding_scores,
+    require_segmentation,
     single_scores,
 )
 from net2vec_jax.runs.sources import RunSources, SourceFlags
@@ -269,7 +269,7 @@ def main(flags: PictureFlags) -> None:
     if not flags.percentiles or (flags.highest is not None and flags.highest < 1):
         raise Net2VecError("--percentiles needs a number and --highest one of at least 1")
     run = FinishedRun(flags.run)
-    check_segmentation(run)
+    require_segmentation(run)
     sources, out = RunSources(run, flags), flags.out or flags.run / "pictures"
     places = choose_concepts(run, flags.concepts)
     seed = check_seed(run, flags.repetition)

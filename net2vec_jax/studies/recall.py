@@ -19,7 +19,7 @@ from net2vec_jax.runs.left_out import find_whole_images
 from net2vec_jax.runs.predictions import (
     best_filters,
     check_seed,
-    check_segmentation,
+    require_segmentation,
 )
 from net2vec_jax.runs.sources import RunSources
 from net2vec_jax.stats.metrics import NO_FILTER
@@ -48,7 +48,7 @@ def rank_images(
     Raises:
       Net2VecError: the run has no such repetition, or a source is not where it was.
     """
-    check_segmentation(run)
+    require_segmentation(run)
     weights = run.weights[check_seed(run, seed)]
     thresholds = None if raw else read_thresholds(run.path)
     activations, masks = sources.activations, sources.masks

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from net2vec_jax.activations.binary import collect_binary_activations
 from net2vec_jax.activations.thresholds import (
-    Method,
+    QuantileMethod,
     TopValues,
     collect_thresholds,
     threshold_position,
@@ -48,7 +48,7 @@ def test_quantile_out_of_range(quantile: float) -> None:
     seed=st.integers(0, 10**6),
 )
 def test_thresholds_equal_numpys_quantile(
-    method: Method, count: int, quantile: float, values: str, seed: int
+    method: QuantileMethod, count: int, quantile: float, values: str, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     data = rng.normal(size=(count, 3)).astype(np.float32)

@@ -12,7 +12,7 @@ import pytest
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.inversion.descent import Descent
 from net2vec_jax.inversion.feature_inversion import (
-    PRESETS,
+    INVERSION_PRESETS,
     REFERENCE,
     ROBUST,
     Inversion,
@@ -66,7 +66,7 @@ WEAK = Regularisers(alpha_weight=1e-8, variation_weight=1e-8)
 @pytest.mark.parametrize("preset", ["reference", "robust"])
 def test_an_invertible_layer_gives_the_image_back(preset: str, preprocessing) -> None:
     images = draw_images(2)
-    config = dataclasses.replace(PRESETS[preset], regularisers=WEAK)
+    config = dataclasses.replace(INVERSION_PRESETS[preset], regularisers=WEAK)
     if preset == "reference":  # of 432 numbers, not of AlexNet's 150,000
         config = dataclasses.replace(
             config, descent=dataclasses.replace(config.descent, learning_rate=10.0)

@@ -18,7 +18,7 @@ from net2vec_jax.networks.load import (
     open_network_origin,
     save_network,
 )
-from net2vec_jax.networks.preprocessing import IMAGENET, REFERENCE_CODE, Preprocessing
+from net2vec_jax.networks.preprocessing import IMAGENET, REFERENCE_CODE_PREPROCESSING, Preprocessing
 from net2vec_jax.weights.cache import find_efficientnet_lite0
 from net2vec_jax.weights.porting import find_rules, port_weights
 
@@ -200,7 +200,7 @@ def test_googlenet_undoes_torchvisions_normalisation(squeezenet):
     image = np.random.default_rng(0).integers(0, 256, (1, 4, 5, 3), np.uint8)
     # What torchvision's module does with `transform_input`, in its own words.
     deviation, mean = np.array([0.229, 0.224, 0.225]), np.array([0.485, 0.456, 0.406])
-    for mode, first in (("imagenet", IMAGENET), ("reference_code", REFERENCE_CODE)):
+    for mode, first in (("imagenet", IMAGENET), ("reference_code", REFERENCE_CODE_PREPROCESSING)):
         normalised = (image - np.array(first.mean)) / np.array(first.deviation)
         expected = normalised * (deviation / 0.5) + (mean - 0.5) / 0.5
         found = view.preprocessing(mode)(jnp.array(image))
@@ -213,7 +213,9 @@ def test_googlenet_undoes_torchvisions_normalisation(squeezenet):
 def test_caffes_images_are_not_divided():
     view = NETWORKS["caffenet"].sources[0].view
     assert view.preprocessing("own").deviation == (1, 1, 1)
-    assert view.preprocessing("reference_code") == Preprocessing(REFERENCE_CODE.mean, (1, 1, 1))
+    assert view.preprocessing("reference_code") == Preprocessing(
+        REFERENCE_CODE_PREPROCESSING.mean, (1, 1, 1)
+    )
     with pytest.raises(Net2VecError, match="'imagenet' divides by a deviation"):
         view.preprocessing("imagenet")
 

@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 
 from net2vec_jax.analysis.geometry.concept_embeddings import cluster_concepts, normalise_embeddings
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.plots.concept_maps import MOST_NAMED, plot_concept_tree, plot_embedding_map
+from net2vec_jax.plots.concept_maps import MOST_NAMED_POINTS, plot_concept_tree, plot_embedding_map
 from net2vec_jax.plots.paper_style import CATEGORY_STYLES
 
 NAMES = ("dog", "red-c", "leg", "<own>")
@@ -60,7 +60,7 @@ def test_trees_join_the_rows_of_the_heat_map() -> None:
 
 
 def test_many_concepts_have_no_names_in_the_tree() -> None:
-    count = MOST_NAMED + 1
+    count = MOST_NAMED_POINTS + 1
     unit = normalise_embeddings(np.random.default_rng(0).normal(size=(count, 8)))
     figure = plot_concept_tree(cluster_concepts(unit), unit, ["a"] * count, ["object"] * count)
     assert figure.axes[1].get_yticklabels() == []

@@ -26,7 +26,7 @@ from net2vec_jax.analysis.filters.filter_overlap import (
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.stats.discoveries import control_false_discoveries
 
-QUANTILES = (0.025, 0.975)
+NULL_QUANTILES = (0.025, 0.975)
 """Ends of the intervals that hold 95 % of the permutations."""
 _MOST_DRAWN = 4_000_000
 """Filters drawn, or counts held, at a time: 32 MB."""
@@ -250,4 +250,4 @@ def _compare(found: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def _describe(values: np.ndarray) -> np.ndarray:
     """Mean and interval over the samples (first axis), [3, …]."""
-    return np.stack([values.mean(axis=0), *np.quantile(values, QUANTILES, axis=0)])
+    return np.stack([values.mean(axis=0), *np.quantile(values, NULL_QUANTILES, axis=0)])

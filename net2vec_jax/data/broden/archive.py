@@ -22,7 +22,7 @@ from net2vec_jax.data.broden.counts import (
     CountCheck,
     ExpectedCounts,
     check_pixels,
-    check_resolution,
+    check_published_resolution,
     check_tables,
     count_label_pixels,
     describe_differences,
@@ -89,7 +89,7 @@ def prepare_broden(
         table or label plane is damaged. A directory that is there already stays as it is, and no
         other appears.
     """
-    check_resolution(resolution)
+    check_published_resolution(resolution)
     expected = expected or published_counts()
     directory = Path(data_directory) / f"broden1_{resolution}"
     if (directory / RECORD_FILE).exists():

@@ -240,7 +240,7 @@ def describe_differences(checks: Sequence[CountCheck]) -> str:
     return "; ".join(differences[:MOST_DESCRIBED]) + (f"; and {more} more" if more > 0 else "")
 
 
-def check_resolution(resolution: int) -> None:
+def check_published_resolution(resolution: int) -> None:
     """Refuse a resolution that was not published.
 
     Raises:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from net2vec_jax.networks.models.caffe_alexnet import CaffeAlexNet, CaffeNet
 from net2vec_jax.networks.models.googlenet import CAFFE_GOOGLENET_IGNORED, CaffeGoogLeNet
 from net2vec_jax.networks.models.vgg import CaffeVGG16
-from net2vec_jax.networks.preprocessing import REFERENCE_CODE, Preprocessing, View
+from net2vec_jax.networks.preprocessing import REFERENCE_CODE_PREPROCESSING, Preprocessing, View
 from net2vec_jax.networks.zoo.entry import (
     ALEXNET_LAYERS,
     GOOGLENET_LAYERS,
@@ -22,7 +22,7 @@ UNDIVIDED = (1.0, 1.0, 1.0)
 # Spec 2.1: Caffe's networks get the same mean, and no division.
 _OVERRIDES = (
     ("imagenet", None),
-    ("reference_code", Preprocessing(REFERENCE_CODE.mean, UNDIVIDED)),
+    ("reference_code", Preprocessing(REFERENCE_CODE_PREPROCESSING.mean, UNDIVIDED)),
 )
 
 

@@ -19,7 +19,7 @@ from net2vec_jax.networks.models.vision_transformer import VisionTransformer
 from net2vec_jax.networks.preprocessing import (
     CENTRED,
     IMAGENET,
-    REFERENCE_CODE,
+    REFERENCE_CODE_PREPROCESSING,
     Preprocessing,
     View,
 )
@@ -60,7 +60,7 @@ GOOGLENET_VIEW = View(
     _after_torchvision(IMAGENET),
     (
         ("imagenet", _after_torchvision(IMAGENET)),
-        ("reference_code", _after_torchvision(REFERENCE_CODE)),
+        ("reference_code", _after_torchvision(REFERENCE_CODE_PREPROCESSING)),
     ),
 )
 EFFICIENTNET_LITE0 = WeightSource(

@@ -42,7 +42,7 @@ class Curves(NamedTuple):
     sufficient: Mapping[float, np.ndarray]  # fraction of the full score above chance → int64 [C]
 
 
-class Geometry(NamedTuple):
+class EmbeddingGeometry(NamedTuple):
     """Where embeddings lie."""
 
     vectors: np.ndarray  # of length 1, [C, K]; zeros for concepts without an embedding
@@ -79,7 +79,7 @@ class ReportContent:
     single: SingleFilters | None
     weights: np.ndarray  # embeddings, float32 [C, K], finite
     thresholds: np.ndarray | None  # of the filters, [K]; None if the probe has none
-    geometry: Geometry
+    geometry: EmbeddingGeometry
     pictures: Pictures | None = None
     unit_weights: bool = False  # weights have length 1, as the mean direction over seeds has
     remarks: Sequence[str] = ()  # what a reader should know of this page
