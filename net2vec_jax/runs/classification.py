@@ -165,7 +165,10 @@ def train_classification(
       preset: `PAPER` or `REFERENCE_CODE`.
       cache_data: keep decoded labels beside the dataset for later.
       progress: show progress bars.
-      settings: see `ClassificationSettings`: epochs, filters, concepts, seeds, …
+      settings: `epochs` (30), `batch_size` (64), `learning_rate` (0.1), `epochs_per_decay` (15),
+        `optimizer` ("sgd", or "adam"), `pooling` ("mean", or "max"), `minimum_images` (5);
+        `concepts` (all), `filters` (also embeddings of so many filters; none), `seeds` (1
+        repetition), `seed` (0), `bootstrap_samples` (1000): see `ClassificationSettings`.
 
     Raises:
       Net2VecError: settings, activations and dataset do not go together, or no concept has enough
