@@ -198,7 +198,8 @@ def train_segmentation(
       cache_data: keep decoded labels beside the dataset for later.
       progress: show progress bars.
       settings: `epochs` (30), `batch_size` (the preset's), `learning_rate` (1e-4), `loss`
-        ("linear", or "bce"), `shuffle` (False), `quantile` (0.005) and `quantile_method` of the thresholds;
+        ("linear", or "bce"), `shuffle` (False), `quantile` (0.005) and `quantile_method` of the
+        thresholds;
         `concepts` (all), `filters` (also embeddings of so many filters; none), `seeds` (1
         repetition), `subset_seeds`, `seed` (0), `bootstrap_samples` (1000): see
         `SegmentationSettings`.
