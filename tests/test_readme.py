@@ -23,7 +23,7 @@ def test_the_library_example_runs(
     write_broden(tmp_path / "scenes", draw_scenes(40), names)
     (block,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     exec(compile(block, str(README), "exec"), {})
-    assert "concept category" in capsys.readouterr().out
+    assert "best_filter" in capsys.readouterr().out
     assert (tmp_path / "runs/scenes/report.html").is_file()
 
 

@@ -79,7 +79,8 @@ class RunDirectory:
                 self._record = json.loads(run_file.read_text(encoding="utf-8"))
                 check_format(self.path, self._record)
                 before = dict(self._record.get("origin", {}))
-                if not any(path.suffix in (".csv", ".npz") for path in self.path.iterdir()):
+                has_files = any(path.suffix in (".csv", ".npz") for path in self.path.iterdir())
+                if not has_files and not {*self._record.get("timings", ())} - {LABELS_STAGE}:
                     # Bad images stop a run in its first stages; the mended dataset is another.
                     before["dataset"] = origin.get("dataset")
                 _check_origin(self.path, before, origin)
