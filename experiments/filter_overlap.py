@@ -1,4 +1,4 @@
-"""Do concepts share filters, and do weights follow single filters? (reference spec 8.3, 8.5)
+"""Do concepts share filters, and do weights follow single filters? (reference behaviour 8.3, 8.5)
 
   python -m experiments.filter_overlap --runs RUN [RUN ...] [--classification-runs RUN ...]
 

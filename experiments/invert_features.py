@@ -1,4 +1,4 @@
-"""Feature inversion: images from noise that a layer cannot tell from a photograph (spec 8.9).
+"""Feature inversion: images from noise that a layer cannot tell from a photograph (behaviour 8.9).
 
   python -m experiments.invert_features --network efficientnet_lite0 --layer block4 block10 head \\
       --images photo.jpg other.png --out OUT

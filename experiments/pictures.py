@@ -7,7 +7,7 @@ concept_NUMBER_NAME.png: val images at percentiles of the embedding's individual
 truth, masks of embedding and best filter, and a heat map; filter_NUMBER.png: images over the range
 on which a filter fires, and the concepts that it serves; recall.png and .pdf: how many of a
 concept's images come first when its embedding or its best filter ranks all val images (reference
-spec 8.8). The numbers are in pictures.csv, filter_pictures.csv and recall.csv.
+behaviour 8.8). The numbers are in pictures.csv, filter_pictures.csv and recall.csv.
 Time: about half a second per sheet, and one pass over the stored activations.
 Expected: embeddings mark most of a concept and some of what is around it, best filters a small part
 of it and on many images nothing; at the 5th percentile both miss small and dark things.

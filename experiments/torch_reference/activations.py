@@ -37,10 +37,10 @@ def collect_activations_torch(
     whole_network: bool = False,
     progress: bool = False,
 ) -> Float[np.ndarray, "N h w K"]:
-    """Activations of EfficientNet-Lite0 in eager mode, by a forward hook (spec 2.2).
+    """Activations of EfficientNet-Lite0 in eager mode, by a forward hook (behaviour 2.2).
 
     Args:
-      dataset: its images are fed as they are, without resizing (spec 2.1).
+      dataset: its images are fed as they are, without resizing (behaviour 2.1).
       layer: "block0" … "block15".
       preprocessing: "own" is (x − 127)/128, "imagenet" the usual mean and deviation.
       images: which images; all by default.

@@ -1,6 +1,6 @@
 """Thresholds by the original's streaming sketch: what exact quantiles are measured against.
 
-Written from reference spec, section 3 and appendix C. A sketch of random halvings keeps about
+Written from reference behaviour 3 and appendix C. A sketch of random halvings keeps about
 24,576 samples per level; a sample at level i stands for 2^i values. K filters.
 """
 
@@ -122,7 +122,7 @@ class QuantileSketch:
 def collect_thresholds_by_sketch(
     batches: Iterable[np.ndarray], *, quantile: float = 0.005
 ) -> np.ndarray:
-    """Thresholds T_k, float32 [K], as the original takes them (spec 3.3).
+    """Thresholds T_k, float32 [K], as the original takes them (behaviour 3.3).
 
     Args:
       batches: activations float [n, h, w, K] of consecutive images.

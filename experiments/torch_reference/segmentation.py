@@ -1,6 +1,6 @@
 """The probes in plain PyTorch, as the original code works: what net2vec_jax is measured against.
 
-Written from the reference spec, sections 2, 4 and 5: one concept after another, dense 0/1 float
+Written from the reference behaviour 2, 4 and 5: one concept after another, dense 0/1 float
 maps [B, K, h, w], autograd, a Python loop over epochs and batches of consecutive images. Nothing in
 net2vec_jax imports this module. B images of a batch, K filters, grid h × w, segmentation Y × X.
 """
@@ -37,7 +37,8 @@ class TorchSegmentation:
 
     Attributes:
       weights: float32 [K], after the last epoch.
-      train_loss: float64 [epochs], mean over the train images while the weights change (spec 5.7).
+      train_loss: float64 [epochs], mean over the train images while the weights change (behaviour
+        5.7).
       val_loss: float64 [epochs], NaN unless val was run after each epoch.
       val_iou: float64 [epochs], set IoU, NaN likewise.
       build_seconds: building the tensors, once, with cache="tensors"; otherwise 0, because the
@@ -107,7 +108,7 @@ def read_mask(dataset: ConceptDataset, image: int, number: int) -> np.ndarray:
 def predict(
     weights: Float[Tensor, " K"], active: Float[Tensor, "B K h w"], size: tuple[int, int]
 ) -> Float[Tensor, "B Y X"]:
-    """p = σ(upsample(Σ_k w_k 1[A_k > T_k])), no bias (spec 5.2)."""
+    """p = σ(upsample(Σ_k w_k 1[A_k > T_k])), no bias (behaviour 5.2)."""
     scores = torch.einsum("bkyx,k->byx", active, weights)  # the fastest of the plain ways
     upsampled = F.interpolate(scores[:, None], size, mode="bilinear", align_corners=True)
     return torch.sigmoid(upsampled[:, 0])
@@ -119,7 +120,7 @@ def linear_loss(
     positive: float,
     negative: float,
 ) -> Float[Tensor, ""]:
-    """−(1/B) Σ [positive·t·p + negative·(1−t)·(1−p)], summed over the pixels (spec 5.4, 5.5)."""
+    """−(1/B) Σ [positive·t·p + negative·(1−t)·(1−p)], summed over the pixels (behaviour 5.5)."""
     shared = positive * target * prediction + negative * (1 - target) * (1 - prediction)
     return -shared.sum() / len(target)
 
@@ -138,7 +139,7 @@ def train_segmentation_torch(
     cache: Cache = "tensors",
     dataset: ConceptDataset | None = None,
 ) -> TorchSegmentation:
-    """Train the embedding of one concept (spec 5).
+    """Train the embedding of one concept (behaviour 5).
 
     Args:
       activations: binary activations of all N images.
@@ -226,7 +227,7 @@ def evaluate_segmentation_torch(
     batch_size: int = 64,
     dataset: ConceptDataset | None = None,
 ) -> float:
-    """Set IoU of one embedding on the val images of its concept (spec 5.10).
+    """Set IoU of one embedding on the val images of its concept (behaviour 5.10).
 
     The original evaluates all the concept's images, and takes the splits apart afterwards; so does
     this, in the order train, val.
@@ -257,7 +258,7 @@ def probe_single_filters_torch(
     dataset: ConceptDataset | None = None,
     progress: bool = False,
 ) -> Overlap:
-    """Count the overlap of every filter with some concepts, label by label (spec 4).
+    """Count the overlap of every filter with some concepts, label by label (behaviour 4).
 
     The maps of all filters are upsampled anew for each concept, as the original does.
 

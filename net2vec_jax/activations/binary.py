@@ -2,7 +2,7 @@
 
 Packed: uint8 [N, h·w, ceil(K / 8)], bit s of byte j is filter 8j + s. About 0.5 % of the entries
 are active, so on a CPU the list of active (position, filter) pairs is the faster form; both are
-small enough to stay on the device for a whole run (DESIGN section 4).
+small enough to stay on the device for a whole run.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ class BinaryActivations:
 def collect_binary_activations(
     batches: Iterable[np.ndarray], thresholds: np.ndarray
 ) -> BinaryActivations:
-    """Compare activations with their filters' thresholds, strictly (reference spec 3.3), and pack.
+    """Compare activations with their filters' thresholds, strictly (reference behaviour 3.3), and
+    pack.
 
     Args:
       batches: activations float [n, h, w, K] of consecutive images.

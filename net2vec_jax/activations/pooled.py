@@ -17,7 +17,7 @@ POOLINGS = ("mean", "max")
 def collect_pooled_activations(
     batches: Iterable[Float[np.ndarray, "n ..."]], *, pooling: Pooling = "mean"
 ) -> Float[np.ndarray, "P N K"]:
-    """Pool the activations of a layer over its grid (reference spec 6.2).
+    """Pool the activations of a layer over its grid (reference behaviour 6.2).
 
     The probe weighs filters before it pools, and a maximum of weighted activations is the weighted
     minimum where a weight is negative; so "max" keeps both.

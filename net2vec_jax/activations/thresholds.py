@@ -1,8 +1,8 @@
 """Per-filter thresholds T_k: exact quantiles over all images and positions, in bounded memory.
 
-The reference reads column round(1000·q) of a table of 1,000 quantiles (reference spec 3.2, 3.3):
-for q = 0.005 the ascending position 994/999 among n values. Only the largest values can matter, so
-one pass that keeps those suffices: K × (0.5 % of n) numbers.
+The reference reads column round(1000·q) of a table of 1,000 quantiles (reference behaviour 3.2,
+3.3): for q = 0.005 the ascending position 994/999 among n values. Only the largest values can
+matter, so one pass that keeps those suffices: K × (0.5 % of n) numbers.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ QUANTILES = 1000
 
 QuantileMethod = Literal["hazen", "linear"]
 """Where the i-th of n sorted values stands, by numpy's names: "hazen" (i − ½)/n, the exact
-equivalent of the reference's sketch (spec 3.2); "linear" (i − 1)/(n − 1), numpy's default. They
-differ by at most half a rank."""
+equivalent of the reference's sketch (behaviour 3.2); "linear" (i − 1)/(n − 1), numpy's default.
+They differ by at most half a rank."""
 
 
 def threshold_position(quantile: float) -> float:
     """Ascending position in [0, 1] at which the threshold of the top `quantile` is read.
 
-    0.005 gives 994/999: the reference's column 5 of 1,000 (spec 3.3).
+    0.005 gives 994/999: the reference's column 5 of 1,000 (behaviour 3.3).
 
     Raises:
       Net2VecError: the quantile is not in (0, 1).
@@ -100,7 +100,7 @@ def collect_thresholds(
       method: how a quantile between two values is read, see `QuantileMethod`.
 
     Returns:
-      float32 [K]. A filter is active where A > T_k, strictly (spec 3.3).
+      float32 [K]. A filter is active where A > T_k, strictly (behaviour 3.3).
 
     Raises:
       Net2VecError: the quantile is out of range, or the batches hold another number of values.

@@ -1,4 +1,4 @@
-"""Concepts: their numbers, names and categories (reference spec 1.4, 1.8).
+"""Concepts: their numbers, names and categories (reference behaviour 1.4, 1.8).
 
 A concept is a label of a Broden-style dataset. Number 0 is the unlabelled background, no concept.
 """
@@ -15,7 +15,7 @@ from functools import cached_property
 from net2vec_jax.core.errors import Net2VecError, list_names, unknown_name_error
 
 CATEGORIES = ("color", "object", "part", "material", "scene", "texture")
-"""Broden's six categories in the order of its index.csv (spec 1.2)."""
+"""Broden's six categories in the order of its index.csv (behaviour 1.2)."""
 WHOLE_IMAGE_CATEGORIES = ("scene", "texture", "breed")
 """Those that say something of an image as a whole; breeds are not Broden's."""
 VOID_NAMES = (
@@ -58,7 +58,7 @@ def strip_number(concept: str) -> str:
 
 
 def strip_suffix(concept: str) -> str:
-    """A concept's name without Broden's mark of a colour or scene at its end (spec 8.6).
+    """A concept's name without Broden's mark of a colour or scene at its end (behaviour 8.6).
 
     The number of a name that several share goes too. The spec removes everything from the first
     "-c" or "-s" on, which makes "t" of "t-shirt"; for Broden's own marks, which stand at the end,
@@ -106,7 +106,7 @@ class Concept:
       name: its name as printed, for example "dog" or "red-c".
       categories: the categories it belongs to, with the number of images in each, in the order of
         label.csv (most images first).
-      primary_category: the category in which it covers most (spec 1.8).
+      primary_category: the category in which it covers most (behaviour 1.8).
     """
 
     number: int

@@ -1,4 +1,4 @@
-"""The ground truth of every (concept, image) pair, bit-packed (reference spec 5.3, 5.4).
+"""The ground truth of every (concept, image) pair, bit-packed (reference behaviour 5.3, 5.4).
 
 P pairs, sorted by concept, then image; a pair exists where the concept is marked on the image.
 Masks are packed down the columns: uint8 [P, ceil(Y / 8), X], bit s of byte (j, x) is pixel
@@ -44,7 +44,7 @@ class ConceptMasks:
       pair_image: int32 [P], image index, ascending within a concept.
       packed: uint8 [P, ceil(Y / 8), X], bits of the masks; a pair's mask may be empty.
       pixels: int32 [P], marked pixels as α counts them: equal to the mask's area, or summed over
-        the planes of the category (spec B-3).
+        the planes of the category (behaviour B-3).
       whole_image: bool [P], the mask is the whole image because a whole-image label made it so.
       segmentation_size: (Y, X).
       category_choice: how the masks were made.
@@ -95,7 +95,7 @@ class ConceptMasks:
     def train_coverage(self) -> np.ndarray:
         """Mean fraction of marked pixels over the train images of each concept, float64 [C].
 
-        α = 1 − train_coverage (spec 5.4); NaN for a concept without train images.
+        α = 1 − train_coverage (behaviour 5.4); NaN for a concept without train images.
         """
         height, width = self.segmentation_size
         train = ~self.pair_is_val
@@ -151,10 +151,11 @@ def collect_concept_masks(
     Args:
       dataset: N images with their labels.
       category_choice: which of a concept's categories give the mask on an image:
-        "union": all in which it is marked there (DESIGN's default, fixes spec B-2);
+        "union": all in which it is marked there (the default, fixes behaviour B-2);
         "containing": the first, in the reference's order, in which it is marked there;
         "first_available": the first, in the reference's order, that has any data there, though
-          the concept may not be in it; a whole-image category then marks every pixel (spec Q-7).
+          the concept may not be in it; a whole-image category then marks every pixel (behaviour
+          Q-7).
       workers: decoding threads.
       progress: show a progress bar.
 
@@ -246,15 +247,15 @@ def _combine(
 ) -> tuple[int, bool, np.ndarray]:
     """Pixels as α counts them, whether a whole-image label filled the mask, the packed mask.
 
-    In one category, planes and numbers of a cell are layers: a number is a full layer (spec 1.6).
-    Over several categories (union) a pixel counts once, so that α stays a coverage.
+    In one category, planes and numbers of a cell are layers: a number is a full layer (behaviour
+    1.6). Over several categories (union) a pixel counts once, so that α stays a coverage.
     """
     height, width = size
     mask = np.zeros((-(-height // 8), width), np.uint8)
     pixels, whole = 0, False
     for category in categories:
         if category not in marked or number in whole_image.get(category, ()):
-            # Where a category has only whole-image labels: whichever they are (spec 5.3).
+            # Where a category has only whole-image labels: whichever they are (behaviour 5.3).
             whole = True
             pixels += height * width
         if number in marked.get(category, ()):

@@ -1,7 +1,7 @@
 """The order in which CPython 2.7 iterated over a dictionary of strings.
 
-The reference code takes the first category of a concept in that order (spec 5.3, Q-7); reproducing
-its numbers for concepts in several categories needs the very order.
+The reference code takes the first category of a concept in that order (behaviour 5.3, Q-7);
+reproducing its numbers for concepts in several categories needs the very order.
 """
 
 from __future__ import annotations

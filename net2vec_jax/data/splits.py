@@ -1,6 +1,7 @@
 """Which images are for training and which for validation, from their names alone.
 
-By a hash of the name, as in Broden (reference spec 1.7), or by folders named train/, val/ and such.
+By a hash of the name, as in Broden (reference behaviour 1.7), or by folders named train/, val/ and
+such.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _IN_FOLDERS = re.compile(
 
 
 def place_by_hash(name: str) -> float:
-    """A name's place in [0, 1): the first 8 bytes of its MD5, big-endian, over 2^64 (spec 1.7).
+    """A name's place in [0, 1): the first 8 bytes of its MD5, big-endian, over 2^64 (behaviour
+    1.7).
 
     Images are ordered by it, and those up to 0.7 are for training.
     """
@@ -35,7 +37,7 @@ def place_by_hash(name: str) -> float:
 
 
 def split_by_hash(name: str) -> str:
-    """The split of an image, "train" or "val", from its name alone (spec 1.7)."""
+    """The split of an image, "train" or "val", from its name alone (behaviour 1.7)."""
     return TRAIN if place_by_hash(name) <= TRAIN_FRACTION else VAL
 
 

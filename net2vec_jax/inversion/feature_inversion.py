@@ -1,8 +1,8 @@
 """Feature inversion (Mahendran and Vedaldi 2015): images that a layer cannot tell from given ones.
 
-Minimises ‖Φ(x) - Φ0‖² / ‖Φ0‖² + regularisers from noise (reference spec 8.9), for N images at once.
-x is an image in ImageNet's normalisation, whatever the network's own is: so learning rates and
-regularisers mean the same for every network, and what they meant for the original's AlexNet.
+Minimises ‖Φ(x) - Φ0‖² / ‖Φ0‖² + regularisers from noise (reference behaviour 8.9), for N images at
+once. x is an image in ImageNet's normalisation, whatever the network's own is: so learning rates
+and regularisers mean the same for every network, and what they meant for the original's AlexNet.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Inversion:
 
 
 REFERENCE = Inversion()
-"""The original's settings (spec 8.9)."""
+"""The original's settings (behaviour 8.9)."""
 ROBUST = Inversion(
     Descent("adam", learning_rate=0.05, steps=200, decay=0.2, decay_every=150),
     Regularisers(alpha_weight=1e-7, variation_weight=5e-5),

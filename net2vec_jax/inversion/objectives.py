@@ -2,7 +2,7 @@
 
 All functions give one number per image, [N], so that a gradient of their sum optimises every image
 for itself. Images [N, H, W, 3] are preprocessed, in the network's input space; activations are
-[N, h, w, K], or [N, K] of a layer without places (reference spec 8.9).
+[N, h, w, K], or [N, K] of a layer without places (reference behaviour 8.9).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ResponsePooling = Literal["mean", "centre", "max"]
 
 @dataclass(frozen=True)
 class Regularisers:
-    """What keeps optimised images plain: weights and powers of spec 8.9.
+    """What keeps optimised images plain: weights and powers of behaviour 8.9.
 
     Attributes:
       alpha: power of the α-norm, at least 1.
@@ -61,7 +61,7 @@ def alpha_norm(images: Float[AnyArray, "N H W 3"], alpha: float) -> Float[Array,
 def total_variation(images: Float[AnyArray, "N H W 3"], beta: float) -> Float[Array, " N"]:
     """Σ (dx² + dy²)^(β/2) over pixels and channels, with differences to the right and below.
 
-    Both are taken on (H - 1) × (W - 1) pixels (spec B-24); the gradient at a flat place is 0.
+    Both are taken on (H - 1) × (W - 1) pixels (behaviour B-24); the gradient at a flat place is 0.
     """
     corner = images[:, :-1, :-1]
     right, below = images[:, :-1, 1:] - corner, images[:, 1:, :-1] - corner

@@ -2,7 +2,7 @@
 
 Three named presets: a network's "own" constants, those it was trained with; "imagenet", the usual
 mean and deviation of torchvision; "reference_code", those of the original Net2Vec code
-(spec Q-1: Caffe's mean, and one deviation, 255 · 0.224, for all channels).
+(behaviour Q-1: Caffe's mean, and one deviation, 255 · 0.224, for all channels).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Align-corners bilinear upsampling as two small matrices (reference spec section 4, Q-4).
+"""Align-corners bilinear upsampling as two small matrices (reference behaviour 4, Q-4).
 
 Output i of m samples the input of n at i·(n−1)/(m−1): the corners coincide. `jax.image.resize` uses
 half-pixel centres and is not equivalent. U = R_y · A · R_xᵀ, with R_y [Y, h] and R_x [X, w].

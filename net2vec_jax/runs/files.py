@@ -1,4 +1,4 @@
-"""The files of a run directory: what is in each, written and read in one place (DESIGN section 9).
+"""The files of a run directory: what is in each, written and read in one place.
 
 Writers take a `RunDirectory`, in which files appear complete or not at all; readers take a path.
 """

@@ -22,7 +22,7 @@ def announce_untrained(run: FinishedRun) -> None:
 
 
 def find_whole_images(concepts: Sequence[str], categories: Sequence[str]) -> dict[str, str]:
-    """Concepts of categories whose masks are whole images (spec 8)."""
+    """Concepts of categories whose masks are whole images (behaviour 8)."""
     return {
         concept: f"{category}s, whose masks are whole images"
         for concept, category in zip(concepts, categories, strict=True)

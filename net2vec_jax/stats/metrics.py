@@ -2,7 +2,7 @@
 
 Metrics are sums (intersection, union) until the very end, so that padded, sharded and streamed
 batches add up exactly; a ratio is taken once. Set IoU is a ratio of sums over images, individual
-IoU a ratio per image (reference spec, section 4). Their intervals are in `intervals`.
+IoU a ratio per image (reference behaviour 4). Their intervals are in `intervals`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from net2vec_jax.stats.overlap import Overlap
 
 EPSILON = 1e-20
-"""Added to every union, so that an empty union gives IoU 0 (spec section 4)."""
+"""Added to every union, so that an empty union gives IoU 0 (behaviour 4)."""
 
 
 def iou(intersection: Array | np.ndarray, union: Array | np.ndarray) -> np.ndarray:
@@ -62,7 +62,7 @@ def sum_by_group(values: np.ndarray, group: np.ndarray, groups: int) -> np.ndarr
 
 
 def set_iou(overlap: Overlap, group: np.ndarray, groups: int) -> np.ndarray:
-    """IoU of each group as a ratio of sums over its pairs (spec section 4).
+    """IoU of each group as a ratio of sums over its pairs (behaviour 4).
 
     Args:
       overlap: intersections and unions, integers [P].
@@ -77,7 +77,8 @@ def set_iou(overlap: Overlap, group: np.ndarray, groups: int) -> np.ndarray:
 
 
 def mean_over_batches(values: np.ndarray, batch_size: int) -> np.ndarray:
-    """Unweighted mean of the batches' means, as the reference averages accuracy (spec Q-10, B-25).
+    """Unweighted mean of the batches' means, as the reference averages accuracy (behaviour Q-10,
+    B-25).
 
     An image of a short last batch weighs more than the others.
 

@@ -1,7 +1,8 @@
 """Do networks, layers, WordNet and word vectors arrange concepts alike?
 
-Distances by concept and category (reference spec 8.6), CKA and rank correlation of similarities
-with permutation tests, and overlap of nearest neighbours, for every pair of representations.
+Distances by concept and category (reference behaviour 8.6), CKA and rank correlation of
+similarities with permutation tests, and overlap of nearest neighbours, for every pair of
+representations.
 """
 
 from __future__ import annotations

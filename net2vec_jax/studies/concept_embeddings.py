@@ -1,7 +1,7 @@
 """What do concept embeddings say of each other? Neighbours, arithmetic, clusters, maps.
 
-Geometry of the unit-normalised embeddings of a finished run (reference spec 8.6, 8.7). C concepts,
-K filters, S seeds.
+Geometry of the unit-normalised embeddings of a finished run (reference behaviour 8.6, 8.7). C
+concepts, K filters, S seeds.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class EmbeddingFlags(SourceFlags):
       neighbours: concepts whose nearest ones are printed.
       count: concepts printed per answer, and written per concept.
       embeddings: learned weights; or each filter's probability of being active in images of the
-        concept, on which the original did its arithmetic (spec 8.7, 8.10).
+        concept, on which the original did its arithmetic (behaviour 8.7, 8.10).
       split: images over which activation probabilities are taken.
       categories: only concepts of these categories take part; by default all.
       linkage: of the hierarchical clustering, on the cosine distance.

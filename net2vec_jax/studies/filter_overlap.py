@@ -1,4 +1,4 @@
-"""Do concepts share filters, and do weights follow single filters? (reference spec 8.3, 8.5)"""
+"""Do concepts share filters, and do weights follow single filters? (behaviour 8.3, 8.5)"""
 
 from __future__ import annotations
 

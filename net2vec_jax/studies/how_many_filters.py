@@ -48,7 +48,7 @@ class CountedConcepts(NamedTuple):
 def how_many_filters(results: Sequence[LayerResults]) -> Answer:
     """Count the filters that concepts need for 50 … 90 % of their full score, by both probes.
 
-    Segmentation leaves out scenes and textures, whose masks are whole images (spec 8).
+    Segmentation leaves out scenes and textures, whose masks are whole images (behaviour 8).
 
     Args:
       results: of layers, from `run_study`.

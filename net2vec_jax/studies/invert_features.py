@@ -1,4 +1,4 @@
-"""What does a layer know of an image? Images from noise with the same features (spec 8.9)."""
+"""What does a layer know of an image? Images from noise with the same features (behaviour 8.9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many of a concept's images come first, by its embedding or by its best filter (spec 8.8)."""
+"""How many of a concept's images come first, by embedding or by best filter (behaviour 8.8)."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def rank_images(
 def find_unranked(run: FinishedRun, sources: RunSources) -> dict[str, str]:
     """Why concepts have no part in the recall, by name.
 
-    Embeddings of scenes and textures only ever saw images of them (spec 8); of a concept on every
-    val image or on none, nothing can be ranked.
+    Embeddings of scenes and textures only ever saw images of them (behaviour 8); of a concept on
+    every val image or on none, nothing can be ranked.
     """
     _, shown = sources.masks.count_images()
     val = int(sources.masks.is_val.sum())

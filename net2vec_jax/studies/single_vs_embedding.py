@@ -95,7 +95,7 @@ def compare_iou(
 
     Returns:
       The comparison, the test of each of the T concepts, and why some are tested but not compared:
-      scenes and textures, whose masks are whole images (spec 8).
+      scenes and textures, whose masks are whole images (behaviour 8).
     """
     run = result.segmentation
     scores = run.scores()

@@ -1,4 +1,4 @@
-"""Broden as published: from its archive to a verified directory (reference spec 1, 9.2).
+"""Broden as published: from its archive to a verified directory (reference behaviour 1, 9.2).
 
 The archive is downloaded if none is given, unpacked beside the directory it shall become, counted
 (`net2vec_jax.data.broden.counts`) and renamed when the counts agree. `prepared.json` in the

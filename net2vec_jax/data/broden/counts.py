@@ -1,4 +1,5 @@
-"""What a Broden directory must count to if it is complete and read right (reference spec 1, 9).
+"""What a Broden directory must count to if it is complete and read right (reference behaviour 1,
+9).
 
 Rows and labels count the same at every resolution, and so do images of whole-image labels. Pixels
 were published of 683 labels at 224, on label planes of 112 × 112 (pixels.csv), and of 31 of
@@ -24,7 +25,7 @@ from net2vec_jax.data.dataset import ConceptDataset, map_in_order
 from net2vec_jax.data.tables import read_table
 
 RESOLUTIONS = (224, 227, 384)
-"""S of the published archives: images of S × S, label planes of floor(S / 2) (spec 1.1)."""
+"""S of the published archives: images of S × S, label planes of floor(S / 2) (behaviour 1.1)."""
 
 MOST_DESCRIBED = 50
 """Differences that one message names."""
@@ -44,7 +45,7 @@ class ExpectedCounts:
     Attributes:
       images: rows of index.csv with data.
       labels: concepts of label.csv.
-      masked_labels: those whose primary category marks pixels, not whole images (spec 1.8).
+      masked_labels: those whose primary category marks pixels, not whole images (behaviour 1.8).
       numbers: label numbers by name.
       whole_images: images by name of the labels that hold for whole images only.
       pixels: marked pixels by name of other labels, exact on planes of `plane_size`.
@@ -52,7 +53,7 @@ class ExpectedCounts:
       other_sizes: (Y, X) → by name, pixels that were published at that size.
       scaled_tolerance: where label planes are of a size that nothing was published of: of the
         labels of `other_sizes`, relative to `pixels` in proportion.
-      train_share: of the images, within `train_share_tolerance` (spec 1.7: a split by hash).
+      train_share: of the images, within `train_share_tolerance` (behaviour 1.7: a split by hash).
       train_share_tolerance: absolute.
     """
 
@@ -73,7 +74,7 @@ class ExpectedCounts:
 
 @functools.cache
 def published_counts() -> ExpectedCounts:
-    """Read what the published Broden counts to (spec 1.4, 1.6, 1.8, 9.1, 9.2).
+    """Read what the published Broden counts to (behaviour 1.4, 1.6, 1.8, 9.1, 9.2).
 
     `pixels.csv` beside this module has number, name, and pixels at 112 × 112 or images of a
     whole-image label, from the results that users of NetDissect published; and of some labels

@@ -1,4 +1,4 @@
-"""Read a Broden directory (reference spec, section 1).
+"""Read a Broden directory (reference behaviour 1).
 
 `index.csv` has one row per image; each category cell lists whole-image concept numbers and PNG
 label planes (concept = R + 256·G); number 0 is no concept in either. Any set of categories and any
@@ -36,9 +36,9 @@ from net2vec_jax.data.images.resized import remark_on_photograph
 class BrodenDataset:
     """A Broden directory, as a `ConceptDataset`.
 
-    Images with no data in any of the categories are dropped (spec 1.6), so are those with nothing
-    but whole-image numbers 0; the others keep the order of index.csv. Files are decoded when asked
-    for; that every file is there is checked at once.
+    Images with no data in any of the categories are dropped (behaviour 1.6), so are those with
+    nothing but whole-image numbers 0; the others keep the order of index.csv. Files are decoded
+    when asked for; that every file is there is checked at once.
 
     Attributes: those of `ConceptDataset`, and
       directory: where it lies.

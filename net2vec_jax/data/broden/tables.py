@@ -1,4 +1,4 @@
-"""Parse the CSV tables of a Broden directory (reference spec 1.2, 1.4, 1.5).
+"""Parse the CSV tables of a Broden directory (reference behaviour 1.2, 1.4, 1.5).
 
 Every refusal names the file and the line.
 """
@@ -33,7 +33,7 @@ LARGEST_SIDE = 2**14
 class BrodenRow(NamedTuple):
     """One image of index.csv: its place in the file, and per category its planes and numbers.
 
-    A whole-image number 0 is no label; a category with nothing else still has data (spec 1.6).
+    A whole-image number 0 is no label; a category with nothing else still has data (behaviour 1.6).
     """
 
     line: int
@@ -95,7 +95,7 @@ def read_index(path: Path) -> tuple[tuple[str, ...], list[BrodenRow]]:
 
 
 def _parse_cell(text: str, where: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The planes and the whole-image numbers of a category's cell (spec 1.2)."""
+    """The planes and the whole-image numbers of a category's cell (behaviour 1.2)."""
     names, numbers = [], []
     for element in filter(None, text.split(";")):
         refuse_filler(element, where, "leave the cell empty")
@@ -153,7 +153,7 @@ def make_catalog(
     for number, label in labels.items():
         counts = {c: count for c, count in label.categories.items() if c in categories}
         if counts:
-            # spec 1.8: largest coverage wins, ties go to the later category of index.csv.
+            # behaviour 1.8: largest coverage wins, ties go to the later category of index.csv.
             ordered = [category for category in categories if category in counts]
             primary = max(reversed(ordered), key=lambda c: coverage[c].get(number, 0.0))
             concepts.append(Concept(number, label.name, counts, primary))
@@ -173,7 +173,8 @@ def _category_count(text: str, where: str) -> tuple[str, int]:
 
 
 def check_categories(path: Path, columns: Sequence[str]) -> None:
-    """Refuse columns of index.csv that the optional table category.csv does not list (spec 1.2).
+    """Refuse columns of index.csv that the optional table category.csv does not list (behaviour
+    1.2).
 
     Raises:
       Net2VecError: there is one, or the table is malformed.

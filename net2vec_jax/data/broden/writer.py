@@ -1,4 +1,4 @@
-"""Write labelled images as a Broden directory (reference spec, section 1).
+"""Write labelled images as a Broden directory (reference behaviour 1).
 
 The counterpart of `net2vec_jax.data.broden.dataset`: what is written here reads back with the same
 concept numbers in the same planes, bit for bit; images are stored as JPEG, as in Broden.
@@ -147,7 +147,7 @@ def _write_labels(
     coverage: Mapping[str, Mapping[int, float]],
     names: Mapping[int, str],
 ) -> None:
-    """label.csv, category.csv and one c_<category>.csv per category (spec 1.4, 1.5)."""
+    """label.csv, category.csv and one c_<category>.csv per category (behaviour 1.4, 1.5)."""
     numbers = sorted({number for counts in images.values() for number in counts})
 
     def label_row(number: int) -> list:

@@ -76,8 +76,8 @@ class CocoDataset:
     """Images annotated in COCO's form, as a `ConceptDataset`.
 
     All images of the annotation files take part, those without annotation too: there is nothing on
-    them. They are in the order of a hash of their names, as Broden's are (spec 1.7). Crowd regions
-    count like the others: they show the concept, though not how often.
+    them. They are in the order of a hash of their names, as Broden's are (behaviour 1.7). Crowd
+    regions count like the others: they show the concept, though not how often.
 
     Attributes: those of `ConceptDataset`, and
       directory: the folder of the (train) images.

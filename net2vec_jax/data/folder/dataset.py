@@ -136,7 +136,7 @@ def _describe_unread(directory: Path, others: Iterable[str], unread: list[str]) 
 class FolderDataset:
     """A folder of images with masks, as a `ConceptDataset`.
 
-    Images are in the order of a hash of their names, as Broden's are (spec 1.7). An image with
+    Images are in the order of a hash of their names, as Broden's are (behaviour 1.7). An image with
     neither mask nor row in image_labels.csv is left out. A mask may hold concepts of any category.
 
     Attributes: those of `ConceptDataset`, and

@@ -1,9 +1,10 @@
 """Decode image files that may be damaged or hostile: a photograph or label plane, or one message.
 
-Photographs become uint8 [H, W, 3], RGB; label planes int32 [Y, X], R + 256·G (reference spec 1.3).
-A file's size is compared with the expected one and with a limit before a pixel is decoded, so that
-decompression bombs cost nothing. Pixels are taken as stored: an EXIF rotation is not applied, since
-labels are aligned with the stored pixels. Only HEIF files have no other pixels than upright ones.
+Photographs become uint8 [H, W, 3], RGB; label planes int32 [Y, X], R + 256·G (reference behaviour
+1.3). A file's size is compared with the expected one and with a limit before a pixel is decoded, so
+that decompression bombs cost nothing. Pixels are taken as stored: an EXIF rotation is not applied,
+since labels are aligned with the stored pixels. Only HEIF files have no other pixels than upright
+ones.
 """
 
 from __future__ import annotations
@@ -69,9 +70,9 @@ def read_image(
 ) -> np.ndarray:
     """Decode a photograph.
 
-    Grey images are repeated over the channels (spec 2.1), palettes are looked up, CMYK is converted
-    without a colour profile, and an alpha channel is dropped where all of it is opaque. Of 16 bits
-    per channel in colour the upper 8 are taken.
+    Grey images are repeated over the channels (behaviour 2.1), palettes are looked up, CMYK is
+    converted without a colour profile, and an alpha channel is dropped where all of it is opaque.
+    Of 16 bits per channel in colour the upper 8 are taken.
 
     Args:
       file: its path, or its contents; these, not its name, say of which format it is.
@@ -164,7 +165,7 @@ def drop_opaque_alpha(image: Image.Image, where: Path | str) -> Image.Image:
 def read_label_plane(
     file: Path | bytes, size: tuple[int, int], *, source: str, where: str = ""
 ) -> np.ndarray:
-    """Decode a label plane (spec 1.3).
+    """Decode a label plane (behaviour 1.3).
 
     Args:
       file: the path or contents of a PNG file of 8 bits per channel.

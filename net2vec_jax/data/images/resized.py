@@ -1,7 +1,7 @@
 """Photographs and masks of any size, brought to one: images [S, S], masks [S // 2, S // 2].
 
-Broden's own builder did the same (reference spec 1.1, 1.11): the aspect ratio is not kept, images
-are reduced without aliasing, of masks the nearest pixel is taken.
+Broden's own builder did the same (reference behaviour 1.1, 1.11): the aspect ratio is not kept,
+images are reduced without aliasing, of masks the nearest pixel is taken.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def nearest_pixels(n: int, m: int) -> np.ndarray:
     """int [m]: which of n pixels is nearest to each of m.
 
-    Broden's label maps were resized by `scipy.ndimage.zoom` of order 0 (spec 1.11): output i of m
-    takes input round(i·(n − 1) / (m − 1)), the corners being aligned.
+    Broden's label maps were resized by `scipy.ndimage.zoom` of order 0 (behaviour 1.11): output i
+    of m takes input round(i·(n − 1) / (m − 1)), the corners being aligned.
     """
     return np.floor(np.arange(m) * ((n - 1) / max(m - 1, 1)) + 0.5).astype(int)
 

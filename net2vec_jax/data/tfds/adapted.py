@@ -1,7 +1,7 @@
 """A dataset of TFDS's own, as a `ConceptDataset`, given an adapter that names its concepts.
 
 Images of all sizes become S × S (bilinear, without aliasing), whatever their aspect ratio; class
-masks become ⌊S/2⌋ × ⌊S/2⌋ (nearest), as in Broden (reference spec 1.1, 1.11).
+masks become ⌊S/2⌋ × ⌊S/2⌋ (nearest), as in Broden (reference behaviour 1.1, 1.11).
 """
 
 from __future__ import annotations

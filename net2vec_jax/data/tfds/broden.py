@@ -84,7 +84,7 @@ class TfdsBrodenDataset:
         return self._records.source_files()
 
     def image(self, index: int) -> np.ndarray:
-        """uint8 [H, W, 3], RGB; grey images are repeated over the channels (spec 2.1).
+        """uint8 [H, W, 3], RGB; grey images are repeated over the channels (behaviour 2.1).
 
         Raises:
           Net2VecError: the record is damaged, or the image not of the dataset's size.

@@ -1,4 +1,4 @@
-"""AlexNet in one tower (Krizhevsky 2014), as torchvision has it; 224 or 227 pixels (spec 2.2).
+"""AlexNet in one tower (Krizhevsky 2014), as torchvision has it; 224 or 227 pixels (behaviour 2.2).
 
 Filters are taken behind the ReLU. With 227 pixels the maps measure 56² × 64 (conv1), 27² × 192
 (conv2), 13² × 384 (conv3), 13² × 256 (conv4, conv5) and 6² × 256 (pool5).

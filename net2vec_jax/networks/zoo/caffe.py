@@ -19,7 +19,7 @@ from net2vec_jax.networks.zoo.entry import (
 )
 
 UNDIVIDED = (1.0, 1.0, 1.0)
-# Spec 2.1: Caffe's networks get the same mean, and no division.
+# Behaviour 2.1: Caffe's networks get the same mean, and no division.
 _OVERRIDES = (
     ("imagenet", None),
     ("reference_code", Preprocessing(REFERENCE_CODE_PREPROCESSING.mean, UNDIVIDED)),

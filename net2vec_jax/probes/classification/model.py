@@ -1,4 +1,4 @@
-"""The classification probe's model: a logit per image and head (reference spec, section 6.2)."""
+"""The classification probe's model: a logit per image and head (reference behaviour 6.2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def score(
     bias: Float[Array, "G R"],
     pooled: Float[Array, "P G B K"],
 ) -> Float[Array, "G B R"]:
-    """Logits of B images for every head (spec 6.2).
+    """Logits of B images for every head (behaviour 6.2).
 
     Args:
       weights: of the heads.

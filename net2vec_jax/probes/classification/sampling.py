@@ -46,7 +46,7 @@ class Sampler(Protocol):
 class BalancedSampler(NamedTuple):
     """Draws the images of one split: every positive with as many negatives, or the other way round.
 
-    Of the larger side a random subset is taken, without repetition (reference spec 6.3).
+    Of the larger side a random subset is taken, without repetition (reference behaviour 6.3).
     """
 
     images: Int[Array, " M"]  # the split's images

@@ -1,4 +1,4 @@
-"""Concept embeddings by classification: all heads as one optax problem (reference spec, section 6).
+"""Concept embeddings by classification: all heads as one optax problem (reference behaviour 6).
 
 A group is a concept in one repetition (seed); all its heads, one per filter subset, see the same
 images, so that the images' activations are read once for all of them. Groups are sorted by their
@@ -34,7 +34,7 @@ class ClassificationConfig:
     """How classification embeddings are trained; the defaults are the published settings.
 
     Attributes:
-      epochs: passes over each concept's balanced train images (spec 6.1).
+      epochs: passes over each concept's balanced train images (behaviour 6.1).
       batch_size: images per optimisation step of one group.
       learning_rate: of the first epochs.
       epochs_per_decay: the learning rate is multiplied by 0.1 whenever so many epochs have passed;

@@ -1,4 +1,4 @@
-"""What trained embeddings predict: their overlap with each concept (reference spec 5.10).
+"""What trained embeddings predict: their overlap with each concept (reference behaviour 5.10).
 
 A pixel is predicted where p > 0.5 strictly, that is z > 0, so a place without any active filter is
 not. H heads, P (concept, image) pairs, Q (head, pair) entries.

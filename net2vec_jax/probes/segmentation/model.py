@@ -1,4 +1,4 @@
-"""The segmentation model and its loss on a chunk of pairs (reference spec 5.2, 5.4, 5.5).
+"""The segmentation model and its loss on a chunk of pairs (reference behaviour 5.2, 5.4, 5.5).
 
 z = upsample(Σ_k m_k w_k 1[A_k > T_k]), p = σ(z), no bias. The loss per image is linear in p (Q-8):
   ℓ = −Σ_pixels [a·t·p + b·(1−t)·(1−p)],  a = α, b = 1−α (both 1 for whole-image concepts),
@@ -40,7 +40,7 @@ class ProbeData(NamedTuple):
 
 
 class ClassWeights(NamedTuple):
-    """Weight of a concept's own pixels and of the others, per head (spec 5.4)."""
+    """Weight of a concept's own pixels and of the others, per head (behaviour 5.4)."""
 
     positive: Float[Array | np.ndarray, " H"]
     negative: Float[Array | np.ndarray, " H"]
@@ -96,7 +96,8 @@ def pixel_loss(
     negative: Float[Array, " c"],
     loss: Loss,
 ) -> tuple[Float[Array, " c"], Float[Array, "Y c X"]]:
-    """Loss summed over the pixels of each image, and its gradient with respect to z (spec 5.5).
+    """Loss summed over the pixels of each image, and its gradient with respect to z (behaviour
+    5.5).
 
     Args:
       z: scores at the pixels.
@@ -132,7 +133,7 @@ def score_pixels(
     activations: ArrangedActivations,
     geometry: Geometry,
 ) -> Float[Array, "Y c X"]:
-    """z of every pixel; the prediction is z > 0, which is p > 0.5 strictly (spec 5.2)."""
+    """z of every pixel; the prediction is z > 0, which is p > 0.5 strictly (behaviour 5.2)."""
     scores = score_maps(weights, head, image, activations, geometry.positions)
     by_row = scores.reshape(-1, *geometry.grid).transpose(1, 0, 2)
     return upsample_rows(by_row, geometry.segmentation_size)

@@ -1,8 +1,8 @@
 """What embeddings and single filters predict on chosen images: masks and heat maps of pixels.
 
 The same operations as the probes count with, so that pixels counted in these masks are the probes'
-counts: z = upsample(Σ_k w_k 1[A_k > T_k]) > 0 for embeddings (reference spec 5.2, 5.10), and
-upsample(1[A_k > T_k]) > 0.5 for a filter (spec section 4). n pairs of (head or filter, image).
+counts: z = upsample(Σ_k w_k 1[A_k > T_k]) > 0 for embeddings (reference behaviour 5.2, 5.10), and
+upsample(1[A_k > T_k]) > 0.5 for a filter (behaviour 4). n pairs of (head or filter, image).
 """
 
 from __future__ import annotations

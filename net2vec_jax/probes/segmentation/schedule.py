@@ -1,4 +1,4 @@
-"""Which (head, image) pairs form each optimisation step: the ragged schedule (DESIGN section 4).
+"""Which (head, image) pairs form each optimisation step: the ragged schedule.
 
 In an epoch, head i has ceil(n_i / B) batches. At step t every head that still has a batch takes
 part with its own; the step's pairs are laid out in chunks of fixed size, so that all shapes are
@@ -68,7 +68,7 @@ def make_schedule(
       batch_size: B.
       chunk_size: pairs per chunk.
       single_image_divisor: what the gradient of a batch of one image is divided by; the reference
-        divides by Y (spec Q-9).
+        divides by Y (behaviour Q-9).
 
     Raises:
       Net2VecError: a head without images, or a size below 1.

@@ -1,4 +1,4 @@
-"""Concept embeddings by segmentation: all heads as one optax problem (reference spec, section 5).
+"""Concept embeddings by segmentation: all heads as one optax problem (reference behaviour 5).
 
 Weights are [H heads, K filters]; each head has its own optimizer state and takes part in the steps
 for which it still has a batch (`schedule`), so that training together equals training alone. Heads
@@ -41,15 +41,15 @@ class SegmentationConfig:
     """How segmentation embeddings are trained; the defaults are the preset `paper`.
 
     Attributes:
-      epochs: passes over each concept's train images (spec 5.1).
-      batch_size: images per optimisation step of one head (DESIGN section 3).
-      learning_rate: of SGD (spec 5.1).
-      momentum: of SGD, dampening 0 (spec 5.6).
-      loss: "linear" as the reference (spec Q-8), or "bce", its logarithmic counterpart.
+      epochs: passes over each concept's train images (behaviour 5.1).
+      batch_size: images per optimisation step of one head.
+      learning_rate: of SGD (behaviour 5.1).
+      momentum: of SGD, dampening 0 (behaviour 5.6).
+      loss: "linear" as the reference (behaviour Q-8), or "bce", its logarithmic counterpart.
       shuffle: draw a new order of each concept's images every epoch; the reference keeps the
-        order of the index (spec 5.7).
+        order of the index (behaviour 5.7).
       legacy_single_image_scale: divide the gradient of a batch of one image by Y instead of 1, as
-        the reference does by accident (spec Q-9, B-5).
+        the reference does by accident (behaviour Q-9, B-5).
       chunk_size: pairs computed at a time on a device; only speed and memory depend on it; by
         default what suits the backend.
       form: how activations are read, see `score_maps`; by default what suits the backend.
@@ -88,7 +88,7 @@ class SegmentationResult:
     Attributes:
       weights: float32 [H, K], the embeddings; 0 outside a head's filter mask.
       loss: float32 [epochs, H], mean over a head's train images of the loss, while its weights
-        change (spec 5.7).
+        change (behaviour 5.7).
       alpha: float64 [H], α of the head's concept (0 for whole-image concepts).
     """
 

@@ -1,4 +1,4 @@
-"""Single-filter segmentation: IoU of every filter with every concept (reference spec, section 4).
+"""Single-filter segmentation: IoU of every filter with every concept (reference behaviour 4).
 
 A filter's prediction is upsample(1[A_k > T_k]) > 0.5: threshold first, upsample second, threshold
 again (Q-3). All C concepts × K filters are counted in one pass over the images. An image's active

@@ -81,7 +81,7 @@ def predict_pixels(
     grid: tuple[int, int],
     size: tuple[int, int],
 ) -> Bool[Array, "Y c X"]:
-    """Where filters fire on images: upsample(1[A_k > T_k]) > 0.5 (reference spec section 4).
+    """Where filters fire on images: upsample(1[A_k > T_k]) > 0.5 (reference behaviour 4).
 
     Args:
       packed: bits of the binary activations, see `BinaryActivations`.

@@ -1,4 +1,4 @@
-"""Every (head, image) pair once per epoch, in batches that no chunk mixes (DESIGN section 4)."""
+"""Every (head, image) pair once per epoch, in batches that no chunk mixes."""
 
 import numpy as np
 import pytest
