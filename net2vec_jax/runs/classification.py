@@ -187,7 +187,6 @@ def train_classification(
       (('sky',), (1, 1, 3))
     """
     chosen = make_settings(ClassificationSettings, preset, layer, settings)
-    chosen.check()
     masks = collect_masks(layer, dataset, chosen, cache_data=cache_data)
     origin = describe_probe(chosen, layer.origin, dataset)
     problem = Problem(lambda: layer, lambda: masks)

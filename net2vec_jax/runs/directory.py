@@ -130,6 +130,10 @@ class RunDirectory:
         """What was assumed of the run's data, and how to say otherwise."""
         return list(self._record.get("notices", ()))
 
+    def noted(self, name: str) -> Any:
+        """What `record` noted under this name; None if nothing."""
+        return self._record.get(name)
+
     def record(self, name: str, content: Any) -> None:
         """Note something of the run in run.json, as JSON values."""
         self._record[name] = content

@@ -104,8 +104,9 @@ class LayerRun:
         )
         size = None
         if isinstance(self.probed, LoadedNetwork):
-            height, width, _ = self.dataset.image(0).shape
-            size = (height, width)
+            # Of a finished run the images need not be there any more.
+            noted = self.run.noted("image_size") or self.dataset.image(0).shape[:2]
+            size = (int(noted[0]), int(noted[1]))
         self.run.record("image_size", size)
         return dataclasses.replace(
             probe,

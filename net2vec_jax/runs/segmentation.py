@@ -219,9 +219,7 @@ def train_segmentation(
       >>> probe.concepts, probe.embeddings.shape
       (('ground', 'sky'), (1, 2, 3))
     """
-    given = make_settings(SegmentationSettings, preset, layer, settings)
-    given.check()
-    chosen = given.resolve()
+    chosen = make_settings(SegmentationSettings, preset, layer, settings).resolve()
     masks = collect_masks(layer, dataset, chosen, cache_data=cache_data)
     origin = describe_probe(chosen, layer.origin, dataset)
     problem = Problem(lambda: layer, lambda: masks)

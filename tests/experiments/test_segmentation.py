@@ -147,6 +147,7 @@ def test_finished_stages_are_not_computed_again(
     finished: LayerRun, network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(finished.run.path, tmp_path / "out")
+    monkeypatch.delattr(BrodenDataset, "image")  # nor is an image read
     monkeypatch.delattr(layer_run, "store_layers")
     monkeypatch.delattr(activations_layer, "collect_thresholds")
     monkeypatch.delattr(segmentation_run, "train_segmentation_heads")
