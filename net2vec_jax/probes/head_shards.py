@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from net2vec_jax.activations.binary import BinaryActivations
+from net2vec_jax.activations.standardized import SpatialActivations
 from net2vec_jax.core.devices import (
     COPIED,
     DIVIDED,
@@ -101,7 +101,7 @@ class HeadShards:
         return whole
 
     def place_data(
-        self, activations: BinaryActivations, masks: ConceptMasks, form: Form | None
+        self, activations: SpatialActivations, masks: ConceptMasks, form: Form | None
     ) -> ProbeData:
         """What the probe reads: each device's pairs, and all activations."""
         most = max(len(shard.pairs) for shard in self.shards)

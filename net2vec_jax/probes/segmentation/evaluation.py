@@ -1,7 +1,7 @@
 """What trained embeddings predict: their overlap with each concept (reference behaviour 5.10).
 
-A pixel is predicted where p > 0.5 strictly, that is z > 0, so a place without any active filter is
-not. H heads, P (concept, image) pairs, Q (head, pair) entries.
+The paper predicts a pixel where p > 0.5 strictly, that is z > 0, so a place without any active
+filter is not. H heads, P (concept, image) pairs, Q (head, pair) entries.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from net2vec_jax.activations.binary import BinaryActivations
+from net2vec_jax.activations.standardized import SpatialActivations
 from net2vec_jax.core.console import track
 from net2vec_jax.core.devices import DIVIDED, fetch, make_mesh, place_parts
 from net2vec_jax.core.errors import Net2VecError
@@ -53,6 +53,7 @@ class SegmentationCounts:
 @partial(jax.jit, static_argnames=("mesh", "geometry"))
 def _count_chunks(
     weights: Float[Array, "D n K"],
+    level: Float[Array, "D n"],
     head: Int[Array, "D chunks c"],
     pair: Int[Array, "D chunks c"],
     data: ProbeData,
@@ -60,32 +61,36 @@ def _count_chunks(
     mesh: Mesh,
     geometry: Geometry,
 ) -> Overlap:
-    def on_device(weights: Array, head: Array, pair: Array, data: ProbeData) -> Overlap:
+    def on_device(
+        weights: Array, level: Array, head: Array, pair: Array, data: ProbeData
+    ) -> Overlap:
         pair_image, masks, _ = (values[0] for values in data[1:])
 
         def count(chunk: tuple[Array, Array]) -> Overlap:
             head, pair = chunk
             z = score_pixels(weights[0], head, pair_image[pair], data.activations, geometry)
-            return count_overlap(z > 0, unpack_masks(masks[pair], geometry.segmentation_size[0]))
+            above = z > level[0, head][None, :, None]
+            return count_overlap(above, unpack_masks(masks[pair], geometry.segmentation_size[0]))
 
         return jax.tree.map(lambda x: x[None], jax.lax.map(count, (head[0], pair[0])))
 
     divided = jax.shard_map(
         on_device,
         mesh=mesh,
-        in_specs=(DIVIDED, DIVIDED, DIVIDED, DATA_SPEC),
+        in_specs=(DIVIDED, DIVIDED, DIVIDED, DIVIDED, DATA_SPEC),
         out_specs=DIVIDED,
         check_vma=False,
     )
-    return divided(weights, head, pair, data)
+    return divided(weights, level, head, pair, data)
 
 
 def evaluate_segmentation(
     weights: Float[np.ndarray, "H K"],
     heads: Heads,
-    activations: BinaryActivations,
+    activations: SpatialActivations,
     masks: ConceptMasks,
     *,
+    level: Float[np.ndarray, " H"] | None = None,
     chunk_size: int | None = None,
     form: Form | None = None,
     progress: str = "",
@@ -98,8 +103,10 @@ def evaluate_segmentation(
     Args:
       weights: embeddings of the heads.
       heads: the heads.
-      activations: binary activations of all N images.
+      activations: of all N images.
       masks: masks of the concepts.
+      level: a head predicts the pixels where Σ_k w_k x_k is above its level, strictly; by default
+        above 0 (behaviour 5.10).
       chunk_size: pairs computed at a time on a device; by default what suits the backend.
       form: how activations are read, see `score_maps`.
       progress: name of a progress bar; none is shown by default.
@@ -114,6 +121,8 @@ def evaluate_segmentation(
     shards = divide_heads(heads, masks, np.ones(len(masks.pair_image), bool), make_mesh())
     data = shards.place_data(activations, masks, form)
     placed_weights = shards.place(np.asarray(weights, np.float32))
+    levels = np.zeros(len(heads)) if level is None else level
+    placed_level = shards.place(np.asarray(levels, np.float32))
     entries = [_entries(shard) for shard in shards.shards]
     most = -(-max(len(pair) for _, pair in entries) // chunk_size)
     at_once = min(CHUNKS_PER_CALL, max(most, 1))
@@ -132,7 +141,7 @@ def evaluate_segmentation(
             for side in (0, 1)
         )
         counted = _count_chunks(
-            placed_weights, head, pair, data, mesh=shards.mesh, geometry=geometry
+            placed_weights, placed_level, head, pair, data, mesh=shards.mesh, geometry=geometry
         )
         counts.append(fetch(counted))
     overlap = [np.stack(values, axis=1) for values in zip(*counts, strict=True)]

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from net2vec_jax.activations.binary import BinaryActivations
+from net2vec_jax.activations.standardized import SpatialActivations
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.probes.heads import Heads
@@ -58,7 +58,7 @@ class Geometry(NamedTuple):
         return self.grid[0] * self.grid[1]
 
 
-def geometry_of(activations: BinaryActivations, masks: ConceptMasks) -> Geometry:
+def geometry_of(activations: SpatialActivations, masks: ConceptMasks) -> Geometry:
     """The sizes of a problem.
 
     Raises:

@@ -18,6 +18,7 @@ import scipy.special
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from net2vec_jax.activations.binary import BinaryActivations
+from net2vec_jax.activations.standardized import SpatialActivations
 from net2vec_jax.probes.interpolation import interpolation_matrix
 from net2vec_jax.probes.segmentation.model import Geometry, score_pixels
 from net2vec_jax.probes.segmentation.score_maps import (
@@ -34,8 +35,8 @@ class Prediction(NamedTuple):
     """What embeddings predict on n images.
 
     Attributes:
-      mask: bool [n, Y, X], z > 0.
-      probability: float32 [n, Y, X], σ(z) in [0, 1]; 0.5 where no filter is active.
+      mask: bool [n, Y, X], where z is above the head's level.
+      probability: float32 [n, Y, X], σ(z − level) in [0, 1]: above 0.5 in the mask.
     """
 
     mask: Bool[np.ndarray, "n Y X"]
@@ -46,8 +47,9 @@ def predict_embeddings(
     weights: Float[np.ndarray, "H K"],
     head: Int[np.ndarray, " n"],
     image: Int[np.ndarray, " n"],
-    activations: BinaryActivations,
+    activations: SpatialActivations,
     segmentation_size: tuple[int, int],
+    level: Float[np.ndarray, " H"] | None = None,
 ) -> Prediction:
     """What embeddings predict, as `evaluate_segmentation` counts it.
 
@@ -57,6 +59,8 @@ def predict_embeddings(
       image: index into the activations, for each pair.
       activations: binary activations.
       segmentation_size: (Y, X).
+      level: a pixel is predicted above the head's level, see `evaluate_segmentation`; by default
+        above 0.
     """
     chunks, kept = _chunk(head, image)
     (h, w), (rows, width) = activations.grid, segmentation_size
@@ -66,14 +70,16 @@ def predict_embeddings(
         jax.tree.map(jnp.asarray, arrange_activations(activations)),
         geometry=Geometry((h, w), (rows, width)),
     )
-    z = z.reshape(-1, *z.shape[2:])[:kept]
-    return Prediction(np.asarray(z > 0), np.asarray(jax.nn.sigmoid(z)))
+    z = np.asarray(z.reshape(-1, *z.shape[2:])[:kept])
+    if level is not None:
+        z = z - np.asarray(level, np.float32)[head][:, None, None]
+    return Prediction(z > 0, scipy.special.expit(z))
 
 
 def score_grids(
-    weights: Float[np.ndarray, "C K"], activations: BinaryActivations
+    weights: Float[np.ndarray, "C K"], activations: SpatialActivations
 ) -> Float[np.ndarray, "n C h w"]:
-    """Scores Σ_k w_k 1[A_k > T_k] of every embedding on every image, on the activation grid.
+    """Scores Σ_k w_k x_k of every embedding on every image, on the activation grid.
 
     Args:
       weights: embeddings.

@@ -1,8 +1,9 @@
-"""Score maps S[p] = Σ_k w_k 1[A_k > T_k] of (head, image) pairs, and the transposed operation.
+"""Score maps S[p] = Σ_k w_k x_k[p] of (head, image) pairs, and the transposed operation.
 
-Two forms of the same sum. "sparse" walks over the active entries (gather, scatter-add): on a CPU
-about ten times faster than unpacking. "dense" unpacks the bits and multiplies: the better form on a
-GPU or TPU. c pairs at a time; p = y·w + x runs over the h·w positions of the activation grid.
+Of binary activations, x_k = 1[A_k > T_k], there are two forms of the same sum. "sparse" walks over
+the active entries (gather, scatter-add): on a CPU about ten times faster than unpacking. "dense"
+unpacks the bits and multiplies: the better form on a GPU or TPU. Standardised activations are
+multiplied as they are. c pairs at a time; p = y·w + x runs over the h·w positions of the grid.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from net2vec_jax.activations.binary import BinaryActivations, entries_per_block
+from net2vec_jax.activations.binary import entries_per_block
+from net2vec_jax.activations.standardized import SpatialActivations, StandardizedActivations
 
 Form = Literal["sparse", "dense"]
 
@@ -34,13 +36,21 @@ class DenseActivations(NamedTuple):
     packed: UInt8[Array | np.ndarray, "N p bytes"]
 
 
-ArrangedActivations = SparseActivations | DenseActivations
+class RealActivations(NamedTuple):
+    """Values, see `StandardizedActivations`."""
+
+    values: Float[Array | np.ndarray, "N p K"]
+
+
+ArrangedActivations = SparseActivations | DenseActivations | RealActivations
 
 
 def arrange_activations(
-    activations: BinaryActivations, form: Form | None = None
+    activations: SpatialActivations, form: Form | None = None
 ) -> ArrangedActivations:
-    """Binary activations in a form, by default the one that suits the backend; numpy arrays."""
+    """Activations in a form, by default the one that suits the backend; numpy arrays."""
+    if isinstance(activations, StandardizedActivations):
+        return RealActivations(activations.values)
     if form is None:
         form = "sparse" if jax.default_backend() == "cpu" else "dense"
     if form == "dense":
@@ -56,10 +66,10 @@ def score_maps(
     activations: ArrangedActivations,
     positions: int,
 ) -> Float[Array, "c p"]:
-    """Σ_k w[head, k] 1[A[image, p, k] > T_k] at every position of the activation grid."""
-    if isinstance(activations, DenseActivations):
-        active = _unpack(activations, image, weights.shape[1])
-        return jnp.einsum("cpk,ck->cp", active, weights[head], precision=jax.lax.Precision.HIGHEST)
+    """Σ_k w[head, k] x[image, p, k] at every position of the activation grid."""
+    if not isinstance(activations, SparseActivations):
+        values = read_values(activations, image, weights.shape[1])
+        return jnp.einsum("cpk,ck->cp", values, weights[head], precision=jax.lax.Precision.HIGHEST)
     pairs = jnp.arange(len(head))[:, None]
 
     def add_block(block: Array, scores: Array) -> Array:
@@ -77,11 +87,11 @@ def add_weight_gradients(
     activations: ArrangedActivations,
     score_gradient: Float[Array, "c p"],
 ) -> Float[Array, "H K"]:
-    """`gradient` plus each pair's Σ_p 1[A[image, p, k] > T_k] · score_gradient[p], at its head."""
-    if isinstance(activations, DenseActivations):
-        active = _unpack(activations, image, gradient.shape[1])
+    """`gradient` plus each pair's Σ_p x[image, p, k] · score_gradient[p], at its head."""
+    if not isinstance(activations, SparseActivations):
+        values = read_values(activations, image, gradient.shape[1])
         of_pairs = jnp.einsum(
-            "cpk,cp->ck", active, score_gradient, precision=jax.lax.Precision.HIGHEST
+            "cpk,cp->ck", values, score_gradient, precision=jax.lax.Precision.HIGHEST
         )
         return gradient.at[head].add(of_pairs)
     pairs = jnp.arange(len(head))[:, None]
@@ -94,7 +104,12 @@ def add_weight_gradients(
     return jax.lax.fori_loop(0, _blocks(activations, image), add_block, gradient)
 
 
-def _unpack(activations: DenseActivations, image: Array, filters: int) -> Float[Array, "c p K"]:
+def read_values(
+    activations: DenseActivations | RealActivations, image: Int[Array, " c"], filters: int
+) -> Float[Array, "c p K"]:
+    """x[image, p, k] of c images: 0 or 1 where they are binary."""
+    if isinstance(activations, RealActivations):
+        return jnp.asarray(activations.values)[image]
     packed = activations.packed[image]
     bits = (packed[..., None] >> jnp.arange(8, dtype=jnp.uint8)[None, None, None, :]) & 1
     return bits.reshape(*packed.shape[:2], -1)[..., :filters].astype(jnp.float32)
