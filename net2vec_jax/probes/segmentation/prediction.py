@@ -87,6 +87,24 @@ def score_grids(
     """
     count = len(activations)
     head, image = np.tile(np.arange(len(weights)), count), np.repeat(np.arange(count), len(weights))
+    scores = score_pairs(weights, head, image, activations)
+    return scores.reshape(count, len(weights), *activations.grid)
+
+
+def score_pairs(
+    weights: Float[np.ndarray, "H K"],
+    head: Int[np.ndarray, " n"],
+    image: Int[np.ndarray, " n"],
+    activations: SpatialActivations,
+) -> Float[np.ndarray, "n p"]:
+    """Scores Σ_k w_k x_k of n (head, image) pairs at every position y·w + x of the grid.
+
+    Args:
+      weights: embeddings.
+      head: row of the weights, for each pair.
+      image: index into the activations, for each pair.
+      activations: of N images.
+    """
     chunks, kept = _chunk(head, image)
     scores = _score_grid_chunks(
         jnp.asarray(weights, jnp.float32),
@@ -94,8 +112,7 @@ def score_grids(
         jax.tree.map(jnp.asarray, arrange_activations(activations)),
         positions=math.prod(activations.grid),
     )
-    flat = np.asarray(scores).reshape(-1, scores.shape[-1])[:kept]
-    return flat.reshape(count, len(weights), *activations.grid)
+    return np.asarray(scores).reshape(-1, scores.shape[-1])[:kept]
 
 
 @partial(jax.jit, static_argnames=("positions",))
