@@ -53,12 +53,14 @@ class LabelledImage:
       split: "train" or "val".
       image: uint8 [H, W, 3], RGB.
       labels: the concepts marked on it.
+      group: what film, patient or place it is of; of all images of a dataset or of none.
     """
 
     name: str
     split: str
     image: np.ndarray
     labels: ImageLabels
+    group: str | None = None
 
 
 @runtime_checkable
@@ -68,7 +70,9 @@ class ConceptDataset(Protocol):
     Decoded images and masks are kept on disk (`net2vec_jax.data.cache`) of a dataset that also has
     `source_files() -> Iterator[Path]`, all files it is read from; they lie in its `directory`, a
     path, if it has one. A dataset may have `notices`, lines that say what was assumed when it was
-    opened and how to say otherwise, and `skipped_annotations`, identity → why.
+    opened and how to say otherwise, and `skipped_annotations`, identity → why. It may have
+    `image_groups`, int32 [N]: of each image the number of its group, 0 … G − 1 in the order of
+    first appearance, where frames of one film, say, are not independent; None means that all are.
 
     Attributes:
       name: what the dataset is called in results.
