@@ -196,9 +196,11 @@ def map_in_order(
 
 
 def summarise_dataset(dataset: ConceptDataset) -> str:
-    """One line for `repr`: how many images and concepts."""
+    """One line for `repr`: how many images, groups of them if there are any, and concepts."""
     val = int(np.count_nonzero(dataset.is_val))
+    groups = getattr(dataset, "image_groups", None)
+    in_groups = "" if groups is None else f" in {len(np.unique(groups)):,} groups"
     return (
         f"{type(dataset).__name__}({dataset.name}: {len(dataset) - val:,} train and {val:,} val "
-        f"images, {len(dataset.catalog):,} concepts)"
+        f"images{in_groups}, {len(dataset.catalog):,} concepts)"
     )

@@ -1,7 +1,7 @@
 """Groups of images that are not independent: frames of one film, photographs of one patient.
 
-N images have G groups, numbered 0 … G − 1. Intervals and tests resample the images of a group
-together, and a split that is drawn takes groups as wholes.
+N images have G groups, numbered 0 … G − 1. A split that is drawn takes groups as wholes; what
+resamples images, as intervals and tests do, should too.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ DEFAULT_RESOLUTION = 224
 """Of adapted datasets, in pixels: the size most networks were trained on."""
 LARGEST_RESOLUTION = 4096
 DATA_DIR_VARIABLE = "TFDS_DATA_DIR"
-_NAME = re.compile(r"(\w+)(?:/([\w.-]+))?(?::(\d+\.\d+\.\d+))?(?:@(\d{1,6}))?(?:#([\w/-]+))?")
+_NAME = re.compile(r"(\w+)(?:/([\w.-]+))?(?::(\d+\.\d+\.\d+))?(?:@(\d{1,6}))?(?:#(\w+))?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
