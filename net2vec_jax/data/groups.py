@@ -28,7 +28,7 @@ LEAST_IN_FILMS = 0.8
 """Share of a dataset's images that must look like frames before it is said."""
 _FRAME_NUMBER = re.compile(r"[0-9]+(?=[A-Za-z]?(?:[^A-Za-z0-9]|$))")
 _FILM_WORD = re.compile(
-    r"(?<![a-z])(?:frame|video|vid|clip|film|movie|seq|sequence|camera|patient|slice)s?(?![a-z])"
+    r"(?<![a-z])(?:frame|video|vid|clip|film|movie|seq|sequence|camera|slice)s?(?![a-z])"
 )
 _BEFORE_FRAME_NUMBER = re.compile(r"(?<![a-z])frames?[^a-z0-9]*$")
 
