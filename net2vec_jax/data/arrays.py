@@ -9,15 +9,22 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
+from net2vec_jax.core.console import announce
 from net2vec_jax.core.errors import Net2VecError, list_names
 from net2vec_jax.data.concepts import Concept, ConceptCatalog, normalize_name
 from net2vec_jax.data.dataset import ImageLabels, summarise_dataset
+from net2vec_jax.data.groups import (
+    draw_val_groups,
+    name_group,
+    number_groups,
+    remark_on_groups,
+)
 
 
 class ArrayDataset:
     """Images and masks in memory, as a `ConceptDataset`.
 
-    Attributes: those of `ConceptDataset`, and `image_size`, (H, W).
+    Attributes: those of `ConceptDataset`, `image_size`, (H, W), and `notices`.
     """
 
     name = "arrays"
@@ -28,6 +35,7 @@ class ArrayDataset:
         planes: Int[np.ndarray, "N D Y X"],
         catalog: ConceptCatalog,
         is_val: Bool[np.ndarray, " N"],
+        groups: Sequence[str] | None = None,
     ) -> None:
         """See `from_arrays`, which checks what it is given."""
         self._images, self._planes = images, planes
@@ -40,8 +48,13 @@ class ArrayDataset:
         self.images_fingerprint = fingerprint_images(images)
         digest = hashlib.sha256(repr([(c.number, c.name) for c in catalog]).encode())
         digest.update(self.images_fingerprint.encode())
+        self.image_groups = None if groups is None else number_groups(groups)
+        self.notices: tuple[str, ...] = ()
         for array in (planes, is_val):
             digest.update(fingerprint_images(array).encode())
+        if groups is not None and self.image_groups is not None:
+            self.notices = remark_on_groups(self.image_names, groups, is_val, remedy="groups")
+            digest.update(fingerprint_images(self.image_groups).encode())
         self.fingerprint = digest.hexdigest()
 
     def __repr__(self) -> str:
@@ -86,6 +99,7 @@ def from_arrays(
     *,
     val: float | Bool[np.ndarray, " N"] | Sequence[bool] = 0.3,
     categories: Mapping[int, str] | None = None,
+    groups: Sequence[Any] | np.ndarray | None = None,
     seed: int = 0,
 ) -> ArrayDataset:
     """A dataset from images and masks in memory.
@@ -95,12 +109,16 @@ def from_arrays(
       masks: label numbers, 0 where there is none, [N, Y, X]; or [N, D, Y, X] where concepts
         overlap: a pixel then has up to D labels. Y, X may be other than H, W.
       concepts: name of every label number.
-      val: which images are for val, bool [N]; or the share of images that are drawn for it.
+      val: which images are for val, bool [N]; or the share of images that are drawn for it, by
+        whole groups if these are given.
       categories: category of a label number; "object" where it is not said.
+      groups: name or number of the film, patient or place that each of N images is of, where
+        several are of one: such images are not independent. None if all are.
       seed: of the drawing.
 
     Raises:
-      Net2VecError: arrays are of other types or shapes, a number has no name, or a split is empty.
+      Net2VecError: arrays are of other types or shapes, a number has no name, a group is empty, or
+        a split is.
 
     Examples:
       >>> import net2vec_jax as n2v
@@ -138,6 +156,10 @@ def from_arrays(
             f"masks hold numbers without a name: {list_names(map(str, unnamed))}; name them in "
             "concepts, or set these pixels to 0"
         )
+    if groups is not None:
+        groups = [name_group(group, f"groups[{index}]") for index, group in enumerate(groups)]
+        if len(groups) != len(images):
+            raise Net2VecError(f"{len(images)} images, but groups of {len(groups)}")
     of = dict(categories or {})
     catalog = ConceptCatalog.of(
         Concept(
@@ -148,18 +170,23 @@ def from_arrays(
         )
         for number, name in concepts.items()
     )
-    return ArrayDataset(images, planes.astype(np.int32), catalog, _split(val, len(images), seed))
+    units = np.arange(len(images), dtype=np.int32) if groups is None else number_groups(groups)
+    dataset = ArrayDataset(
+        images, planes.astype(np.int32), catalog, _split(val, units, seed), groups
+    )
+    announce(dataset.notices)
+    return dataset
 
 
 def _split(
-    val: float | np.ndarray | Sequence[bool], images: int, seed: int
+    val: float | np.ndarray | Sequence[bool], groups: Int[np.ndarray, " N"], seed: int
 ) -> Bool[np.ndarray, " N"]:
+    images = len(groups)
     if isinstance(val, int | float | np.floating):
         if not 0 < val < 1:
             raise Net2VecError(f"val must lie between 0 and 1, not {val}")
-        is_val = np.zeros(images, bool)
-        count = min(max(round(val * images), 1), images - 1)
-        is_val[np.random.default_rng(seed).permutation(images)[:count]] = True
+        order = np.random.default_rng(seed).permutation(groups.max() + 1)
+        is_val = draw_val_groups(groups, order, float(val))
     else:
         is_val = np.asarray(val)
         if is_val.dtype != bool or is_val.shape != (images,):

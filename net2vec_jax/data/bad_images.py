@@ -17,6 +17,7 @@ import numpy as np
 from net2vec_jax.core.console import track
 from net2vec_jax.core.errors import Net2VecError, join_messages
 from net2vec_jax.data.dataset import ConceptDataset, DatasetView, ImageLabels, map_in_order
+from net2vec_jax.data.groups import number_groups
 
 
 def find_bad_images(dataset: ConceptDataset, *, progress: bool = False) -> dict[str, str]:
@@ -62,6 +63,10 @@ class ImageSubset(DatasetView):
         self.left_out = dict(left_out)
         self.image_names = tuple(dataset.image_names[index] for index in self._kept)
         self.is_val = np.asarray(dataset.is_val)[list(self._kept)]
+        groups = getattr(dataset, "image_groups", None)
+        self.image_groups = (
+            None if groups is None else number_groups(groups[list(self._kept)].tolist())
+        )
         kept_names = "\0".join((dataset.fingerprint, *self.image_names))
         self.fingerprint = hashlib.sha256(kept_names.encode()).hexdigest()
 

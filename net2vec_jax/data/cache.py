@@ -103,6 +103,7 @@ def load_concept_masks(
             segmentation_size=dataset.segmentation_size,
             category_choice=category_choice,
             notices=_read_notices(folder / _NOTICES),
+            image_groups=getattr(dataset, "image_groups", None),
             **arrays,
         )
 

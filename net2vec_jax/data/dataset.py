@@ -53,12 +53,14 @@ class LabelledImage:
       split: "train" or "val".
       image: uint8 [H, W, 3], RGB.
       labels: the concepts marked on it.
+      group: what film, patient or place it is of; of all images of a dataset or of none.
     """
 
     name: str
     split: str
     image: np.ndarray
     labels: ImageLabels
+    group: str | None = None
 
 
 @runtime_checkable
@@ -68,7 +70,9 @@ class ConceptDataset(Protocol):
     Decoded images and masks are kept on disk (`net2vec_jax.data.cache`) of a dataset that also has
     `source_files() -> Iterator[Path]`, all files it is read from; they lie in its `directory`, a
     path, if it has one. A dataset may have `notices`, lines that say what was assumed when it was
-    opened and how to say otherwise, and `skipped_annotations`, identity → why.
+    opened and how to say otherwise, and `skipped_annotations`, identity → why. It may have
+    `image_groups`, int32 [N]: of each image the number of its group, 0 … G − 1 in the order of
+    first appearance, where frames of one film, say, are not independent; None means that all are.
 
     Attributes:
       name: what the dataset is called in results.
@@ -192,9 +196,11 @@ def map_in_order(
 
 
 def summarise_dataset(dataset: ConceptDataset) -> str:
-    """One line for `repr`: how many images and concepts."""
+    """One line for `repr`: how many images, groups of them if there are any, and concepts."""
     val = int(np.count_nonzero(dataset.is_val))
+    groups = getattr(dataset, "image_groups", None)
+    in_groups = "" if groups is None else f" in {len(np.unique(groups)):,} groups"
     return (
         f"{type(dataset).__name__}({dataset.name}: {len(dataset) - val:,} train and {val:,} val "
-        f"images, {len(dataset.catalog):,} concepts)"
+        f"images{in_groups}, {len(dataset.catalog):,} concepts)"
     )

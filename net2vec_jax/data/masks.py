@@ -30,7 +30,10 @@ MASKS_AT_ONCE = 2**16
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["is_val", "pair_concept", "pair_image", "packed", "pixels", "whole_image"],
+    data_fields=[
+        *("is_val", "pair_concept", "pair_image", "packed", "pixels", "whole_image"),
+        "image_groups",
+    ],
     meta_fields=["catalog", "segmentation_size", "category_choice", "notices"],
 )
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,6 +52,7 @@ class ConceptMasks:
       segmentation_size: (Y, X).
       category_choice: how the masks were made.
       notices: what was assumed while the labels were read, and how to say otherwise.
+      image_groups: int32 [N], group of each image, see `ConceptDataset`; None where none is given.
     """
 
     catalog: ConceptCatalog
@@ -61,6 +65,7 @@ class ConceptMasks:
     segmentation_size: tuple[int, int]
     category_choice: CategoryChoice
     notices: tuple[str, ...] = ()
+    image_groups: np.ndarray | None = None
 
     @property
     def pair_is_val(self) -> np.ndarray:
@@ -215,6 +220,7 @@ def collect_concept_masks(
         segmentation_size=size,
         category_choice=category_choice,
         notices=gather_remarks(remarks) + gather_remarks(hints),
+        image_groups=getattr(dataset, "image_groups", None),
     )
 
 

@@ -24,6 +24,7 @@ from net2vec_jax.data.broden.tables import (
 )
 from net2vec_jax.data.concepts import normalize_name
 from net2vec_jax.data.dataset import VAL, ImageLabels, summarise_dataset
+from net2vec_jax.data.groups import GROUP_COLUMN, number_groups, remark_on_groups
 from net2vec_jax.data.images.files import (
     check_regular_file,
     find_file,
@@ -43,7 +44,8 @@ class BrodenDataset:
     Attributes: those of `ConceptDataset`, and
       directory: where it lies.
       image_size: (H, W) of the images.
-      notices: which labels are left out because index.csv has none of their categories.
+      notices: which labels are left out because index.csv has none of their categories, and what
+        is to be said of groups.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class BrodenDataset:
         check_categories(self.directory / "category.csv", present)
         labels = read_labels(label_path)
         everything = make_catalog(labels, self.directory, present)
-        self.notices = _name_left_out(labels, present)
+        notices = _name_left_out(labels, present)
         if categories is not None:
             for category in categories:
                 if category not in present:
@@ -98,6 +100,11 @@ class BrodenDataset:
         self.segmentation_size = (rows_y, columns_x)
         self.image_names = tuple(row.image for row in self._rows)
         self.is_val = np.array([row.split == VAL for row in self._rows])
+        groups = [row.group for row in self._rows if row.group is not None] or None
+        self.image_groups = None if groups is None else number_groups(groups)
+        remedy = f"a column {GROUP_COLUMN} of index.csv"
+        on_groups = remark_on_groups(self.image_names, groups, self.is_val, remedy=remedy)
+        self.notices = (*notices, *on_groups)
         self.fingerprint = self._fingerprint(index_path, label_path, allow_missing)
 
     def __repr__(self) -> str:

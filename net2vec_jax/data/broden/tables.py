@@ -14,6 +14,7 @@ from typing import NamedTuple
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import Concept, ConceptCatalog, is_background
 from net2vec_jax.data.dataset import SPLITS
+from net2vec_jax.data.groups import GROUP_COLUMN, name_group
 from net2vec_jax.data.tables import (
     LARGEST_NUMBER,
     check_inside,
@@ -42,6 +43,8 @@ class BrodenRow(NamedTuple):
     sizes: tuple[int, int, int, int]
     planes: dict[str, tuple[str, ...]]
     whole_image: dict[str, tuple[int, ...]]
+    group: str | None
+    """None without a column `group`."""
 
 
 class LabelRow(NamedTuple):
@@ -54,12 +57,15 @@ class LabelRow(NamedTuple):
 def read_index(path: Path) -> tuple[tuple[str, ...], list[BrodenRow]]:
     """The category columns of index.csv and its rows.
 
+    A column `group` is no category: it names the film, patient or place that an image is of.
+
     Raises:
-      Net2VecError: a missing column, a malformed cell, a path that leads out of images/; the
-        message names line and column.
+      Net2VecError: a missing column, a malformed cell, a path that leads out of images/, an image
+        without group where others have one; the message names line and column.
     """
     header, table = read_table(path, INDEX_COLUMNS)
-    categories = tuple(column for column in header if column not in INDEX_COLUMNS)
+    others = (*INDEX_COLUMNS, GROUP_COLUMN)
+    categories = tuple(column for column in header if column not in others)
     for category in categories:
         # It becomes part of a file name, c_<category>.csv, and of cells, name(count).
         if not re.fullmatch(r"[^/\\\0();]+", category) or len(category.encode()) > 100:
@@ -90,7 +96,10 @@ def read_index(path: Path) -> tuple[tuple[str, ...], list[BrodenRow]]:
                 whole_image[category] = numbers
         refuse_filler(cells["image"], f"{where}, column image", "write the image's path")
         check_inside(cells["image"], where)
-        rows.append(BrodenRow(line, cells["image"], cells["split"], sizes, planes, whole_image))
+        group = name_group(cells[GROUP_COLUMN], where) if GROUP_COLUMN in cells else None
+        rows.append(
+            BrodenRow(line, cells["image"], cells["split"], sizes, planes, whole_image, group)
+        )
     return categories, rows
 
 

@@ -13,12 +13,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from net2vec_jax.core.errors import Net2VecError, writing_error
+from net2vec_jax.core.errors import Net2VecError, list_names, writing_error
 from net2vec_jax.core.locks import complete_folder, only_one_process
 from net2vec_jax.core.result_files import write_table
 from net2vec_jax.data.broden.tables import INDEX_COLUMNS
 from net2vec_jax.data.concepts import CATEGORIES
 from net2vec_jax.data.dataset import LabelledImage
+from net2vec_jax.data.groups import GROUP_COLUMN
 from net2vec_jax.data.tables import LARGEST_NUMBER, check_inside
 
 JPEG_QUALITY = 95
@@ -38,8 +39,8 @@ def write_broden(
 
     Raises:
       Net2VecError: the directory has contents or cannot be written, the disk is full, a number has
-        no name, a name repeats or leads out of the directory, planes differ in size, or nothing was
-        given. Nothing is left behind.
+        no name, a name repeats or leads out of the directory, planes differ in size, some images
+        have a group and others none, or nothing was given. Nothing is left behind.
     """
     directory = Path(directory)
     try:
@@ -133,11 +134,18 @@ def _write_example(
 
 
 def _write_index(path: Path, rows: list, categories: list[str], size: tuple[int, ...]) -> None:
+    alone = [example.name for example, _ in rows if example.group is None]
+    grouped = len(alone) < len(rows)
+    if grouped and alone:
+        raise Net2VecError(f"{list_names(alone)}: no group, but other images have one; give all")
     table = []
     for example, cells in rows:
         values = [cells.get(category, "") for category in categories]
-        table.append([example.name, example.split, *example.image.shape[:2], *size, *values])
-    write_table(path, [*INDEX_COLUMNS, *categories], table)
+        sizes = (*example.image.shape[:2], *size)
+        group = [example.group] if grouped else []
+        table.append([example.name, example.split, *sizes, *group, *values])
+    columns = [*INDEX_COLUMNS, *([GROUP_COLUMN] if grouped else [])]
+    write_table(path, [*columns, *categories], table)
 
 
 def _write_labels(

@@ -23,6 +23,7 @@ from net2vec_jax.data.coco.files import (
 from net2vec_jax.data.coco.json_files import read_lists
 from net2vec_jax.data.coco.regions import MOST_PIXELS, Segmentation, check_segmentation
 from net2vec_jax.data.concepts import Concept, ConceptCatalog, normalize_name
+from net2vec_jax.data.groups import GROUP_COLUMN
 from net2vec_jax.data.images.files import (
     IMAGE_FORMATS,
     check_regular_file,
@@ -70,6 +71,8 @@ class CocoImage:
       fault: why it cannot be used, or None; its shape means nothing then.
       url: its coco_url, "" if it has none.
       split: what the annotation file calls its split, "" if nothing.
+      group: what the annotation file has as its `group`, of any type, None if nothing.
+      video: its video_id, likewise.
       regions: per annotation (category id, what is marked).
       panoptic: the path of its PNG and its segments, id → category id, None of those that are left
         out; None of instances.
@@ -83,6 +86,8 @@ class CocoImage:
     fault: str | None = None
     url: str = ""
     split: str = ""
+    group: Any = None
+    video: Any = None
     regions: list[tuple[int, Segmentation]] = dataclasses.field(default_factory=list)
     panoptic: tuple[Path, dict[int, int | None]] | None = None
 
@@ -406,6 +411,7 @@ def _read_image(entry: dict, part: CocoPart) -> CocoImage:
     image.url, image.split = (
         entry[key] if isinstance(entry.get(key), str) else "" for key in ("coco_url", "split")
     )
+    image.group, image.video = entry.get(GROUP_COLUMN), entry.get("video_id")
     try:
         try:
             check_file_name(name, which)

@@ -27,6 +27,13 @@ from net2vec_jax.data.coco.files import name_apart
 from net2vec_jax.data.coco.regions import decode_regions
 from net2vec_jax.data.concepts import normalize_name
 from net2vec_jax.data.dataset import SPLITS, VAL, ImageLabels, summarise_dataset
+from net2vec_jax.data.groups import (
+    GROUP_COLUMN,
+    name_group,
+    number_groups,
+    remark_on_groups,
+    split_by_groups,
+)
 from net2vec_jax.data.images.files import (
     PLANE_FORMATS,
     drop_opaque_alpha,
@@ -48,6 +55,7 @@ _PART = re.compile(
     r"(?P<annotations>.+?\.(?i:json(?:\.gz)?)):(?P<images>(?:[A-Za-z]:(?=[\\/]))?[^:]+)(?::(?P<panoptic>.+))?"
 )
 _TWO_PARTS = "coco:TRAIN.json:TRAIN_IMAGES,VAL.json:VAL_IMAGES"
+_GROUPS = f"a field {GROUP_COLUMN} of the images in the annotation file"
 _FORM = f"write coco:ANNOTATIONS.json:IMAGES, or {_TWO_PARTS}"
 _TURN = (
     "if they were annotated upright, as Label Studio shows them, save them upright without EXIF "
@@ -98,7 +106,8 @@ class CocoDataset:
 
         Args:
           parts: one, whose images are split by their folders, if these are named train and val, or
-            by a hash of their names, 70 % train; or two, train and val.
+            by a hash of the names of their groups, if they have any, or of their own, 70 % train;
+            or two, train and val.
           resolution: S, what images are resized to.
           allow_missing: open it though some images are missing or misnamed; they are refused when
             they are read.
@@ -106,7 +115,8 @@ class CocoDataset:
 
         Raises:
           Net2VecError: an annotation file is missing or not of COCO's form (see `read_coco`), two
-            files have other categories or share images, annotations are bad, or images missing.
+            files have other categories or share images, annotations are bad, images missing, or
+            some images have a group and others none.
         """
         check_resolution(resolution)
         check_resolution(resolution)
@@ -141,9 +151,12 @@ class CocoDataset:
         without_area = sum(one.without_area for one in read)
         if without_area:
             notices.append(f"{without_area:,} regions mark nothing, since they enclose no area")
-        splits, notice = self._split()
+        groups = self._name_groups()
+        splits, notice = self._split(groups)
         self.is_val = np.array([split == VAL for split in splits])
-        self.notices = (*notices, *([notice] if notice else []))
+        self.image_groups = None if groups is None else number_groups(groups)
+        on_groups = remark_on_groups(self.image_names, groups, self.is_val, remedy=_GROUPS)
+        self.notices = (*notices, *([notice] if notice else []), *on_groups)
         self.fingerprint = self._fingerprint(resolution)
 
     def __repr__(self) -> str:
@@ -292,7 +305,27 @@ class CocoDataset:
             )
         return tuple(names), same
 
-    def _split(self) -> tuple[list[str], str | None]:
+    def _name_groups(self) -> list[str] | None:
+        """What images have as `group`; or as video_id, if all have one and not all the same.
+
+        Each file counts its videos anew, but names groups as the other does.
+
+        Raises:
+          Net2VecError: some images have a `group`, and others none.
+        """
+        if any(image.group is not None for _, image in self._images):
+            files = [part.annotations for part in self._parts]
+            return [
+                name_group(image.group, f"{files[part]}: image {image.name!r:.200}")
+                for part, image in self._images
+            ]
+        videos = [image.video for _, image in self._images]
+        if not all(isinstance(video, int | str) for video in videos) or len({*videos}) == 1:
+            return None
+        files = ["train ", "val "] if len(self._parts) == 2 else [""]
+        return [f"{files[part]}video {image.video}" for part, image in self._images]
+
+    def _split(self, groups: Sequence[str] | None) -> tuple[list[str], str | None]:
         """ "train" or "val" per image, and a notice if the files have anything to say of it."""
         if len(self._parts) == 2:
             return [SPLITS[part] for part, _ in self._images], None
@@ -310,8 +343,10 @@ class CocoDataset:
                 for what, found in words.items()
             },
         )
-        splits = splits or {name: split_by_hash(name) for name in self.image_names}
-        return [splits[name] for name in self.image_names], notice
+        if splits is not None:
+            return [splits[name] for name in self.image_names], notice
+        drawn = split_by_groups(groups) if groups else [*map(split_by_hash, self.image_names)]
+        return drawn, notice
 
     def _fingerprint(self, resolution: int) -> str:
         """Digest of the annotation files, the resolution, and every file's name and size.
@@ -331,4 +366,6 @@ class CocoDataset:
             size = path.stat().st_size if path.is_file() else -1
             name = normalize_name(path.name)
             digest.update(f"{name}\0{size}\0".encode("utf-8", "surrogateescape"))
+        if self.image_groups is not None:
+            digest.update(b"with groups")
         return digest.hexdigest()

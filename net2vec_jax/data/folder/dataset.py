@@ -4,7 +4,8 @@
   images/**/*.jpg     photographs of any size
   masks/**/*.png      the mask of images/a/b.jpg is masks/a/b.png; masks_*/ hold further layers
   image_labels.csv    optional: image,concepts: what holds for a whole image
-  splits.csv          optional: image,split; otherwise 70 % train, by a hash of the name
+  splits.csv          optional: image,split or image,group or image,split,group; without a split
+                      70 % are train, by a hash of the names of groups or images
 
 Everything is resized to one square resolution S: images uint8 [S, S, 3], masks [S // 2, S // 2].
 """
@@ -29,6 +30,12 @@ from net2vec_jax.data.folder.files import (
 )
 from net2vec_jax.data.folder.masks import MaskMeaning
 from net2vec_jax.data.folder.tables import read_concept_table, read_image_labels, read_splits
+from net2vec_jax.data.groups import (
+    GROUP_COLUMN,
+    number_groups,
+    remark_on_groups,
+    split_by_groups,
+)
 from net2vec_jax.data.images.files import check_regular_file
 from net2vec_jax.data.images.resized import (
     DEFAULT_RESOLUTION,
@@ -55,6 +62,7 @@ _OTHER_ORIENTATION = (
     "that tag"
 )
 _OTHER_SPLIT = f"for another one write {SPLITS_FILE} (image,split)"
+_GROUPS = f"a column {GROUP_COLUMN} of {SPLITS_FILE} (image,{GROUP_COLUMN})"
 
 
 def is_image_folder(directory: Path) -> bool:
@@ -201,12 +209,14 @@ class FolderDataset:
             )
         self.unlabelled_images = tuple(sorted(self._images.keys() - labelled))
         self.image_names = tuple(sorted(labelled, key=lambda name: (place_by_hash(name), name)))
-        splits, split_notice = self._read_splits()
+        splits, groups, split_notice = self._read_splits()
         self.is_val = np.array([splits[image] == VAL for image in self.image_names])
+        self.image_groups = None if groups is None else number_groups(groups)
         self.notices = (
             *concepts.notices,
             *_describe_unread(self.directory, others.values(), unread),
             *split_notice,
+            *remark_on_groups(self.image_names, groups, self.is_val, remedy=_GROUPS),
         )
         self._category_of = np.full(2**16, -1, np.int16)
         for concept in self.catalog:
@@ -294,21 +304,26 @@ class FolderDataset:
             self._tables.append(self.directory / name)
         return there
 
-    def _read_splits(self) -> tuple[dict[str, str], list[str]]:
-        """Image → "train" or "val", and a notice if folders have anything to say of it."""
+    def _read_splits(self) -> tuple[dict[str, str], list[str] | None, list[str]]:
+        """Image → split, the images' groups, and a notice if folders have anything to say of it."""
         self._is_split_by_folders = False
+        splits = groups = None
         if self._has_table(SPLITS_FILE):
-            splits = read_splits(self._tables[-1], self._images)
+            splits, groups = read_splits(self._tables[-1], self._images)
+            listed = groups or splits or ()
             refuse_names(
                 f"{self._tables[-1]} has no row for",
-                (image for image in self.image_names if image not in splits),
+                (image for image in self.image_names if image not in listed),
                 "list every labelled image, or remove the file for a split by a hash of the names",
             )
-            return splits, []
+        ordered = [groups[image] for image in self.image_names] if groups else None
+        if splits is not None:
+            return splits, ordered, []
         by_folders, notice = split_by_folders(self.image_names, otherwise=_OTHER_SPLIT)
         self._is_split_by_folders = by_folders is not None
-        by_hash = {image: split_by_hash(image) for image in self.image_names}
-        return by_folders or by_hash, [notice] if notice else []
+        drawn = split_by_groups(ordered) if ordered else map(split_by_hash, self.image_names)
+        splits = by_folders or dict(zip(self.image_names, drawn, strict=True))
+        return splits, ordered, [notice] if notice else []
 
     def _fingerprint(self, resolution: int, allow_missing: bool) -> str:
         """Digest of the tables, the resolution, and every file's name and size."""
@@ -331,4 +346,6 @@ class FolderDataset:
             )
         if self._is_split_by_folders:
             digest.update(b"split by folders")
+        if self.image_groups is not None:  # the table alone meant less before it could name groups
+            digest.update(b"with groups")
         return digest.hexdigest()

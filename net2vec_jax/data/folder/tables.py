@@ -23,6 +23,7 @@ from net2vec_jax.data.concepts import (
     normalize_name,
 )
 from net2vec_jax.data.dataset import SPLITS
+from net2vec_jax.data.groups import GROUP_COLUMN, name_group
 from net2vec_jax.data.tables import (
     FILLERS,
     LARGEST_NUMBER,
@@ -181,18 +182,30 @@ def read_image_labels(
     return labels
 
 
-def read_splits(path: Path, images: Collection[str]) -> dict[str, str]:
-    """Read splits.csv: `image,split`, train or val.
+def read_splits(
+    path: Path, images: Collection[str]
+) -> tuple[dict[str, str] | None, dict[str, str] | None]:
+    """Read splits.csv: `image,split`, train or val; `image,group`, see `name_group`; or all three.
+
+    Returns:
+      Image → split, and image → group; None for a column that is not there.
 
     Raises:
-      Net2VecError: an unknown image or split, an image listed twice.
+      Net2VecError: an unknown image or split, an image listed twice or without group.
     """
+    header, _ = read_table(path, ("image",))
+    groups = None
+    if GROUP_COLUMN in header:
+        rows = _read_images(path, GROUP_COLUMN, images)
+        groups = {image: name_group(group, where) for image, where, group in rows}
+        if "split" not in header:
+            return None, groups
     splits = {}
     for image, where, split in _read_images(path, "split", images):
         if split not in SPLITS:
             raise Net2VecError(f"{where}: split is {split!r:.80}; it must be train or val")
         splits[image] = split
-    return splits
+    return splits, groups
 
 
 def _read_images(path: Path, column: str, images: Collection[str]) -> list[tuple[str, str, str]]:

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 from net2vec_jax.data.concepts import ConceptCatalog
-from net2vec_jax.data.dataset import VAL, ImageLabels, summarise_dataset
+from net2vec_jax.data.dataset import VAL, ImageLabels, map_in_order, summarise_dataset
+from net2vec_jax.data.groups import name_group, number_groups, remark_on_groups
 from net2vec_jax.data.images.resized import open_image, resize_image
 from net2vec_jax.data.tfds.records import TfdsRecords
 
@@ -62,10 +63,17 @@ class AdaptedDataset:
 
     Attributes: those of `ConceptDataset`, and
       image_size: (S, S).
+      notices: what is to be said of groups.
     """
 
     def __init__(
-        self, name: str, records: TfdsRecords, adapter: TfdsAdapter, *, resolution: int
+        self,
+        name: str,
+        records: TfdsRecords,
+        adapter: TfdsAdapter,
+        *,
+        resolution: int,
+        group: str | None = None,
     ) -> None:
         """Open the splits of `records`.
 
@@ -74,9 +82,11 @@ class AdaptedDataset:
           records: the prepared data.
           adapter: for this dataset.
           resolution: S, in pixels.
+          group: the feature that names an image's group, text or a number; of all records it is
+            read at once.
 
         Raises:
-          Net2VecError: a feature or all splits are missing, or a file is.
+          Net2VecError: a feature or all splits are missing, or a file is; or an image has no group.
         """
         missing = [feature for feature in adapter.features if feature not in records.features]
         if missing:
@@ -102,8 +112,14 @@ class AdaptedDataset:
         self._labelling = adapter.make_labelling(records, used[0])
         self.catalog = self._labelling.catalog
         concepts = [[c.number, c.name] for c in self.catalog]
+        more = [] if group is None else [group]
         self.fingerprint = records.fingerprint(
-            used, records.file_digest(used), resolution, adapter.version, concepts
+            used, records.file_digest(used), resolution, adapter.version, concepts, *more
+        )
+        groups = None if group is None else self._read_groups(group)
+        self.image_groups = None if groups is None else number_groups(groups)
+        self.notices = remark_on_groups(
+            self.image_names, groups, self.is_val, remedy="#FEATURE behind the name"
         )
 
     def __repr__(self) -> str:
@@ -135,6 +151,16 @@ class AdaptedDataset:
         """
         record = self._records.read(*self._places[index])
         return self._labelling.read_labels(record, self._where(index), self.segmentation_size)
+
+    def _read_groups(self, feature: str) -> list[str]:
+        if feature not in self._records.features:
+            raise unknown_name_error("feature", feature, self._records.features)
+
+        def read(index: int) -> str:
+            value = self._records.read(*self._places[index])[feature]
+            return name_group(value, f"{self._where(index)}, feature {feature}")
+
+        return list(map_in_order(read, range(len(self))))
 
     def _where(self, index: int) -> str:
         return f"{self._records.directory}: {self.image_names[index]}"

@@ -18,6 +18,7 @@ import numpy as np
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import Concept, ConceptCatalog
 from net2vec_jax.data.dataset import SPLITS, VAL, ImageLabels, summarise_dataset
+from net2vec_jax.data.groups import number_groups
 from net2vec_jax.data.images.files import read_image, read_label_plane
 from net2vec_jax.data.tables import LARGEST_NUMBER
 from net2vec_jax.data.tfds.records import TfdsRecords
@@ -57,6 +58,10 @@ class TfdsBrodenDataset:
             self.segmentation_size = _pair(metadata["segmentation_size"])
             rows = [(str(name), str(split)) for name, split in metadata["images"]]
             self.notices = tuple(map(str, metadata.get("notices", ())))
+            groups = metadata.get("groups")
+            if groups is not None and len(groups) != len(rows):
+                raise ValueError(f"{len(groups)} groups of {len(rows)} images")
+            self.image_groups = None if groups is None else number_groups(list(map(str, groups)))
             digests = [str(metadata["sha256"].get(split)) for split in SPLITS]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise Net2VecError(

@@ -113,6 +113,8 @@ class _BrodenBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             notices=list(dataset.notices),
             sha256={},
         )
+        if dataset.image_groups is not None:
+            self._metadata["groups"] = [row.group for row in rows]
         by_split = {split: [row for row in rows if row.split == split] for split in SPLITS}
         return {
             split: self._generate_examples(directory / "images", split, chosen)

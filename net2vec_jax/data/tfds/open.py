@@ -1,4 +1,4 @@
-"""Datasets in TFDS's format by name: `NAME[/CONFIG][:VERSION][@RESOLUTION]`.
+"""Datasets in TFDS's format by name: `NAME[/CONFIG][:VERSION][@RESOLUTION][#GROUP]`.
 
 `broden` and `scenes` are those that `net2vec_jax.data.tfds.builders` writes; of TFDS's own datasets
 those with an adapter (`net2vec_jax.data.tfds.adapters`). Data are read, never prepared, here, and
@@ -26,7 +26,7 @@ DEFAULT_RESOLUTION = 224
 """Of adapted datasets, in pixels: the size most networks were trained on."""
 LARGEST_RESOLUTION = 4096
 DATA_DIR_VARIABLE = "TFDS_DATA_DIR"
-_NAME = re.compile(r"(\w+)(?:/([\w.-]+))?(?::(\d+\.\d+\.\d+))?(?:@(\d{1,6}))?")
+_NAME = re.compile(r"(\w+)(?:/([\w.-]+))?(?::(\d+\.\d+\.\d+))?(?:@(\d{1,6}))?(?:#(\w+))?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
@@ -37,10 +37,14 @@ class TfdsName(NamedTuple):
     config: str | None
     version: str | None
     resolution: int | None
+    group: str | None = None
+    """The feature that names an image's group."""
 
 
 def parse_tfds_name(text: str) -> TfdsName:
-    """From `NAME[/CONFIG][:VERSION][@RESOLUTION]`, TFDS's own notation and a size in pixels.
+    """From `NAME[/CONFIG][:VERSION][@RESOLUTION][#GROUP]`.
+
+    That is TFDS's own notation, a size in pixels, and the feature that names an image's group.
 
     Raises:
       Net2VecError: the text is not of that form.
@@ -49,14 +53,14 @@ def parse_tfds_name(text: str) -> TfdsName:
     if match is None or match[2] in (".", ".."):
         raise Net2VecError(
             f"{text!r} is no TFDS dataset: write NAME, NAME/CONFIG or NAME/CONFIG:VERSION, with "
-            "@RESOLUTION behind it for another image size"
+            "@RESOLUTION behind it for another image size and #FEATURE for groups of images"
         )
     resolution = int(match[4]) if match[4] else None
     if resolution is not None and not 2 <= resolution <= LARGEST_RESOLUTION:
         raise Net2VecError(
             f"{text!r}: the resolution must be 2 to {LARGEST_RESOLUTION} pixels, not {resolution}"
         )
-    return TfdsName(match[1], match[2], match[3], resolution)
+    return TfdsName(match[1], match[2], match[3], resolution, match[5])
 
 
 def find_data_dir(data_dir: str | Path | None = None) -> Path:
@@ -69,7 +73,7 @@ def open_tfds(text: str, *, data_dir: str | Path | None = None) -> ConceptDatase
     """Open a prepared dataset.
 
     Args:
-      text: `NAME[/CONFIG][:VERSION][@RESOLUTION]`.
+      text: `NAME[/CONFIG][:VERSION][@RESOLUTION][#GROUP]`, see `parse_tfds_name`.
       data_dir: where TFDS's datasets lie; by default as `find_data_dir` says.
 
     Raises:
@@ -87,13 +91,18 @@ def open_tfds(text: str, *, data_dir: str | Path | None = None) -> ConceptDatase
                 f"{text!r}: the images of {name.dataset} have the size they were prepared in; "
                 "leave @RESOLUTION out"
             )
+        if name.group is not None:
+            raise Net2VecError(
+                f"{text!r}: the groups of {name.dataset} are those it was prepared with; leave "
+                f"#{name.group} out"
+            )
         default = DEFAULT_CONFIGS.get(name.dataset)
         return TfdsBrodenDataset(TfdsRecords(find_prepared(name, data_dir, default_config=default)))
     adapter = ADAPTERS[name.dataset]
     records = TfdsRecords(find_prepared(name, data_dir, default_config=adapter.default_config))
     resolution = name.resolution or DEFAULT_RESOLUTION
     label = "_".join(part for part in (name.dataset, name.config) if part)
-    return AdaptedDataset(label, records, adapter, resolution=resolution)
+    return AdaptedDataset(label, records, adapter, resolution=resolution, group=name.group)
 
 
 def find_prepared(name: TfdsName, data_dir: Path, *, default_config: str | None = None) -> Path:

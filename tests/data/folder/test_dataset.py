@@ -399,7 +399,7 @@ ROWS = st.lists(
 
 @hypothesis.given(
     header=st.sampled_from(["number,name,category,color", "number,name,category", "image,concepts",
-                            "image,split", "", "\ufeffimage,split"]),
+                            "image,split", "image,group", "", "\ufeffimage,split"]),
     rows=ROWS,
     end=st.sampled_from(["\n", "\r\n", "\r"]),
 )  # fmt: skip

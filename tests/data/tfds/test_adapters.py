@@ -109,6 +109,23 @@ def test_resolution(tmp_path: Path) -> None:
     assert default.fingerprint == same.fingerprint != other.fingerprint
 
 
+def test_a_feature_names_the_groups(tmp_path: Path) -> None:
+    pets = [pet(label, 0, halves(2, 1), 50 + at) for at, label in enumerate([3, 0, 3])]
+    write_tfds("oxford_iiit_pet", tmp_path, {"train": pets, "test": [pet(0, 0, halves(2, 1))]})
+    alone = open_tfds("oxford_iiit_pet", data_dir=tmp_path)
+    assert alone.image_groups is None
+    by_breed = open_tfds("oxford_iiit_pet@64#label", data_dir=tmp_path)
+    assert by_breed.image_groups.tolist() == [0, 1, 0, 1]
+    assert "(1 of 2: 0)" in by_breed.notices[0]
+    by_name = open_tfds("oxford_iiit_pet#file_name", data_dir=tmp_path)
+    assert by_name.image_groups.tolist() == [0, 1, 2, 3]
+    assert len({data.fingerprint for data in (alone, by_breed, by_name)}) == 3
+    with pytest.raises(Net2VecError, match="unknown feature 'lable'; did you mean 'label'"):
+        open_tfds("oxford_iiit_pet#lable", data_dir=tmp_path)
+    with pytest.raises(Net2VecError, match=r"train/000000, feature head_bbox: the group is"):
+        open_tfds("oxford_iiit_pet#head_bbox", data_dir=tmp_path)
+
+
 def test_fingerprint_of_adapted_data_follows_the_content(tmp_path: Path) -> None:
     fingerprints = []
     for folder, label in (("a", 0), ("b", 0), ("c", 1)):

@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[3]
         ("cityscapes/extra:1.0.0", TfdsName("cityscapes", "extra", "1.0.0", None)),
         ("broden/camvid-1.b", TfdsName("broden", "camvid-1.b", None, None)),
         ("dtd:3.0.1@64", TfdsName("dtd", None, "3.0.1", 64)),
+        ("dtd@64#file_name", TfdsName("dtd", None, None, 64, "file_name")),
     ],
 )
 def test_names_are_in_tfds_notation(text: str, name: TfdsName) -> None:
@@ -42,7 +43,7 @@ def test_names_are_in_tfds_notation(text: str, name: TfdsName) -> None:
     [
         *(
             (text, "is no TFDS dataset")
-            for text in ("", "../x", "a/b/c", "a:1", "a/..", "a@b", "a@")
+            for text in ("", "../x", "a/b/c", "a:1", "a/..", "a@b", "a@", "a#", "a#b@64")
         ),
         *((f"dtd@{size}", "resolution must be 2 to 4096 pixels") for size in (0, 1, 5000)),
         ("dtd@9999999", "is no TFDS dataset"),
@@ -122,9 +123,11 @@ def directory(tmp_path: Path) -> Path:
     return prepare_broden(tmp_path / "source", tmp_path / "tfds").directory
 
 
-def test_broden_has_no_other_resolution(directory: Path) -> None:
+def test_broden_has_no_other_resolution_nor_groups(directory: Path) -> None:
     with pytest.raises(Net2VecError, match=r"'broden@224': .* leave @RESOLUTION out"):
         open_tfds("broden@224", data_dir=directory.parents[2])
+    with pytest.raises(Net2VecError, match=r"'broden#name': .* leave #name out"):
+        open_tfds("broden#name", data_dir=directory.parents[2])
 
 
 def test_tfrecord_files_say_how_to_convert_them(directory: Path) -> None:
