@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from net2vec_jax.activations.pooled import Pooling
-from net2vec_jax.activations.thresholds import QuantileMethod
+from net2vec_jax.activations.thresholds import QuantileMethod, threshold_position
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.probes.classification.training import ClassificationConfig
 from net2vec_jax.probes.presets import PRESETS, Preset, PresetName
@@ -89,7 +89,8 @@ class SegmentationSettings(ProbeSettings):
       learning_rate: of SGD with momentum 0.9.
       loss: "linear" as the original, or "bce".
       shuffle: draw a new order of the images every epoch.
-      quantile: fraction of a filter's activations above its threshold.
+      quantile: fraction of a filter's activations above its threshold; 1 for no threshold, as the
+        original has it: a filter is active above 0.
       quantile_method: how a quantile between two values is read, by numpy's names.
       subset_seeds: repetitions of the embeddings of few filters; by default as many as --seeds.
     """
@@ -113,6 +114,7 @@ class SegmentationSettings(ProbeSettings):
         super().check()
         if not 1 <= self.seeds_of_subsets() <= self.seeds:
             raise Net2VecError(f"--subset-seeds must lie in 1 … --seeds, which is {self.seeds}")
+        threshold_position(self.quantile)
         self.training()
 
     def resolve(self) -> SegmentationSettings:
