@@ -54,8 +54,8 @@ def test_weights_bias_and_accuracy(
         place, golden["init_weights"][kept], initial_bias=golden["init_bias"][kept].reshape(-1)
     )
     groups = HeadGroups(
-        concept=place, seed=np.zeros_like(place), number=labels, rows=place[:, None],
-        sampler=sampler, count=count,
+        concept=place, seed=np.zeros_like(place), number=labels, name=tuple(map(str, labels)),
+        rows=place[:, None], sampler=sampler, count=count,
     )  # fmt: skip
     kept_weights = {}
     for epochs in (1, 3, 30):

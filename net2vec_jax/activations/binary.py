@@ -15,6 +15,7 @@ from functools import cached_property, partial
 import jax
 import numpy as np
 
+from net2vec_jax.activations.finite import require_finite_batches
 from net2vec_jax.core.errors import Net2VecError
 
 LARGEST_BLOCK = 1024
@@ -117,16 +118,18 @@ def collect_binary_activations(
 
     Args:
       batches: activations float [n, h, w, K] of consecutive images.
-      thresholds: float [K].
+      thresholds: float [K]; both are compared in float32.
 
     Returns:
       The binary activations of all images.
 
     Raises:
-      Net2VecError: no batch, no spatial extent, or another number of filters than thresholds.
+      Net2VecError: no batch, no spatial extent, a value that is not finite, or another number of
+        filters than thresholds.
     """
     packed, grid = [], None
-    for batch in batches:
+    thresholds = np.asarray(thresholds, np.float32)
+    for batch in require_finite_batches(batches):
         if batch.ndim != 4:
             raise Net2VecError(
                 f"activations of shape {batch.shape} have no spatial extent; the segmentation "

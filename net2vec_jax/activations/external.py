@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import tensorstore
 
+from net2vec_jax.activations.finite import require_finite
 from net2vec_jax.activations.store import check_indices
 from net2vec_jax.core.errors import Net2VecError
 
@@ -120,15 +121,8 @@ class ExternalActivations:
 
     def _arrange(self, stored: np.ndarray, images: np.ndarray) -> np.ndarray:
         """What was read of these images as float32 [n, h, w, K], if it is finite."""
-        with np.errstate(over="ignore"):  # beyond float32: infinite, and refused below
-            values = stored.astype(np.float32, copy=False)
-        wrong = np.flatnonzero(~np.isfinite(values).all(axis=(1, 2, 3)))
-        if len(wrong):
-            raise Net2VecError(
-                f"{self.path}: the activations of image {images[wrong[0]]} (counted from 0) are "
-                "not finite in float32"
-            )
-        return values.transpose(0, 2, 3, 1) if self._channels_first else values
+        values = stored.transpose(0, 2, 3, 1) if self._channels_first else stored
+        return require_finite(values, images, str(self.path))
 
     def _compute_fingerprint(self, dtype: np.dtype) -> str:
         if self.path.is_file():

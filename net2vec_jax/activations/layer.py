@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Num, UInt8
 from net2vec_jax.activations.binary import BinaryActivations, collect_binary_activations
 from net2vec_jax.activations.compute import ComputeType, compute_activations, store_activations
 from net2vec_jax.activations.external import ExternalActivations
+from net2vec_jax.activations.finite import require_finite
 from net2vec_jax.activations.pooled import Pooling, collect_pooled_activations
 from net2vec_jax.activations.store import ActivationStore, check_indices
 from net2vec_jax.activations.thresholds import QuantileMethod, collect_thresholds
@@ -65,10 +66,7 @@ class ActivationsInMemory:
             raise Net2VecError(
                 f"{name} have shape {np.shape(values)}; expected [N, h, w, K] or [N, K]"
             )
-        with np.errstate(over="ignore"):  # beyond float32: infinite, and refused
-            self._values, self._name = np.asarray(values, np.float32), name
-        if not np.isfinite(self._values).all():
-            raise Net2VecError(f"{name}: a value is not finite in float32")
+        self._values, self._name = require_finite(values, range(len(values)), name), name
         self.shape: tuple[int, ...] = self._values.shape
 
     def batches(self) -> Iterator[np.ndarray]:
@@ -172,19 +170,14 @@ class LayerActivations:
         """Threshold T_k of every filter: a filter is active above it, strictly (behaviour 3.3).
 
         Args:
-          quantile: fraction of a filter's activations above its threshold, in (0, 1).
+          quantile: fraction of a filter's activations above its threshold, in (0, 1); or 1 for
+            no threshold, T_k = 0.
           method: how a quantile between two values is read, by numpy's names.
           progress: show a progress bar.
 
         Raises:
-          Net2VecError: the layer has no spatial extent, or the quantile is out of range.
+          Net2VecError: the quantile is out of range, or an activation is not finite.
         """
-        if len(self.shape) != 4:
-            raise Net2VecError(
-                f"layer {self.layer} has no spatial extent, its activations are {self.shape}; the "
-                "segmentation probe needs a convolutional layer; the classification probe takes "
-                "this one too"
-            )
         batches = track(self.batches(), "thresholds" if progress else None, unit="batch")
         values = int(np.prod(self.shape[:-1]))
         return collect_thresholds(batches, values, quantile=quantile, method=method)
@@ -195,11 +188,15 @@ class LayerActivations:
         return collect_binary_activations(self.batches(), chosen)
 
     def pooled(
-        self, pooling: Pooling = "mean", *, progress: bool = False
+        self,
+        pooling: Pooling = "mean",
+        *,
+        thresholds: Float[np.ndarray, " K"] | None = None,
+        progress: bool = False,
     ) -> Float[np.ndarray, "P N K"]:
         """One number per image and filter, see `collect_pooled_activations`."""
         batches = track(self.batches(), "pooling" if progress else None, unit="batch")
-        return collect_pooled_activations(batches, pooling=pooling)
+        return collect_pooled_activations(batches, pooling=pooling, thresholds=thresholds)
 
 
 class ArrayImages:

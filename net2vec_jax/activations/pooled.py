@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from net2vec_jax.activations.finite import require_finite_batches
 from net2vec_jax.core.errors import Net2VecError
 
 Pooling = Literal["mean", "max"]
@@ -15,7 +16,10 @@ POOLINGS = ("mean", "max")
 
 
 def collect_pooled_activations(
-    batches: Iterable[Float[np.ndarray, "n ..."]], *, pooling: Pooling = "mean"
+    batches: Iterable[Float[np.ndarray, "n ..."]],
+    *,
+    pooling: Pooling = "mean",
+    thresholds: Float[np.ndarray, " K"] | None = None,
 ) -> Float[np.ndarray, "P N K"]:
     """Pool the activations of a layer over its grid (reference behaviour 6.2).
 
@@ -26,17 +30,31 @@ def collect_pooled_activations(
       batches: activations [n, h, w, K] in the order of the images; or [n, K] of a fully connected
         layer, which need no pooling.
       pooling: "mean" or "max".
+      thresholds: T_k of every filter: pool 1[A_k > T_k] instead of A_k, as the original does at
+        quantiles below 1 (behaviours 3.3, Q-2); the mean is the active fraction of the grid.
 
     Returns:
       float32 [P, N images, K filters]: P = 1, the mean; or P = 2, the maximum and the minimum. A
       layer without a grid has P = 1 whatever the pooling.
 
     Raises:
-      Net2VecError: there is no such pooling, no batch, or the activations have another shape.
+      Net2VecError: there is no such pooling, no batch, a value is not finite, or the activations
+        have another shape.
+
+    Examples:
+      >>> batch = np.array([0.0, 1, 2, 5], np.float32).reshape(1, 2, 2, 1)
+      >>> collect_pooled_activations([batch])
+      array([[[2.]]], dtype=float32)
+      >>> collect_pooled_activations([batch], thresholds=np.array([1.0]))
+      array([[[0.5]]], dtype=float32)
     """
     if pooling not in POOLINGS:
         raise Net2VecError(f"pooling {pooling!r} is none of {', '.join(POOLINGS)}")
-    pooled = [_pool(np.asarray(batch), pooling) for batch in batches]
+    pooled = []
+    for batch in require_finite_batches(batches):
+        if thresholds is not None:
+            batch = (batch > thresholds.astype(np.float32)).astype(np.float32)
+        pooled.append(_pool(batch, pooling))
     if not pooled:
         raise Net2VecError("there are no activations to pool")
     return np.concatenate(pooled, axis=1).astype(np.float32, copy=False)

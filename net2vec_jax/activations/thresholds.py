@@ -2,7 +2,8 @@
 
 The reference reads column round(1000·q) of a table of 1,000 quantiles (reference behaviour 3.2,
 3.3): for q = 0.005 the ascending position 994/999 among n values. Only the largest values can
-matter, so one pass that keeps those suffices: K × (0.5 % of n) numbers.
+matter, so one pass that keeps those suffices: K × (0.5 % of n) numbers. Activations and thresholds
+are float32 wherever they are compared.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from typing import Literal
 
 import numpy as np
 
+from net2vec_jax.activations.finite import require_finite_batches
 from net2vec_jax.core.errors import Net2VecError
 
 QUANTILES = 1000
 """Columns of the reference's quantile table."""
+
+NO_THRESHOLD = 1.0
+"""The quantile that stands for no threshold (behaviour Q-2)."""
 
 QuantileMethod = Literal["hazen", "linear"]
 """Where the i-th of n sorted values stands, by numpy's names: "hazen" (i − ½)/n, the exact
@@ -30,10 +35,12 @@ def threshold_position(quantile: float) -> float:
     0.005 gives 994/999: the reference's column 5 of 1,000 (behaviour 3.3).
 
     Raises:
-      Net2VecError: the quantile is not in (0, 1).
+      Net2VecError: the quantile is not in (0, 1].
     """
-    if not 0 < quantile < 1:
-        raise Net2VecError(f"the quantile must lie between 0 and 1, not {quantile}")
+    if not 0 < quantile <= NO_THRESHOLD:
+        raise Net2VecError(
+            f"the quantile must lie between 0 and 1, or be 1 for no threshold, not {quantile}"
+        )
     column = math.floor(QUANTILES * quantile + 0.5)  # half away from zero, as Python 2 rounds
     return 1 - min(column, QUANTILES - 1) / (QUANTILES - 1)
 
@@ -96,16 +103,28 @@ def collect_thresholds(
     Args:
       batches: activations float [n, h, w, K] or [n, K] of consecutive images.
       count: values per filter in all batches together, N·h·w.
-      quantile: fraction of a filter's activations above its threshold, in (0, 1).
+      quantile: fraction of a filter's activations above its threshold, in (0, 1); or 1, the
+        original's word for no threshold: every T_k is 0 (behaviour Q-2).
       method: how a quantile between two values is read, see `QuantileMethod`.
 
     Returns:
       float32 [K]. A filter is active where A > T_k, strictly (behaviour 3.3).
 
     Raises:
-      Net2VecError: the quantile is out of range, or the batches hold another number of values.
+      Net2VecError: the quantile is out of range, a value is not finite, or the batches hold another
+        number of values.
+
+    Examples:
+      >>> values = np.arange(200, dtype=np.float32).reshape(100, 2)
+      >>> collect_thresholds([values[:50], values[50:]], 100, quantile=0.5)
+      array([98.8999, 99.8999], dtype=float32)
+      >>> collect_thresholds([values], 100, quantile=1)
+      array([0., 0.], dtype=float32)
     """
-    top = TopValues(count, threshold_position(quantile), method)
-    for batch in batches:
-        top.add(np.asarray(batch).reshape(-1, batch.shape[-1]))
-    return top.read()
+    position = threshold_position(quantile)
+    is_none = quantile == NO_THRESHOLD
+    top = TopValues(count, 1.0 if is_none else position, method)
+    for batch in require_finite_batches(batches):
+        top.add(batch.reshape(-1, batch.shape[-1]))
+    thresholds = top.read()
+    return np.zeros_like(thresholds) if is_none else thresholds

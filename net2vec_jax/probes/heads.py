@@ -16,10 +16,50 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError, list_names
 
 ALL_FILTERS = 0
 """In `Heads.filters`: a head over all filters of the layer."""
+
+
+def check_rates(learning_rate: float, momentum: float) -> None:
+    """Refuse a learning rate or a momentum of SGD that cannot train.
+
+    Raises:
+      Net2VecError: the rate is not a finite number above 0, or the momentum not in [0, 1).
+    """
+    if not 0 < learning_rate < math.inf:
+        raise Net2VecError(f"learning rate {learning_rate} must be a finite number above 0")
+    if not 0 <= momentum < 1:
+        raise Net2VecError(f"momentum {momentum} must be at least 0 and below 1")
+
+
+def refuse_divergence(
+    names: Sequence[str],
+    loss: Float[np.ndarray, "epochs H"],
+    weights: Float[np.ndarray, "H K"],
+    learning_rate: float,
+) -> None:
+    """Refuse a training whose losses or weights are not finite.
+
+    Args:
+      names: of the heads' concepts, H.
+      loss: of every epoch.
+      weights: after the last one.
+      learning_rate: that the training began with.
+
+    Raises:
+      Net2VecError: names the concepts, the epoch and what to do.
+    """
+    finite = np.vstack([np.isfinite(loss), np.isfinite(weights).all(axis=1)])  # [epochs + 1, H]
+    if finite.all():
+        return
+    epoch = min(int(finite.all(axis=1).argmin()) + 1, max(len(loss), 1))
+    diverged = dict.fromkeys(np.asarray(names)[~finite.all(axis=0)].tolist())
+    raise Net2VecError(
+        f"training diverged: loss or weights of {list_names(diverged)} are not finite, first in "
+        f"epoch {epoch}; choose a --learning-rate (learning_rate) below {learning_rate:g}"
+    )
 
 
 @jax.tree_util.register_dataclass

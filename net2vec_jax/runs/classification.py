@@ -14,6 +14,8 @@ import numpy as np
 
 from net2vec_jax.activations.layer import LayerActivations
 from net2vec_jax.activations.pooled import collect_pooled_activations
+from net2vec_jax.activations.thresholds import NO_THRESHOLD
+from net2vec_jax.core.console import announce
 from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.probes.classification.groups import (
     ClassificationCounts,
@@ -22,6 +24,11 @@ from net2vec_jax.probes.classification.groups import (
     make_classification_heads,
 )
 from net2vec_jax.probes.classification.model import score
+from net2vec_jax.probes.classification.scaling import (
+    FeatureScale,
+    estimate_progress,
+    fit_scale,
+)
 from net2vec_jax.probes.classification.scores import score_classification
 from net2vec_jax.probes.classification.training import (
     ClassificationResult,
@@ -50,6 +57,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure  # matplotlib is for those who draw
 
 LOGITS = "classification_images.npz"
+STALLED = 0.5
+"""Training that can cover less of its way is announced to stall, see `estimate_progress`."""
 
 
 class PredictedConcepts(NamedTuple):
@@ -72,9 +81,11 @@ class ClassificationProbe(Probe[ClassificationSettings]):
 
     Attributes:
       counts: what every head says of its concept's val images.
+      thresholds: T_k of every filter, float32 [K], where binary activations are pooled; else None.
     """
 
     counts: ClassificationCounts
+    thresholds: np.ndarray | None = None
     kind = "classification"
 
     def predict(
@@ -100,7 +111,9 @@ class ClassificationProbe(Probe[ClassificationSettings]):
         places = self.find_places(concepts)
         rows = self._rows(filters, seed)[places]
         batches, _ = self._respond(images)
-        pooled = collect_pooled_activations(batches, pooling=self.settings.pooling)
+        pooled = collect_pooled_activations(
+            batches, pooling=self.settings.pooling, thresholds=self.thresholds
+        )
         logits = score(
             jnp.asarray(self.trained.weights[rows])[None],
             jnp.asarray(self.trained.bias[rows])[None],
@@ -127,6 +140,8 @@ class ClassificationProbe(Probe[ClassificationSettings]):
 
     def write(self, run: RunDirectory) -> None:
         """Write all files of a run directory."""
+        if self.thresholds is not None:
+            files.write_thresholds(run, self.thresholds)
         files.write_concepts(run, self.table, self.skipped)
         files.write_embeddings(run, self.table, self.trained)
         _write_evaluation(run, self.table, self.trained.heads, self.counts, self.evaluation)
@@ -166,7 +181,8 @@ def train_classification(
       cache_data: keep decoded labels beside the dataset for later.
       progress: show progress bars.
       settings: `epochs` (30), `batch_size` (64), `learning_rate` (0.1), `epochs_per_decay` (15),
-        `optimizer` ("sgd", or "adam"), `pooling` ("mean", or "max"), `minimum_images` (5);
+        `optimizer` ("sgd", or "adam"), `pooling` ("mean", or "max"), `quantile` (1, no threshold),
+        `standardize` (False), `minimum_images` (5);
         `concepts` (all), `filters` (also embeddings of so many filters; none), `seeds` (1
         repetition), `seed` (0), `bootstrap_samples` (1000): see `ClassificationSettings`.
 
@@ -218,9 +234,15 @@ class _Training:
         self._problem, self._settings = problem, settings
         self._keep, self._progress = keep, progress
         self._key = jax.random.key(settings.seed)
+        self._thresholds: np.ndarray | None = None
 
     def run(self, origin: dict[str, Any]) -> ClassificationProbe:
         """Every stage in turn."""
+        if self._settings.quantile != NO_THRESHOLD:
+            self._thresholds = self._keep(
+                "thresholds", self._collect_thresholds, files.write_thresholds,
+                files.read_thresholds, files.THRESHOLDS,
+            )  # fmt: skip
         table, skipped = keep_concepts(self._keep, self._problem, self._settings)
         trained = self._keep(
             "training", self._train,
@@ -239,12 +261,30 @@ class _Training:
         )  # fmt: skip
         return ClassificationProbe(
             origin=origin, settings=self._settings, table=table, skipped=skipped, trained=trained,
-            evaluation=scores, counts=counts,
+            evaluation=scores, counts=counts, thresholds=self._thresholds,
         )  # fmt: skip
 
     @cached_property
     def _pooled(self) -> np.ndarray:
-        return self._problem.layer.pooled(self._settings.pooling, progress=self._progress)
+        return self._problem.layer.pooled(
+            self._settings.pooling, thresholds=self._thresholds, progress=self._progress
+        )
+
+    @cached_property
+    def _scale(self) -> FeatureScale | None:
+        if not self._settings.standardize:
+            return None
+        return fit_scale(self._pooled, ~self._problem.masks.is_val)
+
+    @cached_property
+    def _features(self) -> np.ndarray:
+        """What the heads are trained on."""
+        return self._scale.standardize(self._pooled) if self._scale else self._pooled
+
+    def _collect_thresholds(self) -> np.ndarray:
+        return self._problem.layer.thresholds(
+            quantile=self._settings.quantile, progress=self._progress
+        )
 
     def _train(self) -> TrainedHeads:
         settings = self._settings
@@ -253,23 +293,43 @@ class _Training:
             self._problem.masks, filters=self._problem.layer.filters, key=self._key,
             seeds=settings.seeds, minimum=settings.minimum_images,
         )  # fmt: skip
+        self._announce_stalling(full)
         parts, results = [full], [self._train_heads(full, "embeddings")]
         if sizes:
             parts.append(make_subset_heads(full, results[0].weights, sizes))
             results.append(self._train_heads(parts[1], "filter subsets"))
+        weights = np.concatenate([result.weights for result in results])
+        bias = np.concatenate([result.bias for result in results])
+        if self._scale:
+            weights, bias = self._scale.fold(weights, bias)
         return TrainedHeads(
             join_heads(parts),
-            np.concatenate([result.weights for result in results]),
-            np.concatenate([result.bias for result in results]),
+            weights,
+            bias,
             np.concatenate([result.loss for result in results], axis=1),
             np.concatenate([result.accuracy for result in results], axis=1),
         )
+
+    def _announce_stalling(self, heads: Heads) -> None:
+        """Say beforehand where the activations are too small for the learning rate."""
+        config, count = self._settings.training(), group_heads(heads, self._problem.masks).count
+        if config.optimizer != "sgd" or not config.epochs or not len(count):
+            return
+        progress = estimate_progress(self._features, count, config)
+        if progress < STALLED:
+            announce(
+                [
+                    f"training can go {progress:.1%} of the way to the optimum at most: the "
+                    "activations vary little for this learning rate and number of steps; give "
+                    "--standardize (standardize=True) or a larger --learning-rate (learning_rate)"
+                ]
+            )
 
     def _train_heads(self, heads: Heads, name: str) -> ClassificationResult:
         groups = group_heads(heads, self._problem.masks)
         return train_classification_heads(
             heads,
-            self._pooled,
+            self._features,
             groups,
             lambda epoch: groups.draw_words(self._key, epoch),
             self._settings.training(),

@@ -171,6 +171,7 @@ class FinishedRun:
                 **common,
                 settings=_read_settings(ClassificationSettings, self.origin),
                 counts=read_counts(self.path),
+                thresholds=files.read_thresholds(self.path) if self.has(files.THRESHOLDS) else None,
             )
         return SegmentationProbe(
             **common,

@@ -281,7 +281,7 @@ class Probe(Generic[Settings]):
                     f"floats {values.shape} are activations of {values.shape[-1]} filters, but the "
                     f"probe is over {self.filters}; photographs are uint8, 0 … 255"
                 )
-            return iter([values.astype(np.float32, copy=False)]), None
+            return iter([values]), None
         if values is not None and values.ndim == 3:
             raise Net2VecError("a single photograph is given as a list: [image]")
         photographs = [_check_photograph(image) for image in images]

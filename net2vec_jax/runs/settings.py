@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from net2vec_jax.activations.pooled import Pooling
-from net2vec_jax.activations.thresholds import QuantileMethod
+from net2vec_jax.activations.thresholds import NO_THRESHOLD, QuantileMethod, threshold_position
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.probes.classification.training import ClassificationConfig
 from net2vec_jax.probes.presets import PRESETS, Preset, PresetName
@@ -89,7 +89,8 @@ class SegmentationSettings(ProbeSettings):
       learning_rate: of SGD with momentum 0.9.
       loss: "linear" as the original, or "bce".
       shuffle: draw a new order of the images every epoch.
-      quantile: fraction of a filter's activations above its threshold.
+      quantile: fraction of a filter's activations above its threshold; 1 for no threshold, as the
+        original has it: a filter is active above 0.
       quantile_method: how a quantile between two values is read, by numpy's names.
       subset_seeds: repetitions of the embeddings of few filters; by default as many as --seeds.
     """
@@ -113,6 +114,7 @@ class SegmentationSettings(ProbeSettings):
         super().check()
         if not 1 <= self.seeds_of_subsets() <= self.seeds:
             raise Net2VecError(f"--subset-seeds must lie in 1 … --seeds, which is {self.seeds}")
+        threshold_position(self.quantile)
         self.training()
 
     def resolve(self) -> SegmentationSettings:
@@ -142,6 +144,11 @@ class ClassificationSettings(ProbeSettings):
 
     Attributes:
       pooling: how a filter's activations become one number per image: "mean" or "max".
+      quantile: 1 pools the activations themselves, as published; below 1 the binary activations
+        above the threshold that this fraction of a filter's activations exceeds.
+      standardize: train on pooled activations less their mean over train images, divided by their
+        deviation, for layers whose scale the learning rate does not suit; the embeddings are
+        scaled back, so that they act on activations as they are.
       epochs: passes over each concept's balanced train images.
       batch_size: images per step.
       learning_rate: of the first epochs.
@@ -152,6 +159,8 @@ class ClassificationSettings(ProbeSettings):
     """
 
     pooling: Pooling = "mean"
+    quantile: float = NO_THRESHOLD
+    standardize: bool = False
     epochs: int = 30
     batch_size: int = 64
     learning_rate: float = 0.1
@@ -168,6 +177,7 @@ class ClassificationSettings(ProbeSettings):
         super().check()
         if self.minimum_images < 1:
             raise Net2VecError(f"--minimum-images must be at least 1, not {self.minimum_images}")
+        threshold_position(self.quantile)
         self.training()
 
     def training(self) -> ClassificationConfig:

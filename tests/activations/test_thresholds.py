@@ -34,10 +34,18 @@ def test_position_is_the_reference_tables_column(quantile: float, column: int) -
     assert threshold_position(quantile) == pytest.approx(1 - column / 999, abs=1e-15)
 
 
-@pytest.mark.parametrize("quantile", [0.0, 1.0, -0.1, 5.0, float("nan")])
+@pytest.mark.parametrize("quantile", [0.0, 1.001, -0.1, 5.0, float("nan")])
 def test_quantile_out_of_range(quantile: float) -> None:
     with pytest.raises(Net2VecError, match="between 0 and 1"):
         threshold_position(quantile)
+
+
+def test_a_quantile_of_1_is_no_threshold() -> None:
+    maps = np.random.default_rng(0).normal(size=(5, 4, 3, 2)).astype(np.float32)
+    thresholds = collect_thresholds([maps[:2], maps[2:]], 60, quantile=1)
+    assert thresholds.tolist() == [0, 0]
+    active = collect_binary_activations([maps], thresholds).unpack()
+    np.testing.assert_array_equal(active, maps > 0)
 
 
 @pytest.mark.parametrize("method", METHODS)

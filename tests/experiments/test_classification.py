@@ -188,6 +188,8 @@ def test_the_original_averages_over_batches(finished, network, tmp_path: Path) -
         ({"minimum_images": 100}, "no concept has enough images.*at least 100 are needed"),
         ({"filters": (1, 500)}, "--filters must lie in 1 … 24"),
         ({"epochs": -1}, "must be at least 0"),
+        ({"learning_rate": float("nan")}, "learning rate nan must be a finite number"),
+        ({"quantile": 1.5}, "quantile must lie between 0 and 1"),
         ({"concepts": ("brght",)}, "did you mean 'bright'"),
     ],
 )

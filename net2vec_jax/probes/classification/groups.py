@@ -33,6 +33,7 @@ class HeadGroups:
       concept: int32 [G], position of the concept in the catalog.
       seed: int32 [G], the repetition.
       number: int64 [G], the concept's label number.
+      name: the concept's name, G of them.
       rows: int32 [G, R], rows of the group's heads in the table; -1 where it has fewer than R.
       sampler: of the train images.
       count: int64 [G], train images per epoch.
@@ -41,6 +42,7 @@ class HeadGroups:
     concept: np.ndarray
     seed: np.ndarray
     number: np.ndarray
+    name: tuple[str, ...]
     rows: np.ndarray
     sampler: Sampler
     count: np.ndarray
@@ -151,6 +153,7 @@ def group_heads(heads: Heads, masks: ConceptMasks) -> HeadGroups:
         concept=concept,
         seed=seed,
         number=_numbers(masks)[concept],
+        name=tuple(masks.catalog.concepts[place].name for place in concept),
         rows=rows,
         sampler=make_sampler(masks, concept, val=False, shuffled=True),
         count=2 * np.minimum(positives[0], negatives[0])[concept],

@@ -24,7 +24,7 @@ from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.probes.classification.groups import HeadGroups
 from net2vec_jax.probes.classification.model import score, weight_gradient
 from net2vec_jax.probes.classification.sampling import WORDS, Sampler
-from net2vec_jax.probes.heads import Heads
+from net2vec_jax.probes.heads import Heads, check_rates, refuse_divergence
 
 Optimizer = Literal["sgd", "adam"]
 
@@ -58,6 +58,7 @@ class ClassificationConfig:
                 f"epochs {self.epochs} must be at least 0, batch size {self.batch_size} and chunk "
                 f"size {self.chunk_size} at least 1"
             )
+        check_rates(self.learning_rate, self.momentum)
         if self.epochs_per_decay is not None and self.epochs_per_decay < 1:
             raise Net2VecError(f"epochs per decay {self.epochs_per_decay} must be at least 1")
         if self.optimizer not in ("sgd", "adam"):
@@ -211,7 +212,7 @@ def train_classification_heads(
       Weights and bias after the last epoch; losses and accuracies of the epochs.
 
     Raises:
-      Net2VecError: there is no head, a group has no image, or sizes disagree.
+      Net2VecError: there is no head, a group has no image, sizes disagree, or training diverged.
     """
     count = np.asarray(groups.count, np.int64)
     filters = np.shape(pooled)[2]
@@ -267,9 +268,13 @@ def train_classification_heads(
         means = [groups.bring(np.asarray(total)[back] / images) for total in totals]
         return np.array(means, np.float32).reshape(config.epochs, len(heads))
 
-    return ClassificationResult(
+    result = ClassificationResult(
         weights=bring(state.weights),
         bias=bring(state.bias),
         loss=mean(losses),
         accuracy=mean(corrects),
     )
+    names = np.array(groups.name)[:, None].repeat(groups.rows.shape[1], axis=1)
+    trained = np.column_stack([result.weights, result.bias])
+    refuse_divergence(groups.bring(names).tolist(), result.loss, trained, config.learning_rate)
+    return result

@@ -169,8 +169,19 @@ def loss_and_gradient(
 
 
 def class_weights_of(masks: ConceptMasks, heads: Heads) -> tuple[ClassWeights, np.ndarray]:
-    """Class weights (α, 1−α) of each head, (1, 1) where α is exactly 0; and α, float64 [H]."""
+    """Class weights (α, 1−α) of each head, (1, 1) where α is exactly 0; and α, float64 [H].
+
+    Raises:
+      Net2VecError: an α is below 0, where the loss would reward the opposite; the original asserts
+        as much (behaviour 5.4).
+    """
     alpha = 1 - masks.train_coverage()[heads.concept]
+    for place in heads.concept[alpha < 0][:1]:
+        raise Net2VecError(
+            f"concept {masks.catalog.concepts[place].name!r} is marked in several planes of one "
+            f"category, each of which counts: {1 - alpha.min():.0%} of its train images on average "
+            "(behaviour B-3); mark it in one plane"
+        )
     whole = alpha == 0
     positive = np.where(whole, 1, alpha).astype(np.float32)
     negative = np.where(whole, 1, 1 - alpha).astype(np.float32)

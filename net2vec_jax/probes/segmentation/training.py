@@ -25,7 +25,13 @@ from net2vec_jax.probes.head_shards import (
     divide_heads,
     resolve_chunk_size,
 )
-from net2vec_jax.probes.heads import Heads, draw_initial_weights, fold_heads
+from net2vec_jax.probes.heads import (
+    Heads,
+    check_rates,
+    draw_initial_weights,
+    fold_heads,
+    refuse_divergence,
+)
 from net2vec_jax.probes.segmentation.model import (
     Loss,
     class_weights_of,
@@ -72,6 +78,7 @@ class SegmentationConfig:
                 f"epochs {self.epochs} must be at least 0, batch size {self.batch_size} and chunk "
                 f"size {self.chunk_size} at least 1"
             )
+        check_rates(self.learning_rate, self.momentum)
         if self.loss not in ("linear", "bce"):
             raise Net2VecError(f"loss {self.loss!r} is neither 'linear' nor 'bce'")
 
@@ -146,7 +153,7 @@ def train_segmentation_heads(
       Weights after the last epoch, losses and α.
 
     Raises:
-      Net2VecError: a head's concept has no train image, or sizes disagree.
+      Net2VecError: a head's concept has no train image, sizes disagree, or training diverged.
     """
     if heads.initial_weights.shape[1] != activations.filters:
         raise Net2VecError(
@@ -193,7 +200,10 @@ def train_segmentation_heads(
     # Fetched only now: without a callback, devices need not wait for each other between epochs.
     sums = np.array([shards.bring(loss) for loss in losses]).reshape(config.epochs, len(heads))
     loss = (sums / images[heads.concept]).astype(np.float32)
-    return SegmentationResult(shards.bring(state.weights), loss, alpha)
+    weights = shards.bring(state.weights)
+    names = [masks.catalog.concepts[place].name for place in heads.concept]
+    refuse_divergence(names, loss, weights, config.learning_rate)
+    return SegmentationResult(weights, loss, alpha)
 
 
 def _place_schedule(

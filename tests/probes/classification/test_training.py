@@ -98,7 +98,7 @@ def test_training_equals_a_loop(parts):
     )
     sampler = ListedSampler(jnp.asarray(image), jnp.asarray(shows))
     groups = HeadGroups(
-        concept=np.arange(3), seed=np.zeros(3, int), number=np.arange(3),
+        concept=np.arange(3), seed=np.zeros(3, int), number=np.arange(3), name=("a", "b", "c"),
         rows=np.array([[0, 3], [2, 4], [1, -1]]), sampler=sampler, count=count,
     )  # fmt: skip
     result = train_classification_heads(heads, pooled, groups, sampler.epoch_as_words, config)
@@ -221,6 +221,23 @@ def test_pooling():
     np.testing.assert_array_equal(vectors, values[None, :, 0, 0])
 
 
+def test_pooling_of_binary_activations():
+    values = np.random.default_rng(0).standard_normal((5, 3, 4, 2)).astype(np.float32)
+    thresholds = np.array([0.2, -0.5], np.float32)
+    active = values > thresholds
+    fractions = collect_pooled_activations([values[:2], values[2:]], thresholds=thresholds)
+    np.testing.assert_allclose(fractions, active.mean((1, 2))[None], atol=1e-6)
+    both = collect_pooled_activations([values], pooling="max", thresholds=thresholds)
+    np.testing.assert_array_equal(both, [active.any((1, 2)), active.all((1, 2))])
+    vectors = collect_pooled_activations([values[:, 0, 0]], thresholds=thresholds)
+    np.testing.assert_array_equal(vectors, active[None, :, 0, 0])
+
+
+def test_divergence_is_refused(masks, pooled):
+    with pytest.raises(Net2VecError, match=r"diverged.*concept 1, .*epoch 1; .* below 0\.05"):
+        _train(masks, pooled * np.float32(1e25))
+
+
 def test_means_over_batches():
     np.testing.assert_allclose(mean_over_batches(np.array([1, 0, 0, 0, 1.0]), 4), (0.25 + 1) / 2)
     assert np.isnan(mean_over_batches(np.zeros(0), 4))
@@ -232,6 +249,11 @@ def test_means_over_batches():
         ({"epochs": -1}, "must be at least 0"),
         ({"optimizer": "rmsprop"}, "neither 'sgd' nor 'adam'"),
         ({"epochs_per_decay": 0}, "epochs per decay"),
+        ({"learning_rate": float("nan")}, "learning rate nan"),
+        ({"learning_rate": float("inf")}, "learning rate inf"),
+        ({"learning_rate": 0.0}, "finite number above 0"),
+        ({"momentum": 1.0}, "momentum 1.0 must be"),
+        ({"momentum": float("nan")}, "momentum nan"),
     ],
 )
 def test_bad_settings_are_refused(change, complaint):

@@ -241,6 +241,22 @@ def test_concept_without_train_images_is_refused() -> None:
         train_segmentation_heads(heads, activations, only_val)
 
 
+@pytest.mark.parametrize("loss", ["linear", "bce"])
+def test_divergence_is_refused(loss) -> None:
+    activations, masks = make_random_problem(0)
+    config = dataclasses.replace(CONFIG, learning_rate=3e38, loss=loss)
+    with pytest.raises(Net2VecError, match=r"diverged: .*concept \d.*epoch \d.* below 3e\+38"):
+        train_segmentation_heads(heads_of(masks), activations, masks, config)
+
+
+def test_concept_marked_beyond_its_image_is_refused() -> None:
+    activations, masks = make_random_problem(0)
+    pixels = np.where(masks.pair_concept == 1, 150, masks.pixels).astype(np.int32)  # of 130
+    doubled = dataclasses.replace(masks, pixels=pixels)
+    with pytest.raises(Net2VecError, match=r"'concept 2' is marked in several planes.* 115% "):
+        train_segmentation_heads(heads_of(masks), activations, doubled, CONFIG)
+
+
 def test_heads_over_other_filters_than_the_activations() -> None:
     activations, masks = make_random_problem(0)
     heads = make_segmentation_heads(masks, filters=10, key=jax.random.key(0))
@@ -249,7 +265,16 @@ def test_heads_over_other_filters_than_the_activations() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epochs": -1}, {"batch_size": 0}, {"chunk_size": 0}, {"loss": "focal"}]
+    "wrong",
+    [
+        {"epochs": -1},
+        {"batch_size": 0},
+        {"chunk_size": 0},
+        {"loss": "focal"},
+        {"learning_rate": float("nan")},
+        {"learning_rate": -1.0},
+        {"momentum": 1.5},
+    ],
 )
 def test_configuration_out_of_range(wrong: dict) -> None:
     with pytest.raises(Net2VecError, match=str(next(iter(wrong.values())))):
