@@ -29,7 +29,7 @@ from net2vec_jax.core.result_files import read_table, write_table
 
 T = TypeVar("T")
 RUN_FILE = "run.json"
-FORMAT = 2
+FORMAT = 3
 """Of the directory's files, in run.json; counted up when older ones can no longer be read."""
 SCENES_FOLDER = "scenes"
 """Where a run draws the built-in dataset, before anything else."""

@@ -20,11 +20,13 @@ import jax
 import numpy as np
 import orbax.checkpoint
 
+from net2vec_jax.activations.standardized import ActivationScale
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.result_files import read_table
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.probes.heads import ALL_FILTERS, Heads
 from net2vec_jax.probes.scores import HeadScores
+from net2vec_jax.probes.segmentation.rivals import Rivals
 from net2vec_jax.runs.directory import RUN_FILE, RunDirectory
 from net2vec_jax.stats.metrics import NO_FILTER, choose_best_filters
 
@@ -34,6 +36,8 @@ THRESHOLDS = "thresholds.csv"
 SINGLE_FILTER = "single_filter.csv"
 SINGLE_IOUS = "single_filter.npz"
 EMBEDDINGS = "embeddings"
+SCALE = "scale.csv"
+RIVALS = "rivals.npz"
 SCORES: Mapping[ProbeKind, str] = {
     "segmentation": "segmentation.csv",
     "classification": "classification.csv",
@@ -112,6 +116,9 @@ class TrainedHeads:
       bias: float32 [H]; 0 of the segmentation probe.
       loss: float32 [epochs, H].
       accuracy: on train images, float32 [epochs, H]; only of the classification probe.
+      decision: a pixel is marked where z = w·x + bias is above it, float32 [H]; 0 by default.
+      loss_share: of the possible decrease of the loss, at least so much was had, float32 [H]; only
+        of embeddings that were trained to their optimum.
     """
 
     heads: Heads
@@ -119,6 +126,13 @@ class TrainedHeads:
     bias: np.ndarray
     loss: np.ndarray
     accuracy: np.ndarray | None = None
+    decision: np.ndarray | None = None
+    loss_share: np.ndarray | None = None
+
+    @property
+    def level(self) -> np.ndarray:
+        """A pixel is marked where w·x, without the bias, is above it, float32 [H]."""
+        return -self.bias if self.decision is None else self.decision - self.bias
 
 
 @contextlib.contextmanager
@@ -209,6 +223,45 @@ def read_thresholds(directory: Path) -> np.ndarray:
         return np.array([row["threshold"] for row in read_table(path)], np.float32)
 
 
+def write_scale(run: RunDirectory, scale: ActivationScale) -> None:
+    """Write scale.csv: mean and deviation of every filter on the train images."""
+    rows = [[filter_, *pair] for filter_, pair in enumerate(zip(*jax.tree.leaves(scale), strict=True))]
+    run.write_table(SCALE, ["filter", "mean", "deviation"], rows)
+
+
+def read_scale(directory: Path) -> ActivationScale:
+    """What `write_scale` wrote.
+
+    Raises:
+      Net2VecError: scale.csv is missing or damaged.
+    """
+    path = directory / SCALE
+    with reading(path):
+        rows = read_table(path)
+        return ActivationScale(
+            *(np.array([row[name] for row in rows], np.float32) for name in ("mean", "deviation"))
+        )
+
+
+def write_rivals(run: RunDirectory, rivals: Rivals) -> None:
+    """Write rivals.npz."""
+    arrays = dataclasses.asdict(rivals)
+    run.write_arrays(RIVALS, arrays | {"names": np.array(rivals.names)})
+
+
+def read_rivals(directory: Path) -> Rivals:
+    """What `write_rivals` wrote.
+
+    Raises:
+      Net2VecError: it is missing or damaged.
+    """
+    path = directory / RIVALS
+    arrays = read_arrays(path)
+    with reading(path):
+        names = tuple(arrays.pop("names").tolist())
+        return Rivals(names=names, **arrays)
+
+
 def write_single_filters(
     run: RunDirectory, table: ProbedConcepts, ious: np.ndarray, concepts: np.ndarray
 ) -> None:
@@ -262,7 +315,12 @@ def write_embeddings(run: RunDirectory, table: ProbedConcepts, trained: TrainedH
             "initial_bias": heads.initial_bias,
         },
     }
-    by_epoch = {"loss": trained.loss, "train_accuracy": trained.accuracy}
+    by_epoch = {
+        "loss": trained.loss,
+        "train_accuracy": trained.accuracy,
+        "decision": trained.decision,
+        "loss_share": trained.loss_share,
+    }
     # Orbax stores no empty arrays, which those of no epoch are.
     tree |= {name: v for name, v in by_epoch.items() if v is not None and len(v)}
     with (
@@ -293,14 +351,28 @@ def read_embeddings(directory: Path, numbers: np.ndarray) -> TrainedHeads:
         table["concept"] = np.array([place[n] for n in table["concept"].tolist()], np.int32)
         return TrainedHeads(
             Heads(**table), tree["weights"], tree["bias"], tree.get("loss", none),
-            tree.get("train_accuracy"),
+            tree.get("train_accuracy"), tree.get("decision"), tree.get("loss_share"),
         )  # fmt: skip
 
 
 def write_scores(
-    run: RunDirectory, kind: ProbeKind, table: ProbedConcepts, heads: Heads, scores: HeadScores
+    run: RunDirectory,
+    kind: ProbeKind,
+    table: ProbedConcepts,
+    heads: Heads,
+    scores: HeadScores,
+    measures: Mapping[str, np.ndarray],
 ) -> None:
-    """Write segmentation.csv or classification.csv; before it, `…_seeds.csv` of several seeds."""
+    """Write segmentation.csv or classification.csv; before it, `…_seeds.csv` of several seeds.
+
+    Args:
+      run: of the probe.
+      kind: which probe.
+      table: the concepts.
+      heads: H heads.
+      scores: of the heads, and of G embeddings.
+      measures: further columns, float64 [G] each; a NaN is an empty cell.
+    """
     measure = MEASURES[kind]
     header = ["concept", "category", "filters"]
     columns = [f"train_{measure}", f"val_{measure}"]
@@ -331,13 +403,32 @@ def write_scores(
         columns.append("alpha")
         alpha = 1 - table.train_coverage[scores.concept]
         rows = [[*row, value] for row, value in zip(rows, alpha, strict=True)]
-    run.write_table(SCORES[kind], [*header, *columns], rows)
+    further = [["" if np.isnan(v) else v for v in column.tolist()] for column in measures.values()]
+    rows = [[*row, *values] for row, values in zip(rows, zip(*further, strict=True), strict=True)]
+    run.write_table(SCORES[kind], [*header, *columns, *measures], rows)
+
+
+def read_measures(directory: Path) -> dict[str, np.ndarray]:
+    """The columns of segmentation.csv behind alpha, float64 [G] each; NaN where a cell is empty.
+
+    Raises:
+      Net2VecError: the table is missing or damaged.
+    """
+    path = directory / SCORES["segmentation"]
+    with reading(path):
+        rows = read_table(path)
+        names = list(rows[0])
+        names = names[names.index("alpha") + 1 :]
+        return {
+            name: np.array([float(row[name] or "nan") for row in rows], np.float64)
+            for name in names
+        }
 
 
 def read_scores(
     directory: Path, kind: ProbeKind, table: ProbedConcepts, heads: Heads
 ) -> HeadScores:
-    """What `write_scores` wrote.
+    """Scores that `write_scores` wrote.
 
     Raises:
       Net2VecError: a table is missing or damaged.

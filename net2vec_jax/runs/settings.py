@@ -13,6 +13,7 @@ from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.probes.classification.training import ClassificationConfig
 from net2vec_jax.probes.presets import PRESETS, Preset, PresetName
 from net2vec_jax.probes.segmentation.model import Loss
+from net2vec_jax.probes.segmentation.optimum import OptimumConfig
 from net2vec_jax.probes.segmentation.training import SegmentationConfig
 
 
@@ -21,7 +22,8 @@ class ProbeSettings:
     """Settings that both probes share.
 
     Attributes:
-      preset: "paper", or "reference_code" to repeat what the original code did.
+      preset: "paper", "reference_code" to repeat what the original code did, or "converged" (of the
+        segmentation probe).
       filters: also train embeddings of so many filters, those of largest weight, per concept.
       concepts: only these concepts, by name or number; all by default.
       seed: of initial weights, order, drawn images and bootstrap.
@@ -81,9 +83,10 @@ class SegmentationSettings(ProbeSettings):
     """Settings of the segmentation probe.
 
     Attributes:
-      preset: "paper" (batch 64, masks are the union over a concept's categories) or
+      preset: "paper" (batch 64, masks are the union over a concept's categories),
         "reference_code" (batch 16, the original's choice of category, its preprocessing and its
-        scale of single-image batches).
+        scale of single-image batches), or "converged" (every embedding at its optimum over
+        standardised activations, with a penalty and a level chosen on train images).
       epochs: passes over each concept's train images.
       batch_size: images per step; by default the preset's (64; 16).
       learning_rate: of SGD with momentum 0.9.
@@ -93,6 +96,9 @@ class SegmentationSettings(ProbeSettings):
         original has it: a filter is active above 0.
       quantile_method: how a quantile between two values is read, by numpy's names.
       subset_seeds: repetitions of the embeddings of few filters; by default as many as --seeds.
+      l2: penalties of the preset "converged" to choose from, in units of one image's loss per
+        squared weight; by default 0.01, 0.1, 1 and 10.
+      controls: also train embeddings on masks that were exchanged among each concept's images.
     """
 
     preset: PresetName = "paper"
@@ -104,6 +110,13 @@ class SegmentationSettings(ProbeSettings):
     quantile: float = 0.005
     quantile_method: QuantileMethod = "hazen"
     subset_seeds: int | None = None
+    l2: tuple[float, ...] = ()
+    controls: bool = True
+
+    def __post_init__(self) -> None:
+        """See `ProbeSettings`."""
+        super().__post_init__()
+        object.__setattr__(self, "l2", tuple(map(float, np.atleast_1d(self.l2))))
 
     def check(self) -> None:
         """Refuse settings that do not go together.
@@ -115,11 +128,35 @@ class SegmentationSettings(ProbeSettings):
         if not 1 <= self.seeds_of_subsets() <= self.seeds:
             raise Net2VecError(f"--subset-seeds must lie in 1 … --seeds, which is {self.seeds}")
         threshold_position(self.quantile)
-        self.training()
+        if not self.find_preset().to_optimum:
+            if self.l2:
+                raise Net2VecError("--l2 is of the preset converged; leave it out, or choose that")
+            self.training()
+            return
+        defaults = SegmentationSettings()
+        for name in ("epochs", "batch_size", "learning_rate", "loss", "shuffle"):
+            if getattr(self, name) != getattr(defaults, name):
+                flag = "--" + name.replace("_", "-")
+                raise Net2VecError(
+                    f"{flag} has no effect on the preset converged, which trains every embedding "
+                    "to its optimum; leave it out"
+                )
+        if self.seeds > 1:
+            raise Net2VecError(
+                "--seeds has no effect on the preset converged: an embedding has one optimum, "
+                "whatever it starts from; leave it out"
+            )
+        self.optimum()
 
     def resolve(self) -> SegmentationSettings:
         """The same settings with what the preset stands for."""
+        if self.find_preset().to_optimum:
+            return dataclasses.replace(self, l2=self.optimum().l2)
         return dataclasses.replace(self, batch_size=self.training().batch_size)
+
+    def optimum(self) -> OptimumConfig:
+        """Hyperparameters of the preset `converged`."""
+        return OptimumConfig(l2=self.l2) if self.l2 else OptimumConfig()
 
     def seeds_of_subsets(self) -> int:
         """Repetitions of the embeddings of few filters."""
@@ -175,6 +212,11 @@ class ClassificationSettings(ProbeSettings):
           Net2VecError: names the flags.
         """
         super().check()
+        if self.find_preset().to_optimum:
+            raise Net2VecError(
+                "--preset converged is of the segmentation probe; the classification probe has "
+                "paper and reference_code"
+            )
         if self.minimum_images < 1:
             raise Net2VecError(f"--minimum-images must be at least 1, not {self.minimum_images}")
         threshold_position(self.quantile)
