@@ -362,4 +362,4 @@ def _write_evaluation(
     scores: HeadScores,
 ) -> None:  # fmt: skip
     write_counts(run, counts)
-    files.write_scores(run, "classification", table, heads, scores)
+    files.write_scores(run, "classification", table, heads, scores, {})

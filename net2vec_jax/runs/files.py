@@ -11,7 +11,7 @@ import dataclasses
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from net2vec_jax.activations.standardized import ActivationScale
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.result_files import read_table
 from net2vec_jax.data.masks import ConceptMasks
-from net2vec_jax.probes.heads import ALL_FILTERS, Heads
+from net2vec_jax.probes.heads import ALL_FILTERS, Heads, join_heads
 from net2vec_jax.probes.scores import HeadScores
 from net2vec_jax.probes.segmentation.rivals import Rivals
 from net2vec_jax.runs.directory import RUN_FILE, RunDirectory
@@ -119,6 +119,7 @@ class TrainedHeads:
       decision: a pixel is marked where z = w·x + bias is above it, float32 [H]; 0 by default.
       loss_share: of the possible decrease of the loss, at least so much was had, float32 [H]; only
         of embeddings that were trained to their optimum.
+      l2: penalty of each, float32 [H]; only of these.
     """
 
     heads: Heads
@@ -128,11 +129,28 @@ class TrainedHeads:
     accuracy: np.ndarray | None = None
     decision: np.ndarray | None = None
     loss_share: np.ndarray | None = None
+    l2: np.ndarray | None = None
 
     @property
     def level(self) -> np.ndarray:
         """A pixel is marked where w·x, without the bias, is above it, float32 [H]."""
         return -self.bias if self.decision is None else self.decision - self.bias
+
+
+def join_trained(parts: Sequence[TrainedHeads]) -> TrainedHeads:
+    """The heads of all parts, one after the other."""
+
+    def join(name: str) -> np.ndarray | None:
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else np.concatenate(values, axis=-1)
+
+    return TrainedHeads(
+        join_heads([part.heads for part in parts]),
+        np.concatenate([part.weights for part in parts]),
+        np.concatenate([part.bias for part in parts]),
+        np.concatenate([part.loss for part in parts], axis=1),
+        *(join(name) for name in ("accuracy", "decision", "loss_share", "l2")),
+    )
 
 
 @contextlib.contextmanager
@@ -225,7 +243,9 @@ def read_thresholds(directory: Path) -> np.ndarray:
 
 def write_scale(run: RunDirectory, scale: ActivationScale) -> None:
     """Write scale.csv: mean and deviation of every filter on the train images."""
-    rows = [[filter_, *pair] for filter_, pair in enumerate(zip(*jax.tree.leaves(scale), strict=True))]
+    rows = [
+        [filter_, *pair] for filter_, pair in enumerate(zip(*jax.tree.leaves(scale), strict=True))
+    ]
     run.write_table(SCALE, ["filter", "mean", "deviation"], rows)
 
 
@@ -320,6 +340,7 @@ def write_embeddings(run: RunDirectory, table: ProbedConcepts, trained: TrainedH
         "train_accuracy": trained.accuracy,
         "decision": trained.decision,
         "loss_share": trained.loss_share,
+        "l2": trained.l2,
     }
     # Orbax stores no empty arrays, which those of no epoch are.
     tree |= {name: v for name, v in by_epoch.items() if v is not None and len(v)}
@@ -352,6 +373,7 @@ def read_embeddings(directory: Path, numbers: np.ndarray) -> TrainedHeads:
         return TrainedHeads(
             Heads(**table), tree["weights"], tree["bias"], tree.get("loss", none),
             tree.get("train_accuracy"), tree.get("decision"), tree.get("loss_share"),
+            tree.get("l2"),
         )  # fmt: skip
 
 
@@ -403,8 +425,11 @@ def write_scores(
         columns.append("alpha")
         alpha = 1 - table.train_coverage[scores.concept]
         rows = [[*row, value] for row, value in zip(rows, alpha, strict=True)]
-    further = [["" if np.isnan(v) else v for v in column.tolist()] for column in measures.values()]
-    rows = [[*row, *values] for row, values in zip(rows, zip(*further, strict=True), strict=True)]
+    for column in measures.values():
+        rows = [
+            [*row, "" if np.isnan(value) else value]
+            for row, value in zip(rows, column, strict=True)
+        ]
     run.write_table(SCORES[kind], [*header, *columns, *measures], rows)
 
 

@@ -179,6 +179,9 @@ class FinishedRun:
             thresholds=files.read_thresholds(self.path),
             single_ious=files.read_single_ious(self.path, self.table.numbers),
             overlaps=self.overlaps,
+            rivals=files.read_rivals(self.path),
+            measures=files.read_measures(self.path),
+            scale=files.read_scale(self.path) if self.has(files.SCALE) else None,
         )
 
     def find_concepts(self, names: Sequence[str]) -> list[int]:

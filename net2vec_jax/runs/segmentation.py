@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,22 +15,43 @@ from jaxtyping import Int
 
 from net2vec_jax.activations.binary import BinaryActivations, collect_binary_activations
 from net2vec_jax.activations.layer import LayerActivations
+from net2vec_jax.activations.standardized import (
+    ActivationScale,
+    SpatialActivations,
+    collect_standardized_activations,
+    measure_scale,
+)
 from net2vec_jax.data.dataset import ConceptDataset
-from net2vec_jax.probes.heads import ALL_FILTERS, Heads, join_heads, make_subset_heads
+from net2vec_jax.probes.heads import ALL_FILTERS, Heads, make_subset_heads
 from net2vec_jax.probes.presets import PAPER, Preset, PresetName
 from net2vec_jax.probes.scores import HeadScores
-from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation
-from net2vec_jax.probes.segmentation.prediction import predict_pixels_of, score_grids
+from net2vec_jax.probes.segmentation.all_images import score_all_images
+from net2vec_jax.probes.segmentation.best_filters import choose_signed_filters
+from net2vec_jax.probes.segmentation.controls import (
+    count_regions,
+    exchange_masks,
+    exchange_targets,
+    fit_location_prior,
+    measure_everything,
+)
+from net2vec_jax.probes.segmentation.decision import choose_levels
+from net2vec_jax.probes.segmentation.evaluation import SegmentationCounts, evaluate_segmentation
+from net2vec_jax.probes.segmentation.grid_targets import bring_to_grid, mass_of_positions
+from net2vec_jax.probes.segmentation.image_blocks import Entries, train_entries
+from net2vec_jax.probes.segmentation.measures import measure_embeddings
+from net2vec_jax.probes.segmentation.optimum import train_to_optimum
+from net2vec_jax.probes.segmentation.penalties import choose_penalties
+from net2vec_jax.probes.segmentation.prediction import predict_pixels_of, score_grids, score_pairs
+from net2vec_jax.probes.segmentation.rivals import Rivals
 from net2vec_jax.probes.segmentation.scores import ImageOverlaps, score_segmentation
 from net2vec_jax.probes.segmentation.training import (
-    SegmentationResult,
     make_segmentation_heads,
     train_segmentation_heads,
 )
 from net2vec_jax.probes.single_filters.evaluation import probe_single_filters
 from net2vec_jax.runs import files
 from net2vec_jax.runs.directory import RunDirectory
-from net2vec_jax.runs.files import ProbedConcepts, TrainedHeads
+from net2vec_jax.runs.files import ProbedConcepts, TrainedHeads, join_trained
 from net2vec_jax.runs.probe import (
     Keep,
     Probe,
@@ -44,6 +65,7 @@ from net2vec_jax.runs.probe import (
 )
 from net2vec_jax.runs.settings import SegmentationSettings
 from net2vec_jax.stats.metrics import NO_FILTER, choose_best_filters, iou
+from net2vec_jax.stats.overlap import Overlap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure  # matplotlib is for those who draw
@@ -57,7 +79,8 @@ class PredictedMasks(NamedTuple):
     Attributes:
       concepts: names of the C concepts.
       masks: bool [C, H, W] of each image, at its own size.
-      probabilities: float32 [C, H, W] of each image, in [0, 1]; a pixel is marked above 0.5.
+      probabilities: float32 [C, H, W] of each image, in [0, 1]; a pixel is marked above 0.5. Of an
+        embedding with a decision threshold τ it is σ(z − τ).
         Both take 5 · C · H · W bytes for each image: name the concepts for large photographs.
     """
 
@@ -75,11 +98,17 @@ class SegmentationProbe(Probe[SegmentationSettings]):
       single_ious: set IoU of every concept of the table with every single filter, [2, C, K]; the
         first axis is train, val.
       overlaps: overlap of predictions and concepts on every image.
+      rivals: the same of what embeddings are compared with.
+      measures: by column, what stands beside the set IoU of every embedding, float64 [G].
+      scale: of the activations, where the embeddings are over standardised ones.
     """
 
     thresholds: np.ndarray
     single_ious: np.ndarray
     overlaps: ImageOverlaps
+    rivals: Rivals
+    measures: Mapping[str, np.ndarray]
+    scale: ActivationScale | None = None
     kind = "segmentation"
 
     @property
@@ -93,8 +122,12 @@ class SegmentationProbe(Probe[SegmentationSettings]):
         Returns:
           Columns concept, category, filters (missing for all of them), train_images, val_images;
           best_filter, single_train_iou, single_val_iou of the best single filter (missing and 0
-          where no filter overlaps the concept); train_iou, val_iou in [0, 1] with the 95 % interval
-          val_iou_low, val_iou_high, and alpha.
+          where no filter overlaps the concept), as the paper has it; train_iou, val_iou in [0, 1]
+          with the 95 % interval val_iou_low, val_iou_high, and alpha. Then, under the embeddings'
+          own decision rule, val set IoU of the best single filter (single_same_rule_…), of a
+          location prior, of an embedding trained on exchanged masks (control_…) and of everything
+          marked; the embedding's scores over all val images; and how it was trained
+          (docs/statistics.md).
         """
         table, concept = super().scores(), self.evaluation.concept
         best, train, val = (part[concept] for part in choose_best_filters(self.single_ious))
@@ -102,7 +135,7 @@ class SegmentationProbe(Probe[SegmentationSettings]):
         table.insert(5, "best_filter", filters.mask(filters == NO_FILTER))
         table.insert(6, "single_train_iou", train)
         table.insert(7, "single_val_iou", val)
-        return table.assign(alpha=1 - self.table.train_coverage[concept])
+        return table.assign(alpha=1 - self.table.train_coverage[concept], **self.measures)
 
     def predict(
         self,
@@ -125,10 +158,14 @@ class SegmentationProbe(Probe[SegmentationSettings]):
           Net2VecError: a concept is unknown, or images are of another kind.
         """
         places = self.find_places(concepts)
-        weights = self.select_embeddings(filters=filters, seed=seed)[places]
+        rows = self._rows(filters, seed)[places]
         batches, sizes = self._respond(images)
-        binary = collect_binary_activations(batches, self.thresholds)
-        scores = score_grids(weights, binary)
+        if self.scale is None:
+            activations = collect_binary_activations(batches, self.thresholds)
+        else:
+            activations = collect_standardized_activations(batches, self.scale)
+        scores = score_grids(self.trained.weights[rows], activations)
+        scores = scores - self.trained.level[rows][:, None, None]
         predicted = [
             predict_pixels_of(of_image, size)
             for of_image, size in zip(
@@ -160,8 +197,13 @@ class SegmentationProbe(Probe[SegmentationSettings]):
         files.write_thresholds(run, self.thresholds)
         files.write_concepts(run, self.table, self.skipped)
         files.write_single_filters(run, self.table, self.single_ious, self.places)
+        if self.scale is not None:
+            files.write_scale(run, self.scale)
         files.write_embeddings(run, self.table, self.trained)
-        _write_evaluation(run, self.table, self.trained.heads, self.overlaps, self.evaluation)
+        files.write_rivals(run, self.rivals)
+        _write_evaluation(
+            run, self.table, self.trained.heads, self.overlaps, self.evaluation, self.measures
+        )
 
 
 def write_overlaps(run: RunDirectory, overlaps: ImageOverlaps) -> None:
@@ -194,12 +236,13 @@ def train_segmentation(
     Args:
       layer: a layer's activations on the dataset's images.
       dataset: N images with their labels.
-      preset: `PAPER` or `REFERENCE_CODE`.
+      preset: `PAPER`, `REFERENCE_CODE` or `CONVERGED`.
       cache_data: keep decoded labels beside the dataset for later.
       progress: show progress bars.
       settings: `epochs` (30), `batch_size` (the preset's), `learning_rate` (1e-4), `loss`
         ("linear", or "bce"), `shuffle` (False), `quantile` (0.005) and `quantile_method` of the
         thresholds;
+        `l2` of `CONVERGED`; `controls` (True);
         `concepts` (all), `filters` (also embeddings of so many filters; none), `seeds` (1
         repetition), `subset_seeds`, `seed` (0), `bootstrap_samples` (1000): see
         `SegmentationSettings`.
@@ -256,6 +299,7 @@ class _Training:
         self._problem, self._settings = problem, settings
         self._keep, self._progress = keep, progress
         self._key = jax.random.key(settings.seed)
+        self._scale: ActivationScale | None = None
 
     def run(self, origin: dict[str, Any]) -> SegmentationProbe:
         """Every stage in turn."""
@@ -272,24 +316,34 @@ class _Training:
             lambda path: files.read_single_ious(path, table.numbers),
             files.SINGLE_IOUS, files.SINGLE_FILTER,
         )  # fmt: skip
+        if self._settings.find_preset().to_optimum:
+            self._scale = self._keep(
+                "scale", self._measure_scale, files.write_scale, files.read_scale, files.SCALE
+            )
         trained = self._keep(
             "training", self._train,
             lambda run, trained: files.write_embeddings(run, table, trained),
             lambda path: files.read_embeddings(path, table.numbers),
             files.EMBEDDINGS,
         )  # fmt: skip
-        overlaps, scores = self._keep(
-            "evaluation", lambda: self._evaluate(trained),
+        rivals = self._keep(
+            "rivals", lambda: self._compare(trained), files.write_rivals, files.read_rivals,
+            files.RIVALS,
+        )  # fmt: skip
+        overlaps, scores, measures = self._keep(
+            "evaluation", lambda: self._evaluate(trained, rivals),
             lambda run, found: _write_evaluation(run, table, trained.heads, *found),
             lambda path: (
                 read_overlaps(path),
                 files.read_scores(path, "segmentation", table, trained.heads),
+                files.read_measures(path),
             ),
             OVERLAPS, files.SCORES["segmentation"],
         )  # fmt: skip
         return SegmentationProbe(
             origin=origin, settings=self._settings, table=table, skipped=skipped, trained=trained,
             evaluation=scores, thresholds=thresholds, single_ious=single_ious, overlaps=overlaps,
+            rivals=rivals, measures=measures, scale=self._scale,
         )  # fmt: skip
 
     @cached_property
@@ -309,53 +363,185 @@ class _Training:
         )
         return iou(*counts)
 
+    @cached_property
+    def _activations(self) -> SpatialActivations:
+        """What the embeddings weigh."""
+        if self._scale is None:
+            return self._binary
+        layer = self._problem.layer
+        return collect_standardized_activations(layer.batches(), self._scale, len(layer))
+
+    def _measure_scale(self) -> ActivationScale:
+        return measure_scale(self._problem.layer.batches(), ~self._problem.masks.is_val)
+
     def _train(self) -> TrainedHeads:
-        settings = self._settings
+        settings, masks = self._settings, self._problem.masks
         sizes = settings.subset_sizes(self._problem.layer.filters)
         full = make_segmentation_heads(
-            self._problem.masks, filters=self._problem.layer.filters, key=self._key,
-            seeds=settings.seeds,
+            masks, filters=self._problem.layer.filters, key=self._key, seeds=settings.seeds
+        )
+        trained = self._train_heads(full, self._train_penalties(full), "embeddings")
+        if not sizes:
+            return trained
+        repeated = full.seed < settings.seeds_of_subsets()
+        subsets = make_subset_heads(full.select(repeated), trained.weights[repeated], sizes)
+        penalties = None
+        if trained.l2 is not None:
+            penalties = np.tile(trained.l2[repeated], len(sizes))
+        return join_trained([trained, self._train_heads(subsets, penalties, "filter subsets")])
+
+    def _train_penalties(self, full: Heads) -> np.ndarray | None:
+        """The penalty of each head, of embeddings that are trained to their optimum."""
+        if self._scale is None:
+            return None
+        masks = self._problem.masks
+        return choose_penalties(
+            full, self._activations, masks, train_entries(full, masks), self._settings.optimum(),
+            key=self._key, cluster=masks.image_groups, progress=self._name("penalties"),
         )  # fmt: skip
-        parts, results = [full], [self._train_heads(full, "embeddings")]
-        if sizes:
-            repeated = full.seed < settings.seeds_of_subsets()
-            subsets = make_subset_heads(full.select(repeated), results[0].weights[repeated], sizes)
-            parts.append(subsets)
-            results.append(self._train_heads(subsets, "filter subsets"))
-        heads = join_heads(parts)
+
+    def _train_heads(
+        self,
+        heads: Heads,
+        penalties: np.ndarray | None,
+        name: str,
+        targets: np.ndarray | None = None,
+    ) -> TrainedHeads:
+        """Train by the preset; on the masks of `targets` instead of the images' own, if given."""
+        masks = self._problem.masks
+        if penalties is None:
+            result = train_segmentation_heads(
+                heads,
+                self._binary,
+                masks if targets is None else exchange_masks(masks, targets),
+                self._settings.training(),
+                key=self._key,
+                progress=self._name(name),
+            )
+            return TrainedHeads(heads, result.weights, heads.initial_bias, result.loss)
+        entries = train_entries(heads, masks, targets)
+        found = train_to_optimum(
+            heads, self._activations, masks, entries, penalties, self._settings.optimum(),
+            progress=self._name(name),
+        )  # fmt: skip
+        decision = found.bias + self._choose_levels(found.weights, entries)
         return TrainedHeads(
-            heads,
-            np.concatenate([result.weights for result in results]),
-            heads.initial_bias,
-            np.concatenate([result.loss for result in results], axis=1),
-        )
-
-    def _train_heads(self, heads: Heads, name: str) -> SegmentationResult:
-        return train_segmentation_heads(
-            heads,
-            self._binary,
-            self._problem.masks,
-            self._settings.training(),
-            key=self._key,
-            progress=name if self._progress else "",
-        )
-
-    def _evaluate(self, trained: TrainedHeads) -> tuple[ImageOverlaps, HeadScores]:
-        counts = evaluate_segmentation(
-            trained.weights, trained.heads, self._binary, self._problem.masks,
-            progress="evaluation" if self._progress else "",
+            heads, found.weights, found.bias, found.loss[None], decision=decision,
+            loss_share=found.loss_share, l2=found.l2,
         )  # fmt: skip
-        overlaps = ImageOverlaps.of(counts, self._problem.masks)
+
+    def _choose_levels(self, weights: np.ndarray, entries: Entries) -> np.ndarray:
+        """Above which w·x each head marks a pixel, chosen on its train entries."""
+        masks, activations = self._problem.masks, self._activations
+        scores = score_pairs(weights, entries.head, entries.image, activations)
+        marked = bring_to_grid(masks, entries.pair, activations.grid)
+        mass = mass_of_positions(activations.grid, masks.segmentation_size)
+        return choose_levels(scores, entries.head, len(weights), marked, mass)
+
+    def _compare(self, trained: TrainedHeads) -> Rivals:
+        """Evaluate what the embeddings are compared with, by their own decision rule."""
+        masks, heads = self._problem.masks, trained.heads
+        first = (heads.filters == ALL_FILTERS) & (heads.seed == 0)
+        full = heads.select(first)
+        filter_, sign, weights, level = self._choose_single_filters(full)
+        counts = {"single_same_rule": self._count(full, weights, level)}
+        pairs = counts["single_same_rule"].pair
+        none = filter_[counts["single_same_rule"].head] == NO_FILTER
+        overlaps = {
+            "single_same_rule": Overlap(
+                np.where(none, 0, counts["single_same_rule"].overlap.intersection),
+                np.where(none, masks.area[pairs], counts["single_same_rule"].overlap.union),
+            ),
+            "prior": count_regions(fit_location_prior(masks), masks, pairs),
+        }
+        if self._settings.controls:
+            control = self._train_heads(
+                full,
+                None if trained.l2 is None else trained.l2[first],
+                "controls",
+                exchange_targets(masks, self._key),
+            )
+            overlaps["control"] = self._count(full, control.weights, control.level).overlap
+        return Rivals(
+            names=tuple(overlaps),
+            concept=full.concept,
+            filter=filter_,
+            sign=sign,
+            row=counts["single_same_rule"].head,
+            image=masks.pair_image[pairs],
+            is_val=masks.pair_is_val[pairs],
+            intersection=np.stack([o.intersection for o in overlaps.values()]).astype(np.int32),
+            union=np.stack([o.union for o in overlaps.values()]).astype(np.int32),
+        )
+
+    def _choose_single_filters(
+        self, full: Heads
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The best single filter under the embeddings' rule: its number, sign, weights and level.
+
+        Of binary activations the rule has no freedom: a pixel is marked where the upsampled map is
+        above 0.
+        """
+        masks, activations = self._problem.masks, self._activations
+        rows = np.arange(len(full))
+        weights = np.zeros(full.initial_weights.shape, np.float32)
+        if isinstance(activations, BinaryActivations):
+            overlap = probe_single_filters(
+                activations, masks, level=0.0, progress=self._name("single filters, same rule")
+            )
+            filter_ = choose_best_filters(iou(*overlap))[0][full.concept].astype(np.int32)
+            sign = np.ones(len(full), np.float32)
+            weights[rows, np.maximum(filter_, 0)] = 1
+            return filter_, sign, weights, np.zeros(len(full), np.float32)
+        entries = train_entries(full, masks)
+        filter_, sign = choose_signed_filters(activations, masks, entries, len(full))
+        weights[rows, filter_] = sign
+        return filter_, sign, weights, self._choose_levels(weights, entries)
+
+    def _count(
+        self, heads: Heads, weights: np.ndarray, level: np.ndarray, name: str = ""
+    ) -> SegmentationCounts:
+        return evaluate_segmentation(
+            weights, heads, self._activations, self._problem.masks, level=level,
+            progress=self._name(name),
+        )  # fmt: skip
+
+    def _evaluate(
+        self, trained: TrainedHeads, rivals: Rivals
+    ) -> tuple[ImageOverlaps, HeadScores, dict[str, np.ndarray]]:
+        masks, heads = self._problem.masks, trained.heads
+        samples = self._settings.bootstrap_samples
+        counts = self._count(heads, trained.weights, trained.level, "evaluation")
+        overlaps = ImageOverlaps.of(counts, masks)
         scores = score_segmentation(
-            trained.heads, overlaps, key=self._key,
-            bootstrap_samples=self._settings.bootstrap_samples,
+            heads, overlaps, key=self._key, bootstrap_samples=samples, cluster=masks.image_groups
+        )
+        all_images = score_all_images(
+            heads, trained.weights, trained.level, overlaps, self._activations, masks,
+            key=self._key, bootstrap_samples=samples, cluster=masks.image_groups,
+            progress=self._name("all val images"),
         )  # fmt: skip
-        return overlaps, scores
+        unknown = np.full(len(heads), np.nan)
+        measures = measure_embeddings(
+            heads, scores, overlaps, rivals, all_images,
+            of_heads={
+                "decision_threshold": trained.level + trained.bias,
+                "loss_share": unknown if trained.loss_share is None else trained.loss_share,
+                "l2": unknown if trained.l2 is None else trained.l2,
+            },
+            everything=measure_everything(masks),
+            key=self._key, bootstrap_samples=samples, cluster=masks.image_groups,
+        )  # fmt: skip
+        return overlaps, scores, measures
+
+    def _name(self, name: str) -> str:
+        """Of a progress bar; empty for none."""
+        return name if self._progress else ""
 
 
 def _write_evaluation(
     run: RunDirectory, table: ProbedConcepts, heads: Heads, overlaps: ImageOverlaps,
-    scores: HeadScores,
+    scores: HeadScores, measures: Mapping[str, np.ndarray],
 ) -> None:  # fmt: skip
     write_overlaps(run, overlaps)
-    files.write_scores(run, "segmentation", table, heads, scores)
+    files.write_scores(run, "segmentation", table, heads, scores, measures)

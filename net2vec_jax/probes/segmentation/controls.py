@@ -7,9 +7,10 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from net2vec_jax.data.masks import MASKS_AT_ONCE, ConceptMasks
+from net2vec_jax.stats.metrics import iou
 from net2vec_jax.stats.overlap import Overlap
 
 
@@ -56,6 +57,17 @@ def count_regions(
     ]
     intersection = np.concatenate([np.zeros(0, np.int64), *shared])
     return Overlap(intersection, masks.area[pairs] + area[masks.pair_concept[pairs]] - intersection)
+
+
+def measure_everything(masks: ConceptMasks) -> Float[np.ndarray, " C"]:
+    """Set IoU of marking every pixel of a concept's val images, float64; 0 without any."""
+    val = masks.pair_is_val
+    concept, concepts = masks.pair_concept[val], len(masks.catalog)
+    images = np.bincount(concept, minlength=concepts)
+    return iou(
+        np.bincount(concept, masks.area[val], concepts),
+        images * int(np.prod(masks.segmentation_size)),
+    )
 
 
 def exchange_targets(masks: ConceptMasks, key: Array) -> Int[np.ndarray, " P"]:

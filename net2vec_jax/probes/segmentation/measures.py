@@ -116,7 +116,5 @@ def measure_embeddings(
 
 def _number_embeddings(heads: Heads, scores: HeadScores) -> Int[np.ndarray, " H"]:
     """Row of the scores that each head belongs to."""
-    known = {
-        key: row for row, key in enumerate(zip(scores.concept, scores.filters, strict=True))
-    }
+    known = {key: row for row, key in enumerate(zip(scores.concept, scores.filters, strict=True))}
     return np.array([known[key] for key in zip(heads.concept, heads.filters, strict=True)], int)

@@ -6,7 +6,7 @@ import dataclasses
 
 import jax
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.probes.heads import ALL_FILTERS, Heads, find_entries
@@ -57,7 +57,12 @@ class ImageOverlaps:
 
 
 def score_segmentation(
-    heads: Heads, overlaps: ImageOverlaps, *, key: Array, bootstrap_samples: int = 1000
+    heads: Heads,
+    overlaps: ImageOverlaps,
+    *,
+    key: Array,
+    bootstrap_samples: int = 1000,
+    cluster: Int[np.ndarray, " N"] | None = None,
 ) -> HeadScores:
     """Set IoU of every head and embedding (behaviour 5.10), with bootstrap intervals of val.
 
@@ -66,6 +71,8 @@ def score_segmentation(
       overlaps: of their predictions with their concepts.
       key: PRNG key of the bootstrap.
       bootstrap_samples: how often the val images are redrawn.
+      cluster: film, patient or scene of each image, whose images are redrawn together; None: each
+        image is its own.
     """
     train, val = np.flatnonzero(~overlaps.is_val), np.flatnonzero(overlaps.is_val)
     train_iou, val_iou = (
@@ -82,6 +89,7 @@ def score_segmentation(
                 rows.shape[1],
                 key=key,
                 samples=bootstrap_samples,
+                cluster=None if cluster is None else cluster[overlaps.image[val[entries[0]]]],
             )
         )
     return join_scores(heads, train_iou, val_iou, blocks, bounds)

@@ -72,13 +72,19 @@ class _Images(NamedTuple):
 
 
 def probe_single_filters(
-    activations: BinaryActivations, masks: ConceptMasks, *, progress: str = ""
+    activations: BinaryActivations,
+    masks: ConceptMasks,
+    *,
+    level: float = 0.5,
+    progress: str = "",
 ) -> Overlap:
     """Count the overlap of every filter with every concept, on the concept's own images.
 
     Args:
       activations: binary activations of all N images.
       masks: masks of C concepts on the same images.
+      level: a filter marks the pixels where its upsampled map is above it, strictly: 0.5 as the
+        paper has it, 0 as embeddings do.
       progress: name of a progress bar; none is shown by default.
 
     Returns:
@@ -103,7 +109,13 @@ def probe_single_filters(
         part = slice(start, start + at_once)
         call = _place(mesh, [jax.tree.map(lambda x, part=part: x[part], each) for each in blocks])
         counted = _count_blocks(
-            call, images, mesh=mesh, geometry=geometry, groups=2 * concepts, filters=filters
+            call,
+            images,
+            mesh=mesh,
+            geometry=geometry,
+            groups=2 * concepts,
+            filters=filters,
+            level=level,
         )
         counts += np.stack(fetch(counted)).sum(axis=1, dtype=np.int64)
     shared, marked = counts
@@ -180,7 +192,7 @@ def _lay_out_pairs(image: np.ndarray, group: np.ndarray, images: int, no_group: 
     return _PairBlocks(pair, groups, first)
 
 
-@partial(jax.jit, static_argnames=("mesh", "geometry", "groups", "filters"))
+@partial(jax.jit, static_argnames=("mesh", "geometry", "groups", "filters", "level"))
 def _count_blocks(
     blocks: _FilterBlocks,
     images: _Images,
@@ -189,6 +201,7 @@ def _count_blocks(
     geometry: Geometry,
     groups: int,
     filters: int,
+    level: float,
 ) -> tuple[Int[Array, "D groups K"], Int[Array, "D groups K"]]:
     """Pixels shared with, and pixels marked by, each filter on the images of each group.
 
@@ -197,7 +210,9 @@ def _count_blocks(
 
     def on_device(blocks: _FilterBlocks, images: _Images) -> tuple[Array, Array]:
         blocks, images = jax.tree.map(lambda x: x[0], (blocks, images))
-        counts = _count_on_device(blocks, images, geometry=geometry, groups=groups, filters=filters)
+        counts = _count_on_device(
+            blocks, images, geometry=geometry, groups=groups, filters=filters, level=level
+        )
         return jax.tree.map(lambda x: x[None], counts)
 
     return jax.shard_map(
@@ -206,7 +221,13 @@ def _count_blocks(
 
 
 def _count_on_device(
-    blocks: _FilterBlocks, images: _Images, *, geometry: Geometry, groups: int, filters: int
+    blocks: _FilterBlocks,
+    images: _Images,
+    *,
+    geometry: Geometry,
+    groups: int,
+    filters: int,
+    level: float,
 ) -> tuple[Int[Array, "groups K"], Int[Array, "groups K"]]:
     pairs, packed, masks = images
     rows, width = geometry.segmentation_size
@@ -218,7 +239,7 @@ def _count_on_device(
         shift = (filter_ % 8).astype(jnp.uint8)
         active = (packed[block.image][:, filter_ // 8] >> shift[None, :]) & 1
         maps = active.T.reshape(-1, *geometry.grid).astype(jnp.float32)
-        predicted = (upsample_align_corners(maps, (rows, width)) > 0.5).astype(jnp.float32)
+        predicted = (upsample_align_corners(maps, (rows, width)) > level).astype(jnp.float32)
         marked = jnp.sum(predicted, axis=(1, 2)).astype(jnp.int32)
         predicted = predicted.reshape(len(maps), -1)
 
