@@ -169,8 +169,22 @@ def loss_and_gradient(
 
 
 def class_weights_of(masks: ConceptMasks, heads: Heads) -> tuple[ClassWeights, np.ndarray]:
-    """Class weights (α, 1−α) of each head, (1, 1) where α is exactly 0; and α, float64 [H]."""
+    """Class weights (α, 1−α) of each head, (1, 1) where α is exactly 0; and α, float64 [H].
+
+    Raises:
+      Net2VecError: a concept marks more pixels than its train images have, as planes of one
+        category can together: a negative α would turn the loss round (behaviour 5.4).
+    """
     alpha = 1 - masks.train_coverage()[heads.concept]
+    if (alpha < -1e-9).any():  # below 0 by more than rounding
+        worst = alpha.argmin()
+        concept = masks.catalog.concepts[heads.concept[worst]]
+        raise Net2VecError(
+            f"concept {concept.name!r} marks {1 - alpha[worst]:.0%} of the pixels of its train "
+            "images: planes of one category mark the same pixels again; mark them in one plane, "
+            "or leave the concept out with --concepts"
+        )
+    alpha = np.clip(alpha, 0, 1)
     whole = alpha == 0
     positive = np.where(whole, 1, alpha).astype(np.float32)
     negative = np.where(whole, 1, 1 - alpha).astype(np.float32)
