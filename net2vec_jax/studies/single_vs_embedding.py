@@ -160,12 +160,15 @@ def count_differences(test: pd.DataFrame) -> dict[str, dict[str, int]]:
     Args:
       test: rows of the table single_vs_embedding, of one layer.
     """
+    p_value, differs, difference = (
+        test[column].to_numpy(np.float64) for column in ("p_value", "differs", "difference")
+    )
     counts = {}
     for family in FAMILIES:
-        chosen = test[test["family"] == family]
-        found = chosen[chosen["differs"] == 1]["difference"]
+        member = np.array(test["family"] == family)
+        found = difference[member & (differs == 1)]
         counts[family] = {
-            "concepts": int(chosen["p_value"].notna().sum()),
+            "concepts": int((member & np.isfinite(p_value)).sum()),
             "better": int((found > 0).sum()),
             "worse": int((found < 0).sum()),
         }
