@@ -4,16 +4,18 @@
 
 Reads finished runs of experiments.segmentation, one per layer, and counts for every filter the
 concepts that it serves: as their best single filter, and as one of the F filters of largest weight
-in their embeddings; beside it what independent choices would give, by permutations. Correlates
+in their embeddings. Beside it stands chance in two senses: every concept keeps its number of
+filters (by permutations), and every filter keeps its number of concepts, too (by swaps). Correlates
 weights with the IoUs of single filters and, where runs of experiments.classification on the same
 layers are given, with the weights of the other probe.
 filters.csv has a row per filter, those that serve most categories first; concepts.csv says with
-whom a concept shares its filters; weight_correlations.csv has every r, p- and q-value; summary.json
+whom a concept shares its filters; shared_filters.csv what every two categories share, against both
+senses of chance; weight_correlations.csv has every r, p- and q-value; summary.json
 the numbers of the figures, which lie in figures/.
 Time: half a minute for two layers of 100 concepts on 2 CPU cores.
 Expected: filters are shared, also between categories, several times more often than by chance for
-few filters, less for many. Then some filters are in much demand and others idle, so that fewer
-filters than by chance may serve several categories although more are shared. Weights go with
+few filters, less for many. That is because some filters are in much demand and others idle: against
+chance that keeps the filters' popularity, hardly more is shared. Weights go with
 single-filter IoUs (r = 0.75 for the paper's person).
 """
 

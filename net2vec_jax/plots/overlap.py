@@ -1,8 +1,12 @@
-"""Which concepts share filters, and what chance gives (reference behaviour 8.3)."""
+"""Which concepts share filters, and what chance gives (reference behaviour 8.3).
+
+Of chance there are two senses, see `chance_overlap.NULLS`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.cm import ScalarMappable
@@ -12,8 +16,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from net2vec_jax.analysis.category_means import order_categories
-from net2vec_jax.analysis.filters.chance_overlap import ChanceOverlap
-from net2vec_jax.analysis.filters.filter_overlap import BIN_NAMES, FilterOverlap
+from net2vec_jax.analysis.filters.chance_overlap import Overlaps
+from net2vec_jax.analysis.filters.filter_overlap import BIN_NAMES
 from net2vec_jax.plots.panels import (
     add_legend,
     check_layers,
@@ -26,10 +30,11 @@ from net2vec_jax.plots.panels import (
 )
 from net2vec_jax.plots.paper_style import EMBEDDING_STYLE, PAGE_WIDTH, line_style, paper_style
 
-Overlaps = tuple[FilterOverlap, ChanceOverlap]
-"""What was found, and what chance gives."""
 RATIO_LIMIT = 3
 """Colours of overlap / chance end at 2 to this power, and at its inverse."""
+Null = Literal["chance", "popularity_kept"]
+"""Fields of `Overlaps`."""
+_NULL_LABELS = {"chance": "chance", "popularity_kept": "chance, popularity kept"}
 _CHANCE_COLOR = "#333333"
 _RATE = 0.05
 _PALE = 0.3
@@ -43,13 +48,14 @@ def plot_concepts_per_filter(layers: Mapping[str, Overlaps]) -> Figure:
 
     Returns:
       A figure of one column's width for a single layer, else of two columns'; titles give the
-      number of filters. Black bars hold 95 % of the permutations.
+      number of filters. Black bars hold 95 % of the permutations. Filters that keep their
+      popularity have the same histogram by definition.
 
     Raises:
       Net2VecError: there is no layer.
     """
     distributions = {
-        name: (overlap.histogram, chance.histogram) for name, (overlap, chance) in layers.items()
+        name: (x.found.histogram, {"chance": x.chance.histogram}) for name, x in layers.items()
     }
     return _plot_distributions(layers, distributions, BIN_NAMES, "concepts per filter")
 
@@ -62,24 +68,29 @@ def plot_categories_per_filter(layers: Mapping[str, Overlaps]) -> Figure:
 
     Returns:
       A figure of one column's width for a single layer, else of two columns'; titles give the
-      number of filters. Black bars hold 95 % of the permutations.
+      number of filters. Black bars hold 95 % of the permutations, grey ones of those that keep
+      the filters' popularity.
 
     Raises:
       Net2VecError: there is no layer.
     """
     distributions = {
-        name: (overlap.category_numbers, chance.category_numbers)
-        for name, (overlap, chance) in layers.items()
+        name: (
+            x.found.category_numbers,
+            {null: getattr(x, null).category_numbers for null in _NULL_LABELS},
+        )
+        for name, x in layers.items()
     }
     return _plot_distributions(layers, distributions, None, "categories per filter")
 
 
 @paper_style()
-def plot_category_overlap(layers: Mapping[str, Overlaps]) -> Figure:
+def plot_category_overlap(layers: Mapping[str, Overlaps], *, null: Null = "chance") -> Figure:
     """Mean Jaccard index of two concepts' filters by their categories, a heat map per layer.
 
     Args:
       layers: name of each layer → its overlap.
+      null: which sense of chance colours tell.
 
     Returns:
       A figure of one column's width for a single layer, else of two columns'. Colours tell how
@@ -90,16 +101,15 @@ def plot_category_overlap(layers: Mapping[str, Overlaps]) -> Figure:
       Net2VecError: there is no layer.
     """
     check_layers(layers)
-    categories = order_categories([c for found, _ in layers.values() for c in found.categories])
+    categories = order_categories([c for x in layers.values() for c in x.found.categories])
     size = max(1.5, 0.42 * len(categories))
     columns = 3 if size < 2 else 2
     figure, panels = lay_out_panels(
         len(layers), columns=columns, height=size + 0.6, height_alone=size + 0.9
     )
     limits, colors = TwoSlopeNorm(0, -RATIO_LIMIT, RATIO_LIMIT), "PuOr_r"
-    for place, (axes, (name, (overlap, chance))) in enumerate(
-        zip(panels, layers.items(), strict=True)
-    ):
+    for place, (axes, (name, overlaps)) in enumerate(zip(panels, layers.items(), strict=True)):
+        overlap, chance = overlaps.found, getattr(overlaps, null)
         shown = [categories.index(category) for category in overlap.categories]
         cells = np.ix_(shown, shown)
         ratio, jaccard = np.full((2, len(categories), len(categories)), np.nan)
@@ -115,8 +125,9 @@ def plot_category_overlap(layers: Mapping[str, Overlaps]) -> Figure:
         axes.tick_params(labelleft=place % columns == 0)
         axes.set_title(name)
     bar = figure.colorbar(  # not of an image, whose own colours may be pale
-        ScalarMappable(limits, colors), ax=panels, label="shared filters / chance", shrink=0.8,
-        aspect=25, ticks=np.arange(-RATIO_LIMIT, RATIO_LIMIT + 1.0), extend="both",
+        ScalarMappable(limits, colors), ax=panels, shrink=0.8, aspect=25,
+        label=f"shared filters / {_NULL_LABELS[null]}", extend="both",
+        ticks=np.arange(-RATIO_LIMIT, RATIO_LIMIT + 1.0),
     )  # fmt: skip
     bar.ax.yaxis.set_major_formatter(FuncFormatter(_format_power))
     bar.outline.set_linewidth(0.4)
@@ -133,7 +144,7 @@ def plot_shared_filters(layers: Mapping[str, Mapping[int, Overlaps]]) -> Figure:
     Returns:
       A figure of two columns' width: the fraction of the filters that serve several categories,
       with bands that hold 95 % of the permutations; and the filters that concepts of different
-      categories share, against chance.
+      categories share, against chance, dotted against chance that keeps the filters' popularity.
 
     Raises:
       Net2VecError: there is no layer.
@@ -144,11 +155,13 @@ def plot_shared_filters(layers: Mapping[str, Mapping[int, Overlaps]]) -> Figure:
     for place, (name, by_size) in enumerate(layers.items()):
         sizes = sorted(by_size)
         style = line_style(place)
-        found = [by_size[size][0].shared_fraction for size in sizes]
-        _, low, high = np.array([by_size[size][1].shared_fraction for size in sizes]).T
+        found = [by_size[size].found.shared_fraction for size in sizes]
+        _, low, high = np.array([by_size[size].chance.shared_fraction for size in sizes]).T
         left.fill_between(sizes, low, high, color=style["color"], alpha=0.25, linewidth=0)
         left.plot(sizes, found, label=name, **style)
-        right.plot(sizes, [by_size[size][1].between[0] for size in sizes], **style)
+        right.plot(sizes, [by_size[size].chance.between[0] for size in sizes], **style)
+        kept = [by_size[size].popularity_kept.between[0] for size in sizes]
+        right.plot(sizes, kept, **style | {"linestyle": ":", "markerfacecolor": "white"})
     draw_reference(right, 1)
     for axes in (left, right):
         scale_filters(axes, np.concatenate([sorted(by_size) for by_size in layers.values()]))
@@ -159,40 +172,46 @@ def plot_shared_filters(layers: Mapping[str, Mapping[int, Overlaps]]) -> Figure:
     right.set_ylabel("filters shared between\ncategories / chance")
     handles, labels = left.get_legend_handles_labels()
     band = Line2D([], [], color="#999999", linewidth=5, alpha=0.5)
-    add_legend(figure, [*handles, band], [*labels, "by chance, 95 %"])
+    dots = Line2D([], [], color="#999999", linestyle=":", marker="o", markerfacecolor="white")
+    add_legend(
+        figure, [*handles, band, dots], [*labels, "by chance, 95 %", "chance, popularity kept"]
+    )
     return figure
 
 
 @paper_style()
 def _plot_distributions(
     layers: Mapping[str, Overlaps],
-    distributions: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    distributions: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]],
     ticks: Sequence[str] | None,
     label: str,
 ) -> Figure:
-    """Fractions of the filters [bins] and what chance gives [3, bins], a panel per layer.
+    """Fractions of the filters [bins] and what nulls give [3, bins], a panel per layer.
 
     Raises:
       Net2VecError: there is no layer.
     """
     check_layers(layers)
     figure, panels = lay_out_panels(len(layers), height=1.45, height_alone=1.8)
-    for axes, (name, (found, (mean, low, high))) in zip(panels, distributions.items(), strict=True):
+    for axes, (name, (found, nulls)) in zip(panels, distributions.items(), strict=True):
         place = np.arange(len(found))
         axes.bar(place, found, 0.7, color=EMBEDDING_STYLE[0], alpha=0.55, label="found")
         style = {"ha": "center", "fontsize": 5.5, "color": _CHANCE_COLOR}
-        for x, (value, top) in enumerate(zip(found, np.maximum(found, high), strict=True)):
+        tops = np.maximum(found, np.max([high for _, _, high in nulls.values()], axis=0))
+        for x, (value, top) in enumerate(zip(found, tops, strict=True)):
             write_beside(axes, _format_percent(value), (x, top), (0, 2.5), **style)
-        distance = np.maximum([mean - low, high - mean], 0)  # a mean may lie outside its interval
-        axes.errorbar(
-            place, mean, yerr=distance, fmt="_", color=_CHANCE_COLOR, markersize=9, elinewidth=0.9,
-            capsize=1.8, label="by chance, mean and 95 %",
-        )  # fmt: skip
+        for number, (null, (mean, low, high)) in enumerate(nulls.items()):
+            distance = np.maximum([mean - low, high - mean], 0)  # a mean may lie outside its bar
+            axes.errorbar(
+                place + (number - (len(nulls) - 1) / 2) * 0.25, mean, yerr=distance, fmt="_",
+                color=(_CHANCE_COLOR, "#888888")[number], markersize=9 - 3 * (len(nulls) - 1),
+                elinewidth=0.9, capsize=1.8, label=f"by {_NULL_LABELS[null]}, mean and 95 %",
+            )  # fmt: skip
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_xticks(place, ticks)
         axes.tick_params(axis="x", labelsize=6 if ticks else 7)
         axes.tick_params(axis="x", length=0)
-        axes.set_title(f"{name} ({layers[name][0].membership.shape[1]})")
+        axes.set_title(f"{name} ({layers[name].found.membership.shape[1]})")
     panels[0].set_ylim(0, 1.08 * panels[0].get_ylim()[1])  # room for the numbers
     figure.supxlabel(label)
     figure.supylabel("filters")

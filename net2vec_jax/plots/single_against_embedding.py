@@ -361,28 +361,28 @@ def plot_unique_detectors(layers: Mapping[str, SegmentationComparison]) -> Figur
       layers: name of each layer → its comparison.
 
     Returns:
-      A figure of one column's width, two bars per layer; the total stands at a bar's end.
+      A figure of one column's width, three bars per layer: of single filters chosen on val as in
+      the paper, of those chosen on train, and of embeddings; the total stands at a bar's end.
 
     Raises:
       Net2VecError: there is no layer.
     """
     categories = list_categories(layers)
-    figure, axes = lay_out_one(0.95 + 0.5 * len(layers))
+    figure, axes = lay_out_one(0.95 + 0.7 * len(layers))
     ticks: dict[float, str] = {}
     most = 1
     for row, (name, comparison) in enumerate(layers.items()):
         present = comparison.single_means.categories
-        for y, numbers, probe in zip(
-            (row - 0.2, row + 0.2), comparison.count_detected(), ("single", "embedding"),
-            strict=True,
-        ):  # fmt: skip
+        for y, (probe, numbers) in zip(
+            (row - 0.28, row, row + 0.28), comparison.count_detected().items(), strict=True
+        ):
             left = 0
             for category, number in zip(present, numbers.tolist(), strict=True):
-                axes.barh(y, number, 0.36, left, **style_bar(category, categories))
+                axes.barh(y, number, 0.25, left, **style_bar(category, categories))
                 left += number
             write_beside(axes, str(left), (left, y), (2, 0), va="center", fontsize=7)
             most = max(most, left)
-            ticks[y] = f"{name}, {probe}"
+            ticks[y] = f"{name}, {probe.replace('_', ' ')}"
     axes.set_yticks(list(ticks), list(ticks.values()))
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()

@@ -423,7 +423,7 @@ def write_scores(
     columns = [*columns, f"val_{measure}_low", f"val_{measure}_high"]
     if kind == "segmentation":
         columns.append("alpha")
-        alpha = 1 - table.train_coverage[scores.concept]
+        alpha = np.clip(1 - table.train_coverage[scores.concept], 0, 1)  # but for rounding inside
         rows = [[*row, value] for row, value in zip(rows, alpha, strict=True)]
     for column in measures.values():
         rows = [

@@ -110,7 +110,7 @@ def print_answer(answer: Answer) -> None:
 
 def _list_cells(column: pd.Series) -> list[Any]:
     """Cells of a column as `write_table` takes them, of the column's own precision."""
-    if isinstance(column.dtype, pd.Float32Dtype | pd.Float64Dtype):
-        values = column.to_numpy(column.dtype.numpy_dtype, na_value=np.nan)
+    if isinstance(column.dtype, pd.Float32Dtype | pd.Float64Dtype | pd.Int64Dtype):
+        values = column.to_numpy(column.dtype.numpy_dtype, na_value=0)
         return ["" if lacks else value for value, lacks in zip(values, column.isna(), strict=True)]
     return list(column.to_numpy())

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from net2vec_jax.analysis.filters.chance_overlap import ChanceOverlap
-from net2vec_jax.analysis.filters.filter_overlap import FilterOverlap, Ranking
+from net2vec_jax.analysis.filters.chance_overlap import NULLS, Overlaps
+from net2vec_jax.analysis.filters.filter_overlap import Ranking, count_shared
 from net2vec_jax.analysis.filters.shared_filters import list_concepts, list_filters
 from net2vec_jax.analysis.filters.weight_correlations import (
     SIGNIFICANT,
@@ -52,8 +52,9 @@ class OverlapFlags:
       include_whole_images: count scenes and textures too, whose masks are whole images.
       repetition: take the embeddings of this one of a run's repetitions (--seeds), counted from 0;
         by default their mean direction.
-      permutations: of the filters within each concept, for what chance gives.
-      seed: of the permutations.
+      permutations: samples of either null: of what chance gives, and of what it gives if filters
+        keep their popularity.
+      seed: of these samples.
       out: folder of the results; by default filter_overlap in the first run's directory.
     """
 
@@ -143,7 +144,8 @@ def filter_overlap(flags: OverlapFlags, layers: Layers | None = None) -> Answer:
       layers: what `open_layers` gave for these flags, if it was called before.
 
     Returns:
-      Tables of filters, of concepts and of weight_correlations; a summary per layer.
+      Tables of filters, of concepts, of shared_filters (what two categories share, against both
+      nulls) and of weight_correlations; a summary per layer.
     """
     found = {
         name: analyse_layer(
@@ -153,9 +155,9 @@ def filter_overlap(flags: OverlapFlags, layers: Layers | None = None) -> Answer:
         for name, both in (layers or open_layers(flags)).items()
     }  # fmt: skip
     listed = {
-        (name, source): list_filters(overlap, layer.concepts.names)
+        (name, source): list_filters(overlaps.found, layer.concepts.names)
         for name, layer in found.items()
-        for source, (overlap, _) in layer.overlaps.items()
+        for source, overlaps in layer.overlaps.items()
     }
     summary = {name: layer.summary() for name, layer in found.items()}
     first = next(iter(found))
@@ -193,6 +195,14 @@ def filter_overlap(flags: OverlapFlags, layers: Layers | None = None) -> Answer:
             "concepts": pd.DataFrame(
                 [row for name, layer in found.items() for row in _list_sharing(name, layer)]
             ),
+            "shared_filters": pd.DataFrame(
+                [
+                    {"layer": name, "source": source} | row
+                    for name, layer in found.items()
+                    for source, overlaps in layer.overlaps.items()
+                    for row in _list_category_pairs(overlaps)
+                ]
+            ),
             "weight_correlations": pd.concat(correlated, ignore_index=True),
         },
         figures=_choose_figures(found),
@@ -201,10 +211,23 @@ def filter_overlap(flags: OverlapFlags, layers: Layers | None = None) -> Answer:
                 "Filters and the concepts they serve",
                 (
                     "layer", "filters of a concept", "filters used", "concepts of a used one",
-                    "of several categories", "by chance", "shared between categories",
+                    "of several categories", "by chance", "popularity kept",
                 ),
                 [
-                    [name, source, *_describe_overlap(*overlaps)]
+                    [name, source, *_describe_overlap(overlaps)]
+                    for name, layer in found.items()
+                    for source, overlaps in layer.overlaps.items()
+                ],
+                texts=2,
+            ),
+            tabulate(
+                "Filters shared between categories",
+                (
+                    "layer", "filters of a concept", "found / by chance", "p",
+                    "found / popularity kept", "p",
+                ),
+                [
+                    [name, source, *_describe_between(overlaps)]
                     for name, layer in found.items()
                     for source, overlaps in layer.overlaps.items()
                 ],
@@ -222,6 +245,7 @@ def filter_overlap(flags: OverlapFlags, layers: Layers | None = None) -> Answer:
                 texts=2,
             ),
         ],
+        notes=NULLS,
         left_out=[
             LeftOut(f"concepts of {name} from {part}", reasons, len(layer.concepts.run))
             for name, layer in found.items()
@@ -290,8 +314,10 @@ def _list_sharing(layer_name: str, layer: LayerAnalysis) -> list[dict[str, Any]]
                 )
             ),
         }
-        for source, (overlap, _) in layer.overlaps.items()
-        for name, category, sharing in zip(names, categories, list_concepts(overlap), strict=True)
+        for source, overlaps in layer.overlaps.items()
+        for name, category, sharing in zip(
+            names, categories, list_concepts(overlaps.found), strict=True
+        )
     ]
 
 
@@ -310,19 +336,47 @@ def _list_correlations(
     )
 
 
-def _describe_overlap(overlap: FilterOverlap, chance: ChanceOverlap) -> list[str]:
+def _list_category_pairs(overlaps: Overlaps) -> list[dict[str, Any]]:
+    """A row per two categories with pairs of concepts: what these share, against both nulls."""
+    found = overlaps.found
+    shared = count_shared(found.by_category)
+    rows = []
+    for place in zip(*np.triu_indices(len(found.categories)), strict=True):
+        if np.isfinite(found.similarity[place]):
+            one, other = (found.categories[group] for group in place)
+            # Within a category the counts have every pair twice.
+            number = shared[place] // (2 if one == other else 1)
+            row = {"category": one, "other_category": other, "shared_filters": number,
+                   "mean_jaccard": found.similarity[place]}  # fmt: skip
+            for ending, null in (
+                ("", overlaps.chance),
+                ("_popularity_kept", overlaps.popularity_kept),
+            ):
+                row[f"over_chance{ending}"] = null.shared[place]
+                row[f"p_value{ending}"] = null.p_value[place]
+                row[f"q_value{ending}"] = null.q_value[place]
+            rows.append(row)
+    return rows
+
+
+def _describe_overlap(overlaps: Overlaps) -> list[str]:
+    overlap, *nulls = overlaps
     counts = overlap.concepts_per_filter
     used = counts[counts > 0]
-    _, low, high = chance.shared_fraction
-    ratio, p_value = chance.between
-    p_text = "< 0.01" if p_value < 0.01 else f"= {p_value:.2f}"
     return [
         f"{len(used)} of {len(counts)}",
         f"median {np.median(used):.0f}, most {used.max()}" if len(used) else "–",
         f"{(overlap.categories_per_filter > 1).sum()} ({overlap.shared_fraction:.1%})",
-        f"{low:.1%} … {high:.1%}",
-        f"{ratio:.1f} × chance (p {p_text})" if np.isfinite(ratio) else "–",
+        *("{1:.1%} … {2:.1%}".format(*null.shared_fraction) for null in nulls),
     ]
+
+
+def _describe_between(overlaps: Overlaps) -> list[str]:
+    cells = []
+    for ratio, p_value in (overlaps.chance.between, overlaps.popularity_kept.between):
+        cells.append(f"{ratio:.2f}" if np.isfinite(ratio) else "–")
+        cells.append("–" if np.isnan(p_value) else "< 0.01" if p_value < 0.01 else f"{p_value:.2f}")
+    return cells
 
 
 def _describe_correlations(found: Correlations) -> list[str]:
@@ -352,6 +406,10 @@ def _choose_figures(layers: Mapping[str, LayerAnalysis]) -> dict[str, Callable[[
             ("concepts_per_filter", overlap.plot_concepts_per_filter),
             ("categories_per_filter", overlap.plot_categories_per_filter),
             ("category_overlap", overlap.plot_category_overlap),
+            (
+                "category_overlap_popularity_kept",
+                partial(overlap.plot_category_overlap, null="popularity_kept"),
+            ),
         ):
             figures[name + ending] = partial(plot, chosen)
     by_size = {name: layer.by_size for name, layer in layers.items() if layer.by_size}

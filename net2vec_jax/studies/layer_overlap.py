@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from net2vec_jax.analysis.filters.chance_overlap import ChanceOverlap, permute_filters
+from net2vec_jax.analysis.filters.chance_overlap import Overlaps, compare_with_chance
 from net2vec_jax.analysis.filters.filter_overlap import (
-    FilterOverlap,
     Ranking,
     count_filter_overlap,
     find_best_filters,
@@ -32,8 +31,6 @@ from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.left_out import find_undirected, find_unfiltered, find_whole_images
 from net2vec_jax.runs.predictions import check_seed
 
-Overlaps = tuple[FilterOverlap, ChanceOverlap]
-"""What was found, and what chance gives."""
 SINGLE = "single"
 """Source of the memberships from best single filters."""
 
@@ -99,8 +96,12 @@ class LayerAnalysis:
         found: dict[str, Any] = {
             "run": str(self.concepts.run.path),
             "overlap": {
-                source: {"found": overlap.summary(), "by_chance": chance.summary()}
-                for source, (overlap, chance) in self.overlaps.items()
+                source: {
+                    "found": overlaps.found.summary(),
+                    "by_chance": overlaps.chance.summary(),
+                    "by_chance_popularity_kept": overlaps.popularity_kept.summary(),
+                }
+                for source, overlaps in self.overlaps.items()
             },
             "weight_iou_correlation": {
                 split: correlations.summary() for split, correlations in self.weight_iou.items()
@@ -172,14 +173,14 @@ def analyse_layer(
       classification: concepts of the classification probe on the same layer.
       filters: numbers of filters of largest weight, as far as the layer has more.
       rankings: of the weights.
-      permutations: of the filters within each concept, for what chance gives.
-      seed: of the permutations.
+      permutations: of the filters, and swaps' matrices, for what chance gives.
+      seed: of both.
     """
     ious, weights = concepts.single_ious, concepts.weights
 
     def count(membership: np.ndarray) -> Overlaps:
         overlap = count_filter_overlap(membership, concepts.categories)
-        return overlap, permute_filters(overlap, seed=seed, samples=permutations)
+        return compare_with_chance(overlap, seed=seed, samples=permutations)
 
     overlaps, by_size = {SINGLE: count(find_best_filters(ious[0]))}, {}
     for ranking in dict.fromkeys(rankings):

@@ -1,7 +1,9 @@
 """Is an embedding better than the best single filter? By concept, category, layer and network.
 
 Every concept is tested on its val images: a paired bootstrap, with the false discovery rate held
-over a layer's concepts. T concepts of a layer have embeddings, K filters.
+over a layer's concepts with masks, and by itself over those whose masks are whole images: nearly
+all embeddings of these win, and would pay for false discoveries among the others. T concepts of a
+layer have embeddings, K filters.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import numpy as np
 import pandas as pd
 
 from net2vec_jax.analysis.filters.single_against_embedding import (
+    EMBEDDING_DETECTOR_IOU,
+    SINGLE_DETECTOR_IOU,
     ClassificationComparison,
     SegmentationComparison,
     compare_classification,
@@ -37,6 +41,15 @@ from net2vec_jax.studies.answer import FIGURES, Answer, LeftOut, print_answer, w
 QUESTION = "single_vs_embedding"
 RATE = 0.05
 """False discovery rate."""
+FAMILIES = ("masks", "whole images")
+"""Of concepts' tests: by what their labels mark."""
+NOTES = (
+    f"detectors: concepts that a single filter segments with IoU ≥ {SINGLE_DETECTOR_IOU:g} on val, "
+    "the filter chosen on val as the paper counts them, then chosen on train; and those that "
+    f"embeddings segment with IoU ≥ {EMBEDDING_DETECTOR_IOU:g}",
+    f"better, worse: the false discovery rate is {RATE:.0%} among concepts with masks and, by "
+    "itself, among those whose masks are whole images",
+)
 
 
 def single_vs_embedding(results: Sequence[LayerResults]) -> Answer:
@@ -66,7 +79,8 @@ def single_vs_embedding(results: Sequence[LayerResults]) -> Answer:
             )
         )
         summary[layer] = {
-            "segmentation": segmentation[layer].summary() | {"left_out": masked},
+            "segmentation": segmentation[layer].summary()
+            | {"tests": count_differences(test), "left_out": masked},
             "classification": classification[layer].summary() | {"left_out": unscored},
         }
     untested = "concepts from the comparison by segmentation, though they are tested"
@@ -77,13 +91,20 @@ def single_vs_embedding(results: Sequence[LayerResults]) -> Answer:
         console=[
             tabulate(
                 "Best single filter and embedding, val split",
-                ("layer", "set IoU", "detectors", "better (false discoveries < 5 %)", "accuracy"),
+                (
+                    "layer",
+                    "set IoU",
+                    "detectors",
+                    *(f"better, worse: {x}" for x in FAMILIES),
+                    "accuracy",
+                ),
                 [
                     _describe(layer, segmentation[layer], test, classification[layer])
                     for layer, test in zip(segmentation, tests, strict=True)
                 ],
             )
         ],
+        notes=NOTES,
         left_out=[LeftOut(untested, whole_images), *left_out],
     )
 
@@ -109,12 +130,15 @@ def compare_iou(
     )
     best, _, single_val = choose_best_filters(single)
     test = _test_concepts(run, place, best)
-    discoveries = control_false_discoveries(test.p_value, rate=RATE)
+    family = np.array([FAMILIES[name in left_out] for name in scores.concepts])
+    discoveries = control_false_discoveries(test.p_value, rate=RATE, family=family)
+    detected = pd.DataFrame(comparison.detected, kept).astype("Int64").reindex(range(len(family)))
     table = pd.DataFrame(
         {
             "layer": result.name,
             "concept": scores.concepts,
             "category": scores.categories,
+            "family": family,
             "best_filter": pd.Series(best, dtype="Int64").mask(best == NO_FILTER),
             "single_val_iou": single_val,
             "val_iou": scores.full,
@@ -125,8 +149,30 @@ def compare_iou(
             "q_value": discoveries.q_value,
             "differs": discoveries.rejected.astype(int),
         }
+        | {f"{name}_detects": column for name, column in detected.items()}
     )
     return comparison, table, left_out
+
+
+def count_differences(test: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """How many embeddings of each family are tested, significantly better, and worse.
+
+    Args:
+      test: rows of the table single_vs_embedding, of one layer.
+    """
+    p_value, differs, difference = (
+        test[column].to_numpy(np.float64) for column in ("p_value", "differs", "difference")
+    )
+    counts = {}
+    for family in FAMILIES:
+        member = np.array(test["family"] == family)
+        found = difference[member & (differs == 1)]
+        counts[family] = {
+            "concepts": int((member & np.isfinite(p_value)).sum()),
+            "better": int((found > 0).sum()),
+            "worse": int((found < 0).sum()),
+        }
+    return counts
 
 
 def compare_accuracy(result: LayerResults) -> tuple[ClassificationComparison, dict[str, str]]:
@@ -203,14 +249,17 @@ def _describe(
     layer: str, iou: SegmentationComparison, test: pd.DataFrame, accuracy: ClassificationComparison
 ) -> list[str]:
     """A row for the console."""
-    found = test[test["differs"] == 1]["difference"]
-    detected = [int(numbers.sum()) for numbers in iou.count_detected()]
+    single, chosen_on_train, embedding = (found.sum() for found in iou.detected.values())
     means = [
         f"{each.single_means.overall_mean:.3f} → {each.embedding_means.overall_mean:.3f}"
         for each in (iou, accuracy)
     ]
-    better = f"{(found > 0).sum()} of {len(test)}, worse {(found < 0).sum()}"
-    return [layer, means[0], f"{detected[0]} → {detected[1]}", better, means[1]]
+    tests = [
+        f"{found['better']} of {found['concepts']}, {found['worse']}"
+        for found in count_differences(test).values()
+    ]
+    detected = f"{single}, {chosen_on_train} → {embedding}"
+    return [layer, means[0], detected, *tests, means[1]]
 
 
 def _choose_figures(

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from net2vec_jax.analysis.filters.chance_overlap import permute_filters
+from net2vec_jax.analysis.filters.chance_overlap import Overlaps, compare_with_chance
 from net2vec_jax.analysis.filters.filter_overlap import count_filter_overlap, find_top_filters
 from net2vec_jax.analysis.filters.weight_correlations import (
     correlate_probes,
@@ -21,7 +21,7 @@ from net2vec_jax.plots.correlations import (
     plot_weights_against_ious,
 )
 from net2vec_jax.plots.overlap import (
-    Overlaps,
+    Null,
     plot_categories_per_filter,
     plot_category_overlap,
     plot_concepts_per_filter,
@@ -40,7 +40,7 @@ def make_overlap(
         find_top_filters(weights, size),
         [categories[place % len(categories)] for place in range(concepts)],
     )
-    return overlap, permute_filters(overlap, seed=seed, samples=20)
+    return compare_with_chance(overlap, seed=seed, samples=20)
 
 
 @pytest.mark.parametrize(
@@ -53,21 +53,26 @@ def make_overlap(
 def test_bars_are_what_was_found_and_marks_are_chance(plot, name: str) -> None:
     layers = {"conv4": make_overlap(0), "conv5": make_overlap(1)}
     figure = plot(layers)
-    for axes, (layer, (overlap, chance)) in zip(figure.axes, layers.items(), strict=True):
+    nulls = 1 if name == "histogram" else 2
+    for axes, (layer, overlaps) in zip(figure.axes, layers.items(), strict=True):
         assert axes.get_title() == f"{layer} (20)"
         heights = [bar.get_height() for bar in axes.patches]
-        np.testing.assert_allclose(heights, getattr(overlap, name))
-        marks = axes.containers[1]
-        np.testing.assert_allclose(marks.lines[0].get_ydata(), getattr(chance, name)[0])
-        segments = np.array(marks.lines[2][0].get_segments())[:, :, 1]
-        assert (segments[:, 0] <= getattr(chance, name)[1] + 1e-12).all()
-        assert (segments[:, 1] >= getattr(chance, name)[2] - 1e-12).all()
+        np.testing.assert_allclose(heights, getattr(overlaps.found, name))
+        assert len(axes.containers) == 1 + nulls
+        for marks, null in zip(axes.containers[1:], overlaps[1:], strict=False):
+            expected = getattr(null, name)
+            np.testing.assert_allclose(marks.lines[0].get_ydata(), expected[0])
+            segments = np.array(marks.lines[2][0].get_segments())[:, :, 1]
+            assert (segments[:, 0] <= expected[1] + 1e-12).all()
+            assert (segments[:, 1] >= expected[2] - 1e-12).all()
         assert len(axes.texts) == len(heights)
 
 
-def test_cells_of_the_heat_map() -> None:
-    overlap, chance = make_overlap(2)
-    axes = plot_category_overlap({"conv5": (overlap, chance)}).axes[0]
+@pytest.mark.parametrize("null", ["chance", "popularity_kept"])
+def test_cells_of_the_heat_map(null: Null) -> None:
+    overlaps = make_overlap(2)
+    overlap, chance = overlaps.found, getattr(overlaps, null)
+    axes = plot_category_overlap({"conv5": overlaps}, null=null).axes[0]
     level = np.asarray(axes.images[0].get_array())
     np.testing.assert_allclose(level, np.clip(np.log2(chance.shared), -3, 3))
     written = {text.get_position(): text.get_text() for text in axes.texts}
@@ -91,11 +96,12 @@ def test_shared_filters_against_their_number() -> None:
     line = left.get_lines()[0]
     np.testing.assert_allclose(line.get_xdata(), [1, 5])
     np.testing.assert_allclose(
-        line.get_ydata(), [by_size[size][0].shared_fraction for size in (1, 5)]
+        line.get_ydata(), [by_size[size].found.shared_fraction for size in (1, 5)]
     )
-    np.testing.assert_allclose(
-        right.get_lines()[0].get_ydata(), [by_size[size][1].between[0] for size in (1, 5)]
-    )
+    for line, null in zip(right.get_lines(), ("chance", "popularity_kept"), strict=False):
+        np.testing.assert_allclose(
+            line.get_ydata(), [getattr(by_size[size], null).between[0] for size in (1, 5)]
+        )
 
 
 def make_tables(concepts: int = 9) -> tuple[np.ndarray, np.ndarray, list[str]]:

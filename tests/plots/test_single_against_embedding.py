@@ -137,7 +137,7 @@ def test_bars_of_detectors_add_up() -> None:
     expected = [
         detected.sum()
         for comparison in layers.values()
-        for detected in (comparison.single_detected, comparison.embedding_detected)
+        for detected in comparison.detected.values()
     ]
     assert [total[row] for row in sorted(total)] == expected
     assert [text.get_text() for text in axes.texts] == [str(number) for number in expected]

@@ -24,6 +24,7 @@ def answer() -> Answer:
             "p": pd.Series([0.5, 1e-58, np.nan], dtype=object),
             "mean": pd.array(np.array([0.1, np.nan, 1], np.float32), dtype="Float32"),
             "images": [1, 2, 3],
+            "filter": pd.array([7, None, 0], dtype="Int64"),
         }
     )
     return Answer(
@@ -40,12 +41,13 @@ def answer() -> Answer:
 def test_cells_keep_the_precision_of_their_column(answer: Answer, tmp_path: Path) -> None:
     write_answer(tmp_path / "out", answer)
     assert (tmp_path / "out" / "scores.csv").read_text(encoding="utf-8").splitlines() == [
-        "concept,iou,error,p,mean,images",
-        "sky,0.1,0.1,0.5,0.1,1",
-        ",nan,2,1e-58,,2",
-        '"a, b",0.00000001,0.00000001,nan,1,3',
+        "concept,iou,error,p,mean,images,filter",
+        "sky,0.1,0.1,0.5,0.1,1,7",
+        ",nan,2,1e-58,,2,",
+        '"a, b",0.00000001,0.00000001,nan,1,3,0',
     ]
-    assert (tmp_path / "out" / "empty.csv").read_text() == "concept,iou,error,p,mean,images\n"
+    header = "concept,iou,error,p,mean,images,filter\n"
+    assert (tmp_path / "out" / "empty.csv").read_text() == header
 
 
 def test_all_files_are_written(answer: Answer, tmp_path: Path) -> None:

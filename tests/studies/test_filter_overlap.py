@@ -156,7 +156,21 @@ def test_summary_and_figures(written: Path) -> None:
             if (row["layer"], row["source"]) == (layer, "top 5")
         )
         assert overlap["found"]["filters_of_several_categories"] == several
-        assert overlap["by_chance"]["permutations"] == 50
+        for null in ("by_chance", "by_chance_popularity_kept"):
+            assert overlap[null]["samples"] == 50
+        rows = [
+            row
+            for row in read_table(written / "shared_filters.csv")
+            if (row["layer"], row["source"]) == (layer, "top 5")
+        ]
+        kept = overlap["by_chance_popularity_kept"]["p_value"]
+        assert [float(row["p_value_popularity_kept"]) for row in rows] == pytest.approx(
+            [kept[one][other] for one in range(len(kept)) for other in range(one, len(kept))
+             if kept[one][other] is not None]
+        )  # fmt: skip
+        listed = sum(int(row["concepts"]) * (int(row["concepts"]) - 1) // 2 for row in filters
+                     if (row["layer"], row["source"]) == (layer, "top 5"))  # fmt: skip
+        assert sum(int(row["shared_filters"]) for row in rows) == listed
         most = summary[layer]["filters_of_most_categories"]["top 5"][0]
         row = next(r for r in filters if (r["layer"], r["source"]) == (layer, "top 5"))
         assert str(most["filter"]) == row["filter"]
@@ -172,8 +186,8 @@ def test_summary_and_figures(written: Path) -> None:
     figures = {path.name for path in (written / "figures").iterdir()}
     for name in (
         "concepts_per_filter", "concepts_per_filter_top_5", "categories_per_filter_top_5_positive",
-        "category_overlap", "shared_filters", "weight_iou_correlations", "weights_against_ious",
-        "weight_spread", "probe_correlations",
+        "category_overlap", "category_overlap_popularity_kept", "shared_filters",
+        "weight_iou_correlations", "weights_against_ious", "weight_spread", "probe_correlations",
     ):  # fmt: skip
         assert {f"{name}.png", f"{name}.pdf"} <= figures
 

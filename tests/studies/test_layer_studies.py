@@ -113,6 +113,10 @@ def test_single_filters_are_compared_on_the_same_runs(
         assert low <= high
         assert 0 < float(row["p_value"]) <= float(row["q_value"]) <= 1
         assert row["differs"] in "01"
+        is_whole = row["concept"] == NAMES[3]
+        assert row["family"] == ("whole images" if is_whole else "masks")
+        for name in ("single", "single_chosen_on_train", "embedding"):
+            assert row[f"{name}_detects"] in ([""] if is_whole else ["0", "1"])
     bright = next(row for row in rows if row["concept"] == "bright")
     folder = study.out / "efficientnet_lite0" / "block1" / "segmentation"
     with (folder / "single_filter.csv").open(encoding="utf-8") as file:
@@ -121,7 +125,14 @@ def test_single_filters_are_compared_on_the_same_runs(
     assert float(bright["single_val_iou"]) == float(single["bright"]["val_iou"])
     summary = json.loads((study.out / "summary.json").read_text())
     assert summary.keys() == {"how_many_filters", "single_vs_embedding"}
-    assert summary["single_vs_embedding"]["block2"]["segmentation"]["concepts"] == 2
+    found = summary["single_vs_embedding"]["block2"]["segmentation"]
+    assert found["concepts"] == 2
+    assert {family: tests["concepts"] for family, tests in found["tests"].items()} == {
+        "masks": 2, "whole images": 1,
+    }  # fmt: skip
+    for name in ("single", "single_chosen_on_train", "embedding"):
+        detected = [row[f"{name}_detects"] for row in rows if row["layer"] == "block2"]
+        assert detected.count("1") == found["unique_detectors"][name]
     figures = {path.name for path in (study.out / "figures").iterdir()}
     assert {"unique_detectors.pdf", "classification_by_category.png"} <= figures
     for name in (

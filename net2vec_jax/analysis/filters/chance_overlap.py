@@ -1,16 +1,20 @@
-"""What `filter_overlap` would find if every concept chose its filters by chance.
+"""What `filter_overlap` would find if concepts chose their filters by chance, in two senses.
 
-The null hypothesis permutes the filters within each concept: it keeps as many as it has, all sets
-of so many are equally likely, and concepts choose independently. C concepts, K filters, G
-categories.
+`permute_filters` keeps how many filters each concept has; all sets of so many are equally likely,
+and concepts choose independently. Some filters then serve more concepts than by chance, hence are
+shared more, whoever shares them. `swap_filters` keeps how many concepts each filter serves as well,
+the null model of fixed rows and columns of ecology (Gotelli 2000): it tells whether concepts of
+different categories share more than the filters' popularity makes them share. C concepts, K
+filters, G categories.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -25,34 +29,42 @@ from net2vec_jax.analysis.filters.filter_overlap import (
 )
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.stats.discoveries import control_false_discoveries
+from net2vec_jax.stats.swaps import swap_ones
 
 NULL_QUANTILES = (0.025, 0.975)
-"""Ends of the intervals that hold 95 % of the permutations."""
+"""Ends of the intervals that hold 95 % of the samples."""
+NULLS = (
+    "by chance: each concept keeps its number of filters, and every filter is as likely",
+    "popularity kept: each filter also keeps its number of concepts; only who shares is by chance",
+)
+"""What is held fixed, by `permute_filters` and by `swap_filters`."""
 _MOST_DRAWN = 4_000_000
 """Filters drawn, or counts held, at a time: 32 MB."""
+_MOST_SWAPPED = 2**23
+"""Cells of the matrices that swap at a time: 8 MB, about what a cache holds."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ChanceOverlap:
     """Overlap by chance, beside what was found.
 
-    The rows of arrays [3, …] are the mean over permutations and the ends of the interval that holds
+    The rows of arrays [3, …] are the mean over the samples and the ends of the interval that holds
     95 % of them.
 
     Attributes:
-      samples: number of permutations.
+      samples: number of permutations, or of matrices drawn by swaps.
       histogram: fraction of the filters in each bin of concepts per filter, float64 [3, bins].
       category_numbers: fraction that serve 0, 1, … G categories, float64 [3, G + 1].
       shared_fraction: fraction that serve at least two categories, float64 [3].
-      similarity: expected mean Jaccard index by categories, exact, float64 [G, G].
-      shared: shared filters over all pairs of concepts, by categories, found / mean of the
-        permutations, float64 [G, G]; NaN where chance gives none.
-      p_value: two-sided: twice the share of the permutations with at least as many shared filters,
-        or at most as many, counting what was found as one more, float64 [G, G]; NaN where there is
-        no pair of concepts.
+      similarity: expected mean Jaccard index by categories, exact, float64 [G, G]; None for swaps.
+      shared: shared filters over all pairs of concepts, by categories, found / mean of the samples,
+        float64 [G, G]; NaN where chance gives none.
+      p_value: two-sided: twice the share of the samples with at least as many shared filters, or at
+        most as many, counting what was found as one more, float64 [G, G]; NaN where there is no
+        pair of concepts.
       q_value: the same, adjusted to the false discovery rate over the pairs of categories.
       between: shared filters of all pairs of concepts of different categories, found / mean of the
-        permutations, and its p-value; NaN where there is no pair.
+        samples, and its p-value; NaN where there is no pair.
       within: the same for pairs of one category.
     """
 
@@ -60,7 +72,7 @@ class ChanceOverlap:
     histogram: np.ndarray
     category_numbers: np.ndarray
     shared_fraction: np.ndarray
-    similarity: np.ndarray
+    similarity: np.ndarray | None
     shared: np.ndarray
     p_value: np.ndarray
     q_value: np.ndarray
@@ -71,7 +83,7 @@ class ChanceOverlap:
         """Numbers for a JSON file; null where there is none."""
         return make_jsonable(
             {
-                "permutations": self.samples,
+                "samples": self.samples,
                 "fraction_of_filters": dict(zip(BIN_NAMES, self.histogram.T, strict=True)),
                 "fraction_by_number_of_categories": self.category_numbers,
                 "fraction_of_several_categories": self.shared_fraction,
@@ -83,6 +95,29 @@ class ChanceOverlap:
                 "within_categories": {"over_chance": self.within[0], "p_value": self.within[1]},
             }
         )
+
+
+class Overlaps(NamedTuple):
+    """What was found, beside what chance gives in both senses of `NULLS`."""
+
+    found: FilterOverlap
+    chance: ChanceOverlap
+    popularity_kept: ChanceOverlap
+
+
+def compare_with_chance(overlap: FilterOverlap, *, seed: int, samples: int = 1000) -> Overlaps:
+    """Overlap beside both nulls.
+
+    Args:
+      overlap: what was found.
+      seed: of the samples.
+      samples: how many, of either null.
+
+    Raises:
+      Net2VecError: no sample was asked for.
+    """
+    nulls = (null(overlap, seed=seed, samples=samples) for null in (permute_filters, swap_filters))
+    return Overlaps(overlap, *nulls)
 
 
 def permute_filters(overlap: FilterOverlap, *, seed: int, samples: int = 1000) -> ChanceOverlap:
@@ -105,20 +140,72 @@ def permute_filters(overlap: FilterOverlap, *, seed: int, samples: int = 1000) -
     Raises:
       Net2VecError: no permutation was asked for.
     """
+    sizes, categories = overlap.filters_per_concept, overlap.concept_categories
+    filters = overlap.membership.shape[1]
+    rng = np.random.default_rng(seed)
+    parts = draw_counts(sizes, categories, filters=filters, rng=rng, samples=samples)
+    return _compare_with_null(
+        overlap, parts, samples, expect_similarity(sizes, categories, filters=filters)
+    )
+
+
+def swap_filters(overlap: FilterOverlap, *, seed: int, samples: int = 1000) -> ChanceOverlap:
+    """Overlap when concepts swap filters, so that every filter serves as many concepts as before.
+
+    How many filters all pairs of concepts share together does not change either: what categories
+    share more than by chance between them, they share less within them.
+
+    Examples:
+      >>> from net2vec_jax.analysis.filters.filter_overlap import count_filter_overlap
+      >>> everywhere = np.zeros((6, 20), bool)
+      >>> everywhere[:, 0] = True  # who shares a filter of all concepts is no matter of chance
+      >>> overlap = count_filter_overlap(everywhere, ["part", "color"] * 3)
+      >>> swap_filters(overlap, seed=0, samples=99).between
+      (1.0, 1.0)
+
+    Args:
+      overlap: what was found.
+      seed: of the swaps.
+      samples: number of matrices drawn.
+
+    Raises:
+      Net2VecError: no sample was asked for.
+    """
+    return _compare_with_null(overlap, _swap_counts(overlap, seed, samples), samples, None)
+
+
+def _swap_counts(
+    overlap: FilterOverlap, seed: int, samples: int
+) -> Iterator[Int[np.ndarray, "part G K"]]:
+    """What `draw_counts` gives, with as many concepts per filter; the last part may be too long."""
+    member = group_concepts(overlap.concept_categories, len(overlap.membership))[1]
+    parts = max(1, -(-samples * overlap.membership.size // _MOST_SWAPPED))
+    for keys in jax.random.split(jax.random.key(seed), (parts, -(-samples // parts))):
+        matrices = swap_ones(overlap.membership, keys)
+        yield np.rint(member.astype(np.float32) @ matrices).astype(np.int64)
+
+
+def _compare_with_null(
+    overlap: FilterOverlap,
+    parts: Iterable[Int[np.ndarray, "part G K"]],
+    samples: int,
+    similarity: Float[np.ndarray, "G G"] | None,
+) -> ChanceOverlap:
+    """Compare with the first `samples` of a null's counts by category, drawn in parts."""
     if samples < 1:
         raise Net2VecError(f"{samples} permutations are too few; ask for at least 1")
-    groups, filters = overlap.by_category.shape
-    sizes, categories = overlap.filters_per_concept, overlap.concept_categories
-    rng = np.random.default_rng(seed)
-    parts = [
+    groups = len(overlap.categories)
+    drawn = [
         (
             bin_counts(counts.sum(axis=1)),
             count_numbers((counts > 0).sum(axis=1), groups),
             count_shared(counts),
         )
-        for counts in draw_counts(sizes, categories, filters=filters, rng=rng, samples=samples)
+        for counts in parts
     ]
-    histogram, numbers, shared = (np.concatenate(part) for part in zip(*parts, strict=True))
+    histogram, numbers, shared = (
+        np.concatenate(part)[:samples] for part in zip(*drawn, strict=True)
+    )
     found = count_shared(overlap.by_category)
     has_pairs = np.isfinite(overlap.similarity)
     ratio, p_value = _compare(found, shared)
@@ -140,7 +227,7 @@ def permute_filters(overlap: FilterOverlap, *, seed: int, samples: int = 1000) -
         histogram=_describe(histogram),
         category_numbers=_describe(numbers),
         shared_fraction=_describe(numbers[:, 2:].sum(axis=1)),
-        similarity=expect_similarity(sizes, categories, filters=filters),
+        similarity=similarity,
         shared=np.where(has_pairs, ratio, np.nan),
         p_value=p_value,
         q_value=q_value,

@@ -172,16 +172,19 @@ def class_weights_of(masks: ConceptMasks, heads: Heads) -> tuple[ClassWeights, n
     """Class weights (α, 1−α) of each head, (1, 1) where α is exactly 0; and α, float64 [H].
 
     Raises:
-      Net2VecError: an α is below 0, where the loss would reward the opposite; the original asserts
-        as much (behaviour 5.4).
+      Net2VecError: a concept marks more pixels than its train images have, as planes of one
+        category can together: a negative α would turn the loss round (behaviour 5.4).
     """
     alpha = 1 - masks.train_coverage()[heads.concept]
-    for place in heads.concept[alpha < 0][:1]:
+    if (alpha < -1e-9).any():  # below 0 by more than rounding
+        worst = alpha.argmin()
+        concept = masks.catalog.concepts[heads.concept[worst]]
         raise Net2VecError(
-            f"concept {masks.catalog.concepts[place].name!r} is marked in several planes of one "
-            f"category, each of which counts: {1 - alpha.min():.0%} of its train images on average "
-            "(behaviour B-3); mark it in one plane"
+            f"concept {concept.name!r} marks {1 - alpha[worst]:.0%} of the pixels of its train "
+            "images: planes of one category mark the same pixels again; mark them in one plane, "
+            "or leave the concept out with --concepts"
         )
+    alpha = np.clip(alpha, 0, 1)
     whole = alpha == 0
     positive = np.where(whole, 1, alpha).astype(np.float32)
     negative = np.where(whole, 1, 1 - alpha).astype(np.float32)

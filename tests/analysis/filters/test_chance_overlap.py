@@ -14,8 +14,9 @@ from net2vec_jax.analysis.filters.chance_overlap import (
     draw_counts,
     expect_similarity,
     permute_filters,
+    swap_filters,
 )
-from net2vec_jax.analysis.filters.filter_overlap import count_filter_overlap
+from net2vec_jax.analysis.filters.filter_overlap import FilterOverlap, count_filter_overlap
 from net2vec_jax.core.errors import Net2VecError
 
 CATEGORIES = ["color"] * 4 + ["object"] * 6
@@ -184,12 +185,56 @@ def test_chance_is_not_taken_for_sharing() -> None:
     assert min(p_values) > 0
 
 
-def test_a_seed_gives_the_same_again() -> None:
+def draw_popular_filters(seed: int) -> FilterOverlap:
+    """Concepts that choose 4 of 40 filters independently, of which some are much in demand."""
+    rng = np.random.default_rng(seed)
+    popularity = np.exp(rng.normal(size=40))
+    membership = np.zeros((10, 40), bool)
+    for row in membership:
+        row[rng.choice(40, 4, replace=False, p=popularity / popularity.sum())] = True
+    return count_filter_overlap(membership, CATEGORIES)
+
+
+def test_popular_filters_are_not_taken_for_sharing_between_categories() -> None:
+    overlaps = [draw_popular_filters(seed) for seed in range(40)]
+    forgotten, kept = (
+        np.array([null(overlap, seed=0, samples=200).between for overlap in overlaps])
+        for null in (permute_filters, swap_filters)
+    )
+    assert forgotten[:, 0].mean() > 1.3  # found / chance
+    assert (forgotten[:, 1] <= 0.05).mean() > 0.4
+    assert kept[:, 0].mean() == pytest.approx(1, abs=0.1)
+    # Of 40 true null hypotheses 2 have p ≤ 0.05 on average; more than 6 in one of 300 cases.
+    assert (kept[:, 1] <= 0.05).mean() <= 6 / 40
+
+
+def test_swaps_keep_how_many_concepts_a_filter_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    overlap = draw_popular_filters(1)
+    chance = swap_filters(overlap, seed=0, samples=50)
+    np.testing.assert_allclose(chance.histogram, np.stack([overlap.histogram] * 3))
+    assert chance.similarity is None
+    monkeypatch.setattr("net2vec_jax.analysis.filters.chance_overlap._MOST_SWAPPED", 16 * 400)
+    parts = swap_filters(overlap, seed=0, samples=50)  # 4 of 13, of which 2 are too many
+    assert parts.shared.shape == chance.shared.shape
+    np.testing.assert_allclose(parts.between[0], chance.between[0], rtol=0.2)
+
+
+def test_sharing_between_categories_is_less_sharing_within() -> None:
+    # Filter k serves the k-th colour and the k-th object: all pairs are between categories.
+    membership = np.tile(np.eye(10, 16, dtype=bool), (2, 1))
+    chance = swap_filters(
+        count_filter_overlap(membership, ["color"] * 10 + ["object"] * 10), seed=0, samples=500
+    )
+    assert chance.between[0] > 1.5 and chance.between[1] < 0.05
+    assert chance.within[0] == 0 and chance.within[1] < 0.05
+
+
+@pytest.mark.parametrize("null", [permute_filters, swap_filters])
+def test_a_seed_gives_the_same_again(null) -> None:
     overlap = count_filter_overlap(draw_sets(np.full(10, 3), 30, 0), CATEGORIES)
-    one, same, other = (permute_filters(overlap, seed=seed, samples=50) for seed in (5, 5, 6))
-    np.testing.assert_array_equal(one.histogram, same.histogram)
+    one, same, other = (null(overlap, seed=seed, samples=50) for seed in (5, 5, 6))
     assert one.summary() == same.summary()
-    assert (one.histogram != other.histogram).any()
+    assert (one.category_numbers != other.category_numbers).any()
 
 
 def test_nothing_to_share_has_no_ratio() -> None:
@@ -198,14 +243,14 @@ def test_nothing_to_share_has_no_ratio() -> None:
         (np.zeros((3, 4), bool), ["part"] * 3),
         (np.ones((1, 4), bool), ["part"]),
     ):
-        chance = permute_filters(count_filter_overlap(membership, categories), seed=0, samples=10)
-        assert np.isnan(chance.shared).all()
-        assert np.isnan(chance.between[0])
-        json.dumps(chance.summary(), allow_nan=False)
+        for null in (permute_filters, swap_filters):
+            chance = null(count_filter_overlap(membership, categories), seed=0, samples=10)
+            assert np.isnan(chance.shared).all()
+            assert np.isnan(chance.between[0])
+            json.dumps(chance.summary(), allow_nan=False)
 
 
 def test_no_permutations_are_refused() -> None:
-    with pytest.raises(Net2VecError, match="at least 1"):
-        permute_filters(
-            count_filter_overlap(np.eye(2, dtype=bool), ["part"] * 2), seed=0, samples=0
-        )
+    for null in (permute_filters, swap_filters):
+        with pytest.raises(Net2VecError, match="at least 1"):
+            null(count_filter_overlap(np.eye(2, dtype=bool), ["part"] * 2), seed=0, samples=0)

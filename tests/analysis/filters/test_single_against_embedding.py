@@ -55,6 +55,22 @@ def test_each_filter_votes_once() -> None:
     assert find_single_detectors(np.stack([TRAIN, VAL]), threshold=0.6)[0]
 
 
+def test_detectors_chosen_on_train_are_judged_on_other_images() -> None:
+    # Of the filters that vote for concept 0, filter 0 is best on train; its val IoU is 0.2.
+    ious = np.stack([TRAIN, VAL])
+    for threshold, expected in ((0.2, True), (0.21, False)):
+        detected = find_single_detectors(ious, threshold=threshold, chosen_on="train")
+        assert detected.tolist() == [expected, False, False, False]
+    # No filter truly reaches 0.04: luck on val looks like a detector only where val chooses.
+    rng = np.random.default_rng(0)
+    ious = 0.028 + 0.008 * rng.standard_normal((2, 100, 2048))
+    on_val, on_train = (
+        find_single_detectors(ious, chosen_on=split).mean() for split in ("val", "train")
+    )
+    assert on_val > 0.5
+    assert on_train < 0.15  # the normal distribution has 7 % above 1.5
+
+
 def test_a_filter_that_never_fires_has_no_vote() -> None:
     single = np.zeros((2, 2, 1))
     single[1, 0] = 0.5
@@ -71,8 +87,10 @@ def test_the_summary_of_segmentation_is_json() -> None:
     summary = json.loads(json.dumps(result.summary(), allow_nan=False))
     assert summary["unique_detectors"] == {
         "single": 1,
+        "single_chosen_on_train": 1,
         "embedding": 2,
         "single_by_category": {"object": 1, "part": 0},
+        "single_chosen_on_train_by_category": {"object": 1, "part": 0},
         "embedding_by_category": {"object": 1, "part": 1},
     }
     assert (summary["embedding_better"], summary["compared"]) == (2, 3)

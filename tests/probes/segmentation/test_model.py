@@ -1,5 +1,7 @@
 """The loss and its closed-form gradient (reference spec 5.2, 5.4, 5.5; appendix D.3, D.4)."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -162,6 +164,21 @@ def test_whole_image_concepts_have_equal_weights() -> None:
     np.testing.assert_allclose(weights.positive, [1, 0.25])
     np.testing.assert_allclose(weights.negative, [1, 0.75])
     assert isinstance(weights, ClassWeights)
+
+
+def test_alpha_outside_of_its_range_is_refused_by_name_but_for_rounding() -> None:
+    full = np.ones((3, 7), bool)
+    masks = make_masks([False] * 3, {(0, image): full for image in range(3)}, concepts=1)
+    heads = Heads.of(np.array([0]), np.zeros((1, 2)))
+    # Fractions of planes that add up to 1 on average, and in floating point to a bit more.
+    rounded = dataclasses.replace(masks, pixels=np.array([17, 39, 7], np.int32))
+    assert 1 < rounded.train_coverage()[0] < 1 + 1e-12
+    weights, alpha = class_weights_of(rounded, heads)
+    assert alpha[0] == 0 and np.asarray(weights.positive)[0] == 1
+    name = masks.catalog.concepts[0].name
+    twice = dataclasses.replace(masks, pixels=np.full(3, 28, np.int32))
+    with pytest.raises(Net2VecError, match=f"'{name}' marks 133% of the pixels"):
+        class_weights_of(twice, heads)
 
 
 @pytest.mark.parametrize("rows", [1, 8, 13, 112])
