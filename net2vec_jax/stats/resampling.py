@@ -1,7 +1,7 @@
-"""Redrawing images: how sums over images, and ratios of them, vary from sample to sample.
+"""Redrawing and reweighing images: how sums over images, and ratios of them, vary by sample.
 
-All groups are redrawn at once, whatever their sizes: P entries in G groups of consecutive entries,
-R ratios of every group (two probes, or several seeds of one). `intervals` makes intervals of it.
+All groups are resampled at once, whatever their sizes: P entries in G groups, R ratios of every
+group (two probes, or several seeds of one). `intervals` makes intervals of it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+from scipy.special import pdtr
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.stats.overlap import Overlap
+
+SAMPLES_AT_ONCE = 64
+"""Rows of the weight matrix: 64 for 60,000 images take 15 MB."""
 
 
 class Redrawn(NamedTuple):
@@ -40,6 +44,7 @@ def redraw_ratios(
     group: np.ndarray,
     groups: int,
     *,
+    pseudo_images: bool = False,
     key: Array,
     samples: int,
 ) -> Redrawn:
@@ -54,33 +59,41 @@ def redraw_ratios(
       coefficients: [R].
       group: to which group each entry belongs, integers [P] in 0 … groups-1, ascending.
       groups: G.
+      pseudo_images: whether half an image of ratio 0 and half of ratio 1, each as large as the mean
+        image, join every group, also in the estimate; their weights are Γ(1/2) distributed.
       key: PRNG key.
       samples: how many times images are redrawn.
     """
     size = np.bincount(group, minlength=groups)
     start = np.cumsum(size) - size
-    sums = np.stack(
-        [sum_rows(np.asarray(x, np.float64), group, groups) for x in (numerator, denominator)]
+    top, bottom = (
+        sum_rows(np.asarray(x, np.float64), group, groups) for x in (numerator, denominator)
     )
-    ratio = sums[0] / np.maximum(sums[1], 1e-20)  # [R, G]
+    each = np.arange(len(group))
+    pseudo = mean_size(denominator, group, groups, each) if pseudo_images else np.zeros_like(top)
+    bottom = np.maximum(bottom + pseudo, 1e-20)  # two halves
+    ratio = (top + pseudo / 2) / bottom  # [R, G]
     # An image's share of its group's denominator, and its distance from the group's ratio in
     # shares: of order 1/n, so that float32 is enough on the device, even for ratios near 1.
-    share = np.asarray(denominator, np.float64) / np.maximum(sums[1], 1e-20)[:, group]
-    residual = numerator / np.maximum(sums[1], 1e-20)[:, group] - ratio[:, group] * share
+    share = np.asarray(denominator, np.float64) / bottom[:, group]
+    residual = numerator / bottom[:, group] - ratio[:, group] * share
+    ends = np.stack([-ratio, 1 - ratio]) * (pseudo / bottom)  # residuals of the pseudo-images
     small_sample = np.sqrt(size / np.maximum(size - 1, 1))
-    influence = np.asarray(coefficients, np.float64) @ residual
-    error = small_sample * np.sqrt(sum_rows(influence[None] ** 2, group, groups)[0])
+    influence, end_influence = coefficients @ residual, coefficients @ ends
+    square = sum_rows(influence[None] ** 2, group, groups)[0] + (end_influence**2).sum(0) / 2
     change, redrawn_error = _redraw(
         key,
         jnp.asarray(np.concatenate([residual, share]).T, jnp.float32),
         jnp.asarray(coefficients, jnp.float32),
+        jnp.asarray(ends.transpose(2, 0, 1), jnp.float32),
+        jnp.asarray((pseudo / bottom).T, jnp.float32),
         jnp.asarray(group, jnp.int32),
         jnp.asarray(start[group], jnp.int32),
         jnp.asarray(size[group], jnp.int32),
-        groups=groups,
         samples=samples,
     )
-    estimate = np.where(size > 0, np.asarray(coefficients) @ ratio, np.nan)
+    estimate = np.where(size > 0, coefficients @ ratio, np.nan)
+    error = small_sample * np.sqrt(square)
     small_sample = small_sample.astype(np.float32)
     return Redrawn(estimate, error, np.asarray(change), np.asarray(redrawn_error) * small_sample)
 
@@ -90,20 +103,21 @@ def sum_rows(values: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
     return np.stack([np.bincount(group, row, groups) for row in values])
 
 
-@jax.jit(static_argnames=("groups", "samples"))
+@jax.jit(static_argnames=("samples",))
 def _redraw(
     key: Array,
     residual_and_share: Float[Array, "P twice_R"],
     coefficients: Float[Array, " R"],
+    ends: Float[Array, "G 2 R"],
+    end_share: Float[Array, "G R"],
     group: Int[Array, " P"],
     start: Int[Array, " P"],
     size: Int[Array, " P"],
     *,
-    groups: int,
     samples: int,
 ) -> tuple[Float[Array, "samples G"], Float[Array, "samples G"]]:
     def sum_groups(values: Float[Array, "P ..."]) -> Float[Array, "G ..."]:
-        return jax.ops.segment_sum(values, group, groups, indices_are_sorted=True)
+        return jax.ops.segment_sum(values, group, len(ends), indices_are_sorted=True)
 
     def one(key: Array) -> tuple[Float[Array, " G"], Float[Array, " G"]]:
         uniform = jax.random.uniform(key, group.shape)
@@ -112,13 +126,108 @@ def _redraw(
         both = residual_and_share[drawn]  # one gather and one sum are faster than two
         residuals, shares = jnp.split(both, 2, axis=1)
         total_residual, total = jnp.split(sum_groups(both), 2, axis=1)
+        weight = draw_half_weights(jax.random.fold_in(key, 1), (len(ends), 2))
+        total_residual += jnp.einsum("ge,ger->gr", weight, ends)
+        total += weight.sum(1, keepdims=True) * end_share
         # A sample in which nothing is marked has ratio 0: its residuals add up to -ratio · 0.
         scale = jnp.where(total > 0, 1 / jnp.where(total > 0, total, 1), 0)
         change = total_residual * scale
         influence = (residuals - change[group] * shares) * scale[group] @ coefficients
-        return change @ coefficients, jnp.sqrt(sum_groups(influence**2))
+        end_change = (change * end_share)[:, None]
+        end_influence = (ends - end_change) * scale[:, None] @ coefficients
+        square = sum_groups(influence**2) + jnp.sum(weight * end_influence**2, axis=1)
+        return change @ coefficients, jnp.sqrt(square)
 
     return jax.lax.map(one, jax.random.split(key, samples))
+
+
+def draw_half_weights(key: Array, shape: tuple[int, ...]) -> Array:
+    """Weights of half an image: Γ(1/2) distributed, as those of a whole one are exponentially."""
+    return jax.random.normal(key, shape) ** 2 / 2
+
+
+def reweigh_ratios(
+    numerator: np.ndarray,
+    denominator: np.ndarray,
+    coefficients: np.ndarray,
+    group: np.ndarray,
+    groups: int,
+    *,
+    unit: np.ndarray | None = None,
+    key: Array,
+    samples: int,
+) -> Float[np.ndarray, "samples G"]:
+    """Bayesian bootstrap of a weighted sum of ratios of sums, with pseudo-images at both ends.
+
+    Instead of being drawn 0, 1, 2 … times, an image has an exponentially distributed weight
+    (Rubin 1981). Half an image of ratio 0 and half of ratio 1, as large as the mean image, join
+    every group (Jeffreys' prior); their weights are Γ(1/2) distributed. Where a coefficient is
+    negative they change places, so that a difference is pulled to -1 and 1.
+
+    Args:
+      numerator: [R, P], in 0 … denominator.
+      denominator: [R, P].
+      coefficients: [R].
+      group: to which group each entry belongs, integers [P] in 0 … groups-1.
+      groups: G.
+      unit: entries of one unit have one weight, integers [P] from 0. None: each has its own.
+      key: PRNG key.
+      samples: how many times the images are weighted.
+
+    Returns:
+      Σ_r coefficient_r · ratio_r of every sample, float32.
+    """
+    unit = np.arange(len(group)) if unit is None else unit
+    size = mean_size(denominator, group, groups, unit)
+    sample = _reweigh(
+        key,
+        jnp.asarray(np.concatenate([numerator, denominator]).T, jnp.float32),
+        jnp.asarray(coefficients, jnp.float32),
+        jnp.asarray(size.T, jnp.float32),
+        jnp.asarray(group, jnp.int32),
+        jnp.asarray(unit, jnp.int32),
+        units=int(unit.max(initial=-1)) + 1,
+        samples=samples,
+    )
+    return np.asarray(sample)
+
+
+@jax.jit(static_argnames=("units", "samples"))
+def _reweigh(
+    key: Array,
+    values: Float[Array, "P twice_R"],
+    coefficients: Float[Array, " R"],
+    size: Float[Array, "G R"],
+    group: Int[Array, " P"],
+    unit: Int[Array, " P"],
+    *,
+    units: int,
+    samples: int,
+) -> Float[Array, "samples G"]:
+    def one(key: Array) -> Float[Array, " G"]:
+        image_key, pseudo_key = jax.random.split(key)
+        weight = jax.random.exponential(image_key, (units,))[unit]
+        sums = jax.ops.segment_sum(weight[:, None] * values, group, len(size))
+        numerator, denominator = jnp.split(sums, 2, axis=1)
+        pseudo = draw_half_weights(pseudo_key, (len(size), 2))
+        full = jnp.where(coefficients > 0, pseudo[:, 1:], pseudo[:, :1])
+        both = pseudo.sum(1, keepdims=True)
+        return (numerator + full * size) / (denominator + both * size) @ coefficients
+
+    return jax.lax.map(one, jax.random.split(key, samples))
+
+
+def mean_size(
+    denominator: np.ndarray, group: np.ndarray, groups: int, unit: np.ndarray
+) -> Float[np.ndarray, "R G"]:
+    """Mean denominator [R, P] of the units that have one, which is a pseudo-image's; 1 if none."""
+    sums = sum_rows(denominator, group, groups)
+    units = int(unit.max(initial=-1)) + 1
+    count = []
+    for row in denominator:
+        there = np.unique((np.asarray(group, np.int64) * units + unit)[row > 0])
+        count.append(np.bincount(there // max(units, 1), minlength=groups))
+    return np.where(sums > 0, sums / np.maximum(count, 1), 1)
 
 
 def reweigh_means(
@@ -127,20 +236,20 @@ def reweigh_means(
     groups: int,
     stratum: np.ndarray,
     *,
+    cluster: np.ndarray | None = None,
     key: Array,
     samples: int,
 ) -> Float[np.ndarray, "samples G"]:
-    """Bayesian bootstrap of each group's accuracy, with two half pseudo-images in every stratum.
+    """Bayesian bootstrap of each group's mean, with two half pseudo-images in every stratum.
 
-    Instead of being drawn 0, 1, 2 … times, an image has an exponentially distributed weight
-    (Rubin 1981), half an image a Γ(1/2) distributed one. One pseudo-image is wrong (0), one right
-    (1). The strata of a group keep their shares.
+    The strata of a group keep their shares; images of one cluster of a group have one weight.
 
     Args:
-      values: how far each image is classified rightly, in [0, 1], [P].
+      values: of each image, in [0, 1], [P].
       group: to which group each image belongs, integers [P] in 0 … groups-1.
       groups: G.
       stratum: to which stratum of its group, integers [P] from 0.
+      cluster: to which cluster, integers [P] from 0. None: one image each.
       key: PRNG key.
       samples: how many times the images are weighted.
 
@@ -151,35 +260,113 @@ def reweigh_means(
     cell = np.asarray(group, np.int64) * strata + stratum
     count = np.bincount(cell, minlength=groups * strata).reshape(groups, strata)
     with np.errstate(invalid="ignore"):
-        part = count / count.sum(1, keepdims=True)
-    means = _reweigh(
+        part = (count / count.sum(1, keepdims=True)).astype(np.float32)
+    means = reweigh_ratios(
+        np.asarray(values)[None], np.ones((1, len(values))), np.ones(1), cell, groups * strata,
+        unit=number_clusters(group, cluster), key=key, samples=samples,
+    )  # fmt: skip
+    return np.einsum("sgt,gt->sg", means.reshape(samples, groups, strata), part)
+
+
+def flip_sums(
+    values: np.ndarray, group: np.ndarray, groups: int, *, key: Array, samples: int
+) -> Float[np.ndarray, "samples G"]:
+    """Sums over each group of `values` [P] whose signs are drawn anew in every sample."""
+    sums = _flip(
         key,
         jnp.asarray(values, jnp.float32),
-        jnp.asarray(cell, jnp.int32),
-        jnp.asarray(part, jnp.float32),
+        jnp.asarray(group, jnp.int32),
+        groups=groups,
         samples=samples,
     )
-    return np.asarray(means)
+    return np.asarray(sums)
 
 
-@jax.jit(static_argnames=("samples",))
-def _reweigh(
-    key: Array,
-    values: Float[Array, " P"],
-    cell: Int[Array, " P"],
-    part: Float[Array, "G strata"],
-    *,
-    samples: int,
+@jax.jit(static_argnames=("groups", "samples"))
+def _flip(
+    key: Array, values: Float[Array, " P"], group: Int[Array, " P"], *, groups: int, samples: int
 ) -> Float[Array, "samples G"]:
     def one(key: Array) -> Float[Array, " G"]:
-        image_key, pseudo_key = jax.random.split(key)
-        weight = jax.random.exponential(image_key, values.shape)
-        sums = jax.ops.segment_sum(jnp.stack([weight, weight * values], 1), cell, part.size)
-        extra = jax.random.normal(pseudo_key, (part.size, 2)) ** 2 / 2  # Γ(1/2) distributed
-        means = (sums[:, 1] + extra[:, 1]) / (sums[:, 0] + extra.sum(1))
-        return jnp.sum(part * means.reshape(part.shape), axis=1)
+        sign = jax.random.rademacher(key, values.shape, values.dtype)
+        return jax.ops.segment_sum(sign * values, group, groups)
 
     return jax.lax.map(one, jax.random.split(key, samples))
+
+
+def redraw_columns(
+    numerator: np.ndarray, denominator: np.ndarray, *, key: Array, samples: int
+) -> Redrawn:
+    """Redraw N images that H ratios share, with the pseudo-images of `redraw_ratios`.
+
+    An image is drawn 0, 1, 2 … times, Poisson distributed with mean 1, so that the sums of all
+    ratios are matrix products.
+
+    Args:
+      numerator: [N, H], in 0 … denominator.
+      denominator: [N, H].
+      key: PRNG key; the same one draws the same images for other ratios.
+      samples: how many times images are redrawn.
+    """
+    total = denominator.sum(0, dtype=np.float64)
+    pseudo = np.where(total > 0, total / np.maximum((denominator > 0).sum(0), 1), 1)
+    bottom = total + pseudo
+    ratio = (numerator.sum(0, dtype=np.float64) + pseudo / 2) / bottom
+    share = denominator / bottom
+    residual = numerator / bottom - ratio * share
+    ends = np.stack([-ratio, 1 - ratio]) * (pseudo / bottom)
+    error = np.sqrt(np.einsum("nh,nh->h", residual, residual) + (ends**2).sum(0) / 2)
+    arrays = [jnp.asarray(x, jnp.float32) for x in (residual, share, ends, (pseudo / bottom)[None])]
+    keys = jax.random.split(key, -(-samples // SAMPLES_AT_ONCE))
+    parts = [np.asarray(_redraw_columns(each, *arrays)) for each in keys]
+    change, redrawn_error = np.concatenate(parts, axis=1)[:, :samples]
+    return Redrawn(ratio, error, change, redrawn_error)
+
+
+@jax.jit
+def _redraw_columns(
+    key: Array,
+    residual: Float[Array, "N H"],
+    share: Float[Array, "N H"],
+    ends: Float[Array, "2 H"],
+    end_share: Float[Array, "1 H"],
+) -> Float[Array, "2 samples H"]:
+    uniform = jax.random.uniform(key, (SAMPLES_AT_ONCE, len(residual)))
+    times = jnp.searchsorted(jnp.asarray(pdtr(np.arange(9), 1), jnp.float32), uniform)
+    weight = draw_half_weights(jax.random.fold_in(key, 1), (SAMPLES_AT_ONCE, 2))
+
+    def add(values: Float[Array, "N H"]) -> Float[Array, "samples H"]:
+        return jnp.matmul(times.astype(jnp.float32), values, precision=jax.lax.Precision.HIGHEST)
+
+    total = add(share) + weight.sum(1, keepdims=True) * end_share
+    change = (add(residual) + weight @ ends) / total
+    end_influence = ends[None] - (change * end_share)[:, None]  # [samples, 2, H]
+    square = add(residual**2) - 2 * change * add(residual * share) + change**2 * add(share**2)
+    square += jnp.sum(weight[..., None] * end_influence**2, axis=1)
+    return jnp.stack([change, jnp.sqrt(jnp.maximum(square, 0)) / total])
+
+
+def number_clusters(group: np.ndarray, cluster: np.ndarray | None) -> np.ndarray:
+    """Number of each entry's (group, cluster) pair, ascending with both; its own if None."""
+    if cluster is None:
+        return np.arange(len(group))
+    pair = np.asarray(group, np.int64) * (int(cluster.max(initial=0)) + 1) + cluster
+    return np.unique(pair, return_inverse=True)[1]
+
+
+def sum_clusters(
+    values: list[np.ndarray], group: np.ndarray, cluster: np.ndarray | None
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Sums [R, U] of each array [R, P] over the clusters of each group, and their groups [U].
+
+    The clusters of a group are its units of resampling; each image is one where there are none.
+    """
+    if cluster is None:
+        return values, np.asarray(group)
+    unit = number_clusters(group, cluster)
+    units = int(unit.max(initial=-1)) + 1
+    owner = np.zeros(units, np.int64)
+    owner[unit] = group
+    return [sum_rows(rows, unit, units) for rows in values], owner
 
 
 def mean_seeds(correct: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -188,6 +375,15 @@ def mean_seeds(correct: np.ndarray, group: np.ndarray) -> np.ndarray:
     if rows.ndim != 2 or rows.shape[1] != len(group):
         raise Net2VecError(f"outcomes {np.shape(correct)} do not fit {len(group)} group numbers")
     return rows.mean(0)
+
+
+def check_clusters(cluster: np.ndarray | None, entries: int) -> None:
+    """Refuse cluster numbers that are not one per entry, or negative."""
+    if cluster is not None and (np.shape(cluster) != (entries,) or cluster.min(initial=0) < 0):
+        raise Net2VecError(
+            f"clusters {np.shape(cluster)} do not fit {entries} entries, or some are negative: "
+            "give each entry the number, from 0, of its film, patient or scene"
+        )
 
 
 def check_groups(
