@@ -13,7 +13,9 @@ import numpy as np
 from helpers import make_random_problem
 
 from net2vec_jax.core.devices import share_of_host
+from net2vec_jax.probes.segmentation.all_images import score_all_images
 from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation
+from net2vec_jax.probes.segmentation.scores import ImageOverlaps
 from net2vec_jax.probes.segmentation.training import (
     SegmentationConfig,
     make_segmentation_heads,
@@ -41,6 +43,10 @@ def solve() -> dict[str, np.ndarray]:
     )  # fmt: skip
     counts = evaluate_segmentation(heads.initial_weights, heads, activations, masks, chunk_size=4)
     single = probe_single_filters(activations, masks)
+    everywhere = score_all_images(
+        heads, heads.initial_weights, np.zeros(CONCEPTS), ImageOverlaps.of(counts, masks),
+        activations, masks, key=jax.random.key(2), bootstrap_samples=20,
+    )  # fmt: skip
     return {
         "weights": trained.weights,
         "loss": trained.loss,
@@ -51,6 +57,8 @@ def solve() -> dict[str, np.ndarray]:
         "union": counts.overlap.union,
         "single_intersection": single.intersection,
         "single_union": single.union,
+        "precision": everywhere.precision.value,
+        "average_precision": everywhere.average_precision.value,
     }
 
 
