@@ -43,6 +43,31 @@ def test_known_values() -> None:
     assert result.rejected.tolist() == [True, False, False, False, False]
 
 
+@given(seed=st.integers(0, 10**6), dependent=st.booleans())
+def test_families_are_as_if_tested_alone(seed: int, dependent: bool) -> None:
+    rng = np.random.default_rng(seed)
+    p_values, family = rng.beta(0.3, 1, 30), rng.choice(["scene", "object", "part"], 30)
+    p_values[rng.random(30) < 0.1] = np.nan
+    together = control_false_discoveries(p_values, family=family, dependent=dependent)
+    for each in set(family.tolist()):
+        alone = control_false_discoveries(p_values[family == each], dependent=dependent)
+        np.testing.assert_array_equal(together.q_value[family == each], alone.q_value)
+        np.testing.assert_array_equal(together.rejected[family == each], alone.rejected)
+
+
+def test_sure_discoveries_do_not_pay_for_false_ones_of_another_family() -> None:
+    # 94 true null hypotheses beside 24 sure discoveries, 500 times.
+    rng = np.random.default_rng(0)
+    family = np.repeat(["masks", "whole images"], [94, 24])
+    pooled, apart = np.zeros((2, 500))
+    for place in range(500):
+        p_values = np.concatenate([rng.random(94), np.full(24, 0.0005)])
+        pooled[place] = control_false_discoveries(p_values).rejected[:94].any()
+        apart[place] = control_false_discoveries(p_values, family=family).rejected[:94].any()
+    assert pooled.mean() > 0.5
+    assert apart.mean() < 0.08  # 0.05, with a standard error of 0.01
+
+
 def test_the_rate_is_kept() -> None:
     # 400 repetitions of 80 true and 20 false null hypotheses.
     rng = np.random.default_rng(0)
@@ -61,3 +86,8 @@ def test_the_rate_is_kept() -> None:
 def test_bad_input_is_refused(p_values: list[float], rate: float) -> None:
     with pytest.raises(Net2VecError, match="must lie"):
         control_false_discoveries(np.array(p_values), rate=rate)
+
+
+def test_families_of_another_shape_are_refused() -> None:
+    with pytest.raises(Net2VecError, match="do not fit"):
+        control_false_discoveries(np.zeros(3), family=np.zeros(2))
