@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from net2vec_jax.activations.standardized import SpatialActivations
 from net2vec_jax.core.console import open_bar
@@ -88,6 +88,7 @@ class OptimumResult:
       loss: float32 [H], cross-entropy per pixel without the penalty.
       loss_share: float32 [H], at least so much of the possible decrease of f, from w = 0, was had.
       l2: float32 [H], the penalty.
+      steps: int32 [H], evaluations of the loss until the head was done.
     """
 
     weights: np.ndarray
@@ -95,6 +96,7 @@ class OptimumResult:
     loss: np.ndarray
     loss_share: np.ndarray
     l2: np.ndarray
+    steps: np.ndarray
 
 
 class _Shared(NamedTuple):
@@ -121,6 +123,7 @@ class _State(NamedTuple):
     length: Float[Array, " n"]
     memory: optax.OptState
     start: Float[Array, " n"]  # the loss at w = 0
+    steps: Int[Array, " n"]
 
 
 def train_to_optimum(
@@ -259,8 +262,9 @@ class _Problem:
         decrease = self._divided.bring(state.start - state.value)
         share = np.where(decrease > 0, decrease / np.maximum(decrease + gap, 1e-30), 1)
         return OptimumResult(
-            both[:, :-1], both[:, -1], self.measure(both), share.astype(np.float32), self._l2
-        )
+            both[:, :-1], both[:, -1], self.measure(both), share.astype(np.float32), self._l2,
+            self._divided.bring(state.steps),
+        )  # fmt: skip
 
 
 def _evaluate(
@@ -316,7 +320,16 @@ def _start(blocks: Blocks, shared: _Shared, *, mesh: Mesh, memory: int) -> _Stat
             gradient, jax.vmap(optimizer.init)(weights), weights
         )
         length = jnp.ones(len(weights))
-        state = _State(weights, value, gradient, -cast(Array, direction), length, remembered, value)
+        state = _State(
+            weights,
+            value,
+            gradient,
+            -cast(Array, direction),
+            length,
+            remembered,
+            value,
+            jnp.ones(len(weights), jnp.int32),
+        )
         return jax.tree.map(lambda x: x[None], state)
 
     return _divide(on_device, mesh, (DIVIDED, _SHARED_SPEC))(blocks, shared)
@@ -359,7 +372,7 @@ def _advance(
         length = jnp.where(accepted, 1, jnp.where(moves, 0.4 * state.length, state.length))
         new = _State(
             weights, choose(value, state.value), gradient, direction, length,
-            jax.tree.map(choose, remembered, state.memory), state.start,
+            jax.tree.map(choose, remembered, state.memory), state.start, state.steps + moves.astype(jnp.int32),
         )  # fmt: skip
         return number + 1, new
 
