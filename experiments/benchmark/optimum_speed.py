@@ -48,7 +48,6 @@ from net2vec_jax.probes.segmentation.training import (
 
 R = TypeVar("R")
 SHARES = (0.05, 0.1)
-KEY = jax.random.key(0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,11 +141,11 @@ def draw_broden(share: float) -> tuple[StandardizedActivations, ConceptMasks]:
 
 def main(flags: OptimumFlags) -> None:
     """Measure and print."""
-    config = OptimumConfig()
+    config, key = OptimumConfig(), jax.random.key(0)
     dataset = open_dataset(flags.dataset)
     layer = collect_activations(load_network(flags.network), dataset, flags.layer)
     masks = decode_masks(dataset, "union", cache=False)
-    heads = make_segmentation_heads(masks, filters=layer.filters, key=KEY)
+    heads = make_segmentation_heads(masks, filters=layer.filters, key=key)
     scale = measure_scale(layer.batches(), ~masks.is_val)
     activations = collect_standardized_activations(layer.batches(), scale, len(layer))
     binary = layer.binary()
@@ -155,7 +154,7 @@ def main(flags: OptimumFlags) -> None:
     console.print(" · ".join(f"{name} {value}" for name, value in describe_machine().items()))
     _, paper = measure(lambda: train_segmentation_heads(heads, binary, masks))
     l2, choosing = measure(
-        lambda: choose_penalties(heads, activations, masks, entries, config, key=KEY)
+        lambda: choose_penalties(heads, activations, masks, entries, config, key=key)
     )
     result, training = measure(
         lambda: train_to_optimum(heads, activations, masks, entries, l2, config)
@@ -210,7 +209,7 @@ def main(flags: OptimumFlags) -> None:
         heads = Heads.of(kept, np.zeros((len(kept), activations.filters), np.float32))
         entries = train_entries(heads, masks)
         start, cpu = time.perf_counter(), time.process_time()
-        l2 = choose_penalties(heads, activations, masks, entries, config, key=KEY)
+        l2 = choose_penalties(heads, activations, masks, entries, config, key=key)
         choosing = time.perf_counter() - start
         result = train_to_optimum(heads, activations, masks, entries, l2, config)
         wall, cpu = time.perf_counter() - start, time.process_time() - cpu

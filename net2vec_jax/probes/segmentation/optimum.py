@@ -370,9 +370,10 @@ def _advance(
         step_back, remembered = jax.vmap(optimizer.update)(gradient, state.memory, weights)
         direction = choose(-cast(Array, step_back), state.direction)
         length = jnp.where(accepted, 1, jnp.where(moves, 0.4 * state.length, state.length))
+        steps = state.steps + moves.astype(jnp.int32)
         new = _State(
             weights, choose(value, state.value), gradient, direction, length,
-            jax.tree.map(choose, remembered, state.memory), state.start, state.steps + moves.astype(jnp.int32),
+            jax.tree.map(choose, remembered, state.memory), state.start, steps,
         )  # fmt: skip
         return number + 1, new
 
