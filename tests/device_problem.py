@@ -10,10 +10,14 @@ import sys
 
 import jax
 import numpy as np
-from helpers import make_random_problem
+from helpers import make_linear_problem, make_random_problem
 
 from net2vec_jax.core.devices import share_of_host
+from net2vec_jax.probes.heads import Heads
+from net2vec_jax.probes.segmentation.best_filters import choose_signed_filters
 from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation
+from net2vec_jax.probes.segmentation.image_blocks import train_entries
+from net2vec_jax.probes.segmentation.optimum import OptimumConfig, train_to_optimum
 from net2vec_jax.probes.segmentation.training import (
     SegmentationConfig,
     make_segmentation_heads,
@@ -41,6 +45,13 @@ def solve() -> dict[str, np.ndarray]:
     )  # fmt: skip
     counts = evaluate_segmentation(heads.initial_weights, heads, activations, masks, chunk_size=4)
     single = probe_single_filters(activations, masks)
+    standardized, linear = make_linear_problem(3, noise=np.linspace(0, 2, CONCEPTS).tolist())
+    full = Heads.of(np.arange(CONCEPTS), np.zeros((CONCEPTS, standardized.filters)))
+    entries, l2 = train_entries(full, linear), np.ones(CONCEPTS, np.float32)
+    optimum = train_to_optimum(
+        full, standardized, linear, entries, l2, OptimumConfig(loss_share=0.9999)
+    )
+    filter_, sign = choose_signed_filters(standardized, linear, entries, CONCEPTS)
     return {
         "weights": trained.weights,
         "loss": trained.loss,
@@ -51,6 +62,10 @@ def solve() -> dict[str, np.ndarray]:
         "union": counts.overlap.union,
         "single_intersection": single.intersection,
         "single_union": single.union,
+        "optimum_weights": optimum.weights,
+        "optimum_bias": optimum.bias,
+        "best_filter": filter_,
+        "best_sign": sign,
     }
 
 
