@@ -13,6 +13,7 @@ from helpers import upsample_by_loop
 
 import net2vec_jax as n2v
 from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.data.decoded import decode_masks
 from net2vec_jax.probes.heads import ALL_FILTERS
 from net2vec_jax.runs import files
@@ -37,7 +38,7 @@ def layer() -> n2v.LayerActivations:
 
 
 @pytest.fixture(scope="module")
-def dataset() -> n2v.ConceptDataset:
+def dataset() -> ConceptDataset:
     """Two concepts, where two filters together are high, and where they are low; every third image
     is of the film of the one before."""
     standardized = (make_activations() - [0, 50, -1, 2]) / [1, 10, 0.1, 3]
@@ -49,11 +50,11 @@ def dataset() -> n2v.ConceptDataset:
 
 
 @pytest.fixture(scope="module")
-def probe(layer: n2v.LayerActivations, dataset: n2v.ConceptDataset) -> SegmentationProbe:
+def probe(layer: n2v.LayerActivations, dataset: ConceptDataset) -> SegmentationProbe:
     return n2v.train_segmentation(layer, dataset, n2v.CONVERGED, cache_data=False, **SETTINGS)
 
 
-def make_problem(layer: n2v.LayerActivations, dataset: n2v.ConceptDataset) -> Problem:
+def make_problem(layer: n2v.LayerActivations, dataset: ConceptDataset) -> Problem:
     masks = decode_masks(dataset, "union", cache=False)
     return Problem(lambda: layer, lambda: masks)
 
@@ -75,12 +76,12 @@ def test_what_is_linear_is_found(probe: SegmentationProbe) -> None:
     table = probe.scores()
     full = table[table["filters"].isna()]
     assert full["concept"].tolist() == ["high", "low"]
-    assert (full["val_iou"] > 0.8).all()
+    assert (full["val_iou"] > 0.9).all()
     for rival in ("prior", "control", "everything", "single_same_rule"):
         assert (full["val_iou"] > full[f"{rival}_val_iou"] + 0.2).all()
     for rival in ("prior", "control"):
         assert (full[f"{rival}_val_iou_low"] <= full[f"{rival}_val_iou"]).all()
-        assert (full["val_iou_low"] > full[f"{rival}_val_iou_high"]).all()
+        assert (full[f"{rival}_val_iou"] <= full[f"{rival}_val_iou_high"]).all()
     assert (full["loss_share"] >= 0.99).all() and full["l2"].isin((0.01, 0.1, 1, 10)).all()
     # Filters 0 and 1 are what the concepts are made of.
     weights = np.abs(probe.embeddings[0])
@@ -104,7 +105,7 @@ def test_embeddings_of_few_filters(probe: SegmentationProbe) -> None:
 
 
 def test_predictions_are_the_pixels_of_the_evaluation(
-    probe: SegmentationProbe, dataset: n2v.ConceptDataset
+    probe: SegmentationProbe, dataset: ConceptDataset
 ) -> None:
     masks = decode_masks(dataset, "union", cache=False)
     heads = probe.trained.heads
@@ -139,11 +140,10 @@ def test_a_pixel_is_marked_above_the_decision_threshold(probe: SegmentationProbe
 
 def test_a_probe_is_read_back_as_it_was_saved(probe: SegmentationProbe, tmp_path: Path) -> None:
     directory = probe.save(tmp_path / "run")
-    loaded = n2v.load_probe(directory)
-    assert isinstance(loaded, SegmentationProbe)
-    assert_equal(loaded, probe)
-    run = n2v.open_run(directory)
-    assert_equal(run.probe, probe)
+    loaded, run = n2v.load_probe(directory), n2v.open_run(directory)
+    for found in (loaded, run.probe):
+        assert isinstance(found, SegmentationProbe)
+        assert_equal(found, probe)
     np.testing.assert_array_equal(run.scores.full, probe.scores()["val_iou"][:2])
     images = make_activations()[:3]
     for mine, theirs in zip(loaded.predict(images)[1:], probe.predict(images)[1:], strict=True):

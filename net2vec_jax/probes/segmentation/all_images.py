@@ -21,7 +21,7 @@ import scipy.stats
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from net2vec_jax.activations.standardized import SpatialActivations
+from net2vec_jax.activations.standardized import SpatialActivations, StandardizedActivations
 from net2vec_jax.core.console import track
 from net2vec_jax.core.devices import (
     COPIED,
@@ -43,7 +43,6 @@ from net2vec_jax.probes.segmentation.model import Geometry, geometry_of, sum_pix
 from net2vec_jax.probes.segmentation.score_maps import (
     DenseActivations,
     RealActivations,
-    arrange_dense,
     read_values,
 )
 from net2vec_jax.probes.segmentation.scores import ImageOverlaps
@@ -135,14 +134,13 @@ def count_marked_pixels(
       Pixels, int32, each in 0 … Y·X.
 
     Examples:
-      >>> from net2vec_jax.activations.standardized import StandardizedActivations
       >>> values = np.array([[[1.0]], [[-1.0]]], np.float32)  # 2 images, 1 position, 1 filter
       >>> activations = StandardizedActivations(values, (1, 1))
       >>> weights, level = np.ones((1, 1), np.float32), np.zeros(1)
       >>> count_marked_pixels(weights, level, activations, (2, 3), np.array([0, 1])).tolist()
       [[6], [0]]
     """
-    return _scan_images(weights, level, activations, segmentation_size, images, progress).marked
+    return _scan_images(weights, level, activations, segmentation_size, images, progress)[0]
 
 
 def score_all_images(
@@ -167,7 +165,7 @@ def score_all_images(
       heads: H heads.
       weights: their embeddings.
       level: a head marks the pixels where Σ_k w_k x_k is above its level, strictly.
-      overlaps: of their predictions with their concepts.
+      overlaps: of their predictions with their concepts, see `evaluate_segmentation`.
       activations: of all N images.
       masks: masks of the concepts.
       key: PRNG key of the bootstrap, and of which images share a block of the jackknife.
@@ -195,29 +193,21 @@ def score_all_images(
         for some in np.array_split(rows, -(-rows.size // HEADS_AT_ONCE), axis=1):
             chosen = some.ravel()
             entries = _Entries.of(chosen, heads, overlaps, masks, images)
-            scan = _scan_images(
+            marked, lowest, highest = _scan_images(
                 weights[chosen], level[chosen], activations, masks.segmentation_size, images,
                 progress,
             )  # fmt: skip
             histograms = _collect_histograms(
-                weights[chosen], scan, entries, activations, masks, images, blocks, progress
-            )
+                weights[chosen], lowest, highest, entries, activations, masks, images, blocks,
+                progress,
+            )  # fmt: skip
             by_repetition = [x.reshape(-1, *some.shape, BINS).swapaxes(0, 1) for x in histograms]
-            ratios = _score_pixels(
-                scan.marked, entries, some.shape, unit, bootstrap_key, bootstrap_samples
-            )
-            ranks = jackknife_average_precision(*by_repetition)
-            concept, filters = heads.concept[some[0]], heads.filters[some[0]]
-            parts.append(AllImageScores(concept, filters, *ratios, average_precision=ranks))
+            scores = [
+                *_score_pixels(marked, entries, some.shape, unit, bootstrap_key, bootstrap_samples),
+                jackknife_average_precision(*by_repetition),
+            ]
+            parts.append(AllImageScores(heads.concept[some[0]], heads.filters[some[0]], *scores))
     return jax.tree.map(lambda *columns: np.concatenate(columns), *parts)
-
-
-class _Scan(NamedTuple):
-    """What heads do on images: pixels above the level, and the range of z on the grid."""
-
-    marked: Int[np.ndarray, "n H"]
-    lowest: Float[np.ndarray, " H"]
-    highest: Float[np.ndarray, " H"]
 
 
 class _Entries(NamedTuple):
@@ -307,7 +297,10 @@ def average_precision(
       0.8333333333333333
     """
     above, right = (np.cumsum(x[..., ::-1], axis=-1, dtype=np.float64) for x in (total, positive))
-    precision = np.divide(right, above, out=np.zeros_like(above), where=above > 0)
+    # Weights are rounded: one in a full mask may exceed that of the position.
+    precision = np.divide(
+        right, np.maximum(above, right), out=np.zeros_like(above), where=right > 0
+    )
     found = right[..., -1]
     weighted = np.sum(positive[..., ::-1] * precision, axis=-1)
     return np.divide(weighted, found, out=np.full_like(found, np.nan), where=found > 0)
@@ -318,34 +311,32 @@ def jackknife_average_precision(
 ) -> ScoreInterval:
     """Mean average precision over S repetitions, with a jackknife interval over b blocks of images.
 
-    Each block is left out once; the standard error of logit AP takes Student's t with as many
-    degrees of freedom as blocks that show the concept, less one. With one such block nothing is
-    known, and the interval is [0, 1].
+    Each block is left out once; the standard error on the scale logit AP is multiplied by Student's
+    t with as many degrees of freedom as blocks that show the concept, less one. With one such block
+    nothing is known, and the interval is [0, 1]; it has no width if no block makes a difference. At
+    95 % it covered the truth in 90–99 % of simulated cases (50 to 2,000 images of which 3 to 50 %
+    show the concept, AP of 0.007 to 0.6; on the scale asin √AP, 84–100 %).
 
     Args:
       positive: histograms of the positive examples, see `average_precision`.
       total: histograms of all examples.
     """
 
-    def mean_precision(left_out: int | None) -> np.ndarray:
-        sums = [
-            x.sum(1, dtype=np.float64) - (0 if left_out is None else x[:, left_out])
-            for x in (positive, total)
-        ]
-        return average_precision(*sums).mean(0)
-
+    positives, totals = (x.sum(1, dtype=np.float64) for x in (positive, total))
+    value = average_precision(positives, totals).mean(0)
     blocks = positive.shape[1]
-    value = mean_precision(None)
-    shown = np.sum(positive[0].sum(-1) > 0, axis=0)
-    left = _logit(np.stack([mean_precision(block) for block in range(blocks)]))
-    with np.errstate(invalid="ignore"):
-        error = np.sqrt((blocks - 1) * left.var(0))
+    shown = np.sum(positive[0].any(-1), axis=0)
+    without = [
+        average_precision(positives - positive[:, block], totals - total[:, block]).mean(0)
+        for block in range(blocks)
+    ]
+    with np.errstate(invalid="ignore"):  # a concept on the images of one block is without any
+        error = np.sqrt((blocks - 1) * _logit(np.stack(without)).var(0))
         half = scipy.stats.t.ppf(0.975, np.maximum(shown - 1, 1)) * error
         low, high = (scipy.special.expit(_logit(value) + side * half) for side in (-1, 1))
     low, high = np.where(shown > 1, low, 0), np.where(shown > 1, high, 1)
-    # 1 is clipped on the logit scale
-    low, high = np.minimum(low, value), np.maximum(high, value)
-    return ScoreInterval(value, np.where(np.isnan(value), np.nan, low), high)
+    # The clipped logit of 0 or 1 falls short of it.
+    return ScoreInterval(value, np.minimum(low, value), np.maximum(high, value))
 
 
 def _logit(share: np.ndarray) -> np.ndarray:
@@ -374,8 +365,8 @@ def _divide_calls(
 
     All calls have the same shape; those with fewer images repeat their last.
     """
-    longest = max(map(len, parts))
-    size = devices * min(IMAGES_PER_CALL, -(-longest // devices))
+    longest = -(-max(map(len, parts)) // devices)
+    size = devices * -(-longest // -(-longest // IMAGES_PER_CALL))
     return [
         (number, len(some), np.pad(some, (0, size - len(some)), "edge").reshape(devices, -1))
         for number, part in enumerate(parts)
@@ -390,30 +381,28 @@ def _scan_images(
     segmentation_size: tuple[int, int],
     images: np.ndarray,
     progress: str,
-) -> _Scan:
-    mesh, values = make_mesh(), arrange_dense(activations)
+) -> tuple[Int[np.ndarray, "n H"], Float[np.ndarray, " H"], Float[np.ndarray, " H"]]:
+    """Pixels that heads mark on images, and their lowest and highest z there on the grid."""
+    mesh = make_mesh()
     (h, w), (rows, width) = activations.grid, segmentation_size
     copied = place_copies(mesh, (np.asarray(weights, np.float32), np.asarray(level, np.float32)))
-    calls = _divide_calls([images], mesh.size)
-    marked = np.empty((len(images), len(weights)), np.int32)
-    ranges, first = [], 0
-    for _, count, chosen in track(calls, progress, unit="call"):
+    marked, lowest, highest = [], [], []
+    for _, real, chosen in track(_divide_calls([images], mesh.size), progress, unit="call"):
+        placed = _place(activations, chosen, mesh)
         scan = _scan_on_devices(
-            *copied,
-            _place(values, chosen, mesh),
-            mesh=mesh,
-            geometry=Geometry((h, w), (rows, width)),
+            *copied, placed, mesh=mesh, geometry=Geometry((h, w), (rows, width))
         )
-        of_call, *range_ = fetch(scan)
-        marked[first : first + count] = of_call.reshape(-1, len(weights))[:count]
-        ranges.append(range_)
-        first += count
-    lowest, highest = zip(*ranges, strict=True)
-    return _Scan(marked, np.min(lowest, axis=(0, 1)), np.max(highest, axis=(0, 1)))
+        of_call, low, high = fetch(scan)
+        marked.append(of_call.reshape(-1, len(weights))[:real])
+        lowest.append(low)
+        highest.append(high)
+    return np.concatenate(marked), np.min(lowest, axis=(0, 1)), np.max(highest, axis=(0, 1))
 
 
-def _place(values: _Values, images: Int[np.ndarray, "D n"], mesh: Mesh) -> _Values:
-    return type(values)(place_parts(mesh, lambda d: np.asarray(values[0][images[d]])))
+def _place(activations: SpatialActivations, images: Int[np.ndarray, "D n"], mesh: Mesh) -> _Values:
+    if isinstance(activations, StandardizedActivations):
+        return RealActivations(place_parts(mesh, lambda d: activations.values[images[d]]))
+    return DenseActivations(place_parts(mesh, lambda d: activations.packed[images[d]]))
 
 
 @partial(jax.jit, static_argnames=("mesh", "geometry"))
@@ -433,7 +422,7 @@ def _scan_on_devices(
             return _count_above(z, level, geometry), z.min(0), z.max(0)
 
         marked, lowest, highest = jax.lax.map(scan, jnp.arange(len(values[0])))
-        return jax.tree.map(lambda x: x[None], (marked, lowest.min(0), highest.max(0)))
+        return marked[None], lowest.min(0)[None], highest.max(0)[None]
 
     return jax.shard_map(
         on_device, mesh=mesh, in_specs=(COPIED, COPIED, DIVIDED), out_specs=DIVIDED, check_vma=False
@@ -469,7 +458,8 @@ def _count_above(
 
 def _collect_histograms(
     weights: np.ndarray,
-    scan: _Scan,
+    lowest: np.ndarray,
+    highest: np.ndarray,
     entries: _Entries,
     activations: SpatialActivations,
     masks: ConceptMasks,
@@ -478,8 +468,8 @@ def _collect_histograms(
     progress: str,
 ) -> np.ndarray:
     """Weight of positive and of all positions by block, head and bin of z, float32 [2, b, H, B]."""
-    mesh, values = make_mesh(), arrange_dense(activations)
-    ranges = (scan.lowest, np.maximum(scan.highest - scan.lowest, 1e-30))
+    mesh = make_mesh()
+    ranges = (lowest, np.maximum(highest - lowest, 1e-30))
     mass = mass_of_positions(activations.grid, masks.segmentation_size)
     copied = place_copies(mesh, (np.asarray(weights, np.float32), *ranges, mass))
     histograms = np.zeros((2, len(blocks), len(weights), BINS), np.float32)
@@ -498,7 +488,9 @@ def _collect_histograms(
         parts = [
             place_parts(mesh, lambda d, x=x: x[d]) for x in (kept.astype(np.float32), head, target)
         ]
-        found = _bin_on_devices(*copied, _place(values, images[chosen], mesh), *parts, mesh=mesh)
+        found = _bin_on_devices(
+            *copied, _place(activations, images[chosen], mesh), *parts, mesh=mesh
+        )
         histograms[:, block] += fetch(found).sum(0).reshape(2, -1, BINS)
     return histograms
 

@@ -38,7 +38,7 @@ from net2vec_jax.probes.segmentation.model import geometry_of
 from net2vec_jax.probes.segmentation.score_maps import (
     DenseActivations,
     RealActivations,
-    arrange_dense,
+    arrange_activations,
     read_values,
 )
 
@@ -212,8 +212,9 @@ class _Problem:
             ),
         )
         mask = np.pad(heads.filter_mask, ((0, 0), (0, 1)), constant_values=True)
+        arranged = arrange_activations(activations, "dense")
         shared = _Shared(
-            place_copies(mesh, arrange_dense(activations)),
+            place_copies(mesh, cast(DenseActivations | RealActivations, arranged)),
             place_copies(
                 mesh, mass_of_positions(geometry.grid, geometry.segmentation_size) / pixels
             ),

@@ -49,19 +49,14 @@ def arrange_activations(
     activations: SpatialActivations, form: Form | None = None
 ) -> ArrangedActivations:
     """Activations in a form, by default the one that suits the backend; numpy arrays."""
-    if form is None:
-        form = "sparse" if jax.default_backend() == "cpu" else "dense"
-    if isinstance(activations, StandardizedActivations) or form == "dense":
-        return arrange_dense(activations)
-    entries = activations.active_entries
-    return SparseActivations(entries.position, entries.filter, entries.first, entries.count)
-
-
-def arrange_dense(activations: SpatialActivations) -> DenseActivations | RealActivations:
-    """Activations in the form that is multiplied; numpy arrays."""
     if isinstance(activations, StandardizedActivations):
         return RealActivations(activations.values)
-    return DenseActivations(activations.packed)
+    if form is None:
+        form = "sparse" if jax.default_backend() == "cpu" else "dense"
+    if form == "dense":
+        return DenseActivations(activations.packed)
+    entries = activations.active_entries
+    return SparseActivations(entries.position, entries.filter, entries.first, entries.count)
 
 
 def score_maps(

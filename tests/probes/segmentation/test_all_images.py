@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from helpers import make_random_problem, upsample_by_loop
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
@@ -24,10 +24,16 @@ from net2vec_jax.probes.segmentation.all_images import (
     score_all_images,
 )
 from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation
+from net2vec_jax.probes.segmentation.prediction import predict_filters
 from net2vec_jax.probes.segmentation.scores import ImageOverlaps
 
 KEY = jax.random.key(0)
 IMAGES = 40
+
+
+@pytest.fixture(autouse=True)
+def _several_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(all_images, "IMAGES_PER_CALL", 4)
 
 
 def make_problem(seed: int, *, standardized: bool) -> tuple[SpatialActivations, ConceptMasks]:
@@ -62,22 +68,18 @@ def score(
     level: np.ndarray,
     activations: SpatialActivations,
     masks: ConceptMasks,
-    **options: np.ndarray,
+    cluster: np.ndarray | None = None,
 ) -> AllImageScores:
     weights = heads.initial_weights
     counts = evaluate_segmentation(weights, heads, activations, masks, level=level)
     return score_all_images(
         heads, weights, level, ImageOverlaps.of(counts, masks), activations, masks,
-        key=KEY, bootstrap_samples=200, **options,
+        key=KEY, bootstrap_samples=200, cluster=cluster,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("standardized", [False, True])
-@pytest.mark.parametrize("at_once", [64, 4])
-def test_marked_pixels_are_those_above_the_level(
-    standardized: bool, at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(all_images, "IMAGES_PER_CALL", at_once)
+def test_marked_pixels_are_those_above_the_level(standardized: bool) -> None:
     activations, _ = make_problem(0, standardized=standardized)
     heads, level = make_heads(1)
     images = np.array([3, 39, 0, 17, 20, 5, 6, 7, 8])
@@ -88,11 +90,32 @@ def test_marked_pixels_are_those_above_the_level(
     np.testing.assert_array_equal(found, expected)
 
 
+def test_a_weight_of_one_filter_marks_what_the_filter_marks() -> None:
+    activations, _ = make_random_problem(14, images=IMAGES)
+    images, filters = np.arange(IMAGES), activations.filters
+    found = count_marked_pixels(
+        np.eye(filters, dtype=np.float32), np.full(filters, 0.5), activations, (13, 10), images
+    )
+    for filter_ in (0, 7):
+        marked = predict_filters(np.full(IMAGES, filter_), images, activations, (13, 10))
+        np.testing.assert_array_equal(found[:, filter_], marked.sum(axis=(1, 2)))
+
+
+@pytest.mark.parametrize("standardized", [False, True])
+def test_on_images_of_the_concept_the_counts_are_those_of_evaluation(standardized: bool) -> None:
+    activations, masks = make_problem(15, standardized=standardized)
+    heads, level = make_heads(16)
+    weights = heads.initial_weights
+    counts = evaluate_segmentation(weights, heads, activations, masks, level=level)
+    found = count_marked_pixels(weights, level, activations, (13, 10), np.arange(IMAGES))
+    expected = np.sum(counts.overlap, axis=0) - masks.area[counts.pair]  # I + U − T
+    np.testing.assert_array_equal(found[masks.pair_image[counts.pair], counts.head], expected)
+
+
 @pytest.mark.parametrize("standardized", [False, True])
 def test_scores_are_ratios_of_sums_over_all_val_images(
     standardized: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(all_images, "IMAGES_PER_CALL", 4)
     monkeypatch.setattr(all_images, "HEADS_AT_ONCE", 4)  # two embeddings, then one
     activations, masks = make_problem(2, standardized=standardized)
     heads, level = make_heads(3)
@@ -161,7 +184,7 @@ def test_a_head_that_marks_everything_and_one_that_marks_nothing() -> None:
 
 
 def test_false_alarms_elsewhere_cost_precision_and_not_recall() -> None:
-    activations, masks = make_problem(7, standardized=False)
+    activations, masks = make_random_problem(7, images=IMAGES, density=0.3)
     heads, level = make_heads(8)
     before = score(heads, level, activations, masks)
     packed = activations.packed.copy()
@@ -199,8 +222,12 @@ def test_equal_blocks_leave_no_doubt_and_one_block_leaves_all() -> None:
     found = jackknife_average_precision(positive, total)
     assert found.low[0] == pytest.approx(found.value[0]) == pytest.approx(found.high[0])
     assert (found.low[1], found.high[1]) == (0, 1)
+    single = jackknife_average_precision(positive[:, :1], total[:, :1])
+    assert (single.low[0], single.high[0]) == (0, 1)
+    assert np.isnan([single.value[1], single.low[1], single.high[1]]).all()
 
 
+@settings(max_examples=10)  # each number of clusters compiles
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=60))
 def test_blocks_tear_no_cluster_apart(cluster: list[int]) -> None:
     unit = np.unique(cluster, return_inverse=True)[1]
@@ -211,8 +238,8 @@ def test_blocks_tear_no_cluster_apart(cluster: list[int]) -> None:
 
 
 def test_images_of_one_cluster_widen_the_intervals() -> None:
-    activations, masks = make_problem(10, standardized=False)
-    order = np.concatenate([np.tile(np.flatnonzero(masks.is_val), 6)])  # every val image six times
+    activations, masks = make_random_problem(10, images=IMAGES, density=0.3)
+    order = np.tile(np.flatnonzero(masks.is_val), 6)  # every val image six times
     heads, level = make_heads(11)
     pairs = np.concatenate([np.flatnonzero(masks.pair_image == image) for image in order])
     image = np.concatenate([np.full((masks.pair_image == i).sum(), n) for n, i in enumerate(order)])

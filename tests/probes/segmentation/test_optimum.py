@@ -107,8 +107,9 @@ def test_filters_outside_a_mask_have_no_weight() -> None:
 
 def test_the_loss_share_is_a_lower_bound() -> None:
     _, by_loop = make_entries(0)
-    found = train(0, [0, 1, 2, 3], OptimumConfig(loss_share=0.9999, most_steps=1))
-    assert found.loss_share.min() < 0.9999  # not done after 16 steps
+    found = train(0, [0, 1, 2, 3], OptimumConfig(loss_share=0.5))
+    assert found.loss_share.min() >= 0.5
+    assert found.loss_share.min() < 0.999
     for head, both in enumerate(put_together(found)):
         start = by_loop.objective(np.zeros(FILTERS + 1), head, 0)
         decrease = start - by_loop.objective(both, head, L2[head])

@@ -68,7 +68,7 @@ def test_few_images_or_one_cluster_are_not_split() -> None:
 
 
 def test_noise_asks_for_a_larger_penalty() -> None:
-    activations, masks = make_linear_problem(3, noise=(0.0, 30.0, 0.0))
+    activations, masks = make_linear_problem(3, noise=(0.0, 30.0, 0.0), filters=30)
     tiny = (masks.pair_concept == 2) & (masks.pair_image >= FEWEST_IMAGES) & ~masks.pair_is_val
     kept = ~tiny
     masks = dataclasses.replace(
@@ -79,10 +79,10 @@ def test_noise_asks_for_a_larger_penalty() -> None:
         pixels=masks.pixels[kept],
         whole_image=masks.whole_image[kept],
     )
-    heads = Heads.of(np.arange(3), np.zeros((3, 5)))
-    entries, config = train_entries(heads, masks), OptimumConfig(l2=(0.1, 100.0))
+    heads = Heads.of(np.arange(3), np.zeros((3, 30)))
+    entries, config = train_entries(heads, masks), OptimumConfig(l2=(0.01, 3.0))
     found = choose_penalties(heads, activations, masks, entries, config, key=KEY)
-    np.testing.assert_array_equal(found, np.float32([0.1, 100, DEFAULT_PENALTY]))
+    np.testing.assert_array_equal(found, np.float32([0.01, 3, DEFAULT_PENALTY]))
 
 
 def test_a_single_penalty_is_not_chosen_but_taken() -> None:
