@@ -10,11 +10,15 @@ import sys
 
 import jax
 import numpy as np
-from helpers import make_random_problem
+from helpers import make_linear_problem, make_random_problem
 
 from net2vec_jax.core.devices import share_of_host
+from net2vec_jax.probes.heads import Heads
 from net2vec_jax.probes.segmentation.all_images import score_all_images
+from net2vec_jax.probes.segmentation.best_filters import choose_signed_filters
 from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation
+from net2vec_jax.probes.segmentation.image_blocks import train_entries
+from net2vec_jax.probes.segmentation.optimum import OptimumConfig, train_to_optimum
 from net2vec_jax.probes.segmentation.scores import ImageOverlaps
 from net2vec_jax.probes.segmentation.training import (
     SegmentationConfig,
@@ -47,6 +51,13 @@ def solve() -> dict[str, np.ndarray]:
         heads, heads.initial_weights, np.zeros(CONCEPTS), ImageOverlaps.of(counts, masks),
         activations, masks, key=jax.random.key(2), bootstrap_samples=20,
     )  # fmt: skip
+    standardized, linear = make_linear_problem(3, noise=np.linspace(0, 2, CONCEPTS).tolist())
+    full = Heads.of(np.arange(CONCEPTS), np.zeros((CONCEPTS, standardized.filters)))
+    entries, l2 = train_entries(full, linear), np.ones(CONCEPTS, np.float32)
+    optimum = train_to_optimum(
+        full, standardized, linear, entries, l2, OptimumConfig(loss_share=0.9999)
+    )
+    filter_, sign = choose_signed_filters(standardized, linear, entries, CONCEPTS)
     return {
         "weights": trained.weights,
         "loss": trained.loss,
@@ -59,6 +70,10 @@ def solve() -> dict[str, np.ndarray]:
         "single_union": single.union,
         "precision": everywhere.precision.value,
         "average_precision": everywhere.average_precision.value,
+        "optimum_weights": optimum.weights,
+        "optimum_bias": optimum.bias,
+        "best_filter": filter_,
+        "best_sign": sign,
     }
 
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from net2vec_jax.activations.binary import BinaryActivations
+from net2vec_jax.activations.standardized import StandardizedActivations
 from net2vec_jax.data.concepts import Concept, ConceptCatalog
 from net2vec_jax.data.dataset import ImageLabels
 from net2vec_jax.data.masks import ConceptMasks
@@ -104,6 +105,36 @@ def make_random_problem(
             coarse = rng.random(grid) < 0.3
             marked[concept, int(image)] = coarse[np.ix_(rows, columns)]
     return pack_activations(bits), make_masks(is_val, marked, concepts)
+
+
+def make_linear_problem(
+    seed: int,
+    *,
+    images: int = 30,
+    noise: Sequence[float] = (0.0, 0.5),
+    filters: int = 5,
+    grid: tuple[int, int] = (4, 3),
+    segmentation_size: tuple[int, int] = (13, 10),
+) -> tuple[StandardizedActivations, ConceptMasks]:
+    """Standardised activations, and a concept for every noise, linear in them but for the noise.
+
+    The last third of the images is val. Which images show a concept does not depend on the seed,
+    so that problems of the same sizes share compiled programs.
+    """
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(images, *grid, filters)).astype(np.float32)
+    marked = {}
+    for concept, size in enumerate(noise):
+        direction = rng.normal(size=filters)
+        score = values @ (direction / np.linalg.norm(direction))
+        score = (score + size * rng.normal(size=score.shape)) / np.sqrt(1 + size**2)
+        pixels = upsample_by_loop(score, segmentation_size) > 0.4
+        for image in range(images):
+            if image % (concept + 3):
+                marked[concept, image] = pixels[image]
+    is_val = np.arange(images) >= images * 2 // 3
+    activations = StandardizedActivations(values.reshape(images, -1, filters), grid)
+    return activations, make_masks(is_val, marked, len(noise))
 
 
 def place_activations(

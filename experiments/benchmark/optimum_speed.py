@@ -40,7 +40,6 @@ from net2vec_jax.probes.segmentation.grid_targets import bring_to_grid, mass_of_
 from net2vec_jax.probes.segmentation.image_blocks import Entries, train_entries
 from net2vec_jax.probes.segmentation.optimum import OptimumConfig, OptimumResult, train_to_optimum
 from net2vec_jax.probes.segmentation.penalties import choose_penalties
-from net2vec_jax.probes.segmentation.prediction import score_pairs
 from net2vec_jax.probes.segmentation.training import (
     make_segmentation_heads,
     train_segmentation_heads,
@@ -159,14 +158,7 @@ def main(flags: OptimumFlags) -> None:
     result, training = measure(
         lambda: train_to_optimum(heads, activations, masks, entries, l2, config)
     )
-    mass = mass_of_positions(activations.grid, masks.segmentation_size)
-
-    def cut() -> np.ndarray:
-        scores = score_pairs(result.weights, entries.head, entries.image, activations)
-        marked = bring_to_grid(masks, entries.pair, activations.grid)
-        return choose_levels(scores, entries.head, len(heads), marked, mass)
-
-    _, cutting = measure(cut)
+    _, cutting = measure(lambda: choose_levels(result.weights, entries, activations, masks))
     parts = (choosing, training, cutting)
     whole = Seconds(*(sum(getattr(p, n) for p in parts) for n in ("first", "wall", "cpu")))
     console.print(

@@ -36,12 +36,11 @@ from net2vec_jax.probes.segmentation.controls import (
 )
 from net2vec_jax.probes.segmentation.decision import choose_levels
 from net2vec_jax.probes.segmentation.evaluation import SegmentationCounts, evaluate_segmentation
-from net2vec_jax.probes.segmentation.grid_targets import bring_to_grid, mass_of_positions
-from net2vec_jax.probes.segmentation.image_blocks import Entries, train_entries
+from net2vec_jax.probes.segmentation.image_blocks import train_entries
 from net2vec_jax.probes.segmentation.measures import measure_embeddings
 from net2vec_jax.probes.segmentation.optimum import train_to_optimum
 from net2vec_jax.probes.segmentation.penalties import choose_penalties
-from net2vec_jax.probes.segmentation.prediction import predict_pixels_of, score_grids, score_pairs
+from net2vec_jax.probes.segmentation.prediction import predict_pixels_of, score_grids
 from net2vec_jax.probes.segmentation.rivals import Rivals
 from net2vec_jax.probes.segmentation.scores import ImageOverlaps, score_segmentation
 from net2vec_jax.probes.segmentation.training import (
@@ -424,19 +423,11 @@ class _Training:
             heads, self._activations, masks, entries, penalties, self._settings.optimum(),
             progress=self._name(name),
         )  # fmt: skip
-        decision = found.bias + self._choose_levels(found.weights, entries)
+        decision = found.bias + choose_levels(found.weights, entries, self._activations, masks)
         return TrainedHeads(
             heads, found.weights, found.bias, found.loss[None], decision=decision,
             loss_share=found.loss_share, l2=found.l2,
         )  # fmt: skip
-
-    def _choose_levels(self, weights: np.ndarray, entries: Entries) -> np.ndarray:
-        """Above which w·x each head marks a pixel, chosen on its train entries."""
-        masks, activations = self._problem.masks, self._activations
-        scores = score_pairs(weights, entries.head, entries.image, activations)
-        marked = bring_to_grid(masks, entries.pair, activations.grid)
-        mass = mass_of_positions(activations.grid, masks.segmentation_size)
-        return choose_levels(scores, entries.head, len(weights), marked, mass)
 
     def _compare(self, trained: TrainedHeads) -> Rivals:
         """Evaluate what the embeddings are compared with, by their own decision rule."""
@@ -496,7 +487,7 @@ class _Training:
         entries = train_entries(full, masks)
         filter_, sign = choose_signed_filters(activations, masks, entries, len(full))
         weights[rows, filter_] = sign
-        return filter_, sign, weights, self._choose_levels(weights, entries)
+        return filter_, sign, weights, choose_levels(weights, entries, activations, masks)
 
     def _count(
         self, heads: Heads, weights: np.ndarray, level: np.ndarray, name: str = ""

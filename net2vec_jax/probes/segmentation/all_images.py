@@ -10,7 +10,6 @@ p = h·w positions of the activation grid.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -37,8 +36,9 @@ from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.probes.head_shards import resolve_chunk_size
 from net2vec_jax.probes.heads import ALL_FILTERS, Heads
-from net2vec_jax.probes.interpolation import interpolation_matrix, upsample_rows
+from net2vec_jax.probes.interpolation import upsample_rows
 from net2vec_jax.probes.scores import arrange_blocks
+from net2vec_jax.probes.segmentation.grid_targets import bring_to_grid, mass_of_positions
 from net2vec_jax.probes.segmentation.model import Geometry, geometry_of, sum_pixels
 from net2vec_jax.probes.segmentation.score_maps import (
     DenseActivations,
@@ -46,6 +46,7 @@ from net2vec_jax.probes.segmentation.score_maps import (
     read_values,
 )
 from net2vec_jax.probes.segmentation.scores import ImageOverlaps
+from net2vec_jax.stats.intervals import bootstrap_ratios
 
 BINS = 512
 """Of a head's z, between its lowest and highest; z in one bin are ties."""
@@ -157,8 +158,8 @@ def score_all_images(
 ) -> AllImageScores:
     """Score every embedding over all val images, whether they show its concept or not.
 
-    Intervals of the ratios come from a Bayesian bootstrap whose weights of the images all heads
-    share (`_bootstrap_ratios`); that of the average precision from `jackknife_average_precision`.
+    Intervals of the ratios are those of `bootstrap_ratios`, for which the same images are drawn for
+    all heads; that of the average precision is `jackknife_average_precision`'s.
 
     Args:
       heads: H heads.
@@ -168,7 +169,7 @@ def score_all_images(
       activations: of all N images.
       masks: masks of the concepts.
       key: PRNG key of the bootstrap, and of which images share a block of the jackknife.
-      bootstrap_samples: how often the val images are weighted.
+      bootstrap_samples: how often the val images are redrawn.
       cluster: film, patient or scene of each image; images of one are never torn apart. None:
         every image by itself.
       progress: name of a progress bar; none is shown by default.
@@ -267,7 +268,7 @@ def _score_pixels(
         i, t, a = shared[:, part], area[:, part], marked[:, part]
         top, bottom = [i, i, i, 2 * i], [a + t - i, a, t, a + t]
         bounds.append(
-            np.stack(_bootstrap_ratios(top, bottom, cluster=unit, key=key, samples=samples))
+            np.stack(bootstrap_ratios(top, bottom, cluster=unit, key=key, samples=samples))
         )
         sums.append([[x.sum(0, dtype=np.float64) for x in each] for each in (top, bottom)])
     top, bottom = np.concatenate(sums, axis=-1)  # [4, G] each
@@ -355,30 +356,6 @@ def _deal_blocks(unit: Int[np.ndarray, " N"], key: Array) -> list[np.ndarray]:
     for number, places in enumerate(divide_evenly(size[order], min(BLOCKS, len(size)))):
         block[order[places]] = number
     return [np.flatnonzero(block[unit] == number) for number in range(block.max() + 1)]
-
-
-def weigh_positions(
-    masks: ConceptMasks, pairs: Int[np.ndarray, " n"], grid: tuple[int, int]
-) -> Float[np.ndarray, "n p"]:
-    """Masks on the activation grid: the weight of every position as an example of the concept.
-
-    The adjoint of the upsampling, t_g = Σ_pixels R[pixel, g] · mask. A position's whole weight is
-    that of a full mask, and the weights of a mask add up to its area.
-
-    Args:
-      masks: masks of the concepts.
-      pairs: which.
-      grid: (h, w).
-    """
-    rows, columns = _matrices(grid, masks.segmentation_size)
-    weights = rows.T @ masks.unpack(pairs).astype(np.float32) @ columns
-    return weights.reshape(len(pairs), math.prod(grid))
-
-
-def _matrices(
-    grid: tuple[int, int], size: tuple[int, int]
-) -> tuple[Float[np.ndarray, "Y h"], Float[np.ndarray, "X w"]]:
-    return interpolation_matrix(grid[0], size[0]), interpolation_matrix(grid[1], size[1])
 
 
 def _divide_calls(
@@ -493,8 +470,7 @@ def _collect_histograms(
     """Weight of positive and of all positions by block, head and bin of z, float32 [2, b, H, B]."""
     mesh = make_mesh()
     ranges = (lowest, np.maximum(highest - lowest, 1e-30))
-    rows, columns = _matrices(activations.grid, masks.segmentation_size)
-    mass = np.outer(rows.sum(0), columns.sum(0)).ravel()
+    mass = mass_of_positions(activations.grid, masks.segmentation_size)
     copied = place_copies(mesh, (np.asarray(weights, np.float32), *ranges, mass))
     histograms = np.zeros((2, len(blocks), len(weights), BINS), np.float32)
     count = np.bincount(entries.image, minlength=len(images))
@@ -508,7 +484,7 @@ def _collect_histograms(
         target = np.zeros((*there.shape, len(mass)), np.float32)
         head[there] = entries.head[entry[there]]
         pairs, inverse = np.unique(entries.pair[entry[there]], return_inverse=True)
-        target[there] = weigh_positions(masks, pairs, activations.grid)[inverse]
+        target[there] = bring_to_grid(masks, pairs, activations.grid)[inverse]
         parts = [
             place_parts(mesh, lambda d, x=x: x[d]) for x in (kept.astype(np.float32), head, target)
         ]
@@ -556,47 +532,3 @@ def _bin_on_devices(
         on_device, mesh=mesh, in_specs=(*4 * [COPIED], *4 * [DIVIDED]), out_specs=DIVIDED,
         check_vma=False,
     )(weights, lowest, width, mass, values, kept, head, target)  # fmt: skip
-
-
-def _bootstrap_ratios(
-    numerator: Sequence[np.ndarray],
-    denominator: Sequence[np.ndarray],
-    *,
-    cluster: Int[np.ndarray, " N"] | None = None,
-    key: Array,
-    samples: int = 1000,
-    confidence: float = 0.95,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Intervals of R ratios of sums over N images that H heads share, by a Bayesian bootstrap.
-
-    Images have exponentially distributed weights, one for all heads and ratios; half an image of
-    ratio 0 and half of ratio 1, of the mean size, join them.
-
-    Args:
-      numerator: R arrays [N, H], in 0 … the denominator.
-      denominator: R arrays [N, H].
-      cluster: images of one cluster have one weight, integers from 0 without gaps.
-      key: PRNG key.
-      samples: how many times the images are weighted.
-      confidence: nominal coverage.
-
-    Returns:
-      (low, high), float64 [R, H], in [0, 1], with the ratio between them.
-    """
-    images, heads = numerator[0].shape
-    unit = np.arange(images) if cluster is None else cluster
-    image_key, pseudo_key = jax.random.split(key)
-    weights = np.asarray(jax.random.exponential(image_key, (samples, unit.max() + 1)))[:, unit]
-    pseudo = np.asarray(jax.random.normal(pseudo_key, (2, samples, heads)) ** 2 / 2)  # Γ(1/2)
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    bounds = []
-    for top, bottom in zip(numerator, denominator, strict=True):
-        there = np.maximum(np.count_nonzero(bottom, axis=0), 1)
-        total = bottom.sum(0, dtype=np.float64)
-        wrong, right = pseudo * np.maximum(total / there, 1).astype(np.float32)
-        ratio = (weights @ top + right) / (weights @ bottom + wrong + right)
-        low, high = np.quantile(ratio, tails, axis=0)
-        estimate = top.sum(0, dtype=np.float64) / np.maximum(total, 1e-20)
-        bounds.append((np.minimum(low, estimate), np.maximum(high, estimate)))
-    low, high = np.stack(bounds, axis=1)
-    return low, high

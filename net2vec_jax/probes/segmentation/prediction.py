@@ -62,7 +62,7 @@ def predict_embeddings(
       level: a pixel is predicted above the head's level, see `evaluate_segmentation`; by default
         above 0.
     """
-    chunks, kept = _chunk(head, image)
+    chunks, kept = chunk_pairs(head, image)
     (h, w), (rows, width) = activations.grid, segmentation_size
     z = _score_chunks(
         jnp.asarray(weights, jnp.float32),
@@ -105,7 +105,7 @@ def score_pairs(
       image: index into the activations, for each pair.
       activations: of N images.
     """
-    chunks, kept = _chunk(head, image)
+    chunks, kept = chunk_pairs(head, image)
     scores = _score_grid_chunks(
         jnp.asarray(weights, jnp.float32),
         *chunks,
@@ -161,7 +161,7 @@ def predict_filters(
       activations: binary activations.
       segmentation_size: (Y, X).
     """
-    chunks, kept = _chunk(filter_, image)
+    chunks, kept = chunk_pairs(filter_, image)
     masks = _threshold_chunks(
         *chunks,
         jnp.asarray(activations.packed),
@@ -171,7 +171,7 @@ def predict_filters(
     return np.asarray(masks).reshape(-1, *masks.shape[2:])[:kept]
 
 
-def _chunk(first: np.ndarray, image: np.ndarray) -> tuple[tuple[Array, Array], int]:
+def chunk_pairs(first: np.ndarray, image: np.ndarray) -> tuple[tuple[Array, Array], int]:
     """Pairs in chunks of one size, the last one filled up with its last pair; and their number."""
     count = len(image)
     place = np.minimum(np.arange(-(-count // CHUNK_SIZE) * CHUNK_SIZE), max(count - 1, 0))

@@ -22,7 +22,6 @@ from net2vec_jax.probes.segmentation.all_images import (
     count_marked_pixels,
     jackknife_average_precision,
     score_all_images,
-    weigh_positions,
 )
 from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation
 from net2vec_jax.probes.segmentation.prediction import predict_filters
@@ -195,17 +194,6 @@ def test_false_alarms_elsewhere_cost_precision_and_not_recall() -> None:
     after = score(heads, level, dataclasses.replace(activations, packed=packed), masks)
     assert after.recall.value[2] == before.recall.value[2]
     assert after.precision.value[2] != before.precision.value[2]
-
-
-def test_weights_of_positions_are_the_adjoint_of_upsampling() -> None:
-    _, masks = make_problem(9, standardized=False)
-    maps = np.random.default_rng(0).normal(size=(4, 3))
-    found = weigh_positions(masks, np.array([2, 5]), (4, 3))
-    upsampled = upsample_by_loop(maps, (13, 10))
-    pixels = masks.unpack(np.array([2, 5]))
-    expected = (pixels * upsampled).sum(axis=(1, 2))
-    np.testing.assert_allclose(found @ maps.ravel(), expected, rtol=1e-5)
-    np.testing.assert_allclose(found.sum(1), pixels.sum(axis=(1, 2)), rtol=1e-5)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=8))

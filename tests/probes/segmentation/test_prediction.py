@@ -1,12 +1,17 @@
 """Predicted masks have the pixels that the probes count."""
 
 import numpy as np
-from helpers import make_random_problem
+import pytest
+from helpers import make_linear_problem, make_random_problem, upsample_by_loop
 
 from net2vec_jax.probes.heads import Heads
 from net2vec_jax.probes.interpolation import interpolation_matrix
 from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation
-from net2vec_jax.probes.segmentation.prediction import predict_embeddings, predict_filters
+from net2vec_jax.probes.segmentation.prediction import (
+    predict_embeddings,
+    predict_filters,
+    score_pairs,
+)
 from net2vec_jax.probes.single_filters.evaluation import probe_single_filters
 from net2vec_jax.probes.single_filters.prediction import count_chosen_filters
 from net2vec_jax.stats.metrics import iou
@@ -46,6 +51,25 @@ def test_probabilities_are_of_the_upsampled_score_map() -> None:
     np.testing.assert_array_equal(found.mask[clear], (z > 0)[clear])
     assert (found.probability[image == 0] == 0.5).all()  # no filter is active on image 0
     assert not found.mask[image == 0].any()
+
+
+@pytest.mark.parametrize("standardized", [False, True])
+def test_pixels_are_marked_above_the_level_of_their_head(standardized: bool) -> None:
+    binary, masks = make_random_problem(8) if not standardized else make_linear_problem(8)
+    weights = RNG.normal(size=(3, binary.filters)).astype(np.float32)
+    level, heads = np.array([-0.3, 0.4, 0.1], np.float32), Heads.of(np.array([0, 1, 1]), weights)
+    counts = evaluate_segmentation(weights, heads, binary, masks, level=level)
+    image = masks.pair_image[counts.pair]
+    found = predict_embeddings(weights, counts.head, image, binary, masks.segmentation_size, level)
+    z = score_pairs(weights, counts.head, image, binary).reshape(-1, *binary.grid)
+    above = upsample_by_loop(z, masks.segmentation_size) - level[counts.head][:, None, None]
+    clear = np.abs(above) > 1e-5
+    np.testing.assert_array_equal(found.mask[clear], (above > 0)[clear])
+    np.testing.assert_allclose(found.probability, 1 / (1 + np.exp(-above)), atol=1e-5)
+    for mine, theirs in zip(
+        count(above > 0, masks.unpack(counts.pair)), counts.overlap, strict=True
+    ):
+        np.testing.assert_allclose(mine, theirs, atol=(~clear).sum())
 
 
 def test_filters_mark_the_pixels_that_the_single_filter_probe_counts() -> None:

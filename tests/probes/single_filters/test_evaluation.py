@@ -15,11 +15,11 @@ from net2vec_jax.stats.metrics import NO_FILTER, choose_best_filters, iou
 
 
 def count_by_loop(
-    activations: BinaryActivations, masks: ConceptMasks
+    activations: BinaryActivations, masks: ConceptMasks, level: float = 0.5
 ) -> tuple[np.ndarray, np.ndarray]:
     """Threshold, upsample, threshold again; pair by pair, filter by filter."""
     bits = activations.unpack().transpose(0, 3, 1, 2).astype(float)
-    predicted = upsample_by_loop(bits, masks.segmentation_size) > 0.5 + 1e-9
+    predicted = upsample_by_loop(bits, masks.segmentation_size) > level + 1e-9
     intersection = np.zeros((2, len(masks.catalog), activations.filters), np.int64)
     union = np.zeros_like(intersection)
     targets = masks.unpack(slice(None))
@@ -43,6 +43,15 @@ def test_counts_equal_brute_force(seed: int) -> None:
     counts = probe_single_filters(*problem)
     intersection, union = count_by_loop(*problem)
     assert counts.intersection.dtype == counts.union.dtype == np.int64
+    np.testing.assert_array_equal(counts.intersection, intersection)
+    np.testing.assert_array_equal(counts.union, union)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3])
+def test_a_filter_marks_what_is_above_the_level(level: float) -> None:
+    problem = make_random_problem(2, density=0.3, **EXACT)
+    counts = probe_single_filters(*problem, level=level)
+    intersection, union = count_by_loop(*problem, level)
     np.testing.assert_array_equal(counts.intersection, intersection)
     np.testing.assert_array_equal(counts.union, union)
 
