@@ -36,7 +36,7 @@ class Entries(NamedTuple):
     image: np.ndarray
     pair: np.ndarray
 
-    def select(self, chosen: np.ndarray) -> Entries:
+    def select(self, chosen: np.ndarray | slice) -> Entries:
         """These entries only."""
         return Entries(*(column[chosen] for column in self))
 
