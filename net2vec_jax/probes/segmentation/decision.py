@@ -83,7 +83,12 @@ def _propose_levels(
     sample = score_pairs(weights, entries.head[chosen], entries.image[chosen], activations)
     above = np.geomspace(1, SMALLEST_PART, LEVELS)
     sample = sample.reshape(len(weights), -1)
-    levels = np.quantile(sample, 1 - above, axis=1).astype(np.float32).T
+    levels = np.quantile(sample, 1 - above, axis=1).T
+    # Beside the scores, where no pixel hangs on rounding.
+    beside = 1e-4 * sample.std(axis=1)
+    levels += beside[:, None]
+    levels[:, 0] -= 2 * beside
+    levels = levels.astype(np.float32)
     levels[:, 0] = np.nextafter(levels[:, 0], -np.inf, dtype=np.float32)
     return levels
 
