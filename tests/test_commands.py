@@ -13,7 +13,7 @@ from helpers import import_script
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMAND = re.compile(r"python -m (experiments\.\w+)((?:\\\n|[^\n`|&#])*)")
+COMMAND = re.compile(r"python -m (experiments(?:\.\w+)+)((?:\\\n|[^\n`|&#])*)")
 
 
 def find_commands() -> list[tuple[str, str, tuple[str, ...]]]:

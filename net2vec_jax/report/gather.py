@@ -13,12 +13,6 @@ import numpy as np
 
 from net2vec_jax.analysis.category_means import mean_with_error
 from net2vec_jax.analysis.filters.filter_counts import FRACTIONS, smallest_sufficient
-from net2vec_jax.analysis.filters.single_against_embedding import (
-    EMBEDDING_DETECTOR_IOU,
-    SINGLE_DETECTOR_IOU,
-    find_embedding_detectors,
-    find_single_detectors,
-)
 from net2vec_jax.analysis.geometry.concept_embeddings import average_seeds
 from net2vec_jax.analysis.geometry.embedding_maps import map_principal_components
 from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
@@ -148,13 +142,6 @@ def _summarise(run: FinishedRun, curves: Curves, single: SingleFilters | None) -
     both = counted & np.isfinite(single.score) & np.isfinite(full)
     wins = int((full > single.score)[both].sum())
     facts.append(Fact("embedding is better", f"{wins} of {both.sum()}", "concepts"))
-    if single.every is not None:
-        detected = find_single_detectors(run.single_ious[:, counted]).sum()
-        found = find_embedding_detectors(full[counted]).sum()
-        note = (
-            f"by filters (IoU ≥ {SINGLE_DETECTOR_IOU:g}), embeddings (≥ {EMBEDDING_DETECTOR_IOU:g})"
-        )
-        facts.append(Fact("concepts detected", f"{detected} → {found}", note))
     return facts
 
 

@@ -86,13 +86,14 @@ def test_tables_and_figures_of_the_other_scripts(
     finished = FinishedRun(run)
     open_console(least_width=200).print(
         invert_features.tabulate_errors([CLOSED], {OPEN: inverted}),
-        quickstart.tabulate_gains([finished], len(finished)),
+        quickstart.tabulate_gains(finished, len(finished)),
         inspect_data.tabulate_category(CATEGORY, counts, 3),
     )
     printed = capsys.readouterr().out
     assert all(printed.count(name) >= 2 for name in names)
     (tmp_path / "out").mkdir()
-    figures = quickstart.draw_figures(finished, tmp_path / "out", FORMULA)
+    single = quickstart.read_measure(finished, "single_same_rule_val_iou")
+    figures = quickstart.draw_figures(finished, single, tmp_path / "out" / "scatter", FORMULA)
     image = np.zeros((4, 4, 3), np.uint8)
     sheet = plot_contact_sheet(
         [ConceptExamples(FORMULA, CATEGORY, FORMULA, [image], [image[..., 0] > 0], [FORMULA])]
