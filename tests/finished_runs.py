@@ -17,6 +17,8 @@ from page_content import make_content
 from net2vec_jax.data.open import open_scenes
 from net2vec_jax.report.page.render import render_page
 from net2vec_jax.report.write import write_report
+from net2vec_jax.runs.flags import SegmentationFlags
+from net2vec_jax.runs.layer import finish_layers
 from net2vec_jax.runs.study import StudyFlags, finish_study
 
 if TYPE_CHECKING:
@@ -46,6 +48,27 @@ def finished_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
             _make_study(root)
             (root / "finished").touch()
     return root / "out" / "efficientnet_lite0"
+
+
+@pytest.fixture(scope="session")
+def converged_run(finished_study: Path) -> Path:
+    """A run of the preset `converged` on block10 of `finished_study`. Tests only read it."""
+    root, out = finished_study.parents[1], finished_study.parents[1] / "converged"
+    with filelock.FileLock(root / "converged.lock"):
+        if not (out / "segmentation.csv").exists():
+            flags = SegmentationFlags(
+                dataset=str(root / "data"),
+                network="efficientnet_lite0",
+                layer=("block10",),
+                out=out,
+                preset="converged",
+                concepts=("sky", "blue-c", "tree", "beach-s"),
+                filters=(5,),
+                bootstrap_samples=50,
+                activations=finished_study / "activations",
+            )
+            finish_layers(flags)
+    return out
 
 
 @pytest.fixture

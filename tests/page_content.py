@@ -91,5 +91,14 @@ def make_content(**changes: Any) -> ReportContent:
         ),
         pictures=make_pictures(concepts),
         remarks=[HOSTILE],
+        rule=HOSTILE,
+        comparison=[Fact(HOSTILE, "0.5", HOSTILE)],
+        measures={
+            "single_same_rule_filter": best.astype(np.float64),
+            "single_same_rule_val_iou": every.max(axis=1) / 2,
+            "single_same_rule_val_iou_low": every.max(axis=1) / 4,
+            "single_same_rule_val_iou_high": every.max(axis=1),
+            "prior_val_iou": np.full(concepts, 0.125),
+        },
     )
     return dataclasses.replace(content, **changes)

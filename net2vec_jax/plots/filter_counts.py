@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -29,18 +30,23 @@ from net2vec_jax.plots.paper_style import PAGE_WIDTH, line_style, paper_style
 def plot_score_against_filters(
     layers: Mapping[str, FilterCounts],
     *,
+    intervals: Mapping[str, tuple[np.ndarray, np.ndarray]],
     score: str = "set IoU on val",
     chance: float | None = None,
+    references: Mapping[str, Sequence[float]] = MappingProxyType({}),
 ) -> Figure:
     """Mean score of all concepts against the number of filters.
 
     Args:
       layers: name of each layer → its counts.
+      intervals: name of each layer → ends of the mean's interval at its numbers of filters.
       score: what is scored, the label of the y axis.
       chance: score of a guess, drawn as a dotted line; None draws none.
+      references: name of what the curves are compared with → its mean score in every layer, drawn
+        as a line, and as a band between the lowest and highest where the layers differ.
 
     Returns:
-      A figure of one column's width; bands are a standard error wide on both sides.
+      A figure of one column's width; bands are 95 % intervals over concepts.
 
     Raises:
       Net2VecError: there is no layer.
@@ -51,13 +57,17 @@ def plot_score_against_filters(
         style = line_style(place)
         shown = np.isfinite(counts.mean)
         x, mean = counts.sizes[shown], counts.mean[shown]
-        error = np.nan_to_num(counts.error[shown])
-        low, high = mean - error, mean + error
+        low, high = (end[shown] for end in intervals[name])
         axes.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
         axes.plot(x, mean, label=name, **style)
     draw_reference(axes, chance, name="chance")
+    for place, (name, means) in enumerate(references.items(), 1):
+        low, high = min(means), max(means)
+        axes.axhspan(low, high, color="#777777", alpha=0.15, linewidth=0, zorder=0)
+        dash = line_style(0, dash=place)["linestyle"]
+        axes.axhline(high, color="#777777", linestyle=dash, zorder=0, label=name)
     scale_filters(axes, np.concatenate([counts.sizes for counts in layers.values()]))
-    axes.set(xlabel="number of filters", ylabel=f"{score}, mean ± s.e.")
+    axes.set(xlabel="number of filters", ylabel=f"{score}, mean with 95 % interval")
     add_legend(figure, *axes.get_legend_handles_labels())
     return figure
 

@@ -21,9 +21,10 @@ class ConceptPicture:
       embedding_iou: individual IoU of the embedding on this image, in [0, 1].
       filter_iou: that of the best single filter, chosen on train.
       truth: bool [Y, X].
-      embedding_mask: bool [Y, X], z > 0.
+      embedding_mask: bool [Y, X], where z = upsample(Σ_k w_k x_k) is above the embedding's level,
+        which is 0 but for the preset `converged`.
       filter_mask: bool [Y, X], upsample(1[A_k > T_k]) > 0.5.
-      score: float32 [Y, X], σ(z) in [0, 1]; 0.5 where no filter is active.
+      score: float32 [Y, X], σ(z − level) in [0, 1]: above 0.5 in the mask.
     """
 
     image: int

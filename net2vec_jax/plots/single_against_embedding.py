@@ -6,6 +6,7 @@ Figures of `analysis.filters.single_against_embedding`'s comparisons, which are 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -18,6 +19,7 @@ from net2vec_jax.analysis.category_means import CategoryMeans, order_categories
 from net2vec_jax.analysis.filters.single_against_embedding import (
     RATIO_EDGES,
     ClassificationComparison,
+    Comparison,
     SegmentationComparison,
 )
 from net2vec_jax.plots.fonts import count_letters, shorten_wide
@@ -37,13 +39,13 @@ from net2vec_jax.plots.paper_style import (
     EMBEDDING_STYLE,
     LINE_DASHES,
     SINGLE_STYLE,
+    line_style,
     paper_style,
     plain_style,
     style_bar,
     style_category,
 )
 
-Comparison = SegmentationComparison | ClassificationComparison
 NORMAL_95 = 1.96
 _MOST_ROWS = 4
 """More layers than these stand in two columns."""
@@ -196,6 +198,43 @@ def plot_scores_by_layer(
         panels[0].set_ylim(bottom=min(0.0, panels[0].get_ylim()[0]))
     figure.supylabel(f"{score}, mean ± s.e.")
     add_legend(figure, *panels[0].get_legend_handles_labels())
+    return figure
+
+
+@paper_style()
+def plot_rival_means(
+    layers: Mapping[str, Mapping[str, CategoryMeans]], *, score: str = "set IoU on val"
+) -> Figure:
+    """Mean scores of embeddings and of what they are compared with, by layer.
+
+    Args:
+      layers: name of each layer → what is compared, the same in every layer → its scores' means.
+      score: what is scored, the label of the y axis.
+
+    Returns:
+      A figure of one column's width; bars are a standard error on both sides.
+
+    Raises:
+      Net2VecError: there is no layer.
+    """
+    check_layers(layers)
+    figure, axes = lay_out_one(2.6 + 0.02 * max(map(len, layers)))
+    compared = list(next(iter(layers.values())))
+    for place, name in enumerate(compared):
+        means = [of_layer[name] for of_layer in layers.values()]
+        shift = 0.6 * ((place + 0.5) / len(compared) - 0.5)
+        style: dict[str, Any] = {**line_style(place), "linestyle": "none", "label": name}
+        axes.errorbar(
+            np.arange(len(means)) + shift, [x.overall_mean for x in means],
+            yerr=np.nan_to_num([x.overall_error for x in means]), elinewidth=0.9, capsize=1.8,
+            **style,
+        )  # fmt: skip
+    axes.grid(axis="y", color="#e6e6e6", linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    _name_layers(axes, layers)
+    axes.set_ylabel(f"{score}, mean ± s.e.")
+    add_legend(figure, *axes.get_legend_handles_labels())
     return figure
 
 

@@ -37,6 +37,19 @@ class Preset:
     preprocessing: PreprocessingName
     to_optimum: bool = False
 
+    @property
+    def decision_rule(self) -> str:
+        """Where a segmentation embedding, and a single filter under the same rule, marks pixels."""
+        if self.to_optimum:
+            return (
+                "A pixel is marked where the upsampled map Σ w_k (A_k − μ_k) / σ_k is above a "
+                "level chosen on train images; of a single filter, its sign and its level are."
+            )
+        return (
+            "A pixel is marked where the upsampled map Σ w_k 1[A_k > T_k] is above 0; of a single "
+            "filter, where its upsampled map 1[A_k > T_k] is."
+        )
+
 
 PAPER = Preset(
     "paper",

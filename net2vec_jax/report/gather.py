@@ -6,7 +6,7 @@ mean direction; scores are the table's means over seeds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from net2vec_jax.analysis.filters.filter_counts import FRACTIONS, smallest_suffi
 from net2vec_jax.analysis.geometry.concept_embeddings import average_seeds
 from net2vec_jax.analysis.geometry.embedding_maps import map_principal_components
 from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES
+from net2vec_jax.probes.presets import find_preset
+from net2vec_jax.probes.segmentation.rivals import RIVAL_LABELS
 from net2vec_jax.report.page.content import (
     Curves,
     EmbeddingGeometry,
@@ -23,7 +25,7 @@ from net2vec_jax.report.page.content import (
     ReportContent,
     SingleFilters,
 )
-from net2vec_jax.runs.files import MEASURES, read_thresholds
+from net2vec_jax.runs.files import MEASURES, read_measures, read_thresholds
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.predictions import best_filters, single_scores
 from net2vec_jax.stats.metrics import NO_FILTER
@@ -31,6 +33,11 @@ from net2vec_jax.stats.metrics import NO_FILTER
 _FINGERPRINTS = {"dataset": "dataset", "weights": "weights", "array": "activation array"}
 _SEPARATE = ("network", "layer", "dataset_name", *_FINGERPRINTS)
 """Entries of a run's identity that do not stand among the settings."""
+_ALL_IMAGES = {
+    "val_iou_all_images": "embedding, set IoU over all val images",
+    "val_average_precision": "embedding, average precision over all val images",
+}
+"""Columns of scores that count false alarms on images without the concept."""
 
 
 def gather_content(run: FinishedRun) -> ReportContent:
@@ -41,6 +48,7 @@ def gather_content(run: FinishedRun) -> ReportContent:
     """
     curves = gather_curves(run)
     single = gather_single_filters(run)
+    measures = gather_measures(run)
     unit = average_seeds(run.weights)
     components = map_principal_components(unit)
     axes = [
@@ -66,6 +74,9 @@ def gather_content(run: FinishedRun) -> ReportContent:
         val_images=run.val_images,
         curves=curves,
         single=single,
+        rule="" if run.kind != "segmentation" else find_preset(run.origin["preset"]).decision_rule,
+        comparison=_compare(run, curves, single, measures),
+        measures=measures,
         weights=weights,
         unit_weights=run.seeds > 1,
         thresholds=read_thresholds(run.path) if run.has("thresholds.csv") else None,
@@ -115,15 +126,56 @@ def gather_single_filters(run: FinishedRun) -> SingleFilters | None:
     return SingleFilters(best, score)
 
 
-def _summarise(run: FinishedRun, curves: Curves, single: SingleFilters | None) -> list[Fact]:
-    """Figures at the top; a segmentation's leave out concepts whose masks are whole images."""
-    counted = np.array(
+def gather_measures(run: FinishedRun) -> dict[str, np.ndarray]:
+    """What the page shows beside a segmentation embedding's set IoU, float64 [C] by column."""
+    if run.kind != "segmentation":
+        return {}
+    is_full = np.array([row["filters"] == "all" for row in run.rows], bool)
+    found = read_measures(run.path)
+    names = ["single_same_rule_filter", "everything_val_iou"]
+    for name in (*(f"{rival}_val_iou" for rival in RIVAL_LABELS), *_ALL_IMAGES):
+        names += [name, f"{name}_low", f"{name}_high"]
+    return {name: found[name][is_full] for name in names if name in found}
+
+
+def _compare(
+    run: FinishedRun,
+    curves: Curves,
+    single: SingleFilters | None,
+    measures: Mapping[str, np.ndarray],
+) -> list[Fact]:
+    """Means of a segmentation's embeddings and of what they are compared with."""
+    if run.kind != "segmentation" or single is None:
+        return []
+    counted = _count_masks(run)
+    compared = {
+        "embedding": curves.score[:, -1],
+        "best single filter, the paper’s rule": single.score,
+        **{
+            label: measures[f"{rival}_val_iou"]
+            for rival, label in RIVAL_LABELS.items()
+            if f"{rival}_val_iou" in measures
+        },
+        "everything marked": measures["everything_val_iou"],
+        **{label: measures[name] for name, label in _ALL_IMAGES.items()},
+    }
+    return [_mean(label, scores[counted]) for label, scores in compared.items()]
+
+
+def _count_masks(run: FinishedRun) -> np.ndarray:
+    """Concepts that means count, bool [C]: of a segmentation, those with masks."""
+    return np.array(
         [
             run.kind == "classification" or category not in WHOLE_IMAGE_CATEGORIES
             for category in run.categories
         ],
         bool,
     )
+
+
+def _summarise(run: FinishedRun, curves: Curves, single: SingleFilters | None) -> list[Fact]:
+    """Figures at the top; a segmentation's leave out concepts whose masks are whole images."""
+    counted = _count_masks(run)
     full = curves.score[:, -1]
     name = "IoU" if run.kind == "segmentation" else "accuracy"
     categories = len(set(run.categories))

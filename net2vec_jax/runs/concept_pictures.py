@@ -32,6 +32,7 @@ from net2vec_jax.runs.predictions import (
     find_truth,
     individual_iou,
     read_binary,
+    read_weighed,
     require_segmentation,
 )
 from net2vec_jax.runs.sources import RunSources
@@ -88,7 +89,10 @@ def collect_concept_pictures(
     binary, index = read_binary(run, sources, image)
     size = sources.masks.segmentation_size
     truth = find_truth(sources, concept, image)
-    embedding = predict_embeddings(run.weights[seed], concept, index, binary, size)
+    weighed = binary if run.scale is None else read_weighed(run, sources, image)[0]
+    embedding = predict_embeddings(
+        run.weights[seed], concept, index, weighed, size, run.levels[seed]
+    )
     best = best_filters(run)[concept]
     single = predict_filters(np.maximum(best, 0), index, binary, size)
     single = single & (best != NO_FILTER)[:, None, None]

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from net2vec_jax.activations.standardized import ActivationScale
 from net2vec_jax.core.errors import Net2VecError, list_names, unknown_name_error
 from net2vec_jax.core.result_files import read_table
 from net2vec_jax.data.concepts import find_numbers, normalize_name
@@ -181,7 +182,7 @@ class FinishedRun:
             overlaps=self.overlaps,
             rivals=files.read_rivals(self.path),
             measures=files.read_measures(self.path),
-            scale=files.read_scale(self.path) if self.has(files.SCALE) else None,
+            scale=self.scale,
         )
 
     def find_concepts(self, names: Sequence[str]) -> list[int]:
@@ -243,7 +244,25 @@ class FinishedRun:
     @cached_property
     def weights(self) -> np.ndarray:
         """Embeddings over all filters, float32 [seeds, C, K]."""
-        return self._select_weights(ALL_FILTERS)
+        return self._arrange(self.trained.weights, ALL_FILTERS)
+
+    @cached_property
+    def levels(self) -> np.ndarray:
+        """A pixel is marked where Σ_k w_k x_k of an embedding is above it, float32 [seeds, C]."""
+        return self._arrange(self.trained.level, ALL_FILTERS)
+
+    @cached_property
+    def scale(self) -> ActivationScale | None:
+        """Of the standardised activations that embeddings weigh; None where these are others."""
+        return files.read_scale(self.path) if self.has(files.SCALE) else None
+
+    @cached_property
+    def directions(self) -> np.ndarray:
+        """Embeddings as weights of the layer's activations, float32 [seeds, C, K].
+
+        Weights w_k of standardised activations (A_k − μ_k) / σ_k are w_k / σ_k of the activations.
+        """
+        return self.weights if self.scale is None else self.weights / self.scale.deviation
 
     def subset_weights(self, size: int) -> np.ndarray:
         """Embeddings of `size` filters, float32 [seeds, C, K], 0 at the others.
@@ -257,7 +276,7 @@ class FinishedRun:
                 f"{self.path} has no embeddings of {size} filters (it has: {sizes}); run the probe "
                 f"with --filters {size}"
             )
-        return self._select_weights(size)
+        return self._arrange(self.trained.weights, size)
 
     @cached_property
     def single_ious(self) -> np.ndarray:
@@ -296,15 +315,15 @@ class FinishedRun:
         kept = overlaps.select_entries(wanted[overlaps.head])
         return heads.concept[kept.head].astype(np.int64), kept
 
-    def _select_weights(self, filters: int) -> np.ndarray:
-        """Weights of a number of filters, by seed and concept."""
+    def _arrange(self, values: np.ndarray, filters: int) -> np.ndarray:
+        """Values [H, …] of the heads of a number of filters, by seed and concept."""
         with reading(self.path / files.EMBEDDINGS):
-            heads, weights = self.trained.heads, self.trained.weights
+            heads = self.trained.heads
             chosen = np.flatnonzero(heads.filters == filters)
             seed, concept = heads.seed[chosen], heads.concept[chosen]
-            shape = (int(seed.max()) + 1, len(self), weights.shape[-1])
+            shape = (int(seed.max()) + 1, len(self), *values.shape[1:])
             by_seed = np.zeros(shape, np.float32)
-            by_seed[seed, concept] = weights[chosen]
+            by_seed[seed, concept] = values[chosen]
             return by_seed
 
 

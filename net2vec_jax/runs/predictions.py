@@ -1,10 +1,16 @@
-"""What reading a finished segmentation run's predictions on chosen images takes."""
+"""Read what a finished segmentation run predicts on chosen images."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 
 from net2vec_jax.activations.binary import BinaryActivations, collect_binary_activations
+from net2vec_jax.activations.standardized import (
+    SpatialActivations,
+    collect_standardized_activations,
+)
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.runs.files import read_thresholds
 from net2vec_jax.runs.finished import FinishedRun
@@ -84,12 +90,27 @@ def read_binary(
     Returns:
       (those of the m different images, int64 [n] in 0 … m-1).
     """
+    batches, index = _read(sources, image)
+    return collect_binary_activations(batches, read_thresholds(run.path)), index
+
+
+def read_weighed(
+    run: FinishedRun, sources: RunSources, image: np.ndarray
+) -> tuple[SpatialActivations, np.ndarray]:
+    """What the run's embeddings weigh: standardised or binary activations, see `read_binary`."""
+    if run.scale is None:
+        return read_binary(run, sources, image)
+    batches, index = _read(sources, image)
+    return collect_standardized_activations(batches, run.scale), index
+
+
+def _read(sources: RunSources, image: np.ndarray) -> tuple[Iterator[np.ndarray], np.ndarray]:
+    """Activations of the images, each once, and where each image is among them."""
     unique, index = np.unique(image, return_inverse=True)
     parts = [
         unique[start : start + IMAGES_PER_READ] for start in range(0, len(unique), IMAGES_PER_READ)
     ]
-    batches = (sources.activations.read(part) for part in parts)
-    return collect_binary_activations(batches, read_thresholds(run.path)), index
+    return (sources.activations.read(part) for part in parts), index
 
 
 def find_truth(sources: RunSources, concept: np.ndarray, image: np.ndarray) -> np.ndarray:

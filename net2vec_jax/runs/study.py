@@ -35,7 +35,8 @@ class StudyFlags:
         name in the zoo, or FILE.py:FUNCTION (docs/own_models.md), which runs the code in that file.
       out: directory of the study; an unfinished one is resumed.
       weights: weights of networks that are not to have the zoo's, each as NETWORK=WEIGHTS.
-      preset: "paper", or "reference_code" to repeat what the original code did.
+      preset: "paper", "reference_code" to repeat what the original code did, or "converged" of the
+        segmentation probe, beside which the classification probe is the paper's.
       preprocessing: of the images; by default the preset's.
       filters: train embeddings of so many filters too, as far as a layer has more.
       seeds: repetitions of the full embeddings and of all classification; scores are their means.
@@ -152,7 +153,6 @@ def finish_study(flags: StudyFlags) -> list[LayerResults]:
                 "network": network,
                 "layer": (layer,),
                 "weights": weights.get(network),
-                "preset": flags.preset,
                 "preprocessing": flags.preprocessing,
                 "filters": fit_subset_sizes(flags.filters, loaded, layer, dataset),
                 "seeds": flags.seeds,
@@ -167,6 +167,7 @@ def finish_study(flags: StudyFlags) -> list[LayerResults]:
             }
             segmentation = SegmentationFlags(
                 **shared,
+                preset=flags.preset,
                 out=folder / layer / "segmentation",
                 subset_seeds=flags.subset_seeds,
                 epochs=flags.segmentation_epochs,
@@ -174,6 +175,7 @@ def finish_study(flags: StudyFlags) -> list[LayerResults]:
             )
             classification = ClassificationFlags(
                 **shared,
+                preset="paper" if flags.preset == "converged" else flags.preset,
                 out=folder / layer / "classification",
                 epochs=flags.classification_epochs,
             )

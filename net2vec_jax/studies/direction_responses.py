@@ -48,7 +48,8 @@ class RealResponses:
 def find_directions(run: FinishedRun, places: Sequence[int]) -> ConceptDirections:
     """Embeddings and best filters, as unit vectors.
 
-    An embedding is the mean of its repetitions' unit vectors. The best filter is that of the
+    An embedding is the mean of its repetitions' unit vectors, as weights of activations (see
+    `FinishedRun.directions`). The best filter is that of the
     highest set IoU on train; of a run of the classification probe, that of the largest |weight| of
     the embedding, with its sign.
 
@@ -65,7 +66,7 @@ def find_directions(run: FinishedRun, places: Sequence[int]) -> ConceptDirection
             f"{list_names(names)} of {run.path}: {reasons}, so there is nothing to maximise; "
             "choose other --concepts"
         )
-    embedding = average_seeds(run.weights[:, places]).vectors
+    embedding = average_seeds(run.directions[:, places]).vectors
     rows = np.arange(len(places))
     single = np.zeros_like(embedding)
     if run.kind == "segmentation":
@@ -79,7 +80,7 @@ def find_directions(run: FinishedRun, places: Sequence[int]) -> ConceptDirection
 
 def find_without_direction(run: FinishedRun) -> dict[str, str]:
     """Why concepts lack one of their two directions, by name."""
-    undirected = find_undirected(run.concepts, average_seeds(run.weights))
+    undirected = find_undirected(run.concepts, average_seeds(run.directions))
     return undirected | (find_unfiltered(run) if run.kind == "segmentation" else {})
 
 

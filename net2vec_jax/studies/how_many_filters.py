@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pandas as pd
 
@@ -16,9 +17,12 @@ from net2vec_jax.analysis.filters.filter_counts import (
     ALL_FRACTIONS,
     FRACTIONS,
     FilterCounts,
+    bootstrap_concepts,
     count_filters,
 )
 from net2vec_jax.core.console import tabulate
+from net2vec_jax.probes.segmentation.rivals import RIVAL_LABELS
+from net2vec_jax.runs.layer import LayerRun
 from net2vec_jax.runs.left_out import find_whole_images
 from net2vec_jax.runs.study import LayerResults, StudyFlags, finish_study
 from net2vec_jax.studies.answer import FIGURES, Answer, LeftOut, print_answer, write_answer
@@ -35,6 +39,8 @@ class CountedConcepts(NamedTuple):
     concepts: list[str]
     categories: list[str]
     whole_images: dict[str, str]  # why other concepts are not counted, by name
+    interval: tuple[np.ndarray, np.ndarray]  # of the mean at each size, see `bootstrap_concepts`
+    rivals: dict[str, float]  # mean set IoU of what embeddings are compared with, by its column
 
     @property
     def unlearnt(self) -> dict[str, str]:
@@ -65,7 +71,12 @@ def how_many_filters(results: Sequence[LayerResults]) -> Answer:
     summary: dict[str, dict] = {result.name: {} for result in results}
     for (layer, probe), found in counted.items():
         left_out = found.whole_images | found.unlearnt
-        summary[layer][probe] = found.counts.summary() | {"left_out": left_out}
+        summary[layer][probe] = found.counts.summary() | {
+            "mean_low": found.interval[0],
+            "mean_high": found.interval[1],
+            "rivals": found.rivals,
+            "left_out": left_out,
+        }
     whole_images = {
         name: why for found in counted.values() for name, why in found.whole_images.items()
     }
@@ -102,10 +113,11 @@ def how_many_filters(results: Sequence[LayerResults]) -> Answer:
 def count_concepts(result: LayerResults, probe: str) -> CountedConcepts:
     """How many filters the concepts of a layer need, by one of its probes."""
     if probe == "segmentation":
-        scores = result.segmentation.scores()
-        whole_images = find_whole_images(scores.concepts, scores.categories)
+        run = result.segmentation
+        whole_images = find_whole_images(run.scores().concepts, run.scores().categories)
     else:
-        scores, whole_images = result.classification.scores(), {}
+        run, whole_images = result.classification, {}
+    scores = run.scores()
     kept = [place for place, name in enumerate(scores.concepts) if name not in whole_images]
     categories = [scores.categories[place] for place in kept]
     counts = count_filters(
@@ -118,7 +130,11 @@ def count_concepts(result: LayerResults, probe: str) -> CountedConcepts:
         fractions=ALL_FRACTIONS,
     )
     concepts = [scores.concepts[place] for place in kept]
-    return CountedConcepts(counts, concepts, categories, whole_images)
+    interval = bootstrap_concepts(
+        counts.scores, key=jax.random.key(run.flags.seed), samples=run.flags.bootstrap_samples
+    )
+    rivals = _average_rivals(run, concepts) if probe == "segmentation" else {}
+    return CountedConcepts(counts, concepts, categories, whole_images, interval, rivals)
 
 
 def main(flags: StudyFlags) -> None:
@@ -130,6 +146,17 @@ def main(flags: StudyFlags) -> None:
         f"figures are in {flags.out / FIGURES}, their numbers in {written}, "
         f"those of every concept in {flags.out / QUESTION}.csv"
     )
+
+
+def _average_rivals(run: LayerRun, concepts: Sequence[str]) -> dict[str, float]:
+    """Mean set IoU of the location prior and of embeddings of exchanged masks, by column."""
+    rows = [row for row in run.run.read_table(run.table) if row["filters"] == "all"]
+    columns = [f"{rival}_val_iou" for rival in ("prior", "control")]
+    return {
+        column: float(np.mean([float(row[column]) for row in rows if row["concept"] in concepts]))
+        for column in columns
+        if concepts and column in rows[0]
+    }
 
 
 def _list_concepts(layer: str, probe: str, found: CountedConcepts) -> pd.DataFrame:
@@ -167,10 +194,19 @@ def _choose_figures(counted: dict[tuple[str, str], CountedConcepts]) -> dict[str
 
     figures = {}
     for probe, label in (("segmentation", "set IoU on val"), ("classification", "accuracy on val")):
-        layers = {layer: found.counts for (layer, of), found in counted.items() if of == probe}
+        of_probe = {layer: found for (layer, of), found in counted.items() if of == probe}
+        layers = {layer: found.counts for layer, found in of_probe.items()}
         style = {"score": label, "chance": CHANCE[probe] or None}
         figures[f"{probe}_against_filters"] = partial(
-            plots.plot_score_against_filters, layers, **style
+            plots.plot_score_against_filters,
+            layers,
+            intervals={layer: found.interval for layer, found in of_probe.items()},
+            references={
+                label: [found.rivals[f"{rival}_val_iou"] for found in of_probe.values()]
+                for rival, label in RIVAL_LABELS.items()
+                if all(f"{rival}_val_iou" in found.rivals for found in of_probe.values())
+            },
+            **style,
         )
         if any(counts.has_learnt.any() for counts in layers.values()):
             for relative, ending in ((False, "filters"), (True, "fraction_of_filters")):

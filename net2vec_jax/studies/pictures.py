@@ -75,7 +75,8 @@ class PictureFlags(SourceFlags):
       masks: how masks are drawn: outlined on pale grey, or dark outside, as the original did.
       colors: matplotlib colormap of heat maps; the original's is jet.
       reduction: what of a concept's score map ranks images in the recall figure.
-      raw: rank by Σ w_k A_k instead of the Σ w_k 1[A_k > T_k] that the embedding was trained on.
+      raw: rank by Σ w_k A_k instead of the Σ w_k 1[A_k > T_k] that the embedding was trained on;
+        of the preset converged both are its score.
     """
 
     run: Path

@@ -42,15 +42,16 @@ def rank_images(
       run: of the segmentation probe.
       sources: of the run.
       reduction: of the concepts' score maps.
-      raw: rank by Σ w_k A_k, not by Σ w_k 1[A_k > T_k].
+      raw: rank by Σ w_k A_k, not by Σ w_k 1[A_k > T_k]. Embeddings over standardised activations
+        rank by Σ w_k A_k / σ_k in either case, which is their score up to a constant.
       seed: repetition of the embeddings.
 
     Raises:
       Net2VecError: the run has no such repetition, or a source is not where it was.
     """
     require_segmentation(run)
-    weights = run.weights[check_seed(run, seed)]
-    thresholds = None if raw else read_thresholds(run.path)
+    weights = run.directions[check_seed(run, seed)]
+    thresholds = None if raw or run.scale is not None else read_thresholds(run.path)
     activations, masks = sources.activations, sources.masks
     largest = np.empty((activations.shape[0], weights.shape[1]), np.float32)
     by_embedding = np.empty((activations.shape[0], len(weights)), np.float32)

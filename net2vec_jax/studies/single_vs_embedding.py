@@ -2,8 +2,12 @@
 
 Every concept is tested on its val images: a paired bootstrap, with the false discovery rate held
 over a layer's concepts with masks, and by itself over those whose masks are whole images: nearly
-all embeddings of these win, and would pay for false discoveries among the others. T concepts of a
-layer have embeddings, K filters.
+all embeddings of these win, and would pay for false discoveries among the others.
+
+The paper compares under two decision rules: a filter marks where its upsampled map is above 0.5, an
+embedding where its own is above 0. So embeddings are also compared with single filters under their
+own rule, and with what needs no concept in the image (`studies.rivals`). T concepts of a layer have
+embeddings, K filters.
 """
 
 from __future__ import annotations
@@ -22,27 +26,39 @@ from net2vec_jax.analysis.filters.single_against_embedding import (
     ClassificationComparison,
     SegmentationComparison,
     compare_classification,
+    compare_scores,
     compare_segmentation,
 )
 from net2vec_jax.core.console import tabulate
 from net2vec_jax.probes.heads import ALL_FILTERS, arrange_repetitions, find_entries
+from net2vec_jax.probes.presets import find_preset
+from net2vec_jax.probes.segmentation.rivals import RIVAL_LABELS
 from net2vec_jax.probes.single_filters.prediction import count_chosen_filters
+from net2vec_jax.runs.classification import read_counts
 from net2vec_jax.runs.files import read_thresholds
 from net2vec_jax.runs.finished import open_run
 from net2vec_jax.runs.layer import LayerRun
 from net2vec_jax.runs.left_out import find_whole_images
 from net2vec_jax.runs.study import LayerResults, StudyFlags, finish_study
 from net2vec_jax.stats.discoveries import control_false_discoveries
-from net2vec_jax.stats.intervals import PairedComparison, compare_set_ious
+from net2vec_jax.stats.intervals import PairedComparison, compare_accuracies, compare_set_ious
 from net2vec_jax.stats.metrics import NO_FILTER, choose_best_filters
 from net2vec_jax.stats.overlap import Overlap
 from net2vec_jax.studies.answer import FIGURES, Answer, LeftOut, print_answer, write_answer
+from net2vec_jax.studies.rivals import (
+    FAMILIES,
+    RATE,
+    average_terciles,
+    compare_rivals,
+    count_differences,
+    count_different,
+    read_val_overlaps,
+    summarise_rivals,
+)
 
 QUESTION = "single_vs_embedding"
-RATE = 0.05
-"""False discovery rate."""
-FAMILIES = ("masks", "whole images")
-"""Of concepts' tests: by what their labels mark."""
+RIVALS, STRATA, ACCURACY = (f"{QUESTION}_{name}" for name in ("rivals", "strata", "accuracy"))
+"""Tables beside that of the paper's comparison."""
 NOTES = (
     f"detectors: concepts that a single filter segments with IoU ≥ {SINGLE_DETECTOR_IOU:g} on val, "
     "the filter chosen on val as the paper counts them, then chosen on train; and those that "
@@ -59,10 +75,14 @@ def single_vs_embedding(results: Sequence[LayerResults]) -> Answer:
       results: of layers, from `run_study`.
 
     Returns:
-      The table single_vs_embedding (the test of every layer's concepts by segmentation), the
-      summary by layer and probe, and figures.
+      The tables single_vs_embedding (the test of every layer's concepts by segmentation, as the
+      paper compares), …_rivals (the tests under the embeddings' own rule), …_strata (mean set IoUs
+      of thirds of the concepts with masks, by their size and their number of train images) and
+      …_accuracy (the test by classification); the summary by layer and probe, and figures.
     """
     segmentation, classification, tests, summary = {}, {}, [], {}
+    rivals: dict[str, pd.DataFrame] = {}
+    strata, accuracies = [], []
     whole_images: dict[str, str] = {}
     left_out = []
     for result in results:
@@ -70,6 +90,9 @@ def single_vs_embedding(results: Sequence[LayerResults]) -> Answer:
         segmentation[layer], test, masked = compare_iou(result)
         classification[layer], unscored = compare_accuracy(result)
         tests.append(test)
+        rivals[layer] = _compare_rivals(result)
+        strata.append(_average_strata(layer, test, rivals[layer]))
+        accuracies.append(_test_accuracies(result))
         whole_images |= masked
         left_out.append(
             LeftOut(
@@ -81,13 +104,22 @@ def single_vs_embedding(results: Sequence[LayerResults]) -> Answer:
         summary[layer] = {
             "segmentation": segmentation[layer].summary()
             | {"tests": count_differences(test), "left_out": masked},
-            "classification": classification[layer].summary() | {"left_out": unscored},
+            "segmentation_same_rule": summarise_rivals(rivals[layer]),
+            "classification": classification[layer].summary()
+            | {"tests": count_different(accuracies[-1]), "left_out": unscored},
         }
+    presets = [find_preset(result.segmentation.flags.preset) for result in results]
+    rules = dict.fromkeys(preset.decision_rule for preset in presets)
     untested = "concepts from the comparison by segmentation, though they are tested"
     return Answer(
         summary=summary,
-        tables={QUESTION: pd.concat(tests, ignore_index=True)},
-        figures=_choose_figures(segmentation, classification),
+        tables={
+            QUESTION: pd.concat(tests, ignore_index=True),
+            RIVALS: pd.concat(list(rivals.values()), ignore_index=True),
+            STRATA: pd.concat(strata, ignore_index=True),
+            ACCURACY: pd.concat(accuracies, ignore_index=True),
+        },
+        figures=_choose_figures(segmentation, classification, rivals),
         console=[
             tabulate(
                 "Best single filter and embedding, val split",
@@ -102,9 +134,29 @@ def single_vs_embedding(results: Sequence[LayerResults]) -> Answer:
                     _describe(layer, segmentation[layer], test, classification[layer])
                     for layer, test in zip(segmentation, tests, strict=True)
                 ],
-            )
+            ),
+            tabulate(
+                "Rivals and embedding under the embedding's rule, val split",
+                ("layer", "rival", "family", "set IoU", "better, worse"),
+                [row for layer in rivals for row in _describe_rivals(layer, summary[layer])],
+                texts=3,
+            ),
+            tabulate(
+                "Mean set IoU by thirds of the concepts with masks, val split",
+                (
+                    "layer",
+                    "third by",
+                    "concepts",
+                    "embedding",
+                    "filter",
+                    "filter, same rule",
+                    *list(RIVAL_LABELS.values())[1:],
+                ),
+                [row for table in strata for row in _describe_strata(table)],
+                texts=2,
+            ),
         ],
-        notes=NOTES,
+        notes=[*NOTES, *(f"same rule: {rule}" for rule in rules)],
         left_out=[LeftOut(untested, whole_images), *left_out],
     )
 
@@ -154,27 +206,6 @@ def compare_iou(
     return comparison, table, left_out
 
 
-def count_differences(test: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """How many embeddings of each family are tested, significantly better, and worse.
-
-    Args:
-      test: rows of the table single_vs_embedding, of one layer.
-    """
-    p_value, differs, difference = (
-        test[column].to_numpy(np.float64) for column in ("p_value", "differs", "difference")
-    )
-    counts = {}
-    for family in FAMILIES:
-        member = np.array(test["family"] == family)
-        found = difference[member & (differs == 1)]
-        counts[family] = {
-            "concepts": int((member & np.isfinite(p_value)).sum()),
-            "better": int((found > 0).sum()),
-            "worse": int((found < 0).sum()),
-        }
-    return counts
-
-
 def compare_accuracy(result: LayerResults) -> tuple[ClassificationComparison, dict[str, str]]:
     """Classification: the filter of largest weight, retrained alone, against the embedding.
 
@@ -207,7 +238,7 @@ def main(flags: StudyFlags) -> None:
     print_answer(answer)
     print(
         f"figures are in {flags.out / FIGURES}, their numbers in {written}, "
-        f"the tests in {flags.out / QUESTION}.csv"
+        f"the tests in {flags.out / QUESTION}.csv, {RIVALS}.csv and {ACCURACY}.csv"
     )
 
 
@@ -230,19 +261,131 @@ def _test_concepts(run: LayerRun, place: np.ndarray, best: np.ndarray) -> Paired
     concept = position[masks.pair_concept]
     pairs = np.flatnonzero(masks.pair_is_val & (concept >= 0))
     pairs = pairs[np.lexsort([masks.pair_image[pairs], concept[pairs]])]
-    heads, overlaps = finished.trained.heads, finished.overlaps
-    rows = arrange_repetitions(heads, heads.filters == ALL_FILTERS)
-    val = np.flatnonzero(overlaps.is_val)
-    entries, _ = find_entries(rows, overlaps.head[val])
-    embedding = overlaps.select(val[entries])
+    embedding, _, image = read_val_overlaps(finished)
+    groups = _find_groups(run)
     return compare_set_ious(
         embedding,
         Overlap(*(values[pairs] for values in single)),
         concept[pairs],
         len(place),
+        cluster=None if groups is None else groups[image],
         key=jax.random.key(run.flags.seed),
         samples=2 * run.flags.bootstrap_samples,
     )
+
+
+def _find_groups(run: LayerRun) -> np.ndarray | None:
+    """Group of each image, int32 [N], of a dataset that has groups."""
+    return getattr(run.dataset, "image_groups", None)
+
+
+def _compare_rivals(result: LayerResults) -> pd.DataFrame:
+    """Tests of a layer's concepts against all rivals, see `compare_rivals`."""
+    run = result.segmentation
+    tests = compare_rivals(
+        open_run(run.run.path),
+        groups=_find_groups(run),
+        seed=run.flags.seed,
+        samples=2 * run.flags.bootstrap_samples,
+    )
+    tests.insert(0, "layer", result.name)
+    return tests
+
+
+def _average_strata(layer: str, paper: pd.DataFrame, rivals: pd.DataFrame) -> pd.DataFrame:
+    """Mean set IoUs of thirds of the concepts with masks, by their size and train images."""
+    parts = {
+        str(name): rows.query("family == @FAMILIES[0]").set_index("concept")
+        for name, rows in rivals.groupby("rival")
+    }
+    names = [name for name in RIVAL_LABELS if name in parts]
+    table = parts[names[0]].assign(
+        single=paper.set_index("concept")["single_val_iou"],
+        **{name: parts[name]["rival_val_iou"] for name in names},
+    )
+    strata = [
+        average_terciles(table, by, ["val_iou", "single", *names])
+        for by in ("train_coverage", "train_images")
+    ]
+    found = pd.concat(strata, ignore_index=True)
+    found.insert(0, "layer", layer)
+    return found
+
+
+def _test_accuracies(result: LayerResults) -> pd.DataFrame:
+    """Test of each concept's embedding against its top filter alone, by accuracy on val images.
+
+    Concepts, accuracies over val images, and the columns of the test; no rows where no filter was
+    trained alone.
+    """
+    run = result.classification
+    finished = open_run(run.run.path)
+    heads, counts = finished.trained.heads, read_counts(finished.path)
+    sides = []
+    for size in (ALL_FILTERS, 1):
+        rows = arrange_repetitions(heads, heads.filters == size)
+        sides.append(find_entries(rows, counts.head))
+    (embedding, concept), (single, of_single) = sides
+    tested = len(finished) if len(concept) == len(of_single) else 0
+    if not tested:
+        embedding, single, concept = embedding[:, :0], single[:1, :0], concept[:0]
+    groups = _find_groups(run)
+    test = compare_accuracies(
+        counts.correct[embedding],
+        counts.correct[single],
+        concept,
+        tested,
+        stratum=counts.shows[embedding[0]].astype(int),
+        cluster=None if groups is None else groups[counts.image[embedding[0]]],
+        key=jax.random.key(run.flags.seed),
+        samples=2 * run.flags.bootstrap_samples,
+    )
+    discoveries = control_false_discoveries(test.p_value, rate=RATE)
+
+    def average(entries: np.ndarray) -> np.ndarray:
+        values = counts.correct[entries].mean(axis=0)
+        return np.bincount(concept, values, tested) / np.maximum(np.bincount(concept), 1)
+
+    return pd.DataFrame(
+        {
+            "layer": result.name,
+            "concept": finished.concepts[:tested],
+            "category": finished.categories[:tested],
+            "train_images": finished.train_images[:tested],
+            "single_val_accuracy": average(single),
+            "val_accuracy": average(embedding),
+            "difference": test.difference,
+            "difference_low": test.low,
+            "difference_high": test.high,
+            "p_value": test.p_value,
+            "q_value": discoveries.q_value,
+            "differs": discoveries.rejected.astype(int),
+        }
+    )
+
+
+def _describe_rivals(layer: str, summary: dict[str, Any]) -> list[list[str]]:
+    """Rows for the console."""
+    return [
+        [
+            layer, RIVAL_LABELS[rival], family,
+            f"{found['rival_mean']:.3f} → {found['embedding_mean']:.3f}",
+            f"{found['better']} of {found['concepts']}, {found['worse']}",
+        ]
+        for rival, families in summary["segmentation_same_rule"].items()
+        for family, found in families.items()
+    ]  # fmt: skip
+
+
+def _describe_strata(strata: pd.DataFrame) -> list[list[str]]:
+    """Rows for the console."""
+    return [
+        [
+            layer, f"{stratum.replace('_', ' ')}: {least:.3g} – {greatest:.3g}", str(concepts),
+            *(f"{score:.3f}" for score in scores),
+        ]
+        for layer, stratum, least, greatest, concepts, *scores in strata.itertuples(index=False)
+    ]  # fmt: skip
 
 
 def _describe(
@@ -263,9 +406,11 @@ def _describe(
 
 
 def _choose_figures(
-    iou: dict[str, SegmentationComparison], accuracy: dict[str, ClassificationComparison]
+    iou: dict[str, SegmentationComparison],
+    accuracy: dict[str, ClassificationComparison],
+    rivals: dict[str, pd.DataFrame],
 ) -> dict[str, Callable[[], Any]]:
-    """Figures of both probes."""
+    """Figures of both probes, and of segmentation under the embeddings' own rule."""
     from net2vec_jax.plots import (
         single_against_embedding as plots,  # matplotlib, for those who draw
     )
@@ -277,8 +422,24 @@ def _choose_figures(
         "classification_at_least_as_good": lambda: plots.plot_at_least_as_good(accuracy),
         "classification_exceptions": lambda: plots.plot_exception_images(accuracy),
     }
+    same_rule, means = {}, {}
+    for layer, table in rivals.items():
+        compared = {
+            str(name): compare_scores(
+                rows["rival_val_iou"].to_numpy(), rows["val_iou"].to_numpy(), [*rows["category"]]
+            )
+            for name, of_rival in table.groupby("rival", sort=False)
+            for rows in [of_rival.query("family == @FAMILIES[0]")]
+        }
+        same_rule[layer] = compared["single_same_rule"]
+        means[layer] = {
+            "embedding": iou[layer].embedding_means,
+            "best single filter, paper's rule": iou[layer].single_means,
+        } | {RIVAL_LABELS[name]: found.single_means for name, found in compared.items()}
+    figures["segmentation_rivals"] = lambda: plots.plot_rival_means(means)
     for probe, found, score, chance in (
         ("segmentation", iou, "set IoU on val", None),
+        ("segmentation_same_rule", same_rule, "set IoU on val, same rule", None),
         ("classification", accuracy, "accuracy on val", 0.5),
     ):
         for name, plot in (

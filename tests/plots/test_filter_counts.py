@@ -1,7 +1,10 @@
 """Figures of filter counts show what they are given."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+from matplotlib.patches import Rectangle
 
 from net2vec_jax.analysis.filters.filter_counts import FilterCounts, count_filters
 from net2vec_jax.core.errors import Net2VecError
@@ -27,14 +30,17 @@ def make_counts(
 
 def test_means_and_bands_of_every_layer() -> None:
     layers = {"conv4": make_counts(), "conv5": make_counts(20)}
-    axes = plot_score_against_filters(layers, score="accuracy", chance=0.5).axes[0]
+    intervals = {name: (x.mean - 0.1, x.mean + 0.2) for name, x in layers.items()}
+    axes = plot_score_against_filters(
+        layers, intervals=intervals, score="accuracy", chance=0.5
+    ).axes[0]
     lines = {line.get_label(): line for line in axes.get_lines()}
     for name, counts in layers.items():
         np.testing.assert_allclose(lines[name].get_xdata(), [1, 4, 16, 64])
         np.testing.assert_allclose(lines[name].get_ydata(), counts.mean)
     assert len(axes.collections) == 2
     band = axes.collections[0].get_datalim(axes.transData)
-    assert band.y1 == pytest.approx((layers["conv4"].mean + layers["conv4"].error).max())
+    assert band.y1 == pytest.approx(layers["conv4"].mean.max() + 0.2)
     assert axes.get_xscale() == "log"
     assert axes.get_ylabel().startswith("accuracy")
 
@@ -43,8 +49,20 @@ def test_sizes_without_any_score_are_left_out() -> None:
     counts = count_filters(
         np.array([[0.1, np.nan, 0.3]]), SIZES, np.array([0.4]), ["part"], filters=64
     )
-    line = plot_score_against_filters({"conv5": counts}).axes[0].get_lines()[0]
-    assert np.asarray(line.get_xdata()).tolist() == [1, 16, 64]
+    intervals = {"conv5": (counts.mean, counts.mean)}
+    axes = plot_score_against_filters({"conv5": counts}, intervals=intervals).axes[0]
+    assert np.asarray(axes.get_lines()[0].get_xdata()).tolist() == [1, 16, 64]
+
+
+def test_what_curves_are_compared_with_is_a_line_or_a_band_with_its_name() -> None:
+    layers = {"conv4": make_counts(), "conv5": make_counts(20)}
+    intervals = {name: (x.mean, x.mean) for name, x in layers.items()}
+    references = {"location prior": [0.25, 0.25], "control": [0.1, 0.2]}
+    axes = plot_score_against_filters(layers, intervals=intervals, references=references).axes[0]
+    heights = {x.get_label(): np.asarray(x.get_ydata())[0] for x in axes.get_lines()[2:]}
+    assert heights == {"location prior": 0.25, "control": 0.2}
+    bands = [patch.get_bbox() for patch in axes.patches if isinstance(patch, Rectangle)]
+    assert [(band.y0, band.y1) for band in bands] == [(0.25, 0.25), (0.1, 0.2)]
 
 
 def test_one_panel_per_category_and_one_for_all() -> None:
@@ -97,7 +115,7 @@ def test_curves_of_concepts_from_the_best_to_the_worst() -> None:
 
 
 def test_what_cannot_be_drawn_is_refused() -> None:
-    for plot in (plot_score_against_filters, plot_sufficient_filters):
+    for plot in (partial(plot_score_against_filters, intervals={}), plot_sufficient_filters):
         with pytest.raises(Net2VecError, match="no layer"):
             plot({})
     with pytest.raises(Net2VecError, match="not counted"):

@@ -58,6 +58,31 @@ def test_a_page_says_what_the_tables_say(finished_study: Path, written: Path) ->
     assert [k for k, _ in data["concepts"][3]["top"]] == order.tolist()
 
 
+def test_a_page_compares_under_the_rule_of_its_preset(
+    finished_study: Path, converged_run: Path, written: Path, tmp_path: Path
+) -> None:
+    converged = write_report(converged_run, tmp_path / "page.html", filters_shown=2)
+    for directory, page, rule in (
+        (finished_study / "block10" / "segmentation", written, "above 0; of a single"),
+        (converged_run, converged, "a level chosen on train images"),
+    ):
+        run = FinishedRun(directory)
+        table = {row["concept"]: row for row in run.rows if row["filters"] == "all"}
+        for concept in read_data(page, "run-data")["concepts"]:
+            for name, value in concept["measures"].items():
+                cell = table[concept["name"]][name]
+                assert value == (pytest.approx(float(cell), rel=1e-5) if cell else None)
+            assert "prior_val_iou" in concept["measures"]
+        assert rule in page.read_text(encoding="utf-8")
+        content = gather_content(run)
+        counted = [place for place, name in enumerate(run.categories)
+                   if name not in content.whole_image]  # fmt: skip
+        means = {fact.label: fact.value for fact in content.comparison}
+        prior = np.mean([float(table[run.concepts[place]]["prior_val_iou"]) for place in counted])
+        assert means["location prior"] == f"{prior:.3f}"
+        assert len(means) == 8
+
+
 def test_pictures_are_of_the_run_and_images_are_shared(written: Path) -> None:
     pictures = read_data(written, "picture-data")
     concepts = read_data(written, "run-data")["concepts"]

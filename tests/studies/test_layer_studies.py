@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.result_files import read_table
 from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 from net2vec_jax.runs import activations as layer_activations
@@ -133,14 +134,61 @@ def test_single_filters_are_compared_on_the_same_runs(
     for name in ("single", "single_chosen_on_train", "embedding"):
         detected = [row[f"{name}_detects"] for row in rows if row["layer"] == "block2"]
         assert detected.count("1") == found["unique_detectors"][name]
+    check_same_rule(study, summary["single_vs_embedding"])
+    check_accuracies(study, summary["single_vs_embedding"])
     figures = {path.name for path in (study.out / "figures").iterdir()}
     assert {"unique_detectors.pdf", "classification_by_category.png"} <= figures
     for name in (
         "segmentation_by_layer", "segmentation_histograms", "segmentation_mean_improvement",
+        "segmentation_same_rule_by_concept", "segmentation_same_rule_by_layer",
+        "segmentation_rivals",
         "classification_by_layer", "classification_histograms", "classification_at_least_as_good",
         "classification_exceptions",
     ):  # fmt: skip
         assert {f"{name}.png", f"{name}.pdf"} <= figures
+
+
+def check_same_rule(study: StudyFlags, summary: dict) -> None:
+    rows = read_table(study.out / "single_vs_embedding_rivals.csv")
+    assert len(rows) == 2 * 3 * 3  # layers, rivals, concepts
+    strata = read_table(study.out / "single_vs_embedding_strata.csv")
+    for layer, found in summary.items():
+        same_rule = found["segmentation_same_rule"]
+        assert same_rule.keys() == {"single_same_rule", "prior", "control"}
+        for rival, families in same_rule.items():
+            mine = [
+                float(row["rival_val_iou"])
+                for row in rows
+                if (row["layer"], row["rival"], row["family"]) == (layer, rival, "masks")
+            ]
+            assert families["masks"]["rival_mean"] == pytest.approx(np.mean(mine))
+            assert families["masks"]["concepts"] == 2
+            for by in ("train_coverage", "train_images"):
+                thirds = [s for s in strata if (s["layer"], s["stratum"]) == (layer, by)]
+                assert sorted(float(third[rival]) for third in thirds) == pytest.approx(
+                    sorted(mine), abs=1e-6
+                )  # two concepts, each a third by itself
+
+
+def check_accuracies(study: StudyFlags, summary: dict) -> None:
+    rows = read_table(study.out / "single_vs_embedding_accuracy.csv")
+    assert len(rows) == 2 * 3
+    for layer, found in summary.items():
+        folder = study.out / "efficientnet_lite0" / layer / "classification"
+        scores = {
+            (row["concept"], row["filters"]): float(row["val_accuracy"])
+            for row in read_table(folder / "classification.csv")
+        }
+        for row in rows:
+            if row["layer"] != layer:
+                continue
+            assert float(row["val_accuracy"]) == pytest.approx(scores[row["concept"], "all"])
+            single, both = float(row["single_val_accuracy"]), float(row["val_accuracy"])
+            assert single == pytest.approx(scores[row["concept"], "1"])
+            assert float(row["difference"]) == pytest.approx(both - single, abs=1e-6)
+            low, high = float(row["difference_low"]), float(row["difference_high"])
+            assert low <= both - single + 1e-6 and both - single - 1e-6 <= high
+        assert found["classification"]["tests"]["concepts"] == 3
 
 
 def test_layers_are_grouped_by_network() -> None:

@@ -185,3 +185,15 @@ def test_a_concept_without_a_best_filter_is_left_out(finished_study: Path, tmp_p
     assert chosen not in maximise_activation.choose_concepts(run, ())
     with pytest.raises(Net2VecError, match=f"{run.concepts[chosen]} of .*no filter alone overlaps"):
         find_directions(run, [chosen])
+
+
+def test_directions_of_standardised_embeddings_act_on_activations(converged_run: Path) -> None:
+    run = FinishedRun(converged_run)
+    assert run.scale is not None
+    sources = RunSources(run)
+    real = measure_real_images(sources, find_directions(run, [0, 1]))
+    (batch, *_) = sources.activations.batches()
+    scores = (batch - run.scale.mean) / run.scale.deviation @ run.weights[0, :2].T
+    for row in range(2):  # the embedding's own score, but for a constant and a factor
+        mine, theirs = scores[..., row].max(axis=(1, 2)), real.highest[0, row, : len(batch)]
+        assert np.corrcoef(mine, theirs)[0, 1] == pytest.approx(1, abs=1e-4)

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from net2vec_jax.activations.standardized import collect_standardized_activations
+from net2vec_jax.analysis.images.image_ranking import count_found
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.result_files import read_table
 from net2vec_jax.runs.concept_pictures import (
@@ -22,12 +24,13 @@ from net2vec_jax.runs.predictions import (
     best_filters,
     collect_maxima,
     embedding_scores,
+    individual_iou,
 )
 from net2vec_jax.runs.sources import RunSources
 from net2vec_jax.stats.metrics import NO_FILTER, iou
 from net2vec_jax.studies import pictures
 from net2vec_jax.studies.pictures import PictureFlags, choose_concepts, name_sheet
-from net2vec_jax.studies.recall import rank_images
+from net2vec_jax.studies.recall import find_unranked, rank_images
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +41,46 @@ def run(finished_study: Path) -> FinishedRun:
 @pytest.fixture(scope="module")
 def sources(run: FinishedRun) -> RunSources:
     return RunSources(run)
+
+
+def test_masks_of_standardised_activations_are_those_that_were_counted(
+    converged_run: Path,
+) -> None:
+    run = FinishedRun(converged_run)
+    found = collect_concept_pictures(run, RunSources(run), range(len(run)), split="all")
+    shown = [picture for pictures in found.values() for picture in pictures]
+    assert len(shown) >= 3 * len(run)
+    np.testing.assert_allclose(
+        [individual_iou(p.embedding_mask[None], p.truth[None])[0] for p in shown],
+        [p.embedding_iou for p in shown], atol=1e-4,
+    )  # fmt: skip
+    for picture in shown:
+        np.testing.assert_array_equal(picture.score > 0.5, picture.embedding_mask)
+    assert np.mean([p.embedding_mask.mean() for p in shown]) > 0.01
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_embeddings_of_standardised_activations_rank_by_their_scores(
+    converged_run: Path, raw: bool
+) -> None:
+    run = FinishedRun(converged_run)
+    sources = RunSources(run)
+    _, found = rank_images(run, sources, raw=raw)
+    assert found is not None and run.scale is not None
+    kept = [place for place, name in enumerate(run.concepts) if name not in
+            find_unranked(run, sources)]  # fmt: skip
+    standardised = collect_standardized_activations(sources.activations.batches(), run.scale)
+    scores = np.einsum("npk,ck->npc", standardised.values, run.weights[0][kept]).max(axis=1)
+    masks = sources.masks
+    positive = np.zeros((len(scores), len(run)), bool)
+    positive[masks.pair_image, masks.pair_concept] = True
+    expected = [
+        count_found(score, shows)[4] / shows.sum()
+        for score, shows in zip(
+            scores[masks.is_val].T, positive[masks.is_val][:, kept].T, strict=True
+        )
+    ]
+    assert found.embedding[4] == pytest.approx(np.mean(expected))
 
 
 @pytest.mark.parametrize(("seed", "split"), [(0, "val"), (1, "train"), (1, "all")])

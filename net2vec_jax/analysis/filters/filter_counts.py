@@ -10,8 +10,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from net2vec_jax.analysis.category_means import group_concepts, make_jsonable, mean_with_error
 from net2vec_jax.core.errors import Net2VecError
@@ -243,6 +244,47 @@ def count_filters(
         )
     fit = fit_logarithm(curve, axis)
     return FilterCounts(axis, mean, error, number, curve, fit, has_learnt, counts, cumulative)
+
+
+def bootstrap_concepts(
+    scores: Float[np.ndarray, "C F"],
+    *,
+    key: Array,
+    samples: int = 1000,
+    confidence: float = 0.95,
+) -> tuple[Float[np.ndarray, " F"], Float[np.ndarray, " F"]]:
+    """Interval of the concepts' mean score at every number of filters: would others give the same?
+
+    Every sample redraws the concepts with replacement, the same at all numbers of filters. With few
+    concepts such an interval is too narrow.
+
+    Examples:
+      >>> scores = np.array([[0.1, 0.5], [0.2, 0.5], [0.6, 0.5]])
+      >>> low, high = bootstrap_concepts(scores, key=jax.random.key(0))
+      >>> bool(low[0] < 0.3 < high[0]), float(low[1]), float(high[1])
+      (True, 0.5, 0.5)
+
+    Args:
+      scores: of each concept with each number of filters; NaNs are left out.
+      key: PRNG key.
+      samples: number of bootstrap samples.
+      confidence: nominal coverage of the interval, in (0, 1).
+
+    Returns:
+      (low, high), float64 [F]; NaN where there is no score.
+    """
+    known = np.isfinite(scores)
+    if not len(scores):
+        return np.full(scores.shape[1], np.nan), np.full(scores.shape[1], np.nan)
+    drawn = np.asarray(jax.random.randint(key, (samples, len(scores)), 0, len(scores)))
+    times = np.stack([np.bincount(row, minlength=len(scores)) for row in drawn])
+    count = times @ known
+    means = np.where(count > 0, times @ np.where(known, scores, 0) / np.maximum(count, 1), np.nan)
+    tails = (1 - confidence) / 2, (1 + confidence) / 2
+    there = known.any(axis=0)
+    ends = np.full((2, scores.shape[1]), np.nan)
+    ends[:, there] = np.nanquantile(means[:, there], tails, axis=0)
+    return ends[0], ends[1]
 
 
 def _check(

@@ -34,17 +34,31 @@ RATIO_EDGES = 2.0 ** np.arange(-3, 8)
 """Bins of the histogram of improvements, from 1/8 to 128; the outer ones take what lies beyond."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class SegmentationComparison:
-    """Set IoUs on val of single filters and embeddings.
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Comparison:
+    """Val scores of single filters and embeddings.
 
     Attributes:
       categories: category of each concept, C of them.
-      best_filter: the train-best filter of each concept, int64 [C].
-      single: its val IoU, float64 [C].
-      embedding: val IoU of the embedding, float64 [C].
+      single: score of the single filter, float64 [C]; NaN where there is none.
+      embedding: score of the embedding, float64 [C]; NaN where there is none.
       single_means: per category.
       embedding_means: per category.
+    """
+
+    categories: tuple[str, ...]
+    single: np.ndarray
+    embedding: np.ndarray
+    single_means: CategoryMeans
+    embedding_means: CategoryMeans
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class SegmentationComparison(Comparison):
+    """Set IoUs on val of single filters and embeddings.
+
+    Attributes:
+      best_filter: the train-best filter of each concept, int64 [C].
       ratio: embedding / single where the single IoU is above `LEAST_SINGLE_IOU`, else NaN, [C].
       mean_ratio: mean of `ratio`, its standard error, and over how many concepts.
       histogram: concepts per bin of `RATIO_EDGES`, int64.
@@ -54,12 +68,7 @@ class SegmentationComparison:
       embedding_detected: concepts that their embeddings detect, bool [C].
     """
 
-    categories: tuple[str, ...]
     best_filter: np.ndarray
-    single: np.ndarray
-    embedding: np.ndarray
-    single_means: CategoryMeans
-    embedding_means: CategoryMeans
     ratio: np.ndarray
     mean_ratio: tuple[float, float, int]
     histogram: np.ndarray
@@ -111,27 +120,17 @@ class SegmentationComparison:
         )
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ClassificationComparison:
-    """Val accuracies of the top filter and of embeddings.
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class ClassificationComparison(Comparison):
+    """Val accuracies of the top filter alone and of embeddings.
 
     Attributes:
-      categories: category of each concept, C of them.
-      single: accuracy of the top filter alone, float64 [C].
-      embedding: accuracy of the embedding, float64 [C].
-      single_means: per category.
-      embedding_means: per category.
       at_least_as_good: per category, the fraction of concepts whose embedding is at least as good
         as the top filter, of those that have both.
       train_images_where_single_wins: positive train images of the concepts whose top filter is
         better, [concepts]; None where they were not given.
     """
 
-    categories: tuple[str, ...]
-    single: np.ndarray
-    embedding: np.ndarray
-    single_means: CategoryMeans
-    embedding_means: CategoryMeans
     at_least_as_good: CategoryMeans
     train_images_where_single_wins: np.ndarray | None
 
@@ -189,6 +188,30 @@ def find_embedding_detectors(
 ) -> Bool[np.ndarray, " C"]:
     """Concepts whose embedding reaches the threshold on val (behaviour 8.1)."""
     return np.asarray(val_iou) >= threshold
+
+
+def compare_scores(
+    single: Float[np.ndarray, " C"],
+    embedding: Float[np.ndarray, " C"],
+    categories: Sequence[str],
+) -> Comparison:
+    """Compare val scores that no further numbers of the paper belong to.
+
+    Args:
+      single: of single filters, NaN where there is none.
+      embedding: of embeddings, NaN where there is none.
+      categories: category of each concept.
+
+    Raises:
+      Net2VecError: not as many categories as concepts.
+    """
+    return Comparison(
+        categories=tuple(categories),
+        single=single,
+        embedding=embedding,
+        single_means=average_categories(single, categories),
+        embedding_means=average_categories(embedding, categories),
+    )
 
 
 def compare_segmentation(

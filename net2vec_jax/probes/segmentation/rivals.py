@@ -16,6 +16,13 @@ import numpy as np
 
 from net2vec_jax.stats.overlap import Overlap
 
+RIVAL_LABELS = {
+    "single_same_rule": "best single filter, same rule",
+    "prior": "location prior",
+    "control": "embedding of exchanged masks",
+}
+"""What rivals are called in figures and tables."""
+
 
 @partial(
     jax.tree_util.register_dataclass,

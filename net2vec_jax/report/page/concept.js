@@ -25,10 +25,21 @@ function drawConcept(concept) {
       concept.single === null ? null : [`${singleName}, ${report.score} on val`,
         formatScore(concept.single), concept.best === null ? noFilterReason
           : create('span', {}, 'filter ', filterLink(concept.best))],
-      concept.gain === null ? null : ['gain', formatSigned(concept.gain), 'embedding less filter'],
+      measureFact(concept, 'single_same_rule_val_iou', `${singleName}, same rule`),
+      concept.gain === null ? null : ['gain', formatSigned(concept.gain),
+        sameRule(concept) === null ? 'embedding less filter'
+          : `${formatSigned(concept.final - sameRule(concept))} under the same rule`],
       ['images', (concept.train + concept.val).toLocaleString('en'),
         `${concept.train} train, ${concept.val} val`],
     ]),
+    sameRule(concept) === null ? null : panel('Compared with', factStrip([
+      measureFact(concept, 'prior_val_iou', 'location prior'),
+      measureFact(concept, 'control_val_iou', 'embedding of exchanged masks'),
+      measureFact(concept, 'everything_val_iou', 'everything marked'),
+      measureFact(concept, 'val_iou_all_images', 'embedding, IoU over all val images'),
+      measureFact(concept, 'val_average_precision',
+        'embedding, average precision over all val images'),
+    ])),
     create('div', { class: 'columns' },
       report.sizes.length > 1 ? curvePanel(concept) : null, filterPanel(concept),
       neighbourPanel(concept)));
@@ -39,6 +50,16 @@ function drawConcept(concept) {
       'This run has embeddings over all filters only. The probe with, for example, ',
       create('code', {}, '--filters 1 2 5 10 20 40'), ' shows here how many a concept needs.'));
   }
+}
+
+/** Label, score and interval of a measure; for the best filter its number; null if it has none. */
+function measureFact(concept, name, label) {
+  if (measure(concept, name) === null) return null;
+  const filter = name.startsWith('single') ? measure(concept, 'single_same_rule_filter') : null;
+  const low = measure(concept, `${name}_low`);
+  return [label, formatScore(measure(concept, name)), create('span', {},
+    low === null ? '' : `95 %: ${formatInterval(low, measure(concept, `${name}_high`))}`,
+    ...(filter === null ? [] : [', filter ', filterLink(filter)]))];
 }
 
 function curvePanel(concept) {

@@ -83,6 +83,10 @@ class ReportContent:
     pictures: Pictures | None = None
     unit_weights: bool = False  # weights have length 1, as the mean direction over seeds has
     remarks: Sequence[str] = ()  # what a reader should know of this page
+    rule: str = ""  # where embeddings, and filters under the same rule, mark pixels
+    comparison: Sequence[Fact] = ()  # embeddings and what they are compared with, means
+    measures: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    # of the concepts, beside the scores, by column of segmentation.csv: float64 [C] each
 
     def __post_init__(self) -> None:
         concepts, filters = self.weights.shape
@@ -91,6 +95,7 @@ class ReportContent:
             "categories": (len(self.categories), concepts),
             "numbers": (len(set(self.numbers.tolist())), concepts),
             "scores": (self.curves.score.shape, (concepts, len(self.curves.sizes))),
+            **{name: (len(values), concepts) for name, values in self.measures.items()},
             "vectors": (self.geometry.vectors.shape, (concepts, filters)),
         }
         for name, (found, wanted) in expected.items():

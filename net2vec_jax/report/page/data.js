@@ -13,6 +13,16 @@ report.concepts.forEach((concept, place) => {
     ? null : concept.final - concept.single;
 });
 
+/** A further score of a concept, a column of segmentation.csv; null if it has none. */
+function measure(concept, name) {
+  return concept.measures[name] ?? null;
+}
+
+/** Score of the best single filter under the embedding's own rule. */
+function sameRule(concept) {
+  return measure(concept, 'single_same_rule_val_iou');
+}
+
 const conceptByNumber = new Map(report.concepts.map((concept) => [concept.number, concept]));
 const filterByNumber = new Map(report.serving.map((filter) => [filter.number, filter]));
 

@@ -17,19 +17,27 @@ function drawOverview() {
     `Mean ${report.score} on val by category; the table below has the numbers`, 250,
     () => configureCategories(hasSingle)));
   document.getElementById('score-chart').replaceChildren(hasSingle
-    ? scatterFigure(`${report.score} of the embedding against the ${singleName}`, 470,
-      report.concepts.filter(({ gain }) => gain !== null)
-        .map((concept) => ({ x: concept.single, y: concept.final, concept })),
-      { xTitle: `${singleName}, ${report.score} on val`,
-        yTitle: `embedding, ${report.score} on val`, diagonal: true, start: report.chance,
-        isScore: true, names: 24, describe: describeScores,
-        priority: ({ gain, category }) => (isWholeImage(category) ? -1 : gain) })
+    ? againstSingle(singleName, ({ single }) => single)
     : scatterFigure(`${report.score} of the embedding against the number of train images`, 470,
       report.concepts.filter(({ final }) => final !== null)
         .map((concept) => ({ x: concept.train, y: concept.final, concept })),
       { xTitle: 'train images', yTitle: `embedding, ${report.score} on val`, names: 24,
         describe: describeScores, priority: ({ final }) => final }));
+  document.getElementById('same-rule-chart')?.replaceChildren(
+    againstSingle(`${singleName}, same rule`, sameRule));
   document.getElementById('concept-table').replaceChildren(conceptTable(hasSingle));
+}
+
+/** Scatter of embeddings against single filters; single gives a concept's score, or null. */
+function againstSingle(name, single) {
+  const gain = (concept) => concept.final - single(concept);
+  return scatterFigure(`${report.score} of the embedding against the ${name}`, 470,
+    report.concepts.filter((concept) => concept.final !== null && single(concept) !== null)
+      .map((concept) => ({ x: single(concept), y: concept.final, concept })),
+    { xTitle: `${name}, ${report.score} on val`,
+      yTitle: `embedding, ${report.score} on val`, diagonal: true, start: report.chance,
+      isScore: true, names: 24, describe: describeScores,
+      priority: (concept) => (isWholeImage(concept.category) ? -1 : gain(concept)) });
 }
 
 /** Whether a category's masks are whole images, so that IoU is no skill in segmentation. */
@@ -40,6 +48,7 @@ function isWholeImage(category) {
 function describeScores(concept) {
   return [`${concept.name} (${report.categories[concept.category].name})`,
     concept.single === null ? null : `${singleName} ${formatScore(concept.single)}`,
+    sameRule(concept) === null ? null : `under the same rule ${formatScore(sameRule(concept))}`,
     `embedding ${formatScore(concept.final)}`].filter(Boolean);
 }
 
@@ -97,6 +106,10 @@ function conceptTable(hasSingle) {
     ...(hasSingle ? [{ key: 'single', title: `Filter ${report.score}`, isNumber: true,
       hint: `${report.score} of the ${singleName} on val`, value: (row) => row.single,
       cell: (row) => formatScore(row.single) }] : []),
+    ...(report.concepts.some((row) => sameRule(row) !== null) ? [{ key: 'sameRule',
+      title: 'Same rule', isNumber: true, isMinor: true,
+      hint: `${report.score} of the ${singleName} under the embedding’s rule`, value: sameRule,
+      cell: (row) => formatScore(sameRule(row)) }] : []),
     { key: 'final', title: `Embedding ${report.score}`, isNumber: true,
       hint: `${report.score} of the embedding on val`, value: (row) => row.final,
       cell: (row) => [scoreBar(row.final, row.finalLow, row.finalHigh, 'embedding'),

@@ -110,6 +110,7 @@ def describe_run(content: ReportContent) -> dict[str, Any]:
                 "sufficient": [filters[number] for filters in curves.sufficient.values()],
                 "best": None if best[number] == NO_FILTER else best[number],
                 "single": single and single.score[number],
+                "measures": {name: _shorten(v[number]) for name, v in content.measures.items()},
                 "top": [[k, _shorten(content.weights[number, k])] for k in top[number]],
                 "position": [_shorten(x) for x in content.geometry.positions[number]],
                 "embedded": bool(content.geometry.is_valid[number]),

@@ -36,8 +36,9 @@ function conceptPictures(concept) {
   return panel('Images',
     create('p', { class: 'muted small' },
       'Val images at percentiles of the embedding’s IoU on an image, best first; numbers are the '
-      + 'IoU of a mask with the ground truth. What a mask leaves out is dark. A heat map shows the '
-      + 'score σ(z) behind the embedding’s mask, which is where it exceeds ½.'),
+      + 'IoU of a mask with the ground truth; a filter’s is that of the paper’s rule. What a mask '
+      + 'leaves out is dark. A heat map shows the '
+      + 'score σ(z − level) behind the embedding’s mask, which is where it exceeds ½.'),
     create('div', { class: 'tools' }, button, create('span', { class: 'heat-legend small muted' },
       '0', scale, '1')),
     list);

@@ -2,12 +2,14 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from net2vec_jax.analysis.filters.filter_counts import (
+    bootstrap_concepts,
     count_filters,
     fit_logarithm,
     fraction_of_concepts,
@@ -159,3 +161,22 @@ def test_bad_input_is_refused(scores, sizes, filters: int, fraction: float) -> N
         smallest_sufficient(
             scores, np.array(sizes), np.zeros(2), filters=filters, fraction=fraction
         )
+
+
+def test_an_interval_over_concepts_holds_their_mean_and_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    held = []
+    for trial in range(100):
+        scores = rng.beta(2, 5, (40, 3))
+        low, high = bootstrap_concepts(scores, key=jax.random.key(trial), samples=200)
+        assert (low <= scores.mean(axis=0)).all() and (scores.mean(axis=0) <= high).all()
+        held.append((low <= 2 / 7) & (high >= 2 / 7))
+    assert 0.88 < np.mean(held) < 0.99
+
+
+def test_missing_scores_have_no_part_in_an_interval() -> None:
+    scores = np.array([[0.2, np.nan, np.nan], [0.4, 0.5, np.nan]])
+    low, high = bootstrap_concepts(scores, key=jax.random.key(0))
+    assert low.tolist()[1] == high.tolist()[1] == 0.5
+    assert np.isnan([low[2], high[2]]).all()
+    assert np.isnan(bootstrap_concepts(scores[:0], key=jax.random.key(0))).all()

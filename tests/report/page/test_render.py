@@ -198,6 +198,7 @@ def test_filters_that_serve_are_best_or_of_large_weight() -> None:
         curves=content.curves._replace(score=content.curves.score[:2]),
         geometry=content.geometry._replace(vectors=weights),
         single=SingleFilters(np.array([5, 29]), np.array([0.1, 0.2])), thresholds=None,
+        measures={},
     )  # fmt: skip
     serving = find_serving_filters(few)
     assert serving.tolist() == [5, 0, *range(6, 15), 29]
