@@ -37,7 +37,24 @@ HEADERS = {
     "thresholds.csv": "filter,threshold",
     "single_filter.csv": "concept,category,best_filter,train_iou,val_iou",
     "segmentation.csv": (
-        "concept,category,filters,train_iou,val_iou,val_iou_low,val_iou_high,alpha"
+        "concept,category,filters,train_iou,val_iou,val_iou_low,val_iou_high,alpha,"
+        "single_same_rule_filter,single_same_rule_sign,"
+        + "".join(
+            f"{name},{name}_low,{name}_high,"
+            for name in ("single_same_rule_val_iou", "prior_val_iou", "control_val_iou")
+        )
+        + "everything_val_iou,"
+        + "".join(
+            f"{name},{name}_low,{name}_high,"
+            for name in (
+                "val_iou_all_images",
+                "val_average_precision",
+                "val_precision",
+                "val_recall",
+                "val_f1",
+            )
+        )
+        + "decision_threshold,loss_share,l2,effective_images"
     ),
 }
 NAMES = {1: "left", 2: "bright", 3: "rare", 4: "outside-s"}
@@ -123,6 +140,8 @@ def test_concept_without_train_image_is_skipped_and_recorded(finished: LayerRun)
         (segmentation_run, "probe_single_filters"),
         (segmentation_run, "train_segmentation_heads"),
         (files, "write_embeddings"),
+        (segmentation_run, "fit_location_prior"),
+        (files, "write_rivals"),
         (segmentation_run, "evaluate_segmentation"),
         (scores, "bootstrap_set_iou"),
     ],
