@@ -70,7 +70,7 @@ def gather_content(run: FinishedRun) -> ReportContent:
         network=run.network,
         layer=run.layer,
         dataset=str(run.origin.get("dataset_name", "")) or "a dataset",
-        headline=_summarise(run, curves, single),
+        headline=_summarise(run, curves, single, measures),
         settings=_list_settings(run),
         concepts=run.concepts,
         categories=run.categories,
@@ -179,7 +179,12 @@ def _count_masks(run: FinishedRun) -> np.ndarray:
     )
 
 
-def _summarise(run: FinishedRun, curves: Curves, single: SingleFilters | None) -> list[Fact]:
+def _summarise(
+    run: FinishedRun,
+    curves: Curves,
+    single: SingleFilters | None,
+    measures: Mapping[str, np.ndarray],
+) -> list[Fact]:
     """Figures at the top; a segmentation's leave out concepts whose masks are whole images."""
     counted = _count_masks(run)
     full = curves.score[:, -1]
@@ -199,7 +204,11 @@ def _summarise(run: FinishedRun, curves: Curves, single: SingleFilters | None) -
         return facts
     both = counted & np.isfinite(single.score) & np.isfinite(full)
     wins = int((full > single.score)[both].sum())
-    facts.append(Fact("embedding is better", f"{wins} of {both.sum()}", "concepts"))
+    note = "concepts"
+    if "single_same_rule_val_iou" in measures:
+        same = int((full > measures["single_same_rule_val_iou"])[both].sum())
+        note += f"; under the same rule {same}"
+    facts.append(Fact("embedding is better", f"{wins} of {both.sum()}", note))
     if single.every is not None:
         detected = find_single_detectors(run.single_ious[:, counted]).sum()
         found = find_embedding_detectors(full[counted]).sum()
