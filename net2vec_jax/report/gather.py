@@ -202,13 +202,15 @@ def _summarise(
     facts.append(_mean(f"embedding, mean {name}", full[counted]))
     if single is None:
         return facts
+    same = measures.get("single_same_rule_val_iou")
+    if same is not None:
+        wins = int((full > same)[counted].sum())
+        facts.append(
+            Fact("embedding is better, same rule", f"{wins} of {counted.sum()}", "concepts")
+        )
     both = counted & np.isfinite(single.score) & np.isfinite(full)
     wins = int((full > single.score)[both].sum())
-    note = "concepts"
-    if "single_same_rule_val_iou" in measures:
-        same = int((full > measures["single_same_rule_val_iou"])[both].sum())
-        note += f"; under the same rule {same}"
-    facts.append(Fact("embedding is better", f"{wins} of {both.sum()}", note))
+    facts.append(Fact("embedding is better", f"{wins} of {both.sum()}", "concepts"))
     if single.every is not None:
         detected = find_single_detectors(run.single_ious[:, counted]).sum()
         found = find_embedding_detectors(full[counted]).sum()
