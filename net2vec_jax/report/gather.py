@@ -64,7 +64,7 @@ def gather_content(run: FinishedRun) -> ReportContent:
         network=run.network,
         layer=run.layer,
         dataset=str(run.origin.get("dataset_name", "")) or "a dataset",
-        headline=_summarise(run, curves, single),
+        headline=_summarise(run, curves, single, measures),
         settings=_list_settings(run),
         concepts=run.concepts,
         categories=run.categories,
@@ -173,7 +173,12 @@ def _count_masks(run: FinishedRun) -> np.ndarray:
     )
 
 
-def _summarise(run: FinishedRun, curves: Curves, single: SingleFilters | None) -> list[Fact]:
+def _summarise(
+    run: FinishedRun,
+    curves: Curves,
+    single: SingleFilters | None,
+    measures: Mapping[str, np.ndarray],
+) -> list[Fact]:
     """Figures at the top; a segmentation's leave out concepts whose masks are whole images."""
     counted = _count_masks(run)
     full = curves.score[:, -1]
@@ -191,6 +196,12 @@ def _summarise(run: FinishedRun, curves: Curves, single: SingleFilters | None) -
     facts.append(_mean(f"embedding, mean {name}", full[counted]))
     if single is None:
         return facts
+    same = measures.get("single_same_rule_val_iou")
+    if same is not None:
+        wins = int((full > same)[counted].sum())
+        facts.append(
+            Fact("embedding is better, same rule", f"{wins} of {counted.sum()}", "concepts")
+        )
     both = counted & np.isfinite(single.score) & np.isfinite(full)
     wins = int((full > single.score)[both].sum())
     facts.append(Fact("embedding is better", f"{wins} of {both.sum()}", "concepts"))
