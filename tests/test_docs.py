@@ -69,7 +69,7 @@ def test_own_models(
 
 
 OWN_IMAGES = OWN_MODELS.with_name("own_images.md")
-NAMED_BLOCK = re.compile(r"^```(\w*) ?(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+NAMED_BLOCK = re.compile(r'^```(\w*)(?: title="(\S*)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 
 
 def test_own_images(
