@@ -33,6 +33,8 @@ SAMPLED_ENTRIES = 32
 """Images of a head from whose scores the levels are taken."""
 SMALLEST_PART = 0.001
 """The highest level leaves such a part of the positions above it."""
+MOST_ENTRIES = 512
+"""Of a head's entries, the level is chosen on so many, evenly over all."""
 ENTRIES_PER_CALL = 4096
 
 
@@ -46,7 +48,8 @@ def choose_levels(
 
     Args:
       weights: embeddings of the heads.
-      entries: on which the level is chosen, heads ascending; each head has one at least.
+      entries: on which the level is chosen, heads ascending; each head has one at least. Of more
+        than `MOST_ENTRIES` of a head, so many are used.
       activations: of all N images.
       masks: the concepts' masks.
 
@@ -59,6 +62,7 @@ def choose_levels(
     geometry, heads = geometry_of(activations, masks), len(weights)
     weights = np.asarray(weights, np.float32)
     levels = _propose_levels(weights, entries, activations)
+    entries = _thin_out(entries, heads)
     placed = jax.tree.map(jnp.asarray, (weights, levels, arrange_activations(activations)))
     totals = np.zeros((2, heads, LEVELS), np.int64)
     for start in range(0, len(entries.head), ENTRIES_PER_CALL):
@@ -71,6 +75,14 @@ def choose_levels(
         for total, of_entries in zip(totals, found, strict=True):
             np.add.at(total, part.head, np.asarray(of_entries).reshape(-1, LEVELS)[:count])
     return levels[np.arange(heads), iou(*totals).argmax(axis=1)]
+
+
+def _thin_out(entries: Entries, heads: int) -> Entries:
+    """At most `MOST_ENTRIES` of every head."""
+    count = np.bincount(entries.head, minlength=heads)
+    rank = np.arange(len(entries.head)) - (np.cumsum(count) - count)[entries.head]
+    kept, count = np.minimum(count, MOST_ENTRIES)[entries.head], count[entries.head]
+    return entries.select((rank + 1) * kept // count > rank * kept // count)
 
 
 def _propose_levels(

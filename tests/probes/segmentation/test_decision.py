@@ -83,3 +83,12 @@ def test_few_pixels_of_many_images_are_found() -> None:
     (level,) = choose_levels(ONE, entries, activations, masks)
     above = values > level
     assert ((values > 2.6) & above).sum() / ((values > 2.6) | above).sum() > 0.6
+
+
+def test_heads_with_many_entries_are_thinned_out_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decision, "MOST_ENTRIES", 4)
+    head = np.repeat([0, 1, 2], [3, 4, 10])
+    place = np.arange(len(head))
+    kept = decision._thin_out(Entries(head, place, place), 3)
+    assert np.bincount(kept.head).tolist() == [3, 4, 4]
+    assert (np.diff(kept.pair[kept.head == 2]) >= 2).all()
