@@ -30,6 +30,7 @@ from net2vec_jax.runs.notes import describe_sources
 from net2vec_jax.runs.probe import (
     Problem,
     choose_categories,
+    collect_untrained,
     describe_probe,
     find_skipped,
     refuse_shortage,
@@ -96,7 +97,7 @@ class LayerRun:
         """
         arguments = {"keep": self.run.keep, "progress": True}
         settings = find_settings(self.flags)
-        problem = Problem(lambda: self.layer, lambda: self.masks)
+        problem = Problem(lambda: self.layer, lambda: self.masks, self._read_untrained)
         probe = (
             probe_segmentation(problem, settings, self.origin, **arguments)
             if isinstance(settings, SegmentationSettings)
@@ -115,6 +116,14 @@ class LayerRun:
             segmentation_size=self.dataset.segmentation_size,
             sources=describe_sources(self.flags, self.dataset),
         )
+
+    def _read_untrained(self) -> LayerActivations:
+        network = self.probed if isinstance(self.probed, LoadedNetwork) else None
+        preprocessing = self.flags.resolve_preprocessing()
+        return collect_untrained(
+            network, self.dataset, self.layer_name, preprocessing, seed=self.flags.seed,
+            progress=True,
+        )  # fmt: skip
 
     @property
     def activations_directory(self) -> Path:

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from net2vec_jax.activations.compute import compute_activations
-from net2vec_jax.activations.layer import LayerActivations
+from net2vec_jax.activations.layer import LayerActivations, collect_activations
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 from net2vec_jax.data.arrays import find_images_fingerprint
 from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES, find_numbers
@@ -28,6 +28,8 @@ from net2vec_jax.data.images.resized import resize_image
 from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
 from net2vec_jax.data.open import require_both_splits
 from net2vec_jax.networks.load import LoadedNetwork
+from net2vec_jax.networks.preprocessing import PreprocessingName
+from net2vec_jax.networks.untrained import untrain
 from net2vec_jax.probes.classification.groups import find_shortages
 from net2vec_jax.probes.heads import ALL_FILTERS
 from net2vec_jax.probes.presets import Preset, PresetName, find_preset
@@ -38,6 +40,8 @@ from net2vec_jax.runs.files import MEASURES, ProbedConcepts, ProbeKind, TrainedH
 from net2vec_jax.runs.notes import note_sources
 from net2vec_jax.runs.settings import ClassificationSettings, ProbeSettings, SegmentationSettings
 
+UNTRAINED_IMAGES = 64
+"""Train images, at most, that the normalisations of an untrained network fit."""
 Settings = TypeVar("Settings", bound=ProbeSettings)
 T = TypeVar("T")
 AnyProbe = TypeVar("AnyProbe", bound="Probe")
@@ -50,10 +54,13 @@ class Problem:
     Attributes:
       read_layer: gives a layer's activations on N images.
       read_masks: gives the masks of the chosen concepts on the same images.
+      read_untrained: gives the activations of the same layer before its network was trained; None
+        where nothing asks for them.
     """
 
     read_layer: Callable[[], LayerActivations]
     read_masks: Callable[[], ConceptMasks]
+    read_untrained: Callable[[], LayerActivations] | None = None
 
     @property
     def layer(self) -> LayerActivations:
@@ -390,6 +397,34 @@ def collect_masks(
     choice = choose_categories(settings)
     cache = cache_data and hasattr(dataset, "source_files")
     return decode_masks(dataset, choice, cache=cache).select(chosen)
+
+
+def collect_untrained(
+    network: LoadedNetwork | None,
+    dataset: ConceptDataset,
+    layer: str,
+    preprocessing: PreprocessingName,
+    *,
+    seed: int,
+    progress: bool,
+) -> LayerActivations:
+    """A layer's activations before its network was trained, in memory; see `untrain`.
+
+    Raises:
+      Net2VecError: the activations were computed elsewhere, or by a model of your own.
+    """
+    if network is None:
+        raise Net2VecError(
+            "activations computed elsewhere have no network that could be untrained; leave "
+            "--untrained out"
+        )
+    train = np.flatnonzero(~dataset.is_val)
+    chosen = train[:: -(-len(train) // UNTRAINED_IMAGES)]
+    images = np.stack([dataset.image(int(index)) for index in chosen])
+    untrained = untrain(network, images, preprocessing=preprocessing, seed=seed)
+    return collect_activations(
+        untrained, dataset, layer, preprocessing=preprocessing, progress=progress
+    )
 
 
 def make_settings(

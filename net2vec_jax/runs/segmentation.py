@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -56,6 +56,7 @@ from net2vec_jax.runs.probe import (
     Probe,
     Problem,
     collect_masks,
+    collect_untrained,
     describe_probe,
     equip,
     keep_concepts,
@@ -241,7 +242,7 @@ def train_segmentation(
       settings: `epochs` (30), `batch_size` (the preset's), `learning_rate` (1e-4), `loss`
         ("linear", or "bce"), `shuffle` (False), `quantile` (0.005) and `quantile_method` of the
         thresholds;
-        `l2` of `CONVERGED`; `controls` (True);
+        `l2` of `CONVERGED`; `controls` (True); `untrained` (False);
         `concepts` (all), `filters` (also embeddings of so many filters; none), `seeds` (1
         repetition), `subset_seeds`, `seed` (0), `bootstrap_samples` (1000): see
         `SegmentationSettings`.
@@ -264,7 +265,15 @@ def train_segmentation(
     chosen = make_settings(SegmentationSettings, preset, layer, settings).resolve()
     masks = collect_masks(layer, dataset, chosen, cache_data=cache_data)
     origin = describe_probe(chosen, layer.origin, dataset)
-    problem = Problem(lambda: layer, lambda: masks)
+    problem = Problem(
+        lambda: layer,
+        lambda: masks,
+        lambda: collect_untrained(
+            layer.network, dataset, layer.layer,
+            cast(Any, layer.origin.get("preprocessing", "own")),
+            seed=chosen.seed, progress=progress,
+        ),
+    )  # fmt: skip
     probe = probe_segmentation(problem, chosen, origin, progress=progress)
     return equip(probe, layer, dataset)
 
@@ -453,6 +462,8 @@ class _Training:
                 exchange_targets(masks, self._key),
             )
             overlaps["control"] = self._count(full, control.weights, control.level).overlap
+        if self._settings.untrained:
+            overlaps["untrained"] = self._count_untrained(full).overlap
         return Rivals(
             names=tuple(overlaps),
             concept=full.concept,
@@ -464,6 +475,18 @@ class _Training:
             intersection=np.stack([o.intersection for o in overlaps.values()]).astype(np.int32),
             union=np.stack([o.union for o in overlaps.values()]).astype(np.int32),
         )
+
+    def _count_untrained(self, full: Heads) -> SegmentationCounts:
+        """What embeddings of the same network before its training mark, trained in the same way."""
+        read, masks = self._problem.read_untrained, self._problem.read_masks
+        assert read is not None
+        layer = read()
+        other = _Training(Problem(lambda: layer, masks), self._settings, keep_nothing, False)
+        other._thresholds = other._collect_thresholds()
+        if self._scale is not None:
+            other._scale = other._measure_scale()
+        trained = other._train_heads(full, other._train_penalties(full), "")
+        return other._count(full, trained.weights, trained.level)
 
     def _choose_single_filters(
         self, full: Heads

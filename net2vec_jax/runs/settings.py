@@ -99,6 +99,8 @@ class SegmentationSettings(ProbeSettings):
       l2: penalties of the preset "converged" to choose from, in units of one image's loss per
         squared weight; by default 0.01, 0.1, 1 and 10.
       controls: also train embeddings on masks that were exchanged among each concept's images.
+      untrained: also train embeddings of the network before its training: random weights, and
+        normalisations that fit the images. Costs another pass over all images.
     """
 
     preset: PresetName = "paper"
@@ -112,6 +114,7 @@ class SegmentationSettings(ProbeSettings):
     subset_seeds: int | None = None
     l2: tuple[float, ...] = ()
     controls: bool = True
+    untrained: bool = False
 
     def __post_init__(self) -> None:
         """See `ProbeSettings`."""

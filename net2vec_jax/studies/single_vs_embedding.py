@@ -150,7 +150,11 @@ def single_vs_embedding(results: Sequence[LayerResults]) -> Answer:
                     "embedding",
                     "filter",
                     "filter, same rule",
-                    *list(RIVAL_LABELS.values())[1:],
+                    *(
+                        label
+                        for rival, label in RIVAL_LABELS.items()
+                        if rival != "single_same_rule" and rival in strata[0]
+                    ),
                 ),
                 [row for table in strata for row in _describe_strata(table)],
                 texts=2,

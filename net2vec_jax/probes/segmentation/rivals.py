@@ -4,6 +4,7 @@ B concepts that have embeddings, R rivals, Q (concept, image) entries:
   single_same_rule  the best single filter, chosen on train, that marks by the embeddings' rule
   prior             where the concept mostly is, whatever the image shows
   control           an embedding trained on masks exchanged among the concept's images
+  untrained         an embedding of the same layer before its network was trained, if asked for
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ RIVAL_LABELS = {
     "single_same_rule": "best single filter, same rule",
     "prior": "location prior",
     "control": "embedding of exchanged masks",
+    "untrained": "embedding of the untrained network",
 }
 """What rivals are called in figures and tables."""
 
