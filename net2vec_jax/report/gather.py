@@ -28,6 +28,7 @@ from net2vec_jax.report.page.content import (
 from net2vec_jax.runs.files import MEASURES, read_measures, read_thresholds
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.predictions import best_filters, single_scores
+from net2vec_jax.runs.settings import RECIPE
 from net2vec_jax.stats.metrics import NO_FILTER
 
 _FINGERPRINTS = {"dataset": "dataset", "weights": "weights", "array": "activation array"}
@@ -216,7 +217,10 @@ def _mean(label: str, scores: np.ndarray) -> Fact:
 
 def _list_settings(run: FinishedRun) -> list[tuple[str, list[Fact]]]:
     identity, record = run.origin, run.record
-    settings = {name: value for name, value in identity.items() if name not in _SEPARATE}
+    unused = RECIPE if find_preset(identity["preset"]).to_optimum else ()
+    settings = {
+        name: value for name, value in identity.items() if name not in (*_SEPARATE, *unused)
+    }
     groups = [
         ("Settings", _facts(settings.items())),
         ("Versions", _facts(record.get("versions", {}).items(), plain=True)),

@@ -16,6 +16,9 @@ from net2vec_jax.probes.segmentation.model import Loss
 from net2vec_jax.probes.segmentation.optimum import OptimumConfig
 from net2vec_jax.probes.segmentation.training import SegmentationConfig
 
+RECIPE = ("epochs", "batch_size", "learning_rate", "loss", "shuffle")
+"""Settings of the original's recipe, which mean nothing to the preset `converged`."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProbeSettings:
@@ -137,7 +140,7 @@ class SegmentationSettings(ProbeSettings):
             self.training()
             return
         defaults = SegmentationSettings()
-        for name in ("epochs", "batch_size", "learning_rate", "loss", "shuffle"):
+        for name in RECIPE:
             if getattr(self, name) != getattr(defaults, name):
                 flag = "--" + name.replace("_", "-")
                 raise Net2VecError(
