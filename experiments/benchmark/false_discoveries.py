@@ -6,8 +6,8 @@ Draws the pixel counts of two probes on the val images of many concepts, tests e
 `compare_set_ious`, and holds the false discovery rate at 0.05 over the concepts of a data set. In
 the null cases both probes have the same population set IoU. Prints two markdown tables: the rate of
 false discoveries and the power by regime, and what pooling two kinds of label does.
-Time: 4 minutes on 2 CPU cores. Expected: at most about 0.05 false discoveries, 0.07 where a probe
-is silent on most images; several times more where film frames count as independent images.
+Time: 4 minutes on 2 CPU cores. Expected: at most about 0.05 false discoveries; several times more
+where film frames count as independent images.
 """
 
 from __future__ import annotations
