@@ -13,6 +13,9 @@ from net2vec_jax.data.masks import MASKS_AT_ONCE, ConceptMasks
 from net2vec_jax.stats.metrics import iou
 from net2vec_jax.stats.overlap import Overlap
 
+UNPACKED_AT_ONCE = 1024
+"""Masks that are unpacked at a time."""
+
 
 def fit_location_prior(masks: ConceptMasks) -> Bool[np.ndarray, "C Y X"]:
     """Where a concept mostly is: the region that overlaps best with its train masks.
@@ -28,10 +31,10 @@ def fit_location_prior(masks: ConceptMasks) -> Bool[np.ndarray, "C Y X"]:
     total = np.zeros((len(masks.catalog), *masks.segmentation_size), np.int64)
     train = np.flatnonzero(~masks.pair_is_val)
     images = np.bincount(masks.pair_concept[train], minlength=len(total))
-    for start in range(0, len(train), MASKS_AT_ONCE):
-        pairs = train[start : start + MASKS_AT_ONCE]
+    for start in range(0, len(train), UNPACKED_AT_ONCE):
+        pairs = train[start : start + UNPACKED_AT_ONCE]
         concepts, first = np.unique(masks.pair_concept[pairs], return_index=True)
-        total[concepts] += np.add.reduceat(masks.unpack(pairs), first, axis=0, dtype=np.int64)
+        total[concepts] += np.add.reduceat(masks.unpack(pairs), first, axis=0, dtype=np.int32)
     flat = total.reshape(len(total), pixels)
     order = np.argsort(-flat, axis=1, kind="stable")
     shared = np.cumsum(np.take_along_axis(flat, order, axis=1), axis=1)
