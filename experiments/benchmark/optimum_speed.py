@@ -6,7 +6,7 @@ Three tables: the stages of both presets' training on the dataset; scikit-learn'
 of one concept after another on the same activations, targets and penalties, and how far its losses
 are from ours; and the training on drawn activations of a twentieth and a tenth of Broden's images,
 with what the whole would take: steps × pairs, as time grows. CPU seconds are of all cores together.
-Expected on 2 x86 cores: see docs/performance.md. Time: 10 minutes.
+Expected on 2 x86 cores: see docs/performance.md. Time: 3 minutes.
 """
 
 from __future__ import annotations
