@@ -444,13 +444,12 @@ class _Training:
         first = (heads.filters == ALL_FILTERS) & (heads.seed == 0)
         full = heads.select(first)
         filter_, sign, weights, level = self._choose_single_filters(full)
-        counts = {"single_same_rule": self._count(full, weights, level)}
-        pairs = counts["single_same_rule"].pair
-        none = filter_[counts["single_same_rule"].head] == NO_FILTER
+        single = self._count(full, weights, level)
+        pairs, none = single.pair, filter_[single.head] == NO_FILTER
         overlaps = {
             "single_same_rule": Overlap(
-                np.where(none, 0, counts["single_same_rule"].overlap.intersection),
-                np.where(none, masks.area[pairs], counts["single_same_rule"].overlap.union),
+                np.where(none, 0, single.overlap.intersection),
+                np.where(none, masks.area[pairs], single.overlap.union),
             ),
             "prior": count_regions(fit_location_prior(masks), masks, pairs),
         }
@@ -469,7 +468,7 @@ class _Training:
             concept=full.concept,
             filter=filter_,
             sign=sign,
-            row=counts["single_same_rule"].head,
+            row=single.head,
             image=masks.pair_image[pairs],
             is_val=masks.pair_is_val[pairs],
             intersection=np.stack([o.intersection for o in overlaps.values()]).astype(np.int32),

@@ -15,9 +15,9 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from net2vec_jax.activations.standardized import StandardizedActivations
-from net2vec_jax.core.devices import COPIED, DIVIDED, pad_first_axis, place_copies, place_parts
+from net2vec_jax.core.devices import COPIED, DIVIDED, place_copies
 from net2vec_jax.data.masks import ConceptMasks
-from net2vec_jax.probes.segmentation.grid_targets import bring_to_grid, mass_of_positions
+from net2vec_jax.probes.segmentation.grid_targets import mass_of_positions
 from net2vec_jax.probes.segmentation.image_blocks import Blocks, DividedEntries, Entries
 from net2vec_jax.probes.segmentation.model import geometry_of
 
@@ -43,6 +43,9 @@ def choose_signed_filters(
 
     Returns:
       (filter; sign, 1 or -1).
+
+    Raises:
+      Net2VecError: activations and masks are not of the same images, or a head has no image.
     """
     geometry = geometry_of(activations, masks)
     mass = mass_of_positions(geometry.grid, geometry.segmentation_size)
@@ -57,11 +60,7 @@ def choose_signed_filters(
     divided = DividedEntries(
         entries, heads, bytes_per_image=8 * geometry.positions * activations.filters
     )
-    rows = max(map(len, divided.pairs))
-    on_grid = place_parts(
-        divided.mesh,
-        lambda d: pad_first_axis(bring_to_grid(masks, divided.pairs[d], geometry.grid), rows),
-    )
+    on_grid = divided.place_targets(masks, geometry.grid)
     area = np.zeros(heads)
     np.add.at(area, entries.head, masks.area[entries.pair])
     total = divided.images * float(mass.sum(dtype=np.float64))

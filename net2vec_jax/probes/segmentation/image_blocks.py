@@ -17,6 +17,7 @@ from net2vec_jax.core.devices import divide_evenly, fetch, make_mesh, pad_first_
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.probes.heads import Heads
+from net2vec_jax.probes.segmentation.grid_targets import bring_to_grid
 
 HEADS_PER_BLOCK = 16
 BYTES_PER_CHUNK = {"cpu": 2**21}
@@ -146,6 +147,13 @@ class DividedEntries:
         values = np.asarray(values, np.float32)
         return place_parts(
             self.mesh, lambda d: pad_first_axis(values, self.size, 1, rows=self._heads[d])
+        )
+
+    def place_targets(self, masks: ConceptMasks, grid: tuple[int, int]) -> Array:
+        """Targets of the blocks on the activation grid, divided: float32 [D, m, p]."""
+        rows = max(map(len, self.pairs))
+        return place_parts(
+            self.mesh, lambda d: pad_first_axis(bring_to_grid(masks, self.pairs[d], grid), rows)
         )
 
     def bring(self, divided: Array) -> np.ndarray:

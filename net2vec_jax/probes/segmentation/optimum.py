@@ -28,11 +28,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from net2vec_jax.activations.standardized import SpatialActivations
 from net2vec_jax.core.console import open_bar
-from net2vec_jax.core.devices import COPIED, DIVIDED, pad_first_axis, place_copies, place_parts
+from net2vec_jax.core.devices import COPIED, DIVIDED, place_copies
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.probes.heads import Heads
-from net2vec_jax.probes.segmentation.grid_targets import bring_to_grid, mass_of_positions
+from net2vec_jax.probes.segmentation.grid_targets import mass_of_positions
 from net2vec_jax.probes.segmentation.image_blocks import Blocks, DividedEntries, Entries
 from net2vec_jax.probes.segmentation.model import geometry_of
 from net2vec_jax.probes.segmentation.score_maps import (
@@ -207,13 +207,7 @@ class _Problem:
             bytes_per_image=4 * geometry.positions * activations.filters,
         )
         place, mesh = self._divided.place, self._divided.mesh
-        rows = max(map(len, self._divided.pairs))
-        on_grid = place_parts(
-            mesh,
-            lambda d: pad_first_axis(
-                bring_to_grid(masks, self._divided.pairs[d], geometry.grid), rows
-            ),
-        )
+        on_grid = self._divided.place_targets(masks, geometry.grid)
         mask = np.pad(heads.filter_mask, ((0, 0), (0, 1)), constant_values=True)
         arranged = arrange_activations(activations, "dense")
         shared = _Shared(
@@ -259,8 +253,8 @@ class _Problem:
     def result(self, state: _State) -> OptimumResult:
         both = self._divided.bring(state.weights)
         gap = self._divided.bring(_bound_gap(state, self._shared))
-        decrease = self._divided.bring(state.start - state.value)
-        share = np.where(decrease > 0, decrease / np.maximum(decrease + gap, 1e-30), 1)
+        decrease = np.maximum(self._divided.bring(state.start - state.value), 0)
+        share = np.where(gap == 0, 1, decrease / np.maximum(decrease + gap, 1e-30))
         return OptimumResult(
             both[:, :-1], both[:, -1], self.measure(both), share.astype(np.float32), self._l2,
             self._divided.bring(state.steps),

@@ -168,3 +168,13 @@ def test_a_concept_without_train_images_is_named() -> None:
     masks.is_val[:] = True
     with pytest.raises(Net2VecError, match="'concept 2' has no train image"):
         train_entries(all_val, masks)
+
+
+def test_a_head_that_has_not_moved_claims_no_share_of_the_decrease() -> None:
+    activations, masks = make_linear_problem(0)
+    heads = Heads.of(np.arange(1), np.zeros((1, activations.filters), np.float32))
+    entries = train_entries(heads, masks)
+    config = OptimumConfig(most_steps=0)
+    result = train_to_optimum(heads, activations, masks, entries, np.ones(1, np.float32), config)
+    assert not result.weights.any()
+    assert result.loss_share[0] == 0
