@@ -26,6 +26,7 @@ from net2vec_jax.weights.ported import (
 )
 from net2vec_jax.weights.porting import port_weights, rename_keys
 from net2vec_jax.weights.readers.files import load_weight_file
+from net2vec_jax.weights.spellings import respell
 
 NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType(
     {entry.name: entry for entry in (*TORCH_ENTRIES, *CAFFE_ENTRIES)}
@@ -99,7 +100,7 @@ def open_network_origin(origin: Mapping[str, Any]) -> LoadedNetwork:
 
 def _port(entry: NetworkEntry, path: Path, view: View, source: str, weights: str) -> LoadedNetwork:
     """Port a weight file; the number of classes is the file's."""
-    arrays = rename_keys(load_weight_file(path), entry.renames)
+    arrays = rename_keys(respell(load_weight_file(path), entry.spellings), entry.renames)
     return LoadedNetwork(
         name=entry.name,
         network=port_network(entry, arrays, origin=f"the weights in {path}"),
@@ -125,7 +126,7 @@ def port_network(entry: NetworkEntry, weights: Mapping[str, np.ndarray], *, orig
     Raises:
       Net2VecError: the weights do not fit.
     """
-    weights = rename_keys(weights, entry.renames)
+    weights = rename_keys(respell(weights, entry.spellings), entry.renames)
     classes = _count_classes(entry, weights)
     network = _abstract(entry, classes)
     return port_weights(network, weights, caffe=entry.caffe, ignored=entry.ignored, origin=origin)

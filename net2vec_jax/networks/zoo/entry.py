@@ -10,6 +10,7 @@ from net2vec_jax.networks.network import Network
 from net2vec_jax.networks.preprocessing import View
 from net2vec_jax.weights.cache import fetch_weights
 from net2vec_jax.weights.porting import IGNORED_KEYS, Renames
+from net2vec_jax.weights.spellings import Spelling
 
 # Layers worth probing, of networks of both frameworks.
 ALEXNET_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
@@ -68,6 +69,7 @@ class NetworkEntry:
       input_size: pixels along a side of the images that it was trained on.
       ignored: shell patterns of the file's keys that have no counterpart in the network.
       renames: how keys of older files are spelt today.
+      spellings: other libraries' names for its weights.
       caffe: whether the weight file is Caffe's, see `find_rules`.
     """
 
@@ -79,4 +81,5 @@ class NetworkEntry:
     input_size: int = 224
     ignored: tuple[str, ...] = IGNORED_KEYS
     renames: Renames = ()
+    spellings: tuple[Spelling, ...] = ()
     caffe: bool = False
