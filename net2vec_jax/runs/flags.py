@@ -9,9 +9,15 @@ from typing import Annotated
 import tyro
 
 from net2vec_jax.activations.compute import ComputeType
+from net2vec_jax.activations.responses import Responses
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.preprocessing import PreprocessingName
-from net2vec_jax.runs.settings import ClassificationSettings, ProbeSettings, SegmentationSettings
+from net2vec_jax.runs.settings import (
+    ClassificationSettings,
+    ProbeSettings,
+    SegmentationSettings,
+    refuse_responses,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +48,8 @@ class LayerFlags(ProbeSettings):
       dtype: what the network computes in. "bfloat16" is for accelerators, where it saves memory and
         time; activations of EfficientNet-Lite0 then differ by 6 %, and a tenth to a fifth of the
         active positions are others.
+      responses: which side of its activations a filter responds with, for layers without a
+        rectifier: "positive", "negative", or "both", where each filter k is two, +k and -k.
       images_per_batch: images per forward pass.
       activations: folder of the stored activations; by default inside the run directory.
       skip_bad_images: go on without the images that cannot be read, and list them in run.json; by
@@ -62,6 +70,7 @@ class LayerFlags(ProbeSettings):
     channels_first: bool = False
     preprocessing: PreprocessingName | None = None
     dtype: ComputeType = "float32"
+    responses: Responses = "positive"
     images_per_batch: Annotated[int, tyro.conf.arg(name="images-per-batch")] = 32
     activations: Path | None = None
     skip_bad_images: Annotated[bool, tyro.conf.arg(name="skip-bad-images")] = False
@@ -75,6 +84,7 @@ class LayerFlags(ProbeSettings):
           Net2VecError: names the flags.
         """
         super().check()
+        refuse_responses(self.responses, self.find_preset())
         if self.activation_array is None:
             missing = [name for name in ("network", "layer") if not getattr(self, name)]
             if missing:

@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from net2vec_jax.activations.external import ExternalActivations
-from net2vec_jax.activations.layer import ActivationsOnDemand
+from net2vec_jax.activations.layer import (
+    ActivationsOnDemand,
+    LayerActivations,
+    StoredActivations,
+)
 from net2vec_jax.activations.store import ActivationStore
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import ConceptCatalog
@@ -141,12 +145,15 @@ class RunSources:
         return loaded
 
     @cached_property
-    def activations(self) -> ActivationStore | ExternalActivations | ActivationsOnDemand:
+    def activations(self) -> LayerActivations:
         """The layer's activations: stored, or computed anew of a probe that was trained in memory.
 
         Raises:
           Net2VecError: they are not where they were, or of something else.
         """
+        return LayerActivations(self.run.layer, self._open_activations(), self.run.origin)
+
+    def _open_activations(self) -> StoredActivations:
         if self.run.origin.get("array"):
             path = self._flags.activations or self._find("activation_array", "activations")
             with self._explaining("activations", "--activations (and --dataset)"):
