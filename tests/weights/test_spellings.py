@@ -25,11 +25,15 @@ def test_parts_are_joined_in_their_order_wherever_they_stand_in_the_file():
         "encoder.layer.0.norm.bias": np.zeros(2),
         "encoder.layer.0.key.bias": np.full(2, 2.0),
     }
-    ours = respell(file, [PACKED])
+    ours = respell(file, PACKED)
     assert ours.keys() == {"blocks.0.qkv.bias", "blocks.0.norm.bias"}
     np.testing.assert_array_equal(ours["blocks.0.qkv.bias"], [1, 1, 2, 2, 3, 3])
 
 
-def test_keys_of_the_original_stay():
-    file = {"blocks.0.qkv.bias": np.zeros(6)}
-    assert respell(file, [PACKED]).keys() == file.keys()
+def test_kernels_with_the_outputs_last_are_turned():
+    keras = Spelling("Keras", "conv", ((r"\.kernel$", ".weight"),), outputs_last=True)
+    kernel = np.random.default_rng(0).random((3, 5, 2, 4))
+    turned = respell({"conv.kernel": kernel, "fc.kernel": kernel[0, 0], "bias": np.ones(2)}, keras)
+    assert turned["conv.weight"][3, 1, 2, 4] == kernel[2, 4, 1, 3]
+    np.testing.assert_array_equal(turned["fc.weight"], kernel[0, 0].T)
+    assert turned["bias"].shape == (2,)
