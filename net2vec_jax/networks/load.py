@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +17,7 @@ from net2vec_jax.core.console import announce
 from net2vec_jax.core.errors import Net2VecError, list_names, unknown_name_error
 from net2vec_jax.networks.loaded import LoadedNetwork
 from net2vec_jax.networks.network import Network
-from net2vec_jax.networks.options import WeightOptions
+from net2vec_jax.networks.options import WeightOptions, read_options
 from net2vec_jax.networks.preprocessing import Preprocessing, View
 from net2vec_jax.networks.zoo.caffe import CAFFE_ENTRIES
 from net2vec_jax.networks.zoo.entry import NetworkEntry
@@ -33,23 +33,13 @@ from net2vec_jax.weights.ported import (
     save_ported,
 )
 from net2vec_jax.weights.porting import find_rules, port_weights
-from net2vec_jax.weights.readers.files import load_weight_file
+from net2vec_jax.weights.readers.checkpoints import WeightFile
+from net2vec_jax.weights.readers.files import read_weight_file
 from net2vec_jax.weights.spellings import ChannelOrder, Channels, Images
 
 NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType(
     {entry.name: entry for entry in (*TORCH_ENTRIES, *CAFFE_ENTRIES)}
 )
-
-
-@dataclasses.dataclass
-class WeightFile:  # TODO seam
-    arrays: dict
-    checkpoint_key: str | None = None
-    other_keys: tuple = ()
-
-
-def read_weight_file(path, key=None):
-    return WeightFile(load_weight_file(path))
 
 
 def load_network(
@@ -97,7 +87,7 @@ def load_network(
         deviation=deviation,
         channel_order=channel_order,
     )
-    options.check()
+    options.check_options()
     if name not in NETWORKS and weights is None and Path(name).is_dir():
         name, weights = read_description(name).network, name
     if name not in NETWORKS:
@@ -144,7 +134,7 @@ def open_network_origin(origin: Mapping[str, Any]) -> LoadedNetwork:
             f"{name} was a model of your own, and what was saved does not tell how to make it "
             "again: wrap it as before and pass it as network=…"
         )
-    loaded = load_network(name, weights=weights, **origin.get("weight_options", {}))
+    loaded = load_network(name, weights=weights, **read_options(origin).chosen)
     if loaded.fingerprint != origin["weights"]:
         raise Net2VecError(
             f"{weights} holds other weights of {name} than before (SHA-256 "
@@ -163,10 +153,10 @@ def _port(
     options: WeightOptions,
 ) -> LoadedNetwork:
     """Port a weight file; the number of classes is the file's."""
-    arrays, prefix, remarks = _read(path, options.checkpoint_key)
+    read, prefix, remarks = _read(path, options.checkpoint_key)
     settings = read_hub_settings(path if path.is_dir() else path.parent)
     wanted = _describe_wanted(entry)
-    fit = fit_keys(arrays, wanted, prefix=prefix)
+    fit = fit_keys(read.arrays, wanted, prefix=prefix)
     images, said = _find_images(entry, view, fit, options, settings)
     remarks += [*fit.remarks, *said]
     network = _fill(entry, fit, wanted, f"the weights in {path}", images[2])
@@ -175,7 +165,7 @@ def _port(
     return LoadedNetwork(
         name=entry.name,
         network=network,
-        fingerprint=_combine_fingerprint(entry, path, view, images, options),
+        fingerprint=_combine_fingerprint(entry, read.files, view, images, options),
         input_size=settings.input_size or entry.input_size,
         own_preprocessing=own,
         probing_layers=entry.probing_layers,
@@ -187,27 +177,26 @@ def _port(
     )
 
 
-def _read(path: Path, key: str | None) -> tuple[Arrays, str | None, list[str]]:
-    """A file's arrays, what the network's keys begin with, and what is to be said of them.
+def _read(path: Path, key: str | None) -> tuple[WeightFile, str | None, list[str]]:
+    """What a file holds, what the network's keys begin with, and what is to be said of them.
 
     `key` names an entry of a checkpoint, or what keys begin with, or one behind the other.
     """
     if key is None:
         read = read_weight_file(path)
-        others = list_names(read.other_keys)
-        said = f"{read.checkpoint_key} of {others}" if others else ""
-        return read.arrays, None, [f"taken: {said}"] if said else []
+        said = f"taken: {read.checkpoint_key}; the file has {list_names(read.other_keys)} too"
+        return read, None, [f"{said} (--checkpoint-key)"] if read.other_keys else []
     parts = key.split(".")
     first_error: Net2VecError | None = None
     for end in range(len(parts), -1, -1):
         prefix = ".".join(parts[end:])
         try:
-            arrays = read_weight_file(path, ".".join(parts[:end]) or None).arrays
+            read = read_weight_file(path, ".".join(parts[:end]) or None)
         except Net2VecError as error:
             first_error = first_error or error
             continue
-        if not prefix or any(name.startswith(f"{prefix}.") for name in strip_wrappers(arrays)):
-            return arrays, prefix or None, [f"taken: {key}"]
+        if not prefix or any(name.startswith(f"{prefix}.") for name in strip_wrappers(read.arrays)):
+            return read, prefix or None, [] if prefix else [f"taken: {key}"]
     assert first_error is not None  # without a prefix, what was read has been returned
     raise first_error
 
@@ -340,11 +329,16 @@ def _find_images(
 
 
 def _combine_fingerprint(
-    entry: NetworkEntry, path: Path, view: View, images: Images, options: WeightOptions
+    entry: NetworkEntry, files: Sequence[Path], view: View, images: Images, options: WeightOptions
 ) -> str:
-    """The SHA-256 of the weight file, and of how it was read where that is not the usual way."""
+    """The SHA-256 of the weight file, and of how it was read where that is not the usual way.
+
+    Of several files the SHA-256 of theirs.
+    """
     usual = (view.own.mean, view.own.deviation, _usual_order(entry))
-    fingerprint = file_fingerprint(path)
+    fingerprint, *others = map(file_fingerprint, files)
+    if others:
+        fingerprint = hashlib.sha256("".join([fingerprint, *others]).encode()).hexdigest()
     if images == usual and options.checkpoint_key is None:
         return fingerprint
     reading = json.dumps([fingerprint, images, options.checkpoint_key])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from net2vec_jax.core.errors import Net2VecError
@@ -36,7 +37,7 @@ class WeightOptions:
         given = {name: getattr(self, name) for name in names}
         return {name: value for name, value in given.items() if value is not None}
 
-    def check(self) -> None:
+    def check_options(self) -> None:
         """Refuse what makes no sense.
 
         Raises:
@@ -50,3 +51,20 @@ class WeightOptions:
                 raise Net2VecError(
                     f"--{name} {values}: on the scale 0 … 255, as pixels are; multiply by 255"
                 )
+
+
+def read_options(record: Mapping[str, Any]) -> WeightOptions:
+    """The options that a record has under "weight_options", if it has any.
+
+    Args:
+      record: as JSON was read back.
+
+    Raises:
+      Net2VecError: they are none.
+    """
+    noted = record.get("weight_options") or {}
+    known = {field.name for field in dataclasses.fields(WeightOptions)}
+    if not isinstance(noted, Mapping) or not noted.keys() <= known:
+        raise Net2VecError(f"what was noted of how weights are read is damaged: {noted!r:.200}")
+    tuples: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in noted.items()}
+    return WeightOptions(**tuples)

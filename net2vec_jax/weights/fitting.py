@@ -9,6 +9,7 @@ every parameter below the classifier; nothing else is guessed.
 from __future__ import annotations
 
 import fnmatch
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -276,8 +277,9 @@ def _reshape(array: np.ndarray, shape: Shape | None) -> np.ndarray:
     A linear layer as a 1 × 1 or full-size convolution [out, in, h, w] is the same numbers as
     [out, in · h · w]; so is a factor [K] as [K, 1, 1].
     """
-    alike = shape is not None and array.ndim and array.shape[:1] == shape[:1]
-    return array.reshape(shape) if alike and array.size == np.prod(shape, dtype=int) else array
+    if shape is None or array.shape[:1] != shape[:1] or array.size != math.prod(shape):
+        return array
+    return array.reshape(shape)
 
 
 def _find_missing_head(arrays: Arrays, wanted: Wanted) -> list[str]:

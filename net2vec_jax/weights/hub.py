@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,7 @@ def fetch_hub_weights(weights: str) -> Path:
             )
         wanted = parts["file"] or f"weights ({', '.join(FILES)}); name its file: {weights}/FILE"
         raise Net2VecError(f"{weights}: {repository} has no {wanted}")
-    beside = [file for file in SETTINGS]
+    beside = list(SETTINGS)
     if found.name.endswith(".index.json"):
         beside += sorted(set(_read_json(found).get("weight_map", {}).values()))
     for file in beside:
@@ -148,7 +149,7 @@ def read_hub_settings(folder: Path) -> HubSettings:
         raise Net2VecError(f"{folder}: its {' or '.join(SETTINGS)} is damaged ({error})") from error
 
 
-def _scale(values: list[float], scale: float) -> Channels:
+def _scale(values: Sequence[float], scale: float) -> Channels:
     """Three values on the scale 0 … 255, without the dust of the product."""
     red, green, blue = (round(float(value) * scale, 6) for value in values)
     return (red, green, blue)

@@ -8,7 +8,7 @@ their keys into the original's.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,13 @@ from net2vec_jax.weights.porting import Renames, rename_keys
 Channels = tuple[float, float, float]
 ChannelOrder = Literal["rgb", "bgr"]
 Images = tuple[Channels, Channels, ChannelOrder]
+
+
+_TURNS: Mapping[str, Mapping[int, Callable[[np.ndarray], np.ndarray]]] = {
+    "torch": {},
+    "keras": {2: np.transpose, 4: lambda kernel: kernel.transpose(3, 2, 0, 1)},
+    "theano": {2: np.transpose, 4: lambda kernel: kernel[:, :, ::-1, ::-1]},
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,9 @@ class Spelling:
         ends in "#0", "#1", … is a part of one array: the parts are joined along the first axis
         ("attention.query.weight", "….key.weight" and "….value.weight" as "in_proj_weight#0" to
         "#2").
-      outputs_last: whether kernels are [height, width, in, out] and linear layers [in, out].
+      axes: of kernels: "torch" [out, in, height, width] and [out, in] of linear layers; "keras"
+        [height, width, in, out] and [in, out]; or "theano", torch's, but turned by 180°, since
+        Theano convolves where the others correlate.
       images: what such networks usually see: mean, deviation and order of the channels; None
         where that is as with the original's weights.
       architectures: regular expression of the names, in the library's configuration, of networks
@@ -43,7 +52,7 @@ class Spelling:
     library: str
     mark: str
     renames: Renames
-    outputs_last: bool = False
+    axes: Literal["torch", "keras", "theano"] = "torch"
     images: Images | None = None
     architectures: str = ".*"
 
@@ -65,10 +74,8 @@ def respell(weights: Mapping[str, np.ndarray], spelling: Spelling) -> dict[str, 
       ['features.0.weight']
     """
     joined = _join_parts(rename_keys(weights, spelling.renames))
-    if not spelling.outputs_last:
-        return joined
-    axes = {2: (1, 0), 4: (3, 2, 0, 1)}
-    return {key: a.transpose(axes[a.ndim]) if a.ndim in axes else a for key, a in joined.items()}
+    turn = _TURNS[spelling.axes]
+    return {key: turn[a.ndim](a) if a.ndim in turn else a for key, a in joined.items()}
 
 
 def _join_parts(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -30,10 +30,14 @@ def test_parts_are_joined_in_their_order_wherever_they_stand_in_the_file():
     np.testing.assert_array_equal(ours["blocks.0.qkv.bias"], [1, 1, 2, 2, 3, 3])
 
 
-def test_kernels_with_the_outputs_last_are_turned():
-    keras = Spelling("Keras", "conv", ((r"\.kernel$", ".weight"),), outputs_last=True)
+def test_kernels_of_keras_and_theano_are_turned():
+    renames = ((r"\.kernel$", ".weight"),)
     kernel = np.random.default_rng(0).random((3, 5, 2, 4))
-    turned = respell({"conv.kernel": kernel, "fc.kernel": kernel[0, 0], "bias": np.ones(2)}, keras)
-    assert turned["conv.weight"][3, 1, 2, 4] == kernel[2, 4, 1, 3]
-    np.testing.assert_array_equal(turned["fc.weight"], kernel[0, 0].T)
-    assert turned["bias"].shape == (2,)
+    theanos = kernel.transpose(3, 2, 0, 1)[:, :, ::-1, ::-1]
+    for axes, given in (("keras", kernel), ("theano", theanos)):
+        spelling = Spelling("Keras", "conv", renames, axes=axes)
+        file = {"conv.kernel": given, "fc.kernel": kernel[0, 0], "bias": np.ones(2)}
+        turned = respell(file, spelling)
+        assert turned["conv.weight"][3, 1, 2, 4] == kernel[2, 4, 1, 3]
+        np.testing.assert_array_equal(turned["fc.weight"], kernel[0, 0].T)
+        assert turned["bias"].shape == (2,)

@@ -6,15 +6,17 @@ normalisation) change no response by more than 1e-5 of its deviation.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
+from net2vec_jax.networks.models.squeezenet import FIRES
 from net2vec_jax.weights.porting import Renames
 from net2vec_jax.weights.spellings import Spelling
 
 HALVES = ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5), "rgb")
 """2x / 255 − 1: the published vision transformers of timm and Google."""
 CAFFE_VGG = ((123.68, 116.779, 103.939), (1.0, 1.0, 1.0), "bgr")
-"""Caffe's VGG, as PyTorch and Keras have converted it: no division."""
+"""What Caffe's VGG sees, as do most of the networks that PyTorch and Keras took over from Caffe."""
 
 RESNET = (
     Spelling(
@@ -159,6 +161,26 @@ VIT = (
         images=HALVES,
     ),
 )  # fmt: skip
+
+_KERAS_LAYER = r"^(conv1|conv10|fire\d/\w+)/(?:.*/)?"
+_KERAS_SQUEEZENET = Spelling(
+    "Keras",
+    r"fire2/squeeze1x1/",
+    (
+        (rf"{_KERAS_LAYER}(\w+_b|bias)(:0)?$", r"\1.bias"),
+        (rf"{_KERAS_LAYER}(uniform\d+|\w+_W|kernel)(:0)?$", r"\1.weight"),
+        (r"^conv1\.", "features.0."),
+        (r"^conv10\.", "classifier.1."),
+        *((rf"^{name}/(\w+)\.", rf"features.{place}.\1.") for name, place, _, _ in FIRES),
+        (r"\.squeeze1x1\.", ".squeeze."),
+    ),
+    axes="keras",
+    images=CAFFE_VGG,
+)
+SQUEEZENET_1_1 = (
+    _KERAS_SQUEEZENET,
+    dataclasses.replace(_KERAS_SQUEEZENET, library="Keras on Theano", axes="theano"),
+)
 
 
 def spell_inverted_bottlenecks(

@@ -35,6 +35,7 @@ from net2vec_jax.networks.zoo.spelled import (
     CONVNEXT,
     MOBILENET_V2,
     RESNET,
+    SQUEEZENET_1_1,
     VGG,
     VIT,
 )
@@ -183,6 +184,7 @@ TORCH_ENTRIES = (
         (_torchvision("squeezenet1_1-b8a52dc0"),),
         ("conv1", "fire3", "fire5", "fire7", "fire9"),
         "classifier.1.bias",
+        spellings=SQUEEZENET_1_1,
     ),
     NetworkEntry(
         "mobilenet_v2",
