@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.extras import import_extra
 
 BFLOAT16 = np.dtype("V2")
 """How numpy stores ml_dtypes' bfloat16."""
@@ -59,13 +60,7 @@ def load_keras_file(path: str | Path) -> dict[str, np.ndarray]:
       Net2VecError: h5py is not installed; the file is damaged or holds no weights.
     """
     path = Path(path)
-    try:
-        import h5py
-    except ImportError as error:
-        raise Net2VecError(
-            f"{path}: is an HDF5 file, which needs h5py: pip install 'net2vec_jax[keras]'"
-        ) from error
-
+    h5py = import_extra("h5py", "keras")
     found: list[Any] = []
     try:
         with h5py.File(path, "r") as file:
