@@ -84,8 +84,12 @@ class LayerRun:
         self.run = RunDirectory(flags.out, self.origin)
         self.run.record("skipped_images", getattr(dataset, "left_out", {}))
         self.run.record("skipped_annotations", getattr(dataset, "skipped_annotations", {}))
-        self.run.record("sources", describe_sources(flags, dataset))
+        self.run.record("sources", describe_sources(flags, dataset, self._network))
         self.run.record("segmentation_size", list(dataset.segmentation_size))
+
+    @property
+    def _network(self) -> LoadedNetwork | None:
+        return self.probed if isinstance(self.probed, LoadedNetwork) else None
 
     @property
     def table(self) -> str:
@@ -114,17 +118,16 @@ class LayerRun:
         self.run.record("image_size", size)
         return dataclasses.replace(
             probe,
-            network=self.probed if isinstance(self.probed, LoadedNetwork) else None,
+            network=self._network,
             image_size=size,
             segmentation_size=self.dataset.segmentation_size,
-            sources=describe_sources(self.flags, self.dataset),
+            sources=describe_sources(self.flags, self.dataset, self._network),
         )
 
     def _read_untrained(self) -> LayerActivations:
-        network = self.probed if isinstance(self.probed, LoadedNetwork) else None
         preprocessing = self.flags.resolve_preprocessing()
         return collect_untrained(
-            network, self.dataset, self.layer_name, preprocessing, self.flags.responses,
+            self._network, self.dataset, self.layer_name, preprocessing, self.flags.responses,
             seed=self.flags.seed, progress=True,
         )  # fmt: skip
 
@@ -284,7 +287,8 @@ def finish_layers(flags: SegmentationFlags | ClassificationFlags) -> list[LayerR
         prepare_runs(runs)
     else:
         assert flags.network is not None  # checked above
-        runs = open_layer_runs(flags, dataset, open_network(flags.network, weights=flags.weights))
+        loaded = open_network(flags.network, weights=flags.weights, options=flags)
+        runs = open_layer_runs(flags, dataset, loaded)
         prepare_runs(runs)
         collect_missing_layers(runs)
     for run in runs:

@@ -29,6 +29,7 @@ from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
 from net2vec_jax.data.open import open_screened_dataset
 from net2vec_jax.networks.choice import open_network
 from net2vec_jax.networks.load import LoadedNetwork
+from net2vec_jax.networks.options import read_options
 from net2vec_jax.probes.presets import PRESETS
 from net2vec_jax.runs.classification import ClassificationProbe
 from net2vec_jax.runs.directory import SCENES_FOLDER
@@ -133,7 +134,8 @@ class RunSources:
             )
         weights = self._flags.weights or (self._noted.get("weights") and self._find("weights"))
         with self._explaining("network", "--network and --weights"):
-            loaded = open_network(name, weights=weights)
+            options = read_options(self._noted) if weights or not self._flags.network else None
+            loaded = open_network(name, weights=weights, options=options)
         return self._check_network(loaded, name)
 
     def _check_network(self, loaded: LoadedNetwork, name: str) -> LoadedNetwork:

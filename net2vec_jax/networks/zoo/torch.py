@@ -30,6 +30,16 @@ from net2vec_jax.networks.zoo.entry import (
     NetworkEntry,
     WeightSource,
 )
+from net2vec_jax.networks.zoo.spelled import (
+    CAFFES_VGG,
+    CONVNEXT,
+    MOBILENET_V2,
+    RESNET,
+    SQUEEZENET_1_1,
+    VGG,
+    VIT,
+)
+from net2vec_jax.networks.zoo.spelled import EFFICIENTNET_LITE0 as LITE0_SPELLINGS
 from net2vec_jax.weights.cache import EFFICIENTNET_LITE0_FILE, find_efficientnet_lite0
 
 TORCHVISION = "https://download.pytorch.org/models/"
@@ -87,6 +97,7 @@ TORCH_ENTRIES = (
         (EFFICIENTNET_LITE0,),
         ("block2", "block4", "block7", "block10", "block15", "head"),
         "_fc.bias",
+        spellings=LITE0_SPELLINGS,
     ),
     NetworkEntry(
         "alexnet",
@@ -97,7 +108,12 @@ TORCH_ENTRIES = (
         input_size=227,
     ),
     NetworkEntry(
-        "vgg16", VGG16, (_torchvision("vgg16-397923af"),), VGG16_LAYERS, "classifier.6.bias"
+        "vgg16",
+        VGG16,
+        (_torchvision("vgg16-397923af"),),
+        VGG16_LAYERS,
+        "classifier.6.bias",
+        spellings=(*VGG, CAFFES_VGG),
     ),
     NetworkEntry(
         "vgg16_bn",
@@ -105,6 +121,7 @@ TORCH_ENTRIES = (
         (_torchvision("vgg16_bn-6c64b313"),),
         VGG16_LAYERS,
         "classifier.6.bias",
+        spellings=VGG,
     ),
     NetworkEntry(
         "vgg19",
@@ -112,6 +129,7 @@ TORCH_ENTRIES = (
         (_torchvision("vgg19-dcbb9e9d"),),
         ("conv1_2", "conv2_2", "conv3_4", "conv4_4", "conv5_4"),
         "classifier.6.bias",
+        spellings=(*VGG, CAFFES_VGG),
     ),
     NetworkEntry(
         "googlenet",
@@ -127,6 +145,7 @@ TORCH_ENTRIES = (
         (_torchvision("resnet18-f37072fd"), _places365("resnet18")),
         RESNET_LAYERS,
         "fc.bias",
+        spellings=RESNET,
     ),
     NetworkEntry(
         "resnet50",
@@ -138,6 +157,7 @@ TORCH_ENTRIES = (
         ),
         RESNET_LAYERS,
         "fc.bias",
+        spellings=RESNET,
     ),
     NetworkEntry(
         "resnet152",
@@ -148,6 +168,7 @@ TORCH_ENTRIES = (
         ),
         RESNET_LAYERS,
         "fc.bias",
+        spellings=RESNET,
     ),
     NetworkEntry(
         "densenet161",
@@ -163,6 +184,7 @@ TORCH_ENTRIES = (
         (_torchvision("squeezenet1_1-b8a52dc0"),),
         ("conv1", "fire3", "fire5", "fire7", "fire9"),
         "classifier.1.bias",
+        spellings=SQUEEZENET_1_1,
     ),
     NetworkEntry(
         "mobilenet_v2",
@@ -173,6 +195,7 @@ TORCH_ENTRIES = (
         ),
         ("block3", "block6", "block13", "block17", "head"),
         "classifier.1.bias",
+        spellings=MOBILENET_V2,
     ),
     NetworkEntry(
         "convnext_tiny",
@@ -180,6 +203,7 @@ TORCH_ENTRIES = (
         (_torchvision("convnext_tiny-983f1562"),),
         ("stage1", "stage2", "stage3", "stage4"),
         "classifier.2.bias",
+        spellings=CONVNEXT,
     ),
     NetworkEntry(
         "vit_b_16",
@@ -188,5 +212,6 @@ TORCH_ENTRIES = (
         ("block2", "block5", "block8", "block11"),
         "heads.head.bias",
         renames=((r"\.mlp\.linear_1\.", ".mlp.0."), (r"\.mlp\.linear_2\.", ".mlp.3.")),
+        spellings=VIT,
     ),
 )
