@@ -17,6 +17,7 @@ from net2vec_jax.networks.preprocessing import Preprocessing, View
 from net2vec_jax.networks.zoo.caffe import CAFFE_ENTRIES
 from net2vec_jax.networks.zoo.entry import NetworkEntry
 from net2vec_jax.networks.zoo.torch import TORCH_ENTRIES
+from net2vec_jax.networks.zoo.transformers import TRANSFORMER_ENTRIES
 from net2vec_jax.weights.cache import file_fingerprint
 from net2vec_jax.weights.ported import (
     PortedDescription,
@@ -29,7 +30,7 @@ from net2vec_jax.weights.readers.files import load_weight_file
 from net2vec_jax.weights.spellings import respell
 
 NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType(
-    {entry.name: entry for entry in (*TORCH_ENTRIES, *CAFFE_ENTRIES)}
+    {entry.name: entry for entry in (*TORCH_ENTRIES, *TRANSFORMER_ENTRIES, *CAFFE_ENTRIES)}
 )
 
 

@@ -8,7 +8,7 @@ their keys into the original's.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,11 +28,13 @@ class Spelling:
         ends in "#0", "#1", … is a part of one array: the parts are joined along the first axis
         ("attention.query.weight", "….key.weight" and "….value.weight" as "in_proj_weight#0" to
         "#2").
+      convert: what else differs: the original's arrays from the renamed ones.
     """
 
     library: str
     mark: str
     renames: Renames
+    convert: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
 
 
 def respell(
@@ -51,7 +53,8 @@ def respell(
     """
     for spelling in spellings:
         if any(re.match(spelling.mark, key) for key in weights):
-            return _join_parts(rename_keys(weights, spelling.renames))
+            renamed = _join_parts(rename_keys(weights, spelling.renames))
+            return spelling.convert(renamed) if spelling.convert else renamed
     return dict(weights)
 
 
