@@ -71,7 +71,9 @@ def _randomise(module: nn.Module) -> None:
             elif tensor.dtype.is_floating_point and tensor.ndim <= 1:
                 tensor.normal_(float(key.endswith("weight")), 0.1)
             elif tensor.dtype.is_floating_point:
-                tensor.normal_(0.0, (1.5 / max(tensor[0].numel(), 1)) ** 0.5)
+                # In CLIP's attention pooling, large scores would only magnify rounding.
+                gain = 0.002 if key == "head.q.weight" else 1.0
+                tensor.normal_(0.0, gain * (1.5 / max(tensor[0].numel(), 1)) ** 0.5)
 
 
 def state_arrays(name: str, module: nn.Module) -> Mapping[str, np.ndarray]:

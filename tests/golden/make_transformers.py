@@ -10,7 +10,7 @@ torchvision 0.29, timm 1.0.31, transformers 5.24, CPU, float32). A file keeps
 - per layer `tap/LAYER/index` (64 flat indices into its output, laid out as here), `/value`
   (float32 there) and `/std`, the standard deviation of the whole output.
 
-`listings.json.gz` has keys and shapes of the same networks in other libraries, by "NETWORK LIBRARY".
+`listings.json.gz` has keys and shapes of all such networks in every library, by "NETWORK LIBRARY".
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import timm
 import torch
 import transformers
 from torchvision_golden import golden_array
+from transformers.core_model_loading import revert_weight_conversion
 
 from experiments.torch_reference.networks import build_torch_network
 
@@ -39,7 +40,8 @@ SIZES = {
 TIMM = {
     **{f"dinov2_vit{s[0]}14": f"vit_{s}_patch14_dinov2" for s in ("small", "base", "large")},
     **{
-        f"dinov2_vit{s[0]}14_reg": f"vit_{s}_patch14_reg4_dinov2" for s in ("small", "base", "large")
+        f"dinov2_vit{s[0]}14_reg": f"vit_{s}_patch14_reg4_dinov2"
+        for s in ("small", "base", "large")
     },
     "clip_vit_b_16": "vit_base_patch16_clip_quickgelu_224",
     "clip_vit_b_32": "vit_base_patch32_clip_quickgelu_224",
@@ -74,7 +76,9 @@ def taps(name: str, shape: tuple[int, ...]) -> dict:
         blocks = {f"{path}.{i}": tokens(0, (7, 7), f"block{i}") for i in (0, 5, 11)}
         last = {"": lambda values: {"embedding": values}}
         norm = {"vision_model.post_layernorm": lambda values: {"norm_class": values}}
-        return blocks | {f"{path}.5.mlp.activation_fn": tokens(0, (7, 7), "block5_mlp")} | norm | last
+        return (
+            blocks | {f"{path}.5.mlp.activation_fn": tokens(0, (7, 7), "block5_mlp")} | norm | last
+        )
     if name == "clip_resnet50":
         paths = {"stem": "pool1", **{f"stages.{i}": f"layer{i + 1}" for i in range(4)}}
         paths["stages.1.0"] = "layer2_block0"
@@ -122,9 +126,9 @@ def make(name: str, shape: tuple[int, ...]) -> None:
     np.savez_compressed(TARGET / f"{name}.npz", **few)
 
 
-def list_shapes(module: torch.nn.Module) -> dict[str, list[int]]:
+def list_shapes(state: dict[str, torch.Tensor]) -> dict[str, list[int]]:
     """Every key's shape."""
-    return {key: list(tensor.shape) for key, tensor in module.state_dict().items()}
+    return {key: list(tensor.shape) for key, tensor in state.items()}
 
 
 def main() -> None:
@@ -135,17 +139,25 @@ def main() -> None:
     listings = {}
     with torch.device("meta"):
         for name, model in TIMM.items():
-            listings[f"{name} timm"] = list_shapes(timm.create_model(model))
-            library = "torchvision" if name.startswith("swin") else "transformers"
-            if name != "clip_resnet50":
-                listings[f"{name} {library}"] = list_shapes(build_torch_network(name))
-        for name, blocks, width in (("t", 6, 96), ("s", 18, 96), ("b", 18, 128)):
-            heads = [width // 32 * 2**stage for stage in range(4)]
-            config = transformers.SwinConfig(
-                depths=[2, 2, blocks, 2], num_heads=heads, embed_dim=width, num_labels=1000
-            )
-            module = transformers.SwinForImageClassification(config)
-            listings[f"swin_{name} transformers"] = list_shapes(module)
+            listings[f"{name} timm"] = list_shapes(timm.create_model(model).state_dict())
+            if name.startswith("swin"):
+                listings[f"{name} torchvision"] = list_shapes(
+                    build_torch_network(name).state_dict()
+                )
+                depth, width = (6 if name == "swin_t" else 18), (128 if name == "swin_b" else 96)
+                heads = [width // 32 * 2**stage for stage in range(4)]
+                config = transformers.SwinConfig(
+                    depths=[2, 2, depth, 2], num_heads=heads, embed_dim=width, num_labels=1000
+                )
+                module = transformers.SwinForImageClassification(config)
+            elif name != "clip_resnet50":
+                original = build_torch_network(name)
+                module = type(original).__mro__[1](original.config)  # by whose name files are known
+            else:
+                continue
+            listings[f"{name} transformers"] = list_shapes(module.state_dict())
+            files = revert_weight_conversion(module, module.state_dict())
+            listings[f"{name} transformers' files"] = list_shapes(files)
     with gzip.GzipFile(TARGET / "listings.json.gz", "wb", mtime=0) as file:
         file.write(json.dumps(listings).encode())
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.models.clip import ClipResNet50, ClipViT, ClipViTB16, ClipViTB32
 from net2vec_jax.networks.models.dinov2 import (
     DinoV2,
@@ -52,9 +51,10 @@ def _joint(attention: str, joint: str) -> Renames:
       joint: the original's key of all three, up to "weight" or "bias".
     """
     return tuple(
-        (rf"\.{attention}\.(?:{name}|{name[0]}_proj)\.(weight|bias)$", rf".{joint}\1#{number}")
+        (rf"^(?!text)(.*?)\.{attention}\.(?:{name}|{name[0]}_proj)\.(weight|bias)$",
+         rf"\1.{joint}\2#{number}")
         for number, name in enumerate(("query", "key", "value"))
-    )
+    )  # fmt: skip
 
 
 def _add_class_position(arrays: Arrays) -> Arrays:
@@ -72,12 +72,14 @@ def _transpose_projection(arrays: Arrays) -> Arrays:
 
 
 def _from_timm_clip(arrays: Arrays) -> Arrays:
-    """CLIP's tokens and positions without an axis for images, its projection without bias."""
-    if arrays.pop("head.bias", np.zeros(1)).any():
-        raise Net2VecError(
-            "these are weights of CLIP's image tower with a head of its own, whose bias CLIP's "
-            "projection does not have: wrap the model that you have, as one of your own"
-        )
+    """CLIP's tokens and positions without an axis for images; no projection but CLIP's own.
+
+    CLIP's has no bias, and timm's is 0 then; another makes it a classifier trained since.
+    """
+    if arrays.get("head.bias", np.zeros(1)).any():
+        arrays["head.weight"] = arrays.pop("visual.proj")
+    else:
+        arrays.pop("head.bias", None)
     alone = ("visual.class_embedding", "visual.positional_embedding")
     return _transpose_projection(
         {key: array.squeeze() if key in alone else array for key, array in arrays.items()}
@@ -100,7 +102,12 @@ DINOV2_SPELLINGS = (
             (r"^layernorm\.", "norm."),
         ),
     ),
-    Spelling("timm", "reg_token$", ((r"^reg_token$", "register_tokens"),), _add_class_position),
+    Spelling(
+        "timm",
+        "reg_token$",
+        ((r"^reg_token$", "register_tokens"),),
+        convert=_add_class_position,
+    ),
 )
 CLIP_TOWER = Spelling(
     "OpenAI, of the image tower alone", r"class_embedding$|attnpool\.", ((r"^", "visual."),)
@@ -109,15 +116,15 @@ CLIP_VIT_SPELLINGS = (
     CLIP_TOWER,
     Spelling(
         "transformers",
-        r"vision_model\.",
+        r"(vision_model\.)?embeddings\.patch_embedding\.",
         (
-            (r"^vision_model\.embeddings\.class_embedding$", "visual.class_embedding"),
-            (r"^vision_model\.embeddings\.patch_embedding\.", "visual.conv1."),
-            (r"^vision_model\.embeddings\.position_embedding\.weight$",
-             "visual.positional_embedding"),
-            (r"^vision_model\.pre_layrnorm\.", "visual.ln_pre."),
-            (r"^vision_model\.post_layernorm\.", "visual.ln_post."),
-            (r"^vision_model\.encoder\.layers\.", "visual.transformer.resblocks."),
+            (r"^vision_model\.", ""),
+            (r"^embeddings\.class_embedding$", "visual.class_embedding"),
+            (r"^embeddings\.patch_embedding\.", "visual.conv1."),
+            (r"^embeddings\.position_embedding\.weight$", "visual.positional_embedding"),
+            (r"^pre_layrnorm\.", "visual.ln_pre."),
+            (r"^post_layernorm\.", "visual.ln_post."),
+            (r"^encoder\.layers\.", "visual.transformer.resblocks."),
             *_joint("self_attn", "attn.in_proj_"),
             (r"\.self_attn\.out_proj\.", ".attn.out_proj."),
             (r"\.layer_norm([12])\.", r".ln_\1."),
@@ -125,7 +132,7 @@ CLIP_VIT_SPELLINGS = (
             (r"\.mlp\.fc2\.", ".mlp.c_proj."),
             (r"^visual_projection\.weight$", "visual.proj"),
         ),
-        _transpose_projection,
+        convert=_transpose_projection,
     ),
     Spelling(
         "timm",
@@ -144,7 +151,7 @@ CLIP_VIT_SPELLINGS = (
             (r"\.mlp\.fc2\.", ".mlp.c_proj."),
             (r"^head\.weight$", "visual.proj"),
         ),
-        _from_timm_clip,
+        convert=_from_timm_clip,
     ),
 )  # fmt: skip
 CLIP_RESNET_SPELLINGS = (
