@@ -1,19 +1,24 @@
-"""The zoo's networks in torch, to compare with: torchvision's, EfficientNet-Lite0, and Caffe's.
+"""The zoo's networks in torch, to compare with: other packages' own, and Caffe's.
 
-Torchvision and efficientnet-lite-pytorch build their own; the Caffe networks are written here, with
-layers named as in the Caffe file, from the deploy.prototxt files of the BVLC model zoo.
+Torchvision, timm, transformers and efficientnet-lite-pytorch build theirs; the Caffe networks are
+written here, with layers named as in the Caffe file, from the deploy.prototxt files of the BVLC
+model zoo.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from experiments.torch_reference.transformers import TRANSFORMERS
 from net2vec_jax.core.errors import Net2VecError
+
+# Networks of other packages than torchvision: the package, and what builds them.
+ORIGINALS: Mapping[str, tuple[str, Callable[[], nn.Module]]] = {**TRANSFORMERS}
 
 
 def build_torch_network(name: str, *, seed: int = 0) -> nn.Module:
@@ -29,6 +34,10 @@ def build_torch_network(name: str, *, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     if name in CAFFE_NETWORKS:
         module = CAFFE_NETWORKS[name]()
+    elif name in ORIGINALS:
+        package, build = ORIGINALS[name]
+        _demand(package, package, name)
+        module = build()
     elif name == "efficientnet_lite0":
         _demand("efficientnet_lite_pytorch", "efficientnet-lite-pytorch", name)
         from efficientnet_lite_pytorch import EfficientNet
@@ -57,10 +66,14 @@ def _randomise(module: nn.Module) -> None:
                 tensor.uniform_(0.5, 1.5)
             elif key.endswith("running_mean"):
                 tensor.normal_(0.0, 0.1)
+            elif "position" in key and tensor.dtype.is_floating_point:
+                tensor.normal_(0.0, 0.5)
             elif tensor.dtype.is_floating_point and tensor.ndim <= 1:
                 tensor.normal_(float(key.endswith("weight")), 0.1)
             elif tensor.dtype.is_floating_point:
-                tensor.normal_(0.0, (1.5 / max(tensor[0].numel(), 1)) ** 0.5)
+                # In CLIP's attention pooling, large scores would only magnify rounding.
+                gain = 0.002 if key == "head.q.weight" else 1.0
+                tensor.normal_(0.0, gain * (1.5 / max(tensor[0].numel(), 1)) ** 0.5)
 
 
 def state_arrays(name: str, module: nn.Module) -> Mapping[str, np.ndarray]:

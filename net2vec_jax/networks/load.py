@@ -22,6 +22,7 @@ from net2vec_jax.networks.preprocessing import Preprocessing, View
 from net2vec_jax.networks.zoo.caffe import CAFFE_ENTRIES
 from net2vec_jax.networks.zoo.entry import NetworkEntry
 from net2vec_jax.networks.zoo.torch import TORCH_ENTRIES
+from net2vec_jax.networks.zoo.transformers import TRANSFORMER_ENTRIES
 from net2vec_jax.weights.cache import file_fingerprint
 from net2vec_jax.weights.fitting import Arrays, Fit, Wanted, fit_keys, strip_wrappers
 from net2vec_jax.weights.hub import HubSettings, fetch_hub_weights, is_on_hub, read_hub_settings
@@ -38,7 +39,7 @@ from net2vec_jax.weights.readers.files import read_weight_file
 from net2vec_jax.weights.spellings import ChannelOrder, Channels, Images
 
 NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType(
-    {entry.name: entry for entry in (*TORCH_ENTRIES, *CAFFE_ENTRIES)}
+    {entry.name: entry for entry in (*TORCH_ENTRIES, *TRANSFORMER_ENTRIES, *CAFFE_ENTRIES)}
 )
 
 

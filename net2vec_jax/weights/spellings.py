@@ -47,6 +47,7 @@ class Spelling:
         where that is as with the original's weights.
       architectures: regular expression of the names, in the library's configuration, of networks
         that compute the same; some have the same keys and pad otherwise.
+      convert: what else differs: the original's arrays from the renamed ones.
     """
 
     library: str
@@ -55,6 +56,7 @@ class Spelling:
     axes: Literal["torch", "keras", "theano"] = "torch"
     images: Images | None = None
     architectures: str = ".*"
+    convert: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
 
     def fits(self, keys: Iterable[str]) -> bool:
         """Whether the mark is found among the keys."""
@@ -75,7 +77,8 @@ def respell(weights: Mapping[str, np.ndarray], spelling: Spelling) -> dict[str, 
     """
     joined = _join_parts(rename_keys(weights, spelling.renames))
     turn = _TURNS[spelling.axes]
-    return {key: turn[a.ndim](a) if a.ndim in turn else a for key, a in joined.items()}
+    turned = {key: turn[a.ndim](a) if a.ndim in turn else a for key, a in joined.items()}
+    return spelling.convert(turned) if spelling.convert else turned
 
 
 def _join_parts(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

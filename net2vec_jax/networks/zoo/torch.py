@@ -15,7 +15,7 @@ from net2vec_jax.networks.models.mobilenet_v2 import MobileNetV2
 from net2vec_jax.networks.models.resnet import ResNet18, ResNet50, ResNet152
 from net2vec_jax.networks.models.squeezenet import SqueezeNet
 from net2vec_jax.networks.models.vgg import VGG16, VGG19, NormalisedVGG16
-from net2vec_jax.networks.models.vision_transformer import VisionTransformer
+from net2vec_jax.networks.models.vision_transformer import ViTB16
 from net2vec_jax.networks.preprocessing import (
     CENTRED,
     IMAGENET,
@@ -207,7 +207,7 @@ TORCH_ENTRIES = (
     ),
     NetworkEntry(
         "vit_b_16",
-        VisionTransformer,
+        ViTB16,
         (_torchvision("vit_b_16-c867db91"),),
         ("block2", "block5", "block8", "block11"),
         "heads.head.bias",
