@@ -1,19 +1,48 @@
-"""The zoo's networks in torch, to compare with: torchvision's, EfficientNet-Lite0, and Caffe's.
+"""The zoo's networks in torch, to compare with: other packages' own, and Caffe's.
 
-Torchvision and efficientnet-lite-pytorch build their own; the Caffe networks are written here, with
-layers named as in the Caffe file, from the deploy.prototxt files of the BVLC model zoo.
+Torchvision, timm and efficientnet-lite-pytorch build theirs; the Caffe networks are written here,
+with layers named as in the Caffe file, from the deploy.prototxt files of the BVLC model zoo.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from net2vec_jax.core.errors import Net2VecError
+
+
+def _timm(name: str) -> nn.Module:
+    import timm
+
+    return timm.create_model(name)
+
+
+def _efficientnet_lite(number: int) -> nn.Module:
+    from efficientnet_lite_pytorch import EfficientNet
+
+    return EfficientNet.from_name(f"efficientnet-lite{number}")
+
+
+# Networks of other packages than torchvision: the package, and what builds them.
+ORIGINALS: Mapping[str, tuple[str, Callable[[], nn.Module]]] = {
+    **{
+        f"efficientnet_lite{number}": (
+            "efficientnet_lite_pytorch",
+            partial(_efficientnet_lite, number),
+        )
+        for number in range(5)
+    },
+    **{
+        f"convnextv2_{size}": ("timm", partial(_timm, f"convnextv2_{size}"))
+        for size in ("atto", "femto", "pico", "nano", "tiny", "base")
+    },
+}
 
 
 def build_torch_network(name: str, *, seed: int = 0) -> nn.Module:
@@ -29,11 +58,10 @@ def build_torch_network(name: str, *, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     if name in CAFFE_NETWORKS:
         module = CAFFE_NETWORKS[name]()
-    elif name == "efficientnet_lite0":
-        _demand("efficientnet_lite_pytorch", "efficientnet-lite-pytorch", name)
-        from efficientnet_lite_pytorch import EfficientNet
-
-        module = EfficientNet.from_name("efficientnet-lite0")
+    elif name in ORIGINALS:
+        package, build = ORIGINALS[name]
+        _demand(package, package.replace("_", "-"), name)
+        module = build()
     else:
         _demand("torchvision", "torchvision", name)
         import torchvision
@@ -222,9 +250,28 @@ class _CaffeVGG16(_Caffe):
         return self.layer("fc8")(values)
 
 
+def _caffe_squeezenet(version: str) -> nn.Module:
+    """The authors' SqueezeNet: torchvision's layers, named as in the Caffe file."""
+    _demand("torchvision", "torchvision", "SqueezeNet")
+    import torchvision
+
+    model, module = torchvision.models.get_model(f"squeezenet{version}", weights=None), _Caffe()
+    module.add_module("conv1", model.features[0])
+    fires = [layer for layer in model.features if hasattr(layer, "squeeze")]
+    for number, fire in enumerate(fires, 2):
+        module.add_module(f"fire{number}:squeeze1x1", fire.squeeze)
+        module.add_module(f"fire{number}:expand1x1", fire.expand1x1)
+        module.add_module(f"fire{number}:expand3x3", fire.expand3x3)
+    module.add_module("conv10", model.classifier[1])
+    module.forward = model.eval().forward
+    return module
+
+
 CAFFE_NETWORKS = {
     "caffenet": TorchCaffeNet,
     "caffe_alexnet": lambda: TorchCaffeNet(pools_first=False),
     "caffe_vgg16": _caffe_vgg16,
     "caffe_googlenet": TorchCaffeGoogLeNet,
+    "caffe_squeezenet1_0": partial(_caffe_squeezenet, "1_0"),
+    "caffe_squeezenet1_1": partial(_caffe_squeezenet, "1_1"),
 }

@@ -112,10 +112,12 @@ class InvertedBottleneck(nnx.Module):
         options = {"stride": shape.stride, "padding": shape.padding, "groups": shape.inner}
         self.depthwise = convolve(shape.inner, shape.inner, shape.size, depthwise, **options)
         excitation = network.excitation_key(shape)
-        self.excite = None
-        if excitation is not None:
-            squeezed = max(1, shape.inputs // 4)
-            self.excite = SqueezeExcitation(shape.inner, squeezed, key=excitation, rngs=rngs)
+        squeezed = max(1, shape.inputs // 4)
+        self.excite = (
+            SqueezeExcitation(shape.inner, squeezed, key=excitation, rngs=rngs)
+            if excitation is not None
+            else None
+        )
         self.project = convolve(shape.inner, shape.outputs, 1, project)
         self.adds_input = shape.stride == 1 and shape.inputs == shape.outputs
         self.activate = network.activate

@@ -357,6 +357,7 @@ TORCH_ENTRIES = (
         ),
         ("block3", "block6", "block13", "block17", "head"),
         "classifier.1.bias",
+        spellings=(spell_as_timm(MobileNetV2),),
     ),
     _convnext("convnext_tiny", ConvNeXtTiny, _torchvision("convnext_tiny-983f1562")),
     _convnext("convnext_small", ConvNeXtSmall, _torchvision("convnext_small-0c510722")),
