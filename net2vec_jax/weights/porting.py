@@ -148,13 +148,20 @@ def port_weights(
         if key not in used and not any(fnmatch.fnmatchcase(key, pattern) for pattern in ignored)
     ]
     mismatched: dict[str, str] = {}
+    reshaped = dict(weights)
     for path, rule in rules.items():
         expected_shapes = rule.layout.file_shapes(leaves[path][1].shape)
         for key, expected in zip(rule.keys, expected_shapes, strict=True):
-            if key in weights and weights[key].shape != expected:
-                mismatched[key] = f"{key} has shape {weights[key].shape}, not {expected}"
-            elif key in weights and weights[key].dtype.kind not in "fiu":
-                mismatched[key] = f"{key} has type {weights[key].dtype}, not a real number's"
+            array = weights.get(key)
+            if array is None:
+                continue
+            if _drop_ones(array.shape) == _drop_ones(expected):
+                reshaped[key] = array.reshape(expected)
+            else:
+                mismatched[key] = f"{key} has shape {array.shape}, not {expected}"
+            if array.dtype.kind not in "fiu":
+                mismatched[key] = f"{key} has type {array.dtype}, not a real number's"
+    weights = reshaped
     check_fit(
         f"{origin} do not fit {type(module).__name__}",
         missing=sorted(used - weights.keys()),
@@ -195,6 +202,14 @@ def _is_finite(array: np.ndarray) -> bool:
     """Whether all numbers are finite; by their sum, which takes no memory."""
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(array.sum(dtype=np.float64))) or bool(np.isfinite(array).all())
+
+
+def _drop_ones(shape: Shape) -> Shape:
+    """A shape without its axes of length 1.
+
+    What one library keeps as a linear layer is a 1 × 1 convolution of another.
+    """
+    return tuple(length for length in shape if length != 1)
 
 
 def check_fit(

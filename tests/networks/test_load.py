@@ -19,7 +19,7 @@ from net2vec_jax.networks.load import (
     save_network,
 )
 from net2vec_jax.networks.preprocessing import IMAGENET, REFERENCE_CODE_PREPROCESSING, Preprocessing
-from net2vec_jax.weights.cache import find_efficientnet_lite0
+from net2vec_jax.weights.cache import find_efficientnet_lite
 from net2vec_jax.weights.porting import find_rules, port_weights
 
 
@@ -95,7 +95,7 @@ def test_published_weights_are_well_described(name):
 
 
 def test_fingerprint_is_that_of_the_weight_file(tmp_path):
-    contents = find_efficientnet_lite0().read_bytes()
+    contents = find_efficientnet_lite(0).read_bytes()
     copy = tmp_path / "weights.pth"
     copy.write_bytes(contents)
     loaded = load_network("efficientnet_lite0", weights=str(copy))

@@ -16,6 +16,7 @@ from net2vec_jax.weights.spellings import Spelling
 # Layers worth probing, of networks of both frameworks.
 ALEXNET_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 VGG16_LAYERS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3")
+SQUEEZENET_LAYERS = ("conv1", "fire3", "fire5", "fire7", "fire9")
 GOOGLENET_LAYERS = ("conv3", "inception3b", "inception4c", "inception4e", "inception5b")
 
 

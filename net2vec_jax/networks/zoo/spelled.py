@@ -7,9 +7,11 @@ normalisation) change no response by more than 1e-5 of its deviation.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
-from net2vec_jax.networks.models.squeezenet import FIRES
+from net2vec_jax.networks.layers.inverted_bottleneck import MobileNetwork
+from net2vec_jax.networks.models.squeezenet import FIRES, SqueezeNet11
 from net2vec_jax.weights.porting import Renames
 from net2vec_jax.weights.spellings import Spelling
 
@@ -115,6 +117,40 @@ CONVNEXT = (
     ),
 )  # fmt: skip
 
+CONVNEXT_V2 = (
+    Spelling(
+        "timm",
+        r"stem\.|stages\.\d\.blocks\.",
+        (
+            (r"^stem\.", "downsample_layers.0."),
+            (r"^stages\.(\d)\.downsample\.", r"downsample_layers.\1."),
+            (r"^(stages\.\d)\.blocks\.", r"\1."),
+            (r"\.conv_dw\.", ".dwconv."),
+            (r"\.mlp\.fc(\d)\.", r".pwconv\1."),
+            (r"\.mlp\.grn\.weight$", ".grn.gamma"),
+            (r"\.mlp\.grn\.bias$", ".grn.beta"),
+            (r"^head\.norm\.", "norm."),
+            (r"^head\.fc\.", "head."),
+        ),
+    ),
+    Spelling(
+        "transformers",
+        r"(convnextv2\.)?(embeddings|encoder)\.",
+        (
+            (r"^convnextv2\.", ""),
+            (r"^embeddings\.patch_embeddings\.", "downsample_layers.0.0."),
+            (r"^embeddings\.layernorm\.", "downsample_layers.0.1."),
+            (r"^encoder\.stages\.(\d)\.downsampling_layer\.", r"downsample_layers.\1."),
+            (r"^encoder\.(stages\.\d)\.layers\.", r"\1."),
+            (r"\.layernorm\.", ".norm."),
+            (r"\.grn\.weight$", ".grn.gamma"),
+            (r"\.grn\.bias$", ".grn.beta"),
+            (r"^layernorm\.", "norm."),
+            (r"^classifier\.", "head."),
+        ),
+    ),
+)
+
 _LAYER = r"^(encoder\.layers\.encoder_layer_\d+\.)"
 VIT = (
     Spelling(
@@ -171,7 +207,11 @@ _KERAS_SQUEEZENET = Spelling(
         (rf"{_KERAS_LAYER}(uniform\d+|\w+_W|kernel)(:0)?$", r"\1.weight"),
         (r"^conv1\.", "features.0."),
         (r"^conv10\.", "classifier.1."),
-        *((rf"^{name}/(\w+)\.", rf"features.{place}.\1.") for name, place, _, _ in FIRES),
+        *(
+            (rf"^{name}/(\w+)\.", rf"features.{place}.\1.")
+            for place, name in enumerate(SqueezeNet11.order, 1)
+            if name in FIRES
+        ),
         (r"\.squeeze1x1\.", ".squeeze."),
     ),
     axes="keras",
@@ -183,71 +223,19 @@ SQUEEZENET_1_1 = (
 )
 
 
-def spell_inverted_bottlenecks(
-    repeats: Sequence[int],
-    first: int,
-    block: str,
-    parts: Sequence[Sequence[str]],
-    around: Sequence[str],
-    architectures: str,
-) -> tuple[Spelling, ...]:
-    """timm's names for a network of inverted bottlenecks.
-
-    Args:
-      repeats: number of blocks of each stage, which timm counts by itself.
-      first: number of the first block in the original.
-      block: the original's name of a block, from its number.
-      parts: the original's names of the convolutions and normalisations of a block: of those
-        without expansion, and of the others.
-      around: those of the stem, its normalisation, the head, its normalisation and the logits.
-      architectures: timm's names of networks that compute the same.
-    """
-    timm = (
-        ("conv_dw", "bn1", "conv_pw", "bn2"),
-        ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3"),
-    )
-    renames, number = [], first
-    for stage, count in enumerate(repeats):
-        for place in range(count):
-            expands = min(stage, 1)
-            renames += [
-                (rf"^blocks\.{stage}\.{place}\.{theirs}\.", f"{block.format(number)}.{ours}.")
-                for theirs, ours in zip(timm[expands], parts[expands], strict=True)
-            ]
-            number += 1
-    outside = ("conv_stem", "bn1", "conv_head", "bn2", "classifier")
-    renames = [(rf"^{theirs}\.", f"{ours}.") for theirs, ours in zip(outside, around, strict=True)
-               ] + renames  # fmt: skip
-    return (Spelling("timm", r"conv_stem\.", tuple(renames), architectures=architectures),)
-
-
-MOBILENET_V2 = spell_inverted_bottlenecks(
-    (1, 2, 3, 4, 3, 3, 1),
-    1,
-    "features.{}.conv",
-    (("0.0", "0.1", "1", "2"), ("0.0", "0.1", "1.0", "1.1", "2", "3")),
-    ("features.0.0", "features.0.1", "features.18.0", "features.18.1", "classifier.1"),
-    "mobilenetv2_100",
-)
-
-
-def spell_efficientnet(repeats: Sequence[int], architectures: str) -> tuple[Spelling, ...]:
-    """timm's names for EfficientNet-Lite, whose original's names are those of TensorFlow.
-
-    Args:
-      repeats: number of blocks of each stage.
-      architectures: timm's names of networks that compute the same; those without "tf_" pad
-        otherwise.
-    """
-    last = ("_depthwise_conv", "_bn1", "_project_conv", "_bn2")
-    return spell_inverted_bottlenecks(
-        repeats,
-        0,
-        "_blocks.{}",
-        (last, ("_expand_conv", "_bn0", *last)),
-        ("_conv_stem", "_bn0", "_conv_head", "_bn1", "_fc"),
-        architectures,
-    )
-
-
-EFFICIENTNET_LITE0 = spell_efficientnet((1, 2, 2, 3, 3, 4, 1), "tf_efficientnet_lite0")
+def spell_as_timm(network: type[MobileNetwork], architectures: str) -> Spelling:
+    """timm's names for a network of inverted bottlenecks; see `Spelling` for `architectures`."""
+    (stem, stem_norm), (head, head_norm) = network.keys
+    modules = {"conv_stem": stem, "bn1": stem_norm, "conv_head": head, "bn2": head_norm}
+    modules["classifier"] = network.logits_key
+    for number, shape in enumerate(network.shapes, network.first):
+        expands, excitation = shape.expansion > 1, network.excitation_key(shape)
+        convolutions = ("conv_pw", "conv_dw", "conv_pwl") if expands else ("conv_dw", "conv_pw")
+        pairs = zip(convolutions, network.part_keys(shape), strict=True)
+        parts = {"se.conv_reduce": f"{excitation}.fc1", "se.conv_expand": f"{excitation}.fc2"}
+        for place, (convolution, (key, norm)) in enumerate(pairs, 1):
+            parts |= {convolution: key, f"bn{place}": norm}
+        around, block = f"blocks.{shape.stage - 1}.{shape.place}", network.block_key(number, shape)
+        modules |= {f"{around}.{part}": f"{block}.{key}" for part, key in parts.items()}
+    renames = tuple((f"^{re.escape(timm)}\\.", f"{key}.") for timm, key in modules.items())
+    return Spelling("timm", r"conv_stem\.", renames, architectures=architectures)
