@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen, nnx
 from jaxtyping import Array
 
-from net2vec_jax.core.errors import unknown_name_error
+from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 from net2vec_jax.networks.loaded import LoadedNetwork
 from net2vec_jax.networks.modules import (
     FunctionNetwork,
@@ -20,6 +21,7 @@ from net2vec_jax.networks.modules import (
     TorchNetwork,
     find_inner_paths,
     find_submodules,
+    name_functions,
 )
 from net2vec_jax.networks.preprocessing import IMAGENET, Preprocessing
 from net2vec_jax.networks.wrap import Layers, OutputForm, WrappedNetwork
@@ -47,7 +49,8 @@ def wrap_nnx(
     Args:
       model: called as `model(images, **arguments)` with images [N, H, W, 3].
       layers: paths of submodules, "encoder.blocks.3"; a layer's response is what the submodule's
-        `__call__` returns. Or {path: function}, where the function makes the response from that,
+        `__call__` returns. In an `nnx.Sequential`, "layers.1" may also be a function. Or
+        {path: function}, where the function makes the response from what the submodule returns,
         such as `nnx.relu` for a convolution whose nonlinearity is no module. By default all
         submodules.
       preprocessing: of images 0 … 255 into what the model was trained on.
@@ -74,6 +77,7 @@ def wrap_nnx(
     """
     module = nnx.clone(model)
     module.eval()
+    name_functions(module)
     paths = find_submodules(module)
     layers = tuple(paths) if layers is None else layers
     for path in () if isinstance(layers, str) else layers:
@@ -204,8 +208,14 @@ def wrap_torch(
         if path not in paths:
             raise unknown_name_error("submodule", path, filter(None, paths))
     network = TorchNetwork(model, layers, OutputForm(channels_first, grid, leading_tokens))
-    weights = {key: value.detach().cpu().numpy() for key, value in model.state_dict().items()}
+    weights = {key: _to_numpy(value) for key, value in model.state_dict().items()}
     return _load(network, weights, name or type(model).__name__, preprocessing, input_size)
+
+
+def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    tensor = tensor.detach().cpu()
+    is_bfloat16 = str(tensor.dtype) == "torch.bfloat16"  # which numpy does not know
+    return (tensor.float() if is_bfloat16 else tensor).numpy()
 
 
 def _load(
@@ -222,6 +232,9 @@ def module_fingerprint(module: Any) -> str:
     Args:
       module: an NNX module, a `Network`, Linen's variables, or any other pytree of arrays. The
         state of random number generators does not count.
+
+    Raises:
+      Net2VecError: a leaf is no array, such as a function; the message gives its path.
     """
     digest = hashlib.sha256()
     leaves, _ = jax.tree_util.tree_flatten_with_path(
@@ -229,9 +242,18 @@ def module_fingerprint(module: Any) -> str:
     )
     named = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
     for path, leaf in sorted(named.items()):
-        if isinstance(leaf, nnx.RngState):
+        value = leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
+        is_key = hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+        if is_key or isinstance(leaf, nnx.RngState):
             continue
-        array = np.asarray(leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf)
+        array = np.asarray(value)
+        if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
+            kind = getattr(value, "__name__", type(value).__name__)
+            raise Net2VecError(
+                f"{path or 'the model'} is no array but {kind}; give the arrays alone as "
+                "parameters and keep the rest in the function, with Equinox: arrays, static = "
+                "equinox.partition(model, equinox.is_array)"
+            )
         digest.update(f"{path} {array.shape} {array.dtype}\n".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()

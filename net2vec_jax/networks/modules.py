@@ -17,9 +17,10 @@ import jax
 import jax.core
 import numpy as np
 from flax import linen, nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
+from net2vec_jax.networks.own_code import advise_evaluation
 from net2vec_jax.networks.wrap import AS_IT_IS, Layers, OutputForm, WrappedNetwork
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class FunctionNetwork(WrappedNetwork):
         self._apply = nnx.static(apply)
         self.parameters = nnx.data(parameters)
 
-    def outputs(self, images: Float[Array, "N H W 3"], layers: Sequence[str]) -> Mapping[str, Any]:
+    def outputs(self, images: Array, layers: Sequence[str]) -> Mapping[str, Any]:
         """What the function returns.
 
         Raises:
@@ -77,7 +78,12 @@ class NNXNetwork(WrappedNetwork):
         self.module = module
         self._arguments = tuple((arguments or {}).items())
 
-    def outputs(self, images: Float[Array, "N H W 3"], layers: Sequence[str]) -> Mapping[str, Any]:
+    @property
+    def evaluation(self) -> str:
+        """See `WrappedNetwork`."""
+        return advise_evaluation(type(self.module).__call__)
+
+    def outputs(self, images: Array, layers: Sequence[str]) -> Mapping[str, Any]:
         """The outputs of submodules that record what they return."""
         module = nnx.clone(self.module)  # so that this one stays as it is
         submodules = dict(nnx.iter_modules(module))
@@ -113,6 +119,26 @@ def _recording_class(kind: type[nnx.Module]) -> type[nnx.Module]:
     return types.new_class(kind.__name__, (kind,), {"pytree": kind._pytree__is_pytree}, fill)
 
 
+class _Function(nnx.Module):
+    """A function among the layers of an `nnx.Sequential`."""
+
+    def __init__(self, function: Callable) -> None:
+        self.function = nnx.static(function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+
+def name_functions(module: nnx.Module) -> None:
+    """Make the functions in every `nnx.Sequential` submodules, so that they can be layers."""
+    for _, submodule in list(nnx.iter_modules(module)):
+        if isinstance(submodule, nnx.Sequential):
+            submodule.layers = nnx.List(
+                layer if isinstance(layer, nnx.Module) else _Function(layer)
+                for layer in submodule.layers
+            )
+
+
 def find_submodules(module: nnx.Module) -> dict[str, tuple]:
     """Dotted name → path of every submodule that can be called."""
     return {
@@ -139,7 +165,12 @@ class LinenNetwork(WrappedNetwork):
         self.variables = nnx.data(dict(variables))
         self._arguments = tuple((arguments or {}).items())
 
-    def outputs(self, images: Float[Array, "N H W 3"], layers: Sequence[str]) -> Mapping[str, Any]:
+    @property
+    def evaluation(self) -> str:
+        """See `WrappedNetwork`."""
+        return advise_evaluation(type(self._module).__call__)
+
+    def outputs(self, images: Array, layers: Sequence[str]) -> Mapping[str, Any]:
         """Linen's own intermediates, of the submodules asked for."""
         called: list[str] = []
 
@@ -187,13 +218,14 @@ class TorchNetwork(WrappedNetwork):
         self._module = nnx.static(module)
         self._finish_tensor = tuple(finishes.items())
 
-    def outputs(self, images: Float[Array, "N H W 3"], layers: Sequence[str]) -> Mapping[str, Any]:
+    def outputs(self, images: Array, layers: Sequence[str]) -> Mapping[str, Any]:
         """The outputs of submodules, recorded by hooks, in float32."""
         compute = functools.partial(self._compute, tuple(layers))
         if not isinstance(images, jax.core.Tracer):
             return dict(zip(layers, compute(images), strict=True))
         found = compute(np.zeros((1, *images.shape[1:]), np.float32))  # for the shapes
-        shapes = [jax.ShapeDtypeStruct((len(images), *one.shape[1:]), np.float32) for one in found]
+        shapes = [(len(images) * len(one), *one.shape[1:]) for one in found]
+        shapes = [jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes]
         return dict(zip(layers, jax.pure_callback(compute, shapes, images), strict=True))
 
     def _compute(self, layers: tuple[str, ...], images: Any) -> list[np.ndarray]:
@@ -206,7 +238,7 @@ class TorchNetwork(WrappedNetwork):
                 submodule = self._module.get_submodule(layer)
                 record = lambda _, __, output, layer=layer: calls[layer].append(output)  # noqa: E731
                 hooks.callback(submodule.register_forward_hook(record).remove)
-            self._module(pixels.to(next(self._module.parameters(), pixels).device))
+            self._module(pixels.to(next(self._module.parameters(), pixels)))
         finishes, found = dict(self._finish_tensor), []
         for layer, outputs in calls.items():
             output, finish = _only_call(layer, tuple(outputs)), finishes.get(layer)
