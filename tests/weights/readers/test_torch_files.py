@@ -142,9 +142,9 @@ def test_pickled_code_does_not_run(tmp_path, write, protocol):
     tensor = _tensor((2, 2), (2, 1))
     beside = _state(config=evil, state_dict=_state(a=tensor)[2:-1])
     assert list(load_weight_file(write(tmp_path / "evil.pth", beside))) == ["a"]
-    path = write(tmp_path / "evil.pth", _state(**{"a": tensor, "c": tensor, "b.weight": evil}))
+    path = write(tmp_path / "evil.pth", _state(**{"a": tensor, "c": tensor, "b.w": evil}))
     with pytest.raises(
-        Net2VecError, match=r"evil\.pth: its entry 'b\.weight' is an object of \w+\.system"
+        Net2VecError, match=r"evil\.pth: its entry 'b\.w' is an object of \w+\.system"
     ):
         load_weight_file(path)
     assert not trace.exists()
