@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,9 @@ def load_keras_file(path: str | Path) -> dict[str, np.ndarray]:
             if any(item.external or item.is_virtual for item in found):
                 raise Net2VecError(f"{path}: has its numbers in other files; save it in one")
             _check_growth(path, sum(item.size * item.dtype.itemsize for item in found))
+            pieces = sum(item.size // math.prod(item.chunks) for item in found if item.chunks)
+            if pieces > path.stat().st_size:  # a piece that is not there costs time
+                raise Net2VecError(f"{path}: has more pieces than bytes; it is damaged or hostile")
             named = {item.name.removeprefix("/"): item for item in found}
             prefix = "model_weights/" if any(n.startswith("model_weights/") for n in named) else ""
             arrays = {

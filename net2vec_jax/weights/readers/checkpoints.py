@@ -98,22 +98,28 @@ def choose_state_dict(
 
 def _find_state_dicts(saved: Any) -> list[StateDict]:
     """All dictionaries in the first levels that hold more tensors than other things."""
-    found, seen, level = [], set(), [((), saved)]
+    found, level = [], [((), saved)]
+    seen: dict[int, dict[str, Any] | None] = {}  # a pickle may hold a dictionary a million times
     for _ in range(MOST_LEVELS + 1):
         inner = []
         for path, entries in level:
-            if not isinstance(entries, dict) or id(entries) in seen:
+            if id(entries) in seen:
+                if tensors := seen[id(entries)]:
+                    found.append(StateDict(path, tensors))
                 continue
-            seen.add(id(entries))  # a pickle may hold one dictionary a million times
+            seen[id(entries)] = None
+            if not isinstance(entries, dict):
+                continue
             named = {key: value for key, value in entries.items() if isinstance(key, str)}
             inner += [
                 ((*path, key), value)
                 for key, value in named.items()
                 if isinstance(value, dict) and not NO_NETWORK.search(key.lower())
             ]
-            tensors = sum(map(is_tensor, named.values()))
-            others = sum(not isinstance(value, _PLAIN) for value in entries.values()) - tensors
-            if tensors > others:
+            count = sum(map(is_tensor, named.values()))
+            others = sum(not isinstance(value, _PLAIN) for value in entries.values()) - count
+            if count > others:
+                seen[id(entries)] = named
                 found.append(StateDict(path, named))
         level = inner
     with_kernels = [state for state in found if any(map(_is_kernel, state.tensors.values()))]
@@ -161,30 +167,41 @@ def _is_averaged(state: StateDict) -> bool:
 
 
 def _check_entries(state: StateDict) -> dict[str, TensorRecord | PickledObject]:
-    """The tensors alone; numbers, names and lists beside them are dropped."""
+    """The tensors alone; numbers, names, lists and settings beside them are dropped.
+
+    An object under a key with a dot, as that of a module's parameter, stands for a tensor.
+    """
+    _refuse_quantised(state.tensors)
     tensors = {key: value for key, value in state.tensors.items() if is_tensor(value)}
     for key, value in state.tensors.items():
-        if key in tensors or key.endswith("_extra_state"):
+        if key in tensors or "." not in key or key.endswith("._extra_state"):
             continue
         if isinstance(value, PickledObject) and not value.kind.endswith(".scalar"):
             raise RefusedError(f"its entry {key!r:.80} is an object of {value.kind}, not a tensor")
-        if isinstance(value, Global) and value.name.startswith("torch.q"):
-            raise RefusedError(f"its network is quantised ({key:.80}); save it before quantisation")
     return tensors
+
+
+def _refuse_quantised(entries: dict[Any, Any]) -> None:
+    for key, value in entries.items():
+        if isinstance(value, Global) and re.match(r"torch\.qu?int", value.name):
+            raise RefusedError(f"its network is quantised ({key!r:.80}); save it before that")
 
 
 def _describe_contents(saved: Any) -> str:
     """Why what a file holds is refused: it has no state dict."""
-    entries = saved.items() if type(saved) is dict else [("", saved)]
-    for key, value in entries:
-        if isinstance(value, PickledObject) and (value.is_model or value is saved):
+    entries = saved if type(saved) is dict else {"": saved}
+    _refuse_quantised(entries)
+    for key, value in entries.items():
+        if is_tensor(value) or not isinstance(value, PickledObject):
+            continue
+        if value.is_model or value is saved:
             where = f"its entry {key!r:.60} is" if key else "holds"
             what = "a whole model" if value.is_model else "an object"
             return (
                 f"{where} {what} of class {value.kind}, which only its own code can open; there, "
                 "save its weights with torch.save(model.state_dict(), FILE)"
             )
-    if isinstance(saved, dict):
+    if isinstance(saved, dict) and not is_tensor(saved):
         if not saved:
             return "holds an empty state dict"
         kinds = [f"{key!r:.40} ({_name_type(value)})" for key, value in saved.items()]

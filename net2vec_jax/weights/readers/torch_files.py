@@ -26,6 +26,7 @@ from net2vec_jax.weights.readers.torch_pickle import (
     MOST_AXES,
     STORAGE_DTYPES,
     ByteOrder,
+    PickledObject,
     RefusedError,
     StorageKind,
     StorageRecord,
@@ -38,6 +39,7 @@ from net2vec_jax.weights.readers.torch_pickle import (
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 ZIP_MAGIC = b"PK"
+BYTES_STORAGE = "torch.storage._load_from_bytes"
 TAR_MAGIC = slice(257, 262), b"ustar"
 
 
@@ -67,10 +69,14 @@ def read_torch_file(path: str | Path, checkpoint_key: str | None = None) -> Weig
                 read = _read_tar if contents[place] == magic else _read_pickles
             saved, storages, byte_order = read(file, contents)
         tensors, key, others = choose_state_dict(saved, checkpoint_key)
-        arrays = {}
+        arrays, within = {}, {}
         for name, tensor in tensors.items():
             try:
-                arrays[name] = as_array(tensor, storages, contents, byte_order)
+                match tensor:
+                    case TensorRecord(PickledObject(kind, (bytes(raw),))) if kind == BYTES_STORAGE:
+                        arrays[name] = _read_storage_of_bytes(tensor, raw, within)
+                    case _:
+                        arrays[name] = as_array(tensor, storages, contents, byte_order)
             except RefusedError as error:
                 raise RefusedError(f"its tensor {name} {error}") from error
         return WeightFile(arrays, key, others, (path,))
@@ -117,14 +123,14 @@ def _member_span(contents: mmap.mmap, info: zipfile.ZipInfo) -> tuple[int, int]:
     if len(header) < 30 or header[:4] != b"PK\x03\x04":
         raise RefusedError(f"its zip member {info.filename} lies outside the file")
     if info.compress_type != zipfile.ZIP_STORED:
-        raise RefusedError(f"its zip member {info.filename} is compressed; torch.save never does")
+        raise RefusedError(f"its zip member {info.filename} is compressed; pack it by zip -0")
     start += 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
     if start + info.file_size > len(contents):
         raise RefusedError(f"is truncated: its zip member {info.filename} ends beyond the file")
     return start, info.file_size
 
 
-def _read_pickles(file: BinaryIO, contents: mmap.mmap) -> tuple[Any, Storages, ByteOrder]:
+def _read_pickles(file: BinaryIO, contents: mmap.mmap | bytes) -> tuple[Any, Storages, ByteOrder]:
     """The same of torch 0.1.10 to 1.5: five pickles, then the storages one by one.
 
     One pickle alone was not written by torch; it may hold arrays of numpy.
@@ -155,8 +161,18 @@ def _read_pickles(file: BinaryIO, contents: mmap.mmap) -> tuple[Any, Storages, B
     return saved, storages, byte_order
 
 
+def _read_storage_of_bytes(
+    tensor: TensorRecord, raw: bytes, within: dict[int, tuple[Any, Storages, ByteOrder]]
+) -> np.ndarray:
+    """A tensor of a plain pickle, in which each storage is a whole file of torch's as bytes."""
+    if id(raw) not in within:
+        within[id(raw)] = _read_pickles(io.BytesIO(raw), raw)
+    storage, storages, byte_order = within[id(raw)]
+    return as_array(tensor._replace(storage=storage), storages, raw, byte_order)
+
+
 def _skip_storage(
-    file: BinaryIO, contents: mmap.mmap, key: Any, dtype: np.dtype, byte_order: ByteOrder
+    file: BinaryIO, contents: mmap.mmap | bytes, key: Any, dtype: np.dtype, byte_order: ByteOrder
 ) -> tuple[int, int]:
     """First byte and size of a storage that begins here with its number of elements."""
     position = file.tell() + 8

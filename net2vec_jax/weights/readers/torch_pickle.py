@@ -88,6 +88,8 @@ class PickledObject(dict):
     It has the entries of the object where that is a kind of dictionary.
     """
 
+    __match_args__ = ("kind", "args")
+
     def __init__(self, kind: str, args: tuple = ()) -> None:
         super().__init__()
         self.kind, self.args = kind, args
@@ -324,7 +326,7 @@ REFUSED_KINDS = {
 def as_array(
     tensor: TensorRecord | PickledObject,
     storages: Storages,
-    contents: mmap.mmap,
+    contents: mmap.mmap | bytes,
     byte_order: ByteOrder,
 ) -> np.ndarray:
     """The array that a record describes, once it is known to be sound.
@@ -374,7 +376,7 @@ def _numpy_array(pickled: PickledObject) -> np.ndarray:
 
 
 def _view_storage(
-    tensor: TensorRecord, storages: Storages, contents: mmap.mmap, byte_order: ByteOrder
+    tensor: TensorRecord, storages: Storages, contents: mmap.mmap | bytes, byte_order: ByteOrder
 ) -> np.ndarray:
     """The array that a record describes, once it is known to lie within its storage."""
     storage, offset, shape, strides = tensor.storage, tensor.offset, tensor.shape, tensor.strides

@@ -81,6 +81,10 @@ def test_hdf5_files_do_not_reach_beyond_themselves(tmp_path, h5py):
         file.create_dataset("a", (10**12,), "f4", chunks=(1000,))
     with pytest.raises(Net2VecError, match="of memory"):
         load_weight_file(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("a", (10**7,), "f4", chunks=(1,))
+    with pytest.raises(Net2VecError, match="more pieces than bytes"):
+        load_weight_file(tmp_path / "a.h5")
 
 
 def test_damaged_hdf5_files_are_refused(tmp_path, h5py):

@@ -94,6 +94,12 @@ def test_networks_without_a_usual_name_must_be_chosen(tmp_path, names):
     np.testing.assert_array_equal(found.arrays["0.weight"], 1.0)
 
 
+def test_one_dictionary_under_two_names_can_be_asked_for_by_either(tmp_path):
+    state = network()
+    for key in ("best", "last"):
+        assert read(tmp_path, {"best": state, "last": state}, key).checkpoint_key == key
+
+
 def test_a_key_that_is_not_there_is_refused_with_those_that_are(tmp_path):
     with pytest.raises(Net2VecError, match=r"at 'teacher'; there are: state_dict \(10 tensors\)"):
         read(tmp_path, {"state_dict": network()}, "teacher")
@@ -103,7 +109,7 @@ def test_a_key_that_is_not_there_is_refused_with_those_that_are(tmp_path):
 
 def test_what_is_no_tensor_in_a_state_dict_is_left_out_or_refused(tmp_path):
     extras = {"_metadata": {"v": 1}, "steps": 3, "name": "a", "none": None, "acc": np.float64(1)}
-    extras["0._extra_state"] = tmp_path
+    extras["0._extra_state"] = extras["config"] = tmp_path
     assert list(read(tmp_path, network() | extras).arrays) == list(network())
     with pytest.raises(Net2VecError, match=r"its entry '3\.weight' is an object of \S*Path"):
         read(tmp_path, network() | {"3.weight": tmp_path})
@@ -124,6 +130,7 @@ def test_what_is_no_tensor_in_a_state_dict_is_left_out_or_refused(tmp_path):
             {"model": torch.nn.ReLU()},
             r"its entry 'model' is a whole model of class \S*ReLU",
         ),
+        (np.arange(3), "no state dict but a tensor"),
         (np.random.default_rng(0), "holds an object of class numpy"),
     ],
 )

@@ -142,8 +142,10 @@ def test_pickled_code_does_not_run(tmp_path, write, protocol):
     tensor = _tensor((2, 2), (2, 1))
     beside = _state(config=evil, state_dict=_state(a=tensor)[2:-1])
     assert list(load_weight_file(write(tmp_path / "evil.pth", beside))) == ["a"]
-    path = write(tmp_path / "evil.pth", _state(a=tensor, c=tensor, b=evil))
-    with pytest.raises(Net2VecError, match=r"evil\.pth: its entry 'b' is an object of \w+\.system"):
+    path = write(tmp_path / "evil.pth", _state(**{"a": tensor, "c": tensor, "b.w": evil}))
+    with pytest.raises(
+        Net2VecError, match=r"evil\.pth: its entry 'b\.w' is an object of \w+\.system"
+    ):
         load_weight_file(path)
     assert not trace.exists()
 
@@ -360,6 +362,16 @@ def test_pickled_arrays_of_numpy_are_read(tmp_path, protocol):
     for key, array in arrays.items():
         np.testing.assert_array_equal(found[key], array.astype(array.dtype.newbyteorder("=")))
         assert found[key].dtype.isnative
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_tensors_that_torch_did_not_save_itself_are_read(tmp_path, protocol):
+    torch = pytest.importorskip("torch")
+    values = torch.arange(12, dtype=torch.float32).reshape(3, 4)
+    state = {"a": values[1:].T, "b": values, "c": torch.tensor([1.5]).bfloat16()}
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(state, protocol))
+    for key, array in load_weight_file(tmp_path / "a.pkl").items():
+        np.testing.assert_array_equal(array, state[key].float().numpy(), strict=True)
 
 
 def test_pickled_arrays_of_anything_but_numbers_are_refused(tmp_path):
