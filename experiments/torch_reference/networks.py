@@ -1,7 +1,8 @@
 """The zoo's networks in torch, to compare with: other packages' own, and Caffe's.
 
-Torchvision, timm and efficientnet-lite-pytorch build theirs; the Caffe networks are written here,
-with layers named as in the Caffe file, from the deploy.prototxt files of the BVLC model zoo.
+Torchvision, timm, transformers and efficientnet-lite-pytorch build theirs; the Caffe networks are
+written here, with layers named as in the Caffe file, from the deploy.prototxt files of the BVLC
+model zoo.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from experiments.torch_reference.transformers import TRANSFORMERS
 from net2vec_jax.core.errors import Net2VecError
 
 
@@ -31,6 +33,7 @@ def _efficientnet_lite(number: int) -> nn.Module:
 
 # Networks of other packages than torchvision: the package, and what builds them.
 ORIGINALS: Mapping[str, tuple[str, Callable[[], nn.Module]]] = {
+    **TRANSFORMERS,
     **{
         f"efficientnet_lite{number}": (
             "efficientnet_lite_pytorch",
@@ -85,6 +88,8 @@ def _randomise(module: nn.Module) -> None:
                 tensor.uniform_(0.5, 1.5)
             elif key.endswith("running_mean"):
                 tensor.normal_(0.0, 0.1)
+            elif "position" in key and tensor.dtype.is_floating_point:
+                tensor.normal_(0.0, 0.5)
             elif tensor.dtype.is_floating_point and tensor.ndim <= 1:
                 tensor.normal_(float(key.endswith("weight")), 0.1)
             elif tensor.dtype.is_floating_point:

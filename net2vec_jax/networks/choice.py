@@ -18,14 +18,18 @@ from typing import Any
 
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 from net2vec_jax.networks.load import LoadedNetwork, load_network
+from net2vec_jax.networks.options import WeightOptions
 
 
-def open_network(name: str, *, weights: str | Path | None = None) -> LoadedNetwork:
+def open_network(
+    name: str, *, weights: str | Path | None = None, options: WeightOptions | None = None
+) -> LoadedNetwork:
     """A network of the zoo, or what a function of the user's own returns.
 
     Args:
       name: a name in the zoo, "FILE.py:FUNCTION" or "package.module:FUNCTION".
       weights: of a network of the zoo; see `load_network`. A function brings its own.
+      options: how they are read, likewise.
 
     Raises:
       Net2VecError: there is no such network, file, module or function; its weights cannot be used;
@@ -35,11 +39,12 @@ def open_network(name: str, *, weights: str | Path | None = None) -> LoadedNetwo
     if not colon:
         if name.endswith(".py"):
             raise Net2VecError(f"--network {name} names no function; write {name}:FUNCTION")
-        return load_network(name, weights=weights)
-    if weights is not None:
+        return load_network(name, weights=weights, **(options.chosen if options else {}))
+    given = ({} if weights is None else {"weights": weights}) | (options.chosen if options else {})
+    if given:
         raise Net2VecError(
-            f"--weights {weights} is for networks of the zoo; {name} is a function, which loads "
-            "its weights itself"
+            f"{', '.join(given)}: for networks of the zoo; {name} is a function, which loads its "
+            "weights itself"
         )
     find = _import_file if origin.endswith(".py") else importlib.import_module
     module = _run(name, lambda: find(origin))

@@ -188,7 +188,7 @@ def convolve_grouped(
             jnp.moveaxis(array.reshape(*array.shape[:3], groups, -1), 3, 0)
             for array in (images, kernel)
         )
-        found = lax.map(lambda part: convolve(*part, stride, padding), tuple(parts))
+        found = lax.map(lambda part: convolve(part[0], part[1], stride, padding), tuple(parts))
         return jnp.moveaxis(found, 0, 3).reshape(*found.shape[1:4], -1)
 
     return lax.platform_dependent(

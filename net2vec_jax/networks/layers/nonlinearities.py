@@ -88,3 +88,8 @@ def relu6(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def gelu(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """values · Φ(values), with the normal distribution's Φ itself, not an approximation."""
     return jax.nn.gelu(values, approximate=False)
+
+
+def quick_gelu(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """values · σ(1.702 · values), the approximation of `gelu` that CLIP was trained with."""
+    return values * jax.nn.sigmoid(1.702 * values)

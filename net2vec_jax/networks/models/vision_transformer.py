@@ -1,13 +1,16 @@
-"""Vision transformer ViT-B/16 (Dosovitskiy et al. 2020) as torchvision has it, 224 pixels.
+"""Vision transformers (Dosovitskiy et al. 2020); torchvision's ViT-B/16.
 
-An image is 14 × 14 patches of 16 × 16 pixels, each a token, after a class token. Responses are
-given on the grid of patches; the class token, which has no place there, is left out of them.
+An image is a grid of patches, each a token; before them come a class token and, in some networks,
+registers (Darcet et al. 2023). Where the original scales what a block adds (DINOv2), the scale is
+folded into the last linear layer of attention and of the inner layers when weights are ported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import MappingProxyType
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -16,131 +19,319 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.networks.layers.blocks import PRECISION, Convolution, LayerNormalisation, Linear
+from net2vec_jax.networks.layers.attention import attend
+from net2vec_jax.networks.layers.blocks import Convolution, LayerNormalisation, Linear
 from net2vec_jax.networks.layers.nonlinearities import gelu
 from net2vec_jax.networks.network import Network
-from net2vec_jax.weights.layouts import LINEAR, SAME, Rule
+from net2vec_jax.weights.layouts import LINEAR, SAME, Layout, Rule
 
-PIXELS, PATCH, GRID = 224, 16, 14
-BLOCKS, HEADS, WIDTH, INNER = 12, 12, 768, 3072
-EPSILON = 1e-6
+
+@dataclass(frozen=True)
+class Keys:
+    """Where the weight file has what; those of a block are seen from the block.
+
+    Attributes:
+      patches: the convolution that makes tokens of patches.
+      class_token: it.
+      positions: of class token and patches.
+      norm: the normalisation behind the last block.
+      block: a block, with its number for {}.
+      norms: the normalisations in front of attention and of the inner layer.
+      attention: queries, keys and values in one, with the dot or underscore before "weight" and
+        "bias"; and the linear layer behind.
+      inner: the two linear layers behind attention.
+      activation: the module between them, which alone is no key: for the layers' aliases.
+      scales: what the original multiplies attention's and the inner layers' results with.
+    """
+
+    patches: str
+    class_token: str
+    positions: str
+    norm: str
+    block: str
+    norms: tuple[str, str]
+    attention: tuple[str, str]
+    inner: tuple[str, str]
+    activation: str
+    scales: tuple[str | None, str | None] = (None, None)
+
+
+@dataclass(frozen=True)
+class Size:
+    """What distinguishes transformers of one kind.
+
+    Attributes:
+      width: channels of a token.
+      heads: of attention.
+      blocks: their number.
+      patch: pixels along a side of a patch.
+      grid: patches along a side of the images that its positions were trained for.
+      registers: tokens beside class and patches.
+    """
+
+    width: int
+    heads: int
+    blocks: int
+    patch: int
+    grid: int
+    registers: int = 0
+
+
+# A linear layer [out, in] and its bias [out], times the scale [out] of what the block adds.
+_SCALED_KERNEL = Layout(
+    lambda shape: (shape[::-1], shape[1:]),
+    lambda kernel, scale: (kernel.astype(np.float64) * scale[:, None]).T,
+)
+_SCALED_BIAS = Layout(
+    lambda shape: (shape, shape), lambda bias, scale: bias.astype(np.float64) * scale
+)
 
 
 class PackedLinear(Linear):
     """The linear layers of queries, keys and values in one."""
 
     def rules(self, key: str) -> dict[str, Rule]:
+        """Where kernel and bias come from; `key` ends in the character before "weight"."""
+        return {"kernel": Rule((f"{key}weight",), LINEAR), "bias": Rule((f"{key}bias",), SAME)}
+
+
+class ScaledLinear(Linear):
+    """A linear layer whose result the original may scale by channel."""
+
+    def __init__(
+        self, inputs: int, outputs: int, *, key: str, scale: str | None, rngs: nnx.Rngs
+    ) -> None:
+        """Random weights; `scale` is the scale's key beside the layer's own."""
+        super().__init__(inputs, outputs, key=key, rngs=rngs)
+        self.scale = scale
+
+    def rules(self, key: str) -> dict[str, Rule]:
         """Where kernel and bias come from."""
+        if self.scale is None:
+            return super().rules(key)
         return {
-            "kernel": Rule(("in_proj_weight",), LINEAR),
-            "bias": Rule(("in_proj_bias",), SAME),
+            "kernel": Rule((f"{key}.weight", self.scale), _SCALED_KERNEL),
+            "bias": Rule((f"{key}.bias", self.scale), _SCALED_BIAS),
         }
 
 
 class Attention(nnx.Module):
-    """Every token looks at every other, in 12 heads."""
+    """Every token looks at every other."""
 
-    key = "self_attention"
+    key = ""  # its layers' keys are seen from the block
 
-    def __init__(self, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, size: Size, keys: Keys, *, rngs: nnx.Rngs) -> None:
         """Random weights."""
-        self.queries_keys_values = PackedLinear(WIDTH, 3 * WIDTH, rngs=rngs)
-        self.output = Linear(WIDTH, WIDTH, key="out_proj", rngs=rngs)
+        width, (joint, output) = size.width, keys.attention
+        self.heads = size.heads
+        self.queries_keys_values = PackedLinear(width, 3 * width, key=joint, rngs=rngs)
+        self.output = ScaledLinear(width, width, key=output, scale=keys.scales[0], rngs=rngs)
 
     def __call__(self, tokens: Float[Array, "N L D"]) -> Float[Array, "N L D"]:
         """What each token takes from the others."""
-        images, length, _ = tokens.shape
-        joint = self.queries_keys_values(tokens).reshape(images, length, 3, HEADS, WIDTH // HEADS)
-        queries, keys, values = jnp.moveaxis(joint, (2, 3), (0, 2))
-        queries = queries * (WIDTH // HEADS) ** -0.5
-        scores = jnp.einsum("nhqd,nhkd->nhqk", queries, keys, precision=PRECISION)
-        shares = jax.nn.softmax(scores, axis=-1)
-        taken = jnp.einsum("nhqk,nhkd->nqhd", shares, values, precision=PRECISION)
-        return self.output(taken.reshape(images, length, WIDTH))
+        queries, keys, values = jnp.split(self.queries_keys_values(tokens), 3, axis=-1)
+        return self.output(attend(queries, keys, values, self.heads))
 
 
 class Block(nnx.Module):
     """Attention and two linear layers, each behind a normalisation and added to its input."""
 
-    def __init__(self, *, key: str | None = None, rngs: nnx.Rngs) -> None:
-        """Random weights; `key` is the block's in torchvision's file."""
-        self.key = key
-        self.norm1 = LayerNormalisation(WIDTH, epsilon=EPSILON, key="ln_1")
-        self.attention = Attention(rngs=rngs)
-        self.norm2 = LayerNormalisation(WIDTH, epsilon=EPSILON, key="ln_2")
-        self.expand = Linear(WIDTH, INNER, key="mlp.0", rngs=rngs)
-        self.project = Linear(INNER, WIDTH, key="mlp.3", rngs=rngs)
+    def __init__(
+        self,
+        size: Size,
+        keys: Keys,
+        *,
+        epsilon: float = 1e-6,
+        activation: Callable[[Array], Array] = gelu,
+        key: str | None = None,
+        rngs: nnx.Rngs,
+    ) -> None:
+        """Random weights; `key` is the block's in the file."""
+        width, inner, (expand, project) = size.width, 4 * size.width, keys.inner
+        self.key, self.activation = key, activation
+        self.norm1 = LayerNormalisation(width, epsilon=epsilon, key=keys.norms[0])
+        self.attention = Attention(size, keys, rngs=rngs)
+        self.norm2 = LayerNormalisation(width, epsilon=epsilon, key=keys.norms[1])
+        self.expand = Linear(width, inner, key=expand, rngs=rngs)
+        self.project = ScaledLinear(inner, width, key=project, scale=keys.scales[1], rngs=rngs)
 
     def responses(self, tokens: Float[Array, "N L D"]) -> Iterator[tuple[str, Array]]:
-        """("_mlp", the inner layer behind its GELU) and ("", the block's output)."""
+        """("_mlp", the inner layer behind its nonlinearity) and ("", the block's output)."""
         tokens = tokens + self.attention(self.norm1(tokens))
-        inner = gelu(self.expand(self.norm2(tokens)))
+        inner = self.activation(self.expand(self.norm2(tokens)))
         yield "_mlp", inner
         yield "", tokens + self.project(inner)
 
 
 class VisionTransformer(Network):
-    """Layers `block0_mlp`, `block0`, …, `block11`, `norm`, `logits`.
+    """Layers `block0_mlp`, `block0`, `block0_class`, …, `norm`, `norm_class`, perhaps one more.
 
-    The images must measure 224 × 224. `blockI` and `norm` are 14² × 768 of any sign; `blockI_mlp`
-    is 14² × 3072, the hidden layer behind its GELU, at least -0.17.
+    `blockI` and `norm` are maps h × w × K of the patches' tokens, of any sign; `blockI_mlp` is
+    h × w × 4K, the block's hidden layer behind its nonlinearity, at least -0.17. Tokens without a
+    place are layers of their own, [N, K]: the class token in `blockI_class` and `norm_class`,
+    registers in `blockI_register0`, …, `norm_register0`, … where the network has them.
+
+    Attributes:
+      size: width, depth, patches.
+      keys: of the weight file.
+      head: the layer that is computed from `norm_class`, if there is one.
+      epsilon: of the normalisations.
+      activation: between a block's last two linear layers.
     """
 
-    layers = (
-        *(f"block{number}{suffix}" for number in range(BLOCKS) for suffix in ("_mlp", "")),
-        "norm",
-        "logits",
-    )
-    aliases = MappingProxyType(
-        {f"encoder.layers.encoder_layer_{number}": f"block{number}" for number in range(BLOCKS)}
-        | {f"encoder.layers.encoder_layer_{n}.mlp.1": f"block{n}_mlp" for n in range(BLOCKS)}
-        | {"encoder.ln": "norm", "encoder": "norm", "heads.head": "logits", "heads": "logits"}
-    )
-    smallest_input = PIXELS
+    size: ClassVar[Size]
+    keys: ClassVar[Keys]
+    head: ClassVar[str | None] = None
+    epsilon: ClassVar[float] = 1e-6
+    activation: ClassVar[Callable[[Array], Array]] = staticmethod(gelu)
 
-    def __init__(self, *, classes: int = 1000, rngs: nnx.Rngs) -> None:
-        """Random weights; `classes` is the number of logits."""
-        self.patches = Convolution(
-            3, WIDTH, PATCH, stride=PATCH, padding=0, key="conv_proj", rngs=rngs
+    def __init_subclass__(cls, **options: bool) -> None:
+        """The layers of a transformer whose size is known."""
+        super().__init_subclass__(**options)
+        if not hasattr(cls, "size"):
+            return
+        size, keys = cls.size, cls.keys
+        tokens = ("", *(f"_register{number}" for number in range(size.registers)), "_class")
+        blocks = [f"block{number}" for number in range(size.blocks)]
+        paths = {keys.block.format(number): block for number, block in enumerate(blocks)}
+        cls.layers = (
+            *(f"{block}{suffix}" for block in blocks for suffix in ("_mlp", *tokens)),
+            *(f"norm{suffix}" for suffix in tokens),
+            *((cls.head,) if cls.head else ()),
         )
-        self.class_token = nnx.Param(jnp.zeros((1, 1, WIDTH)))
-        shape = (1, 1 + GRID * GRID, WIDTH)
+        cls.aliases = MappingProxyType(
+            paths
+            | {f"{path}.{keys.activation}": f"{block}_mlp" for path, block in paths.items()}
+            | {keys.norm: "norm"}
+            | cls.other_names()
+        )
+
+    def __init__(self, *, rngs: nnx.Rngs) -> None:
+        """Random weights."""
+        size, keys = self.size, self.keys
+        self.patches = self.make_patches(rngs)
+        self.class_token = nnx.Param(jnp.zeros((1, 1, size.width)))
+        shape = (1, 1 + size.grid**2, size.width)
         self.positions = nnx.Param(0.02 * jax.random.normal(rngs.params(), shape))
-        keys = [f"encoder.layers.encoder_layer_{number}" for number in range(BLOCKS)]
-        self.blocks = nnx.List([Block(key=key, rngs=rngs) for key in keys])
-        self.norm = LayerNormalisation(WIDTH, epsilon=EPSILON, key="encoder.ln")
-        self.logits = Linear(WIDTH, classes, key="heads.head", rngs=rngs)
+        options = {"epsilon": self.epsilon, "activation": self.activation, "rngs": rngs}
+        self.blocks = nnx.List(
+            [
+                Block(size, keys, key=keys.block.format(number), **options)
+                for number in range(size.blocks)
+            ]
+        )
+        self.norm = LayerNormalisation(size.width, epsilon=self.epsilon, key=keys.norm)
+
+    @classmethod
+    def other_names(cls) -> dict[str, str]:
+        """More of the original's module paths, each with its layer."""
+        return {}
+
+    def make_patches(self, rngs: nnx.Rngs) -> Convolution:
+        """The convolution that makes tokens of patches."""
+        return Convolution(
+            3,
+            self.size.width,
+            self.size.patch,
+            stride=self.size.patch,
+            padding=0,
+            key=self.keys.patches,
+            rngs=rngs,
+        )
 
     def rules(self, key: str) -> dict[str, Rule]:
         """Where the network's own parameters come from."""
         return {
-            "class_token": Rule(("class_token",), SAME),
-            "positions": Rule(("encoder.pos_embedding",), SAME),
+            "class_token": Rule((self.keys.class_token,), SAME),
+            "positions": Rule((self.keys.positions,), SAME),
         }
 
-    def responses(self, images: Float[Array, "N 224 224 3"]) -> Iterator[tuple[str, Array]]:
+    def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
         """Every layer's name and response, in the order of `layers`, computed one by one."""
-        patches = self.patches(images).reshape(images.shape[0], GRID * GRID, WIDTH)
-        first = jnp.broadcast_to(self.class_token[...], (images.shape[0], 1, WIDTH))
-        tokens = jnp.concatenate([first.astype(patches.dtype), patches], axis=1)
-        tokens = tokens + self.positions[...]
+        patches = self.patches(images)
+        _, height, width, _ = patches.shape
+        tokens = self.begin(patches)
         for number, block in enumerate(self.blocks):
             for suffix, response in block.responses(tokens):
-                yield f"block{number}{suffix}", _on_grid(response)
-                tokens = response if not suffix else tokens
+                if suffix:
+                    yield f"block{number}{suffix}", self._on_grid(response, height, width)
+                else:
+                    tokens = response
+            yield from self._name_tokens(f"block{number}", tokens, height, width)
         tokens = self.norm(tokens)
-        yield "norm", _on_grid(tokens)
-        yield "logits", self.logits(tokens[:, 0])
+        yield from self._name_tokens("norm", tokens, height, width)
+        if self.head is not None:
+            yield self.head, getattr(self, self.head)(tokens[:, 0])
+
+    def begin(self, patches: Float[Array, "N h w D"]) -> Float[Array, "N L D"]:
+        """What the first block takes."""
+        images, height, width, channels = patches.shape
+        patches = patches.reshape(images, height * width, channels)
+        positions = self.locate(height, width).astype(patches.dtype)
+        return jnp.concatenate([self._repeat(self.class_token, patches), patches], 1) + positions
+
+    def locate(self, height: int, width: int) -> Float[Array, "1 L D"]:
+        """The positions of the class token and of the patches."""
+        return self.positions[...]
+
+    def _repeat(self, tokens: nnx.Param, patches: Float[Array, "N L D"]) -> Float[Array, "N M D"]:
+        """The same tokens for every image."""
+        values = tokens[...].astype(patches.dtype)
+        return jnp.broadcast_to(values, (patches.shape[0], *values.shape[1:]))
+
+    def _name_tokens(
+        self, name: str, tokens: Float[Array, "N L D"], height: int, width: int
+    ) -> Iterator[tuple[str, Array]]:
+        """A response as a map, and each of its tokens without a place."""
+        yield name, self._on_grid(tokens, height, width)
+        for number in range(self.size.registers):
+            yield f"{name}_register{number}", tokens[:, 1 + number]
+        yield f"{name}_class", tokens[:, 0]
+
+    def _on_grid(
+        self, tokens: Float[Array, "N L D"], height: int, width: int
+    ) -> Float[Array, "N h w D"]:
+        """The patches' tokens, row by row."""
+        patches = tokens[:, 1 + self.size.registers :]
+        return patches.reshape(patches.shape[0], height, width, patches.shape[2])
 
     def _check(self, images: Array | np.ndarray) -> None:
         super()._check(images)
-        if images.shape[1:3] != (PIXELS, PIXELS):
+        pixels = self.size.patch * self.size.grid
+        if images.shape[1:3] != (pixels, pixels):
             raise Net2VecError(
                 f"images of {images.shape[1]} × {images.shape[2]} pixels; the transformer's "
-                f"positions are those of {PIXELS} × {PIXELS} pixels: resize the images"
+                f"positions are those of {pixels} × {pixels} pixels: resize the images"
             )
 
 
-def _on_grid(tokens: Float[Array, "N L D"]) -> Float[Array, "N 14 14 D"]:
-    """The patches' tokens, row by row."""
-    return tokens[:, 1:].reshape(tokens.shape[0], GRID, GRID, tokens.shape[2])
+class ViTB16(VisionTransformer):
+    """Torchvision's ViT-B/16, of 224 × 224 pixels only; behind `norm_class` come `logits`.
+
+    Maps are 14² × 768, those of `blockI_mlp` 14² × 3072.
+    """
+
+    size = Size(768, 12, 12, patch=16, grid=14)
+    keys = Keys(
+        patches="conv_proj",
+        class_token="class_token",
+        positions="encoder.pos_embedding",
+        norm="encoder.ln",
+        block="encoder.layers.encoder_layer_{}",
+        norms=("ln_1", "ln_2"),
+        attention=("self_attention.in_proj_", "self_attention.out_proj"),
+        inner=("mlp.0", "mlp.3"),
+        activation="mlp.1",
+    )
+    head = "logits"
+    smallest_input = 224
+
+    def __init__(self, *, classes: int = 1000, rngs: nnx.Rngs) -> None:
+        """Random weights; `classes` is the number of logits."""
+        super().__init__(rngs=rngs)
+        self.logits = Linear(self.size.width, classes, key="heads.head", rngs=rngs)
+
+    @classmethod
+    def other_names(cls) -> dict[str, str]:
+        """More of torchvision's module paths."""
+        return {"encoder": "norm", "heads.head": "logits", "heads": "logits"}

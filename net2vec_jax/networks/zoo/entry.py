@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ class WeightSource:
       url: where they are.
       checksum: "sha256:" or "sha1:" and hexadecimal digits, the first ones at least; None where
         none was published.
-      classes: number of logits.
+      classes: number of logits; 0 where the network has none.
       view: how the network with these weights sees images.
       locate: finds the file in an installed package; by default it is downloaded.
     """
@@ -42,8 +43,11 @@ class WeightSource:
 
     @property
     def file_name(self) -> str:
-        """The file's name in the cache."""
-        return self.url.rsplit("/", 1)[-1]
+        """The file's name in the cache; some say too little without the model's or publisher's."""
+        file = self.url.rsplit("/", 1)[-1]
+        publishers = r"https://(?:huggingface\.co/[^/]+|dl\.fbaipublicfiles\.com)/([^/]+)/"
+        model = re.match(publishers, self.url)
+        return f"{model[1]}-{file}" if model else file
 
     def find(self) -> Path:
         """The file, downloaded if need be.
@@ -66,7 +70,7 @@ class NetworkEntry:
       build: the network with random weights, from `classes` and `rngs`.
       sources: published weights, the default first.
       probing_layers: the layers worth probing, shallow to deep.
-      logits_key: key of the file whose first axis are the classes.
+      logits_key: key of the file whose first axis are the classes; "" where there are none.
       input_size: pixels along a side of the images that it was trained on.
       ignored: shell patterns of the file's keys that have no counterpart in the network.
       renames: how keys of older files are spelt today.

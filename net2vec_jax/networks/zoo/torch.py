@@ -5,7 +5,6 @@ The checksums of torchvision are the digits that its file names carry, the first
 
 from __future__ import annotations
 
-import re
 from functools import partial
 
 from net2vec_jax.networks.layers.inverted_bottleneck import MobileNetwork
@@ -48,7 +47,7 @@ from net2vec_jax.networks.models.resnet import (
 )
 from net2vec_jax.networks.models.squeezenet import SqueezeNet10, SqueezeNet11
 from net2vec_jax.networks.models.vgg import VGG16, VGG19, NormalisedVGG16
-from net2vec_jax.networks.models.vision_transformer import VisionTransformer
+from net2vec_jax.networks.models.vision_transformer import ViTB16
 from net2vec_jax.networks.network import Network
 from net2vec_jax.networks.preprocessing import (
     CENTRED,
@@ -65,8 +64,17 @@ from net2vec_jax.networks.zoo.entry import (
     NetworkEntry,
     WeightSource,
 )
+from net2vec_jax.networks.zoo.spelled import (
+    CAFFES_VGG,
+    CONVNEXT,
+    CONVNEXT_V2,
+    RESNET,
+    SQUEEZENET_1_1,
+    VGG,
+    VIT,
+    spell_as_timm,
+)
 from net2vec_jax.weights.cache import EFFICIENTNET_LITE_FILES, find_efficientnet_lite
-from net2vec_jax.weights.spellings import Spelling
 
 TORCHVISION = "https://download.pytorch.org/models/"
 PLACES365 = "http://places2.csail.mit.edu/models_places365/"
@@ -115,33 +123,16 @@ def _places365(network: str) -> WeightSource:
     return WeightSource("places365", url, None, 365, TORCH_VIEW)
 
 
-def _facebook(name: str, file: str) -> WeightSource:
+def _facebook(name: str, file: str, classes: int = 0) -> WeightSource:
     """Weights without a published checksum."""
-    return WeightSource(name, f"{FACEBOOK}{file}", None, 1000, TORCH_VIEW)
-
-
-def spell_as_timm(network: type[MobileNetwork]) -> Spelling:
-    """How timm names the weights of a network of inverted bottlenecks."""
-    (stem, stem_norm), (head, head_norm) = network.keys
-    modules = {"conv_stem": stem, "bn1": stem_norm, "conv_head": head, "bn2": head_norm}
-    modules["classifier"] = network.logits_key
-    for number, shape in enumerate(network.shapes, network.first):
-        expands, excitation = shape.expansion > 1, network.excitation_key(shape)
-        convolutions = ("conv_pw", "conv_dw", "conv_pwl") if expands else ("conv_dw", "conv_pw")
-        pairs = zip(convolutions, network.part_keys(shape), strict=True)
-        parts = {"se.conv_reduce": f"{excitation}.fc1", "se.conv_expand": f"{excitation}.fc2"}
-        for place, (convolution, (key, norm)) in enumerate(pairs, 1):
-            parts |= {convolution: key, f"bn{place}": norm}
-        around, block = f"blocks.{shape.stage - 1}.{shape.place}", network.block_key(number, shape)
-        modules |= {f"{around}.{part}": f"{block}.{key}" for part, key in parts.items()}
-    renames = tuple((f"^{re.escape(timm)}\\.", f"{key}.") for timm, key in modules.items())
-    return Spelling("timm", r"conv_stem\.", renames)
+    return WeightSource(name, f"{FACEBOOK}{file}", None, classes, TORCH_VIEW)
 
 
 def _efficientnet(
     name: str, build: type[MobileNetwork], source: WeightSource, *, input_size: int = 224
 ) -> NetworkEntry:
     """An entry whose layers worth probing are the last blocks of all stages but two."""
+    architecture = name.replace("efficientnet_lite", "tf_efficientnet_lite")
     last = {shape.stage: f"block{number}" for number, shape in enumerate(build.shapes)}
     return NetworkEntry(
         name,
@@ -150,7 +141,7 @@ def _efficientnet(
         (*(last[stage] for stage in (2, 3, 4, 5, 7)), "head"),
         f"{build.logits_key}.bias",
         input_size=input_size,
-        spellings=(spell_as_timm(build),),
+        spellings=(spell_as_timm(build, architecture),),
     )
 
 
@@ -170,7 +161,7 @@ def _timm_lite(file: str) -> WeightSource:
 
 
 def _resnet(name: str, build: type[Network], *sources: WeightSource) -> NetworkEntry:
-    return NetworkEntry(name, build, sources, RESNET_LAYERS, "fc.bias")
+    return NetworkEntry(name, build, sources, RESNET_LAYERS, "fc.bias", spellings=RESNET)
 
 
 def _convnext(name: str, build: type[ConvNeXt], source: WeightSource) -> NetworkEntry:
@@ -181,48 +172,16 @@ def _convnext(name: str, build: type[ConvNeXt], source: WeightSource) -> Network
         (source,),
         ("stage1", "stage2", "stage3", "stage4"),
         f"{build.keys.logits}.bias",
-        spellings=CONVNEXT_V2_SPELLINGS if build.keys is FACEBOOK_KEYS else (),
+        spellings=CONVNEXT_V2 if build.keys is FACEBOOK_KEYS else CONVNEXT,
     )
 
 
 def _convnext_v2(size: str, build: type[ConvNeXt]) -> NetworkEntry:
-    source = _facebook("imagenet", f"convnext/convnextv2/im1k/convnextv2_{size}_1k_224_ema.pt")
+    source = _facebook(
+        "imagenet", f"convnext/convnextv2/im1k/convnextv2_{size}_1k_224_ema.pt", 1000
+    )
     return _convnext(f"convnextv2_{size}", build, source)
 
-
-CONVNEXT_V2_SPELLINGS = (
-    Spelling(
-        "timm",
-        r"stem\.|stages\.\d\.blocks\.",
-        (
-            (r"^stem\.", "downsample_layers.0."),
-            (r"^stages\.(\d)\.downsample\.", r"downsample_layers.\1."),
-            (r"^(stages\.\d)\.blocks\.", r"\1."),
-            (r"\.conv_dw\.", ".dwconv."),
-            (r"\.mlp\.fc(\d)\.", r".pwconv\1."),
-            (r"\.mlp\.grn\.weight$", ".grn.gamma"),
-            (r"\.mlp\.grn\.bias$", ".grn.beta"),
-            (r"^head\.norm\.", "norm."),
-            (r"^head\.fc\.", "head."),
-        ),
-    ),
-    Spelling(
-        "transformers",
-        r"(convnextv2\.)?(embeddings|encoder)\.",
-        (
-            (r"^convnextv2\.", ""),
-            (r"^embeddings\.patch_embeddings\.", "downsample_layers.0.0."),
-            (r"^embeddings\.layernorm\.", "downsample_layers.0.1."),
-            (r"^encoder\.stages\.(\d)\.downsampling_layer\.", r"downsample_layers.\1."),
-            (r"^encoder\.(stages\.\d)\.layers\.", r"\1."),
-            (r"\.layernorm\.", ".norm."),
-            (r"\.grn\.weight$", ".grn.gamma"),
-            (r"\.grn\.bias$", ".grn.beta"),
-            (r"^layernorm\.", "norm."),
-            (r"^classifier\.", "head."),
-        ),
-    ),
-)
 
 TORCH_ENTRIES = (
     _efficientnet("efficientnet_lite0", EfficientNetLite0, _packaged_lite(0)),
@@ -252,7 +211,12 @@ TORCH_ENTRIES = (
         input_size=227,
     ),
     NetworkEntry(
-        "vgg16", VGG16, (_torchvision("vgg16-397923af"),), VGG16_LAYERS, "classifier.6.bias"
+        "vgg16",
+        VGG16,
+        (_torchvision("vgg16-397923af"),),
+        VGG16_LAYERS,
+        "classifier.6.bias",
+        spellings=(*VGG, CAFFES_VGG),
     ),
     NetworkEntry(
         "vgg16_bn",
@@ -260,6 +224,7 @@ TORCH_ENTRIES = (
         (_torchvision("vgg16_bn-6c64b313"),),
         VGG16_LAYERS,
         "classifier.6.bias",
+        spellings=VGG,
     ),
     NetworkEntry(
         "vgg19",
@@ -267,6 +232,7 @@ TORCH_ENTRIES = (
         (_torchvision("vgg19-dcbb9e9d"),),
         ("conv1_2", "conv2_2", "conv3_4", "conv4_4", "conv5_4"),
         "classifier.6.bias",
+        spellings=(*VGG, CAFFES_VGG),
     ),
     NetworkEntry(
         "googlenet",
@@ -347,6 +313,7 @@ TORCH_ENTRIES = (
         (_torchvision("squeezenet1_1-b8a52dc0"),),
         SQUEEZENET_LAYERS,
         "classifier.1.bias",
+        spellings=SQUEEZENET_1_1,
     ),
     NetworkEntry(
         "mobilenet_v2",
@@ -357,7 +324,7 @@ TORCH_ENTRIES = (
         ),
         ("block3", "block6", "block13", "block17", "head"),
         "classifier.1.bias",
-        spellings=(spell_as_timm(MobileNetV2),),
+        spellings=(spell_as_timm(MobileNetV2, "mobilenetv2_100"),),
     ),
     _convnext("convnext_tiny", ConvNeXtTiny, _torchvision("convnext_tiny-983f1562")),
     _convnext("convnext_small", ConvNeXtSmall, _torchvision("convnext_small-0c510722")),
@@ -370,10 +337,11 @@ TORCH_ENTRIES = (
     _convnext_v2("base", ConvNeXtV2Base),
     NetworkEntry(
         "vit_b_16",
-        VisionTransformer,
+        ViTB16,
         (_torchvision("vit_b_16-c867db91"),),
         ("block2", "block5", "block8", "block11"),
         "heads.head.bias",
         renames=((r"\.mlp\.linear_1\.", ".mlp.0."), (r"\.mlp\.linear_2\.", ".mlp.3.")),
+        spellings=VIT,
     ),
 )

@@ -6,12 +6,9 @@ import pytest
 from flax import nnx
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.networks.models.vision_transformer import (
-    WIDTH,
-    Attention,
-    Block,
-    VisionTransformer,
-)
+from net2vec_jax.networks.models.vision_transformer import Attention, Block, ViTB16
+
+SIZE, KEYS, WIDTH = ViTB16.size, ViTB16.keys, ViTB16.size.width
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +17,7 @@ def tokens():
 
 
 def test_a_block_knows_no_order_of_tokens(tokens):
-    block = Block(rngs=nnx.Rngs(0))
+    block = Block(SIZE, KEYS, rngs=nnx.Rngs(0))
     order = np.random.default_rng(1).permutation(tokens.shape[1])
     respond = jax.jit(lambda block, tokens: dict(block.responses(tokens)))
     found, expected = respond(block, tokens[:, order]), respond(block, tokens)
@@ -32,7 +29,7 @@ def test_a_block_knows_no_order_of_tokens(tokens):
 def test_attention_equals_torchs(tokens):
     torch = pytest.importorskip("torch")
     module = torch.nn.MultiheadAttention(WIDTH, 12, batch_first=True).eval()
-    attention = Attention(rngs=nnx.Rngs(0))
+    attention = Attention(SIZE, KEYS, rngs=nnx.Rngs(0))
     generator = np.random.default_rng(2)
     with torch.no_grad():
         for packed, weight, bias in (
@@ -52,6 +49,6 @@ def test_attention_equals_torchs(tokens):
 
 @pytest.mark.parametrize("size", [(256, 256), (224, 240), (240, 224)])
 def test_images_of_another_size_are_refused(size):
-    network = nnx.eval_shape(lambda: VisionTransformer(rngs=nnx.Rngs(0)))
+    network = nnx.eval_shape(lambda: ViTB16(rngs=nnx.Rngs(0)))
     with pytest.raises(Net2VecError, match=f"{size[0]} × {size[1]} pixels.*resize the images"):
         network.activations(np.zeros((1, *size, 3), np.float32), ["block0"])
