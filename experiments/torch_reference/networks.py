@@ -88,8 +88,6 @@ def _randomise(module: nn.Module) -> None:
                 tensor.uniform_(0.5, 1.5)
             elif key.endswith("running_mean"):
                 tensor.normal_(0.0, 0.1)
-            elif "position" in key and tensor.dtype.is_floating_point:
-                tensor.normal_(0.0, 0.5)
             elif tensor.dtype.is_floating_point and tensor.ndim <= 1:
                 tensor.normal_(float(key.endswith("weight")), 0.1)
             elif tensor.dtype.is_floating_point:

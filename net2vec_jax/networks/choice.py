@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +18,7 @@ from typing import Any
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 from net2vec_jax.networks.load import LoadedNetwork, load_network
 from net2vec_jax.networks.options import WeightOptions
+from net2vec_jax.networks.own_code import describe_failure
 
 
 def open_network(
@@ -81,13 +81,4 @@ def _run(name: str, call: Callable[[], Any]) -> Any:
     except Net2VecError:
         raise
     except Exception as error:
-        place = _find_place(error)
-        raise Net2VecError(f"{name} failed: {type(error).__name__}: {error}{place}") from error
-
-
-def _find_place(error: Exception) -> str:
-    """The deepest line of the user's own code, not of this file, importlib or a package."""
-    foreign = (__file__, "importlib", "site-packages", "<")
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not any(part in frame.filename for part in foreign)]
-    return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+        raise Net2VecError(f"{name} failed: {describe_failure(error)}") from error

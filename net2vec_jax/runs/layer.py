@@ -283,6 +283,7 @@ def finish_layers(flags: SegmentationFlags | ClassificationFlags) -> list[LayerR
     require_both_splits(dataset)
     if flags.activation_array is not None:
         array = ExternalActivations(flags.activation_array, channels_first=flags.channels_first)
+        announce(filter(None, [array.notice]))
         runs = [LayerRun(flags, dataset, array)]
         prepare_runs(runs)
     else:

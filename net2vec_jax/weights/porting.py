@@ -189,14 +189,6 @@ def port_weights(
     return nnx.merge(definition, nnx.from_flat_state(filled))
 
 
-def _drop_ones(shape: Shape) -> Shape:
-    """A shape without its axes of length 1.
-
-    What one library keeps as a linear layer is a 1 × 1 convolution of another.
-    """
-    return tuple(length for length in shape if length != 1)
-
-
 def _find_fault(key: str, array: np.ndarray) -> str:
     """What is wrong with the numbers of an array that a network needs; empty if nothing is."""
     if not _is_finite(array):
@@ -210,6 +202,14 @@ def _is_finite(array: np.ndarray) -> bool:
     """Whether all numbers are finite; by their sum, which takes no memory."""
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(array.sum(dtype=np.float64))) or bool(np.isfinite(array).all())
+
+
+def _drop_ones(shape: Shape) -> Shape:
+    """A shape without its axes of length 1.
+
+    What one library keeps as a linear layer is a 1 × 1 convolution of another.
+    """
+    return tuple(length for length in shape if length != 1)
 
 
 def check_fit(

@@ -117,6 +117,40 @@ CONVNEXT = (
     ),
 )  # fmt: skip
 
+CONVNEXT_V2 = (
+    Spelling(
+        "timm",
+        r"stem\.|stages\.\d\.blocks\.",
+        (
+            (r"^stem\.", "downsample_layers.0."),
+            (r"^stages\.(\d)\.downsample\.", r"downsample_layers.\1."),
+            (r"^(stages\.\d)\.blocks\.", r"\1."),
+            (r"\.conv_dw\.", ".dwconv."),
+            (r"\.mlp\.fc(\d)\.", r".pwconv\1."),
+            (r"\.mlp\.grn\.weight$", ".grn.gamma"),
+            (r"\.mlp\.grn\.bias$", ".grn.beta"),
+            (r"^head\.norm\.", "norm."),
+            (r"^head\.fc\.", "head."),
+        ),
+    ),
+    Spelling(
+        "transformers",
+        r"(convnextv2\.)?(embeddings|encoder)\.",
+        (
+            (r"^convnextv2\.", ""),
+            (r"^embeddings\.patch_embeddings\.", "downsample_layers.0.0."),
+            (r"^embeddings\.layernorm\.", "downsample_layers.0.1."),
+            (r"^encoder\.stages\.(\d)\.downsampling_layer\.", r"downsample_layers.\1."),
+            (r"^encoder\.(stages\.\d)\.layers\.", r"\1."),
+            (r"\.layernorm\.", ".norm."),
+            (r"\.grn\.weight$", ".grn.gamma"),
+            (r"\.grn\.bias$", ".grn.beta"),
+            (r"^layernorm\.", "norm."),
+            (r"^classifier\.", "head."),
+        ),
+    ),
+)
+
 _LAYER = r"^(encoder\.layers\.encoder_layer_\d+\.)"
 VIT = (
     Spelling(
@@ -174,8 +208,9 @@ _KERAS_SQUEEZENET = Spelling(
         (r"^conv1\.", "features.0."),
         (r"^conv10\.", "classifier.1."),
         *(
-            (rf"^{name}/(\w+)\.", rf"features.{SqueezeNet11.order.index(name) + 1}.\1.")
-            for name in FIRES
+            (rf"^{name}/(\w+)\.", rf"features.{place}.\1.")
+            for place, name in enumerate(SqueezeNet11.order, 1)
+            if name in FIRES
         ),
         (r"\.squeeze1x1\.", ".squeeze."),
     ),
@@ -188,13 +223,8 @@ SQUEEZENET_1_1 = (
 )
 
 
-def spell_as_timm(network: type[MobileNetwork], architecture: str) -> Spelling:
-    """How timm names the weights of a network of inverted bottlenecks.
-
-    Args:
-      network: the kind.
-      architecture: timm's name of the one that computes the same; others pad otherwise.
-    """
+def spell_as_timm(network: type[MobileNetwork], architectures: str) -> Spelling:
+    """timm's names for a network of inverted bottlenecks; see `Spelling` for `architectures`."""
     (stem, stem_norm), (head, head_norm) = network.keys
     modules = {"conv_stem": stem, "bn1": stem_norm, "conv_head": head, "bn2": head_norm}
     modules["classifier"] = network.logits_key
@@ -208,39 +238,4 @@ def spell_as_timm(network: type[MobileNetwork], architecture: str) -> Spelling:
         around, block = f"blocks.{shape.stage - 1}.{shape.place}", network.block_key(number, shape)
         modules |= {f"{around}.{part}": f"{block}.{key}" for part, key in parts.items()}
     renames = tuple((f"^{re.escape(timm)}\\.", f"{key}.") for timm, key in modules.items())
-    return Spelling("timm", r"conv_stem\.", renames, architectures=architecture)
-
-
-CONVNEXT_V2 = (
-    Spelling(
-        "timm",
-        r"stem\.|stages\.\d\.blocks\.",
-        (
-            (r"^stem\.", "downsample_layers.0."),
-            (r"^stages\.(\d)\.downsample\.", r"downsample_layers.\1."),
-            (r"^(stages\.\d)\.blocks\.", r"\1."),
-            (r"\.conv_dw\.", ".dwconv."),
-            (r"\.mlp\.fc(\d)\.", r".pwconv\1."),
-            (r"\.mlp\.grn\.weight$", ".grn.gamma"),
-            (r"\.mlp\.grn\.bias$", ".grn.beta"),
-            (r"^head\.norm\.", "norm."),
-            (r"^head\.fc\.", "head."),
-        ),
-    ),
-    Spelling(
-        "transformers",
-        r"(convnextv2\.)?(embeddings|encoder)\.",
-        (
-            (r"^convnextv2\.", ""),
-            (r"^embeddings\.patch_embeddings\.", "downsample_layers.0.0."),
-            (r"^embeddings\.layernorm\.", "downsample_layers.0.1."),
-            (r"^encoder\.stages\.(\d)\.downsampling_layer\.", r"downsample_layers.\1."),
-            (r"^encoder\.(stages\.\d)\.layers\.", r"\1."),
-            (r"\.layernorm\.", ".norm."),
-            (r"\.grn\.weight$", ".grn.gamma"),
-            (r"\.grn\.bias$", ".grn.beta"),
-            (r"^layernorm\.", "norm."),
-            (r"^classifier\.", "head."),
-        ),
-    ),
-)
+    return Spelling("timm", r"conv_stem\.", renames, architectures=architectures)

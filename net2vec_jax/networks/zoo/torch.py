@@ -132,7 +132,7 @@ def _efficientnet(
     name: str, build: type[MobileNetwork], source: WeightSource, *, input_size: int = 224
 ) -> NetworkEntry:
     """An entry whose layers worth probing are the last blocks of all stages but two."""
-    architecture = name.replace("efficientnet_lite", "tf_efficientnet_lite")
+    theirs = name if build is EfficientNetB0 else f"tf_{name}"  # timm's others pad otherwise
     last = {shape.stage: f"block{number}" for number, shape in enumerate(build.shapes)}
     return NetworkEntry(
         name,
@@ -141,7 +141,7 @@ def _efficientnet(
         (*(last[stage] for stage in (2, 3, 4, 5, 7)), "head"),
         f"{build.logits_key}.bias",
         input_size=input_size,
-        spellings=(spell_as_timm(build, architecture),),
+        spellings=(spell_as_timm(build, theirs),),
     )
 
 
@@ -177,10 +177,9 @@ def _convnext(name: str, build: type[ConvNeXt], source: WeightSource) -> Network
 
 
 def _convnext_v2(size: str, build: type[ConvNeXt]) -> NetworkEntry:
-    source = _facebook(
-        "imagenet", f"convnext/convnextv2/im1k/convnextv2_{size}_1k_224_ema.pt", 1000
-    )
-    return _convnext(f"convnextv2_{size}", build, source)
+    name = f"convnextv2_{size}"
+    source = _facebook("imagenet", f"convnext/convnextv2/im1k/{name}_1k_224_ema.pt", 1000)
+    return _convnext(name, build, source)
 
 
 TORCH_ENTRIES = (
@@ -341,7 +340,7 @@ TORCH_ENTRIES = (
         (_torchvision("vit_b_16-c867db91"),),
         ("block2", "block5", "block8", "block11"),
         "heads.head.bias",
-        renames=((r"\.mlp\.linear_1\.", ".mlp.0."), (r"\.mlp\.linear_2\.", ".mlp.3.")),
         spellings=VIT,
+        renames=((r"\.mlp\.linear_1\.", ".mlp.0."), (r"\.mlp\.linear_2\.", ".mlp.3.")),
     ),
 )
