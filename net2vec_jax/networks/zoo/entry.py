@@ -43,9 +43,10 @@ class WeightSource:
 
     @property
     def file_name(self) -> str:
-        """The file's name in the cache; Hugging Face's files say too little without the model's."""
+        """The file's name in the cache; some say too little without the model's or publisher's."""
         file = self.url.rsplit("/", 1)[-1]
-        model = re.match(r"https://huggingface\.co/[^/]+/([^/]+)/", self.url)
+        publishers = r"https://(?:huggingface\.co/[^/]+|dl\.fbaipublicfiles\.com)/([^/]+)/"
+        model = re.match(publishers, self.url)
         return f"{model[1]}-{file}" if model else file
 
     def find(self) -> Path:

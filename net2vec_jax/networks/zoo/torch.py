@@ -123,9 +123,9 @@ def _places365(network: str) -> WeightSource:
     return WeightSource("places365", url, None, 365, TORCH_VIEW)
 
 
-def _facebook(name: str, file: str) -> WeightSource:
+def _facebook(name: str, file: str, classes: int = 0) -> WeightSource:
     """Weights without a published checksum."""
-    return WeightSource(name, f"{FACEBOOK}{file}", None, 1000, TORCH_VIEW)
+    return WeightSource(name, f"{FACEBOOK}{file}", None, classes, TORCH_VIEW)
 
 
 def _efficientnet(
@@ -177,8 +177,9 @@ def _convnext(name: str, build: type[ConvNeXt], source: WeightSource) -> Network
 
 
 def _convnext_v2(size: str, build: type[ConvNeXt]) -> NetworkEntry:
-    source = _facebook("imagenet", f"convnext/convnextv2/im1k/convnextv2_{size}_1k_224_ema.pt")
-    return _convnext(f"convnextv2_{size}", build, source)
+    name = f"convnextv2_{size}"
+    source = _facebook("imagenet", f"convnext/convnextv2/im1k/{name}_1k_224_ema.pt", 1000)
+    return _convnext(name, build, source)
 
 
 TORCH_ENTRIES = (
