@@ -25,8 +25,8 @@ BATCH_IMAGES = 256
 CACHE_BYTES = 256 * 2**20
 """Chunks that reach over several batches are decoded once, as long as they fit."""
 _OTHER_AXES = {
-    2: "; if it is [images, filters], it was taken behind the pooling: save the layer before it, or, "
-    "for classification, array[:, None, None]",
+    2: "; if it is [images, filters], it was taken behind the pooling: save the layer before it, "
+    "or, for classification, array[:, None, None]",
     3: "; if it is [images, tokens, filters], leave out class and register tokens and save "
     "array.reshape(images, h, w, filters)",
 }
