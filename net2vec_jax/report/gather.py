@@ -136,7 +136,8 @@ def gather_measures(run: FinishedRun) -> dict[str, np.ndarray]:
     names = ["single_same_rule_filter", "everything_val_iou"]
     for name in (*(f"{rival}_val_iou" for rival in RIVAL_LABELS), *_ALL_IMAGES):
         names += [name, f"{name}_low", f"{name}_high"]
-    return {name: found[name][is_full] for name in names if name in found}
+    known = {name: found[name][is_full] for name in names if name in found}
+    return {name: column for name, column in known.items() if not np.isnan(column).all()}
 
 
 def _compare(
