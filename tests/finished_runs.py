@@ -65,6 +65,7 @@ def converged_run(finished_study: Path) -> Path:
                 concepts=("sky", "blue-c", "tree", "beach-s"),
                 filters=(5,),
                 bootstrap_samples=50,
+                untrained=False,
                 activations=finished_study / "activations",
             )
             finish_layers(flags)
@@ -115,6 +116,7 @@ def _make_study(root: Path) -> None:
             segmentation_batch_size=8,
             classification_epochs=2,
             bootstrap_samples=50,
+            untrained=False,
         )
     )
 

@@ -35,8 +35,9 @@ def layer(network, scenes) -> n2v.LayerActivations:
 @pytest.fixture(scope="module")
 def probe(layer, scenes) -> n2v.SegmentationProbe:
     return n2v.train_segmentation(
-        layer, scenes, epochs=2, filters=(3,), seeds=2, bootstrap_samples=20, cache_data=False
-    )
+        layer, scenes, epochs=2, filters=(3,), seeds=2, bootstrap_samples=20, cache_data=False,
+        untrained=False,
+    )  # fmt: skip
 
 
 def make_arrays() -> tuple[np.ndarray, np.ndarray]:
@@ -152,7 +153,7 @@ def test_ten_lines_with_arrays(network, tmp_path: Path) -> None:
     images, masks = make_arrays()
     dataset = n2v.from_arrays(images, masks, {1: "sky", 2: "dog"}, val=0.3)
     layer = n2v.collect_activations(network, dataset, "block4")
-    probe = n2v.train_segmentation(layer, dataset, epochs=2, quantile=0.05)
+    probe = n2v.train_segmentation(layer, dataset, epochs=2, quantile=0.05, untrained=False)
     assert probe.scores()["concept"].tolist() == ["sky", "dog"]
     masks = probe.predict(images[:2], ["dog"])
     assert masks.masks[0].shape == (1, 64, 64)
@@ -238,7 +239,7 @@ def test_no_epoch_can_be_saved(network, tmp_path: Path) -> None:
     dataset = n2v.from_arrays(images, masks, {1: "sky", 2: "dog"})
     layer = n2v.collect_activations(network, dataset, "block4")
     probe = n2v.train_segmentation(
-        layer, dataset, epochs=0, filters=np.array([3]), seed=np.int64(1)
+        layer, dataset, epochs=0, filters=np.array([3]), seed=np.int64(1), untrained=False
     )
     probe.save(tmp_path / "none")
     loaded = n2v.load_probe(tmp_path / "none")

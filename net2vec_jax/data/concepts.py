@@ -12,6 +12,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
+import numpy as np
+from jaxtyping import Int
+
 from net2vec_jax.core.errors import Net2VecError, list_names, unknown_name_error
 
 CATEGORIES = ("color", "object", "part", "material", "scene", "texture")
@@ -149,6 +152,11 @@ class ConceptCatalog:
 
     def __iter__(self) -> Iterator[Concept]:
         return iter(self.concepts)
+
+    @property
+    def numbers(self) -> Int[np.ndarray, " C"]:
+        """Label numbers of the concepts, int64."""
+        return np.array([concept.number for concept in self.concepts], np.int64)
 
     @classmethod
     def of(cls, concepts: Iterable[Concept]) -> ConceptCatalog:

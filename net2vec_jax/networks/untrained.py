@@ -40,6 +40,11 @@ class _FittedAffine(Affine):
         return values
 
 
+def has_untrained(loaded: LoadedNetwork) -> bool:
+    """Whether it is known how a network began: it is one of the zoo's."""
+    return loaded.name in NETWORKS and loaded.weights is not None
+
+
 def untrain(
     loaded: LoadedNetwork,
     images: UInt8[np.ndarray, "n H W 3"],
@@ -62,10 +67,10 @@ def untrain(
     Raises:
       Net2VecError: it is a model of your own, of which only you know how it began.
     """
-    if loaded.name not in NETWORKS or loaded.weights is None:
+    if not has_untrained(loaded):
         raise Net2VecError(
-            f"{loaded.name} is no network of the zoo, so how it began is not known: leave "
-            "--untrained out, or probe your own model with fresh weights"
+            f"{loaded.name} is no network of the zoo, so how it began is not known: probe your own "
+            "model with fresh weights"
         )
     classes = loaded.classes or NETWORKS[loaded.name].sources[0].classes
     network = NETWORKS[loaded.name].build(classes=classes, rngs=nnx.Rngs(seed))

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from net2vec_jax.core.errors import Net2VecError, list_names
 
@@ -172,6 +172,31 @@ def fold_heads(key: Array, numbers: Int[np.ndarray, " H"], seeds: Int[np.ndarray
         return jax.random.fold_in(repetition, number)
 
     return jax.vmap(fold)(jnp.asarray(numbers, jnp.uint32), jnp.asarray(seeds, jnp.uint32))
+
+
+def draw_entries(
+    key: Array,
+    numbers: Int[np.ndarray, " C"],
+    concept: Int[np.ndarray, " Q"],
+    image: Int[np.ndarray, " Q"],
+) -> UInt32[np.ndarray, " Q"]:
+    """Random bits for every (concept, image) entry, from label number and image alone.
+
+    So what is drawn for a concept does not depend on which others there are.
+
+    Args:
+      key: PRNG key.
+      numbers: label numbers of C concepts.
+      concept: place of each entry's concept.
+      image: index of its image, or number of its film.
+    """
+
+    @jax.vmap
+    def draw(number: Array, image: Array) -> Array:
+        return jax.random.bits(jax.random.fold_in(jax.random.fold_in(key, number), image))
+
+    drawn = draw(jnp.asarray(numbers[concept], jnp.uint32), jnp.asarray(image, jnp.uint32))
+    return np.asarray(drawn)
 
 
 def make_subset_heads(

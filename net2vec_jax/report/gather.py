@@ -138,11 +138,11 @@ def gather_measures(run: FinishedRun) -> dict[str, np.ndarray]:
     names = ["single_same_rule_filter", "everything_val_iou"]
     for name in (*(f"{rival}_val_iou" for rival in RIVAL_LABELS), *_ALL_IMAGES):
         names += [name, f"{name}_low", f"{name}_high"]
-    measures = {name: found[name][is_full] for name in names if name in found}
+    known = {name: found[name][is_full] for name in names if name in found}
     if run.responses == "both":  # the table has channel and sign, the page the filter's place
         is_negative = found["single_same_rule_sign"][is_full] < 0
-        measures["single_same_rule_filter"] += is_negative * (run.filters // 2)
-    return measures
+        known["single_same_rule_filter"] += is_negative * (run.filters // 2)
+    return {name: column for name, column in known.items() if not np.isnan(column).all()}
 
 
 def _compare(

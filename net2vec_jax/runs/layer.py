@@ -22,19 +22,20 @@ from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
 from net2vec_jax.data.open import open_screened_dataset, require_both_splits
 from net2vec_jax.networks.choice import open_network
 from net2vec_jax.networks.load import LoadedNetwork
+from net2vec_jax.networks.untrained import has_untrained
 from net2vec_jax.runs.activations import describe_origin, store_layers
 from net2vec_jax.runs.classification import ClassificationProbe, probe_classification
 from net2vec_jax.runs.directory import LABELS_STAGE, RUN_FILE, SCENES_FOLDER, RunDirectory
-from net2vec_jax.runs.files import CONCEPTS, MEASURES, SCORES, ProbeKind
+from net2vec_jax.runs.files import CONCEPTS, MEASURES, RIVALS, SCORES, ProbeKind
 from net2vec_jax.runs.flags import ClassificationFlags, SegmentationFlags
 from net2vec_jax.runs.notes import describe_sources
 from net2vec_jax.runs.probe import (
     Problem,
     choose_categories,
-    collect_untrained,
     describe_probe,
     find_skipped,
     refuse_shortage,
+    untrain_on,
 )
 from net2vec_jax.runs.scores import Scores, collect_scores
 from net2vec_jax.runs.segmentation import SegmentationProbe, probe_segmentation
@@ -124,17 +125,45 @@ class LayerRun:
             sources=describe_sources(self.flags, self.dataset, self._network),
         )
 
-    def _read_untrained(self) -> LayerActivations:
+    @property
+    def needs_untrained(self) -> bool:
+        """Whether the network before its training is still to be probed."""
+        return (
+            isinstance(self.flags, SegmentationFlags)
+            and self.flags.untrained
+            and not self.run.has(RIVALS)
+        )
+
+    @property
+    def has_untrained(self) -> bool:
+        """Whether it is known how the network began."""
+        return isinstance(self.probed, LoadedNetwork) and has_untrained(self.probed)
+
+    @cached_property
+    def untrained(self) -> LoadedNetwork | None:
+        """The network before its training; None where it is not known."""
+        if not isinstance(self.probed, LoadedNetwork):
+            return None
         preprocessing = self.flags.resolve_preprocessing()
-        return collect_untrained(
-            self._network, self.dataset, self.layer_name, preprocessing, self.flags.responses,
-            seed=self.flags.seed, progress=True,
-        )  # fmt: skip
+        return untrain_on(self.probed, self.dataset, preprocessing, seed=self.flags.seed)
+
+    def _read_untrained(self) -> LayerActivations | None:
+        if self.untrained is None:
+            return None
+        origin = describe_origin(self.flags, self.dataset, self.untrained)
+        return self._open_layer(
+            "untrained activations", self.untrained, self.untrained_directory, origin
+        )
 
     @property
     def activations_directory(self) -> Path:
         """Folder of the layer's stored activations."""
         return (self.flags.activations or self.run / "activations") / self.layer_name
+
+    @property
+    def untrained_directory(self) -> Path:
+        """Folder of the activations of the network before its training."""
+        return self.activations_directory.parent / "untrained" / self.layer_name
 
     @cached_property
     def layer(self) -> LayerActivations:
@@ -142,13 +171,18 @@ class LayerRun:
         origin = self.activations_origin
         if isinstance(self.probed, ExternalActivations):
             return LayerActivations(self.layer_name, self.probed, self.layer_origin)
-        if not self.activations_directory.exists():
-            with self.run.stage("activations"):
-                origins = {self.activations_directory: origin}
-                store_layers(self.flags, self.dataset, self.probed, origins)
-        store = ActivationStore(self.activations_directory)
+        return self._open_layer("activations", self.probed, self.activations_directory, origin)
+
+    def _open_layer(
+        self, stage: str, network: LoadedNetwork, directory: Path, origin: dict[str, str]
+    ) -> LayerActivations:
+        """Stored activations, collected if need be."""
+        if not directory.exists():
+            _store_stage(stage, [self], network, {directory: origin})
+        store = ActivationStore(directory)
         store.check_origin(origin)
-        return LayerActivations(self.layer_name, store, self.layer_origin, self.probed)
+        origin = note_responses(origin, self.flags.responses)
+        return LayerActivations(self.layer_name, store, origin, network)
 
     @cached_property
     def masks(self) -> ConceptMasks:
@@ -242,6 +276,13 @@ def prepare_runs(
         if (kind, shortages) not in said:
             announce_left_out(kind, shortages, of=len(run.catalog))
         said += [*notices, (kind, shortages)]
+    if any(run.needs_untrained and not run.has_untrained for run in runs):
+        announce(
+            [
+                "what is probed is no network of the zoo, so it is not known how it began: the "
+                "columns untrained_… stay empty"
+            ]
+        )
     for run in runs:  # those that were prepared before, and have more to do
         if choose_categories(run.flags) in masks:
             run.masks = masks[choose_categories(run.flags)]
@@ -258,12 +299,29 @@ def collect_missing_layers(runs: Sequence[LayerRun]) -> None:
     ]
     if missing:
         first = missing[0]
-        with contextlib.ExitStack() as stack:
-            for run in missing:
-                stack.enter_context(run.run.stage("activations"))
-            origins = {run.activations_directory: run.activations_origin for run in missing}
-            assert isinstance(first.probed, LoadedNetwork)  # nothing collects an array
-            store_layers(first.flags, first.dataset, first.probed, origins)
+        assert isinstance(first.probed, LoadedNetwork)  # nothing collects an array
+        origins = {run.activations_directory: run.activations_origin for run in missing}
+        _store_stage("activations", missing, first.probed, origins)
+    asking = [run for run in runs if run.needs_untrained]
+    missing = [run for run in asking if not run.untrained_directory.exists()]
+    if missing and (network := missing[0].untrained):
+        for run in asking:
+            run.untrained = network
+        origins = {
+            run.untrained_directory: describe_origin(run.flags, run.dataset, network)
+            for run in missing
+        }
+        _store_stage("untrained activations", missing, network, origins)
+
+
+def _store_stage(
+    name: str, runs: Sequence[LayerRun], network: LoadedNetwork, origins: dict[Path, dict[str, str]]
+) -> None:
+    """Store layers in one pass, as a stage of all these runs."""
+    with contextlib.ExitStack() as stack:
+        for run in runs:
+            stack.enter_context(run.run.stage(name))
+        store_layers(runs[0].flags, runs[0].dataset, network, origins)
 
 
 def finish_layers(flags: SegmentationFlags | ClassificationFlags) -> list[LayerRun]:

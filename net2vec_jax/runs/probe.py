@@ -18,7 +18,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from net2vec_jax.activations.compute import compute_activations
-from net2vec_jax.activations.layer import LayerActivations, collect_activations
+from net2vec_jax.activations.layer import LayerActivations
 from net2vec_jax.activations.responses import (
     Responses,
     apply_responses,
@@ -38,7 +38,7 @@ from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
 from net2vec_jax.data.open import require_both_splits
 from net2vec_jax.networks.load import LoadedNetwork
 from net2vec_jax.networks.preprocessing import PreprocessingName
-from net2vec_jax.networks.untrained import untrain
+from net2vec_jax.networks.untrained import has_untrained, untrain
 from net2vec_jax.probes.classification.groups import find_shortages
 from net2vec_jax.probes.heads import ALL_FILTERS
 from net2vec_jax.probes.presets import Preset, PresetName, find_preset
@@ -72,13 +72,13 @@ class Problem:
     Attributes:
       read_layer: gives a layer's activations on N images.
       read_masks: gives the masks of the chosen concepts on the same images.
-      read_untrained: gives the activations of the same layer before its network was trained; None
-        where nothing asks for them.
+      read_untrained: gives the activations of the same layer before its network was trained, or
+        None where it is not known how that began.
     """
 
     read_layer: Callable[[], LayerActivations]
     read_masks: Callable[[], ConceptMasks]
-    read_untrained: Callable[[], LayerActivations] | None = None
+    read_untrained: Callable[[], LayerActivations | None] = lambda: None
 
     @property
     def layer(self) -> LayerActivations:
@@ -431,34 +431,20 @@ def collect_masks(
     return decode_masks(dataset, choice, cache=cache).select(chosen)
 
 
-def collect_untrained(
+def untrain_on(
     network: LoadedNetwork | None,
     dataset: ConceptDataset,
-    layer: str,
     preprocessing: PreprocessingName,
-    responses: Responses,
     *,
     seed: int,
-    progress: bool,
-) -> LayerActivations:
-    """A layer's activations before its network was trained, in memory; see `untrain`.
-
-    Raises:
-      Net2VecError: the activations were computed elsewhere, or by a model of your own.
-    """
-    if network is None:
-        raise Net2VecError(
-            "activations computed elsewhere have no network that could be untrained; leave "
-            "--untrained out"
-        )
+) -> LoadedNetwork | None:
+    """The network before its training, see `untrain`; None if it is no network of the zoo."""
+    if network is None or not has_untrained(network):
+        return None
     train = np.flatnonzero(~dataset.is_val)
     chosen = train[:: -(-len(train) // UNTRAINED_IMAGES)]
     images = np.stack([dataset.image(int(index)) for index in chosen])
-    untrained = untrain(network, images, preprocessing=preprocessing, seed=seed)
-    return collect_activations(
-        untrained, dataset, layer, preprocessing=preprocessing, responses=responses,
-        progress=progress,
-    )  # fmt: skip
+    return untrain(network, images, preprocessing=preprocessing, seed=seed)
 
 
 def announce_signed(layer: LayerActivations) -> None:

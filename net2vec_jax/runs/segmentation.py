@@ -4,70 +4,49 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import jax
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from net2vec_jax.activations.binary import BinaryActivations, collect_binary_activations
-from net2vec_jax.activations.layer import LayerActivations
-from net2vec_jax.activations.responses import split_filters
-from net2vec_jax.activations.standardized import (
-    ActivationScale,
-    SpatialActivations,
-    collect_standardized_activations,
-    measure_scale,
-)
+from net2vec_jax.activations.binary import collect_binary_activations
+from net2vec_jax.activations.layer import LayerActivations, collect_activations
+from net2vec_jax.activations.standardized import ActivationScale, collect_standardized_activations
 from net2vec_jax.data.dataset import ConceptDataset
-from net2vec_jax.probes.heads import ALL_FILTERS, Heads, make_subset_heads
+from net2vec_jax.probes.heads import ALL_FILTERS, Heads
 from net2vec_jax.probes.presets import PAPER, Preset, PresetName
 from net2vec_jax.probes.scores import HeadScores
 from net2vec_jax.probes.segmentation.all_images import score_all_images
-from net2vec_jax.probes.segmentation.best_filters import choose_signed_filters
-from net2vec_jax.probes.segmentation.controls import (
-    count_regions,
-    exchange_masks,
-    exchange_targets,
-    fit_location_prior,
-    measure_everything,
-)
-from net2vec_jax.probes.segmentation.decision import choose_levels
-from net2vec_jax.probes.segmentation.evaluation import SegmentationCounts, evaluate_segmentation
-from net2vec_jax.probes.segmentation.image_blocks import train_entries
+from net2vec_jax.probes.segmentation.controls import measure_everything
 from net2vec_jax.probes.segmentation.measures import measure_embeddings
-from net2vec_jax.probes.segmentation.optimum import train_to_optimum
-from net2vec_jax.probes.segmentation.penalties import choose_penalties
 from net2vec_jax.probes.segmentation.prediction import predict_pixels_of, score_grids
 from net2vec_jax.probes.segmentation.rivals import Rivals
 from net2vec_jax.probes.segmentation.scores import ImageOverlaps, score_segmentation
-from net2vec_jax.probes.segmentation.training import (
-    make_segmentation_heads,
-    train_segmentation_heads,
-)
-from net2vec_jax.probes.single_filters.evaluation import probe_single_filters
 from net2vec_jax.runs import files
 from net2vec_jax.runs.directory import RunDirectory
-from net2vec_jax.runs.files import ProbedConcepts, TrainedHeads, join_trained
+from net2vec_jax.runs.embedding_training import (
+    EmbeddingTraining,
+    measure_thresholds,
+    measure_train_scale,
+)
+from net2vec_jax.runs.files import ProbedConcepts, TrainedHeads
 from net2vec_jax.runs.probe import (
     Keep,
     Probe,
     Problem,
-    announce_signed,
     collect_masks,
-    collect_untrained,
     describe_probe,
     equip,
     keep_concepts,
     keep_nothing,
     make_settings,
+    untrain_on,
 )
+from net2vec_jax.runs.rivals import train_rivals
 from net2vec_jax.runs.settings import SegmentationSettings
-from net2vec_jax.stats.metrics import NO_FILTER, choose_best_filters, iou
-from net2vec_jax.stats.overlap import Overlap
+from net2vec_jax.stats.metrics import NO_FILTER, choose_best_filters
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure  # matplotlib is for those who draw
@@ -244,7 +223,7 @@ def train_segmentation(
       settings: `epochs` (30), `batch_size` (the preset's), `learning_rate` (1e-4), `loss`
         ("linear", or "bce"), `shuffle` (False), `quantile` (0.005) and `quantile_method` of the
         thresholds;
-        `l2` of `CONVERGED`; `controls` (True); `untrained` (False);
+        `l2` of `CONVERGED`; `controls` (True); `untrained` (True);
         `concepts` (all), `filters` (also embeddings of so many filters; none), `seeds` (1
         repetition), `subset_seeds`, `seed` (0), `bootstrap_samples` (1000): see
         `SegmentationSettings`.
@@ -267,15 +246,18 @@ def train_segmentation(
     chosen = make_settings(SegmentationSettings, preset, layer, settings).resolve()
     masks = collect_masks(layer, dataset, chosen, cache_data=cache_data)
     origin = describe_probe(chosen, layer.origin, dataset)
-    problem = Problem(
-        lambda: layer,
-        lambda: masks,
-        lambda: collect_untrained(
-            layer.network, dataset, layer.layer,
-            cast(Any, layer.origin.get("preprocessing", "own")), layer.responses,
-            seed=chosen.seed, progress=progress,
-        ),
-    )  # fmt: skip
+
+    def collect_untrained() -> LayerActivations | None:
+        preprocessing = cast(Any, layer.origin.get("preprocessing", "own"))
+        network = untrain_on(layer.network, dataset, preprocessing, seed=chosen.seed)
+        if network is None:
+            return None
+        return collect_activations(
+            network, dataset, layer.layer, preprocessing=preprocessing,
+            responses=layer.responses, progress=progress,
+        )  # fmt: skip
+
+    problem = Problem(lambda: layer, lambda: masks, collect_untrained)
     probe = probe_segmentation(problem, chosen, origin, progress=progress)
     return equip(probe, layer, dataset)
 
@@ -297,265 +279,80 @@ def probe_segmentation(
       keep: keeps the products of the stages.
       progress: show progress bars.
     """
-    return _Training(problem, settings, keep, progress).run(origin)
-
-
-class _Training:
-    """The stages of a training."""
-
-    def __init__(
-        self, problem: Problem, settings: SegmentationSettings, keep: Keep, progress: bool
-    ) -> None:
-        self._problem, self._settings = problem, settings
-        self._keep, self._progress = keep, progress
-        self._key = jax.random.key(settings.seed)
-        self._scale: ActivationScale | None = None
-
-    def run(self, origin: dict[str, Any]) -> SegmentationProbe:
-        """Every stage in turn."""
-        thresholds = self._keep(
-            "thresholds", self._collect_thresholds, files.write_thresholds, files.read_thresholds,
-            files.THRESHOLDS,
+    thresholds = keep(
+        "thresholds", lambda: measure_thresholds(problem, settings, progress=progress),
+        files.write_thresholds, files.read_thresholds, files.THRESHOLDS,
+    )  # fmt: skip
+    table, skipped = keep_concepts(keep, problem, settings)
+    trained_places = np.array([p for p, n in enumerate(table.names) if n not in skipped], int)
+    scale = None
+    if settings.find_preset().to_optimum:
+        scale = keep(
+            "scale", lambda: measure_train_scale(problem), files.write_scale, files.read_scale,
+            files.SCALE,
         )  # fmt: skip
-        self._thresholds = thresholds
-        table, skipped = keep_concepts(self._keep, self._problem, self._settings)
-        trained_places = np.array([p for p, n in enumerate(table.names) if n not in skipped], int)
-        single_ious = self._keep(
-            "single_filter", self._probe_single_filters,
-            lambda run, ious: files.write_single_filters(run, table, ious, trained_places),
-            lambda path: files.read_single_ious(path, table.numbers),
-            files.SINGLE_IOUS, files.SINGLE_FILTER,
-        )  # fmt: skip
-        if self._settings.find_preset().to_optimum:
-            self._scale = self._keep(
-                "scale", self._measure_scale, files.write_scale, files.read_scale, files.SCALE
-            )
-        trained = self._keep(
-            "training", self._train,
-            lambda run, trained: files.write_embeddings(run, table, trained),
-            lambda path: files.read_embeddings(path, table.numbers),
-            files.EMBEDDINGS,
-        )  # fmt: skip
-        rivals = self._keep(
-            "rivals", lambda: self._compare(trained), files.write_rivals, files.read_rivals,
-            files.RIVALS,
-        )  # fmt: skip
-        overlaps, scores, measures = self._keep(
-            "evaluation", lambda: self._evaluate(trained, rivals),
-            lambda run, found: _write_evaluation(run, table, trained.heads, *found),
-            lambda path: (
-                read_overlaps(path),
-                files.read_scores(path, "segmentation", table, trained.heads),
-                files.read_measures(path),
-            ),
-            OVERLAPS, files.SCORES["segmentation"],
-        )  # fmt: skip
-        return SegmentationProbe(
-            origin=origin, settings=self._settings, table=table, skipped=skipped, trained=trained,
-            evaluation=scores, thresholds=thresholds, single_ious=single_ious, overlaps=overlaps,
-            rivals=rivals, measures=measures, scale=self._scale,
-        )  # fmt: skip
+    training = EmbeddingTraining(problem, settings, thresholds, scale, progress)
+    single_ious = keep(
+        "single_filter", training.probe_single_filters,
+        lambda run, ious: files.write_single_filters(run, table, ious, trained_places),
+        lambda path: files.read_single_ious(path, table.numbers),
+        files.SINGLE_IOUS, files.SINGLE_FILTER,
+    )  # fmt: skip
+    trained = keep(
+        "training", training.train,
+        lambda run, trained: files.write_embeddings(run, table, trained),
+        lambda path: files.read_embeddings(path, table.numbers),
+        files.EMBEDDINGS,
+    )  # fmt: skip
+    rivals = keep(
+        "rivals", lambda: train_rivals(training, trained), files.write_rivals, files.read_rivals,
+        files.RIVALS,
+    )  # fmt: skip
+    overlaps, scores, measures = keep(
+        "evaluation", lambda: _evaluate(training, trained, rivals),
+        lambda run, found: _write_evaluation(run, table, trained.heads, *found),
+        lambda path: (
+            read_overlaps(path),
+            files.read_scores(path, "segmentation", table, trained.heads),
+            files.read_measures(path),
+        ),
+        OVERLAPS, files.SCORES["segmentation"],
+    )  # fmt: skip
+    return SegmentationProbe(
+        origin=origin, settings=settings, table=table, skipped=skipped, trained=trained,
+        evaluation=scores, thresholds=thresholds, single_ious=single_ious, overlaps=overlaps,
+        rivals=rivals, measures=measures, scale=scale,
+    )  # fmt: skip
 
-    @cached_property
-    def _binary(self) -> BinaryActivations:
-        return self._problem.layer.binary(self._thresholds)
 
-    def _collect_thresholds(self) -> np.ndarray:
-        return self._problem.layer.thresholds(
-            quantile=self._settings.quantile,
-            method=self._settings.quantile_method,
-            progress=self._progress,
-        )
-
-    def _probe_single_filters(self) -> np.ndarray:
-        if not self._settings.find_preset().to_optimum:
-            announce_signed(self._problem.layer)
-        counts = probe_single_filters(
-            self._binary, self._problem.masks, progress="single filters" if self._progress else ""
-        )
-        return iou(*counts)
-
-    @cached_property
-    def _activations(self) -> SpatialActivations:
-        """What the embeddings weigh."""
-        if self._scale is None:
-            return self._binary
-        layer = self._problem.layer
-        return collect_standardized_activations(layer.batches(), self._scale, len(layer))
-
-    def _measure_scale(self) -> ActivationScale:
-        return measure_scale(self._problem.layer.batches(), ~self._problem.masks.is_val)
-
-    def _train(self) -> TrainedHeads:
-        settings, masks = self._settings, self._problem.masks
-        sizes = settings.subset_sizes(self._problem.layer.filters)
-        full = make_segmentation_heads(
-            masks, filters=self._problem.layer.filters, key=self._key, seeds=settings.seeds
-        )
-        trained = self._train_heads(full, self._train_penalties(full), "embeddings")
-        if not sizes:
-            return trained
-        repeated = full.seed < settings.seeds_of_subsets()
-        subsets = make_subset_heads(full.select(repeated), trained.weights[repeated], sizes)
-        penalties = None
-        if trained.l2 is not None:
-            penalties = np.tile(trained.l2[repeated], len(sizes))
-        return join_trained([trained, self._train_heads(subsets, penalties, "filter subsets")])
-
-    def _train_penalties(self, full: Heads) -> np.ndarray | None:
-        """The penalty of each head, of embeddings that are trained to their optimum."""
-        if self._scale is None:
-            return None
-        masks = self._problem.masks
-        return choose_penalties(
-            full, self._activations, masks, train_entries(full, masks), self._settings.optimum(),
-            key=self._key, cluster=masks.image_groups, progress=self._name("penalties"),
-        )  # fmt: skip
-
-    def _train_heads(
-        self,
-        heads: Heads,
-        penalties: np.ndarray | None,
-        name: str,
-        targets: np.ndarray | None = None,
-    ) -> TrainedHeads:
-        """Train by the preset; on the masks of `targets` instead of the images' own, if given."""
-        masks = self._problem.masks
-        if penalties is None:
-            result = train_segmentation_heads(
-                heads,
-                self._binary,
-                masks if targets is None else exchange_masks(masks, targets),
-                self._settings.training(),
-                key=self._key,
-                progress=self._name(name),
-            )
-            return TrainedHeads(heads, result.weights, heads.initial_bias, result.loss)
-        entries = train_entries(heads, masks, targets)
-        found = train_to_optimum(
-            heads, self._activations, masks, entries, penalties, self._settings.optimum(),
-            progress=self._name(name),
-        )  # fmt: skip
-        decision = found.bias + choose_levels(found.weights, entries, self._activations, masks)
-        return TrainedHeads(
-            heads, found.weights, found.bias, found.loss[None], decision=decision,
-            loss_share=found.loss_share, l2=found.l2,
-        )  # fmt: skip
-
-    def _compare(self, trained: TrainedHeads) -> Rivals:
-        """Evaluate what the embeddings are compared with, by their own decision rule."""
-        masks, heads = self._problem.masks, trained.heads
-        first = (heads.filters == ALL_FILTERS) & (heads.seed == 0)
-        full = heads.select(first)
-        filter_, sign, weights, level = self._choose_single_filters(full)
-        single = self._count(full, weights, level)
-        pairs, none = single.pair, filter_[single.head] == NO_FILTER
-        overlaps = {
-            "single_same_rule": Overlap(
-                np.where(none, 0, single.overlap.intersection),
-                np.where(none, masks.area[pairs], single.overlap.union),
-            ),
-            "prior": count_regions(fit_location_prior(masks), masks, pairs),
-        }
-        if self._settings.controls:
-            control = self._train_heads(
-                full,
-                None if trained.l2 is None else trained.l2[first],
-                "controls",
-                exchange_targets(masks, self._key),
-            )
-            overlaps["control"] = self._count(full, control.weights, control.level).overlap
-        if self._settings.untrained:
-            overlaps["untrained"] = self._count_untrained(full).overlap
-        return Rivals(
-            names=tuple(overlaps),
-            concept=full.concept,
-            filter=filter_,
-            sign=sign,
-            row=single.head,
-            image=masks.pair_image[pairs],
-            is_val=masks.pair_is_val[pairs],
-            intersection=np.stack([o.intersection for o in overlaps.values()]).astype(np.int32),
-            union=np.stack([o.union for o in overlaps.values()]).astype(np.int32),
-        )
-
-    def _count_untrained(self, full: Heads) -> SegmentationCounts:
-        """What embeddings of the same network before its training mark, trained in the same way."""
-        read, masks = self._problem.read_untrained, self._problem.read_masks
-        assert read is not None
-        layer = read()
-        other = _Training(Problem(lambda: layer, masks), self._settings, keep_nothing, False)
-        other._thresholds = other._collect_thresholds()
-        if self._scale is not None:
-            other._scale = other._measure_scale()
-        trained = other._train_heads(full, other._train_penalties(full), "")
-        return other._count(full, trained.weights, trained.level)
-
-    def _choose_single_filters(
-        self, full: Heads
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The best single filter under the embeddings' rule: its number, sign, weights and level.
-
-        Of binary activations the rule has no freedom: a pixel is marked where the upsampled map is
-        above 0.
-        """
-        masks, activations = self._problem.masks, self._activations
-        rows = np.arange(len(full))
-        weights = np.zeros(full.initial_weights.shape, np.float32)
-        if isinstance(activations, BinaryActivations):
-            overlap = probe_single_filters(
-                activations, masks, level=0.0, progress=self._name("single filters, same rule")
-            )
-            filter_ = choose_best_filters(iou(*overlap))[0][full.concept].astype(np.int32)
-            weights[rows, np.maximum(filter_, 0)] = 1
-            layer = self._problem.layer
-            filter_, sign = split_filters(filter_, layer.filters, layer.responses)
-            level = np.zeros(len(full), np.float32)
-            return filter_, sign.astype(np.float32), weights, level
-        entries = train_entries(full, masks)
-        filter_, sign = choose_signed_filters(activations, masks, entries, len(full))
-        weights[rows, filter_] = sign
-        return filter_, sign, weights, choose_levels(weights, entries, activations, masks)
-
-    def _count(
-        self, heads: Heads, weights: np.ndarray, level: np.ndarray, name: str = ""
-    ) -> SegmentationCounts:
-        return evaluate_segmentation(
-            weights, heads, self._activations, self._problem.masks, level=level,
-            progress=self._name(name),
-        )  # fmt: skip
-
-    def _evaluate(
-        self, trained: TrainedHeads, rivals: Rivals
-    ) -> tuple[ImageOverlaps, HeadScores, dict[str, np.ndarray]]:
-        masks, heads = self._problem.masks, trained.heads
-        samples = self._settings.bootstrap_samples
-        counts = self._count(heads, trained.weights, trained.level, "evaluation")
-        overlaps = ImageOverlaps.of(counts, masks)
-        scores = score_segmentation(
-            heads, overlaps, key=self._key, bootstrap_samples=samples, cluster=masks.image_groups
-        )
-        all_images = score_all_images(
-            heads, trained.weights, trained.level, overlaps, self._activations, masks,
-            key=self._key, bootstrap_samples=samples, cluster=masks.image_groups,
-            progress=self._name("all val images"),
-        )  # fmt: skip
-        unknown = np.full(len(heads), np.nan)
-        measures = measure_embeddings(
-            heads, scores, overlaps, rivals, all_images,
-            of_heads={
-                "decision_threshold": trained.level + trained.bias,
-                "loss_share": unknown if trained.loss_share is None else trained.loss_share,
-                "l2": unknown if trained.l2 is None else trained.l2,
-            },
-            everything=measure_everything(masks),
-            key=self._key, bootstrap_samples=samples, cluster=masks.image_groups,
-        )  # fmt: skip
-        return overlaps, scores, measures
-
-    def _name(self, name: str) -> str:
-        """Of a progress bar; empty for none."""
-        return name if self._progress else ""
+def _evaluate(
+    training: EmbeddingTraining, trained: TrainedHeads, rivals: Rivals
+) -> tuple[ImageOverlaps, HeadScores, dict[str, np.ndarray]]:
+    masks, heads, settings = training.masks, trained.heads, training.settings
+    resampling = {
+        "key": training.key,
+        "bootstrap_samples": settings.bootstrap_samples,
+        "cluster": masks.image_groups,
+    }
+    counts = training.count(heads, trained.weights, trained.level, "evaluation")
+    overlaps = ImageOverlaps.of(counts, masks)
+    scores = score_segmentation(heads, overlaps, **resampling)
+    all_images = score_all_images(
+        heads, trained.weights, trained.level, overlaps, training.activations, masks,
+        progress=training.name("all val images"), **resampling,
+    )  # fmt: skip
+    unknown = np.full(len(heads), np.nan)
+    measures = measure_embeddings(
+        heads, scores, overlaps, rivals, all_images,
+        of_heads={
+            "decision_threshold": trained.level + trained.bias,
+            "loss_share": unknown if trained.loss_share is None else trained.loss_share,
+            "l2": unknown if trained.l2 is None else trained.l2,
+        },
+        everything=measure_everything(masks),
+        **resampling,
+    )  # fmt: skip
+    return overlaps, scores, measures
 
 
 def _write_evaluation(

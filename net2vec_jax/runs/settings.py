@@ -117,7 +117,8 @@ class SegmentationSettings(ProbeSettings):
         squared weight; by default 0.01, 0.1, 1 and 10.
       controls: also train embeddings on masks that were exchanged among each concept's images.
       untrained: also train embeddings of the network before its training: random weights, and
-        normalisations that fit the images. Costs another pass over all images.
+        normalisations that fit the images. Costs another pass over all images, and keeps their
+        activations, too. Of a model of your own it is not known how it began.
     """
 
     preset: PresetName = "paper"
@@ -131,7 +132,7 @@ class SegmentationSettings(ProbeSettings):
     subset_seeds: int | None = None
     l2: tuple[float, ...] = ()
     controls: bool = True
-    untrained: bool = False
+    untrained: bool = True
 
     def __post_init__(self) -> None:
         """See `ProbeSettings`."""

@@ -46,6 +46,8 @@ class StudyFlags:
       subset_seeds: repetitions of the segmentation embeddings of few filters, which take most of
         the time.
       concepts: only these concepts, by name or number; all by default.
+      untrained: also probe every network of the zoo before its training, as a rival of the
+        segmentation embeddings.
       segmentation_epochs: passes over each concept's train images.
       segmentation_batch_size: images per step; by default the preset's.
       classification_epochs: passes over each concept's balanced train images.
@@ -71,6 +73,7 @@ class StudyFlags:
     seeds: int = 1
     subset_seeds: int = 1
     concepts: tuple[str, ...] = ()
+    untrained: bool = True
     segmentation_epochs: int = 30
     segmentation_batch_size: int | None = None
     classification_epochs: int = 30
@@ -175,6 +178,7 @@ def finish_study(flags: StudyFlags) -> list[LayerResults]:
                 preset=flags.preset,
                 out=folder / layer / "segmentation",
                 subset_seeds=flags.subset_seeds,
+                untrained=flags.untrained,
                 epochs=flags.segmentation_epochs,
                 batch_size=flags.segmentation_batch_size,
             )

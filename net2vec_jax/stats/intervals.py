@@ -134,12 +134,14 @@ def bootstrap_accuracy(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Interval of the mean accuracy over the images of each group.
 
-    A Bayesian bootstrap within strata: images have random weights, and in every stratum half a
-    right and half a wrong pseudo-image join them (Jeffreys' prior). Redrawing images instead
-    gives no width where all are classified rightly: at 30 val images and an accuracy of 0.94, its
-    95 % intervals covered the truth in 83 % of simulated cases, these in 93–96 % (30–200 images,
-    accuracies of 0.5–0.99). Where the accuracy is 0 or 1 the quantiles leave it out; the interval
-    is widened to hold it.
+    A Bayesian bootstrap within strata: images have random weights, and half a right and half a
+    wrong pseudo-image, spread over the strata, join each group's (Jeffreys' prior). Redrawing
+    images instead gives no width where all are classified rightly. Distances from the mean are
+    corrected for the means of S strata, by √(n/(n - S)). Where the accuracy is 0 or 1 the quantiles
+    leave it out; the interval is widened to hold it.
+
+    At 95 % it held the truth in 92–100 % of simulated val sets of 10 to 100 images, with accuracies
+    of 0.5 to 0.99.
 
     Args:
       correct: whether each image is classified rightly, [P], or [S, P] of S seeds.
@@ -313,8 +315,7 @@ def compare_accuracies(
     The p-value is that of a permutation test: if both classifiers are equally good, right and wrong
     may as well be exchanged between them on any image, which changes the sign of its difference
     (McNemar's test, with several seeds and clusters). The interval is that of `bootstrap_accuracy`
-    for the differences, with half a pseudo-image of difference -1 and half a one of 1 in every
-    stratum.
+    for the differences, with half a pseudo-image of difference -1 and half a one of 1.
 
     Ties count half (mid-p). Of equally good classifiers the test called 0–6 % different at the
     level 5 % (10 to 200 images), fewer where they hardly ever disagree or differ between strata;

@@ -179,28 +179,51 @@ def reweigh_ratios(
     """
     unit = np.arange(len(group)) if unit is None else unit
     size = mean_size(denominator, group, groups, unit)
+    each = np.arange(groups)
+    return _reweigh_with(
+        numerator, denominator, coefficients, size, each, group, unit, key=key, samples=samples
+    )
+
+
+def _reweigh_with(
+    numerator: np.ndarray,
+    denominator: np.ndarray,
+    coefficients: np.ndarray,
+    size: np.ndarray,
+    owner: np.ndarray,
+    group: np.ndarray,
+    unit: np.ndarray,
+    *,
+    key: Array,
+    samples: int,
+) -> Float[np.ndarray, "samples G"]:
+    """`reweigh_ratios` with pseudo-images of sizes [R, G]; groups of one owner share them."""
     sample = _reweigh(
         key,
         jnp.asarray(np.concatenate([numerator, denominator]).T, jnp.float32),
         jnp.asarray(coefficients, jnp.float32),
         jnp.asarray(size.T, jnp.float32),
+        jnp.asarray(owner, jnp.int32),
         jnp.asarray(group, jnp.int32),
         jnp.asarray(unit, jnp.int32),
+        owners=int(owner.max(initial=-1)) + 1,
         units=int(unit.max(initial=-1)) + 1,
         samples=samples,
     )
     return np.asarray(sample)
 
 
-@jax.jit(static_argnames=("units", "samples"))
+@jax.jit(static_argnames=("owners", "units", "samples"))
 def _reweigh(
     key: Array,
     values: Float[Array, "P twice_R"],
     coefficients: Float[Array, " R"],
     size: Float[Array, "G R"],
+    owner: Int[Array, " G"],
     group: Int[Array, " P"],
     unit: Int[Array, " P"],
     *,
+    owners: int,
     units: int,
     samples: int,
 ) -> Float[Array, "samples G"]:
@@ -209,7 +232,7 @@ def _reweigh(
         weight = jax.random.exponential(image_key, (units,))[unit]
         sums = jax.ops.segment_sum(weight[:, None] * values, group, len(size))
         numerator, denominator = jnp.split(sums, 2, axis=1)
-        pseudo = draw_half_weights(pseudo_key, (len(size), 2))
+        pseudo = draw_half_weights(pseudo_key, (owners, 2))[owner]
         full = jnp.where(coefficients > 0, pseudo[:, 1:], pseudo[:, :1])
         both = pseudo.sum(1, keepdims=True)
         return (numerator + full * size) / (denominator + both * size) @ coefficients
@@ -240,9 +263,11 @@ def reweigh_means(
     key: Array,
     samples: int,
 ) -> Float[np.ndarray, "samples G"]:
-    """Bayesian bootstrap of each group's mean, with two half pseudo-images in every stratum.
+    """Bayesian bootstrap of each group's mean, with half a pseudo-image at either end.
 
-    The strata of a group keep their shares; images of one cluster of a group have one weight.
+    The strata of a group keep their shares, by which its pseudo-images are spread over them; images
+    of one cluster of a group have one weight. As S means are taken from n images, their distances
+    from the mean are too small by about √((n - S)/n), for which they are corrected.
 
     Args:
       values: of each image, in [0, 1], [P].
@@ -254,18 +279,25 @@ def reweigh_means(
       samples: how many times the images are weighted.
 
     Returns:
-      float32; NaN for a group without images.
+      float32 in [0, 1]; NaN for a group without images.
     """
     strata = int(stratum.max(initial=0)) + 1
-    cell = np.asarray(group, np.int64) * strata + stratum
-    count = np.bincount(cell, minlength=groups * strata).reshape(groups, strata)
+    cell, cells = np.asarray(group, np.int64) * strata + stratum, groups * strata
+    count = np.bincount(cell, minlength=cells).reshape(groups, strata)
     with np.errstate(invalid="ignore"):
         part = (count / count.sum(1, keepdims=True)).astype(np.float32)
-    means = reweigh_ratios(
-        np.asarray(values)[None], np.ones((1, len(values))), np.ones(1), cell, groups * strata,
-        unit=number_clusters(group, cluster), key=key, samples=samples,
-    )  # fmt: skip
-    return np.einsum("sgt,gt->sg", means.reshape(samples, groups, strata), part)
+    unit, ones = number_clusters(group, cluster), np.ones((1, len(values)))
+    size = mean_size(ones, cell, cells, unit) * np.where(count > 0, part, 1).reshape(1, cells)
+    means = _reweigh_with(
+        np.asarray(values)[None], ones, np.ones(1), size,
+        np.repeat(np.arange(groups), strata), cell, unit, key=key, samples=samples,
+    ).reshape(samples, groups, strata)  # fmt: skip
+    means = np.einsum("sgt,gt->sg", means, part)
+    units = np.bincount(np.unique(np.stack([group, stratum, unit]), axis=1)[0], minlength=groups)
+    free = np.maximum(units - (count > 0).sum(1), 1)
+    centre = means.mean(0)
+    spread = np.sqrt(np.maximum(units, 1) / free).astype(np.float32)
+    return np.clip(centre + spread * (means - centre), 0, 1)
 
 
 def flip_sums(

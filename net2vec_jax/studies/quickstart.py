@@ -85,6 +85,7 @@ def probe_scenes(flags: QuickstartFlags) -> QuickstartRuns:
             layer=(layer,),
             out=folder / loaded.network.resolve_layer(layer),
             activations=flags.out / "activations",
+            untrained=False,  # a second pass over the images takes more than three minutes have
             **settings,
         )
         return LayerRun(chosen, dataset, loaded)

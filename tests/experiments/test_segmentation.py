@@ -24,9 +24,8 @@ from net2vec_jax.data.scenes.draw import draw_scene
 from net2vec_jax.networks.load import load_network
 from net2vec_jax.probes.segmentation import scores
 from net2vec_jax.runs import activations as layer_activations
-from net2vec_jax.runs import files
+from net2vec_jax.runs import embedding_training, files, rivals
 from net2vec_jax.runs import layer as layer_run
-from net2vec_jax.runs import segmentation as segmentation_run
 from net2vec_jax.runs.directory import RunDirectory
 from net2vec_jax.runs.flags import SegmentationFlags
 from net2vec_jax.runs.layer import LayerRun
@@ -41,7 +40,12 @@ HEADERS = {
         "single_same_rule_filter,single_same_rule_sign,"
         + "".join(
             f"{name},{name}_low,{name}_high,"
-            for name in ("single_same_rule_val_iou", "prior_val_iou", "control_val_iou")
+            for name in (
+                "single_same_rule_val_iou",
+                "prior_val_iou",
+                "control_val_iou",
+                "untrained_val_iou",
+            )
         )
         + "everything_val_iou,"
         + "".join(
@@ -92,7 +96,7 @@ def make_flags(dataset: Path, out: Path, **changes) -> SegmentationFlags:
     flags = SegmentationFlags(
         dataset=str(dataset), network="efficientnet_lite0", layer=("block1",), out=out, epochs=3,
         images_per_batch=8, filters=(1, 4), quantile=0.05, learning_rate=1e-3,
-        bootstrap_samples=50,
+        bootstrap_samples=50, untrained=False,
     )  # fmt: skip
     return dataclasses.replace(flags, **changes)
 
@@ -137,12 +141,12 @@ def test_concept_without_train_image_is_skipped_and_recorded(finished: LayerRun)
     [
         (activations_layer, "collect_thresholds"),
         (layer_run, "decode_masks"),
-        (segmentation_run, "probe_single_filters"),
-        (segmentation_run, "train_segmentation_heads"),
+        (embedding_training, "probe_single_filters"),
+        (embedding_training, "train_segmentation_heads"),
         (files, "write_embeddings"),
-        (segmentation_run, "fit_location_prior"),
+        (rivals, "fit_location_prior"),
         (files, "write_rivals"),
-        (segmentation_run, "evaluate_segmentation"),
+        (embedding_training, "evaluate_segmentation"),
         (scores, "bootstrap_set_iou"),
     ],
 )
@@ -169,7 +173,7 @@ def test_finished_stages_are_not_computed_again(
     monkeypatch.delattr(BrodenDataset, "image")  # nor is an image read
     monkeypatch.delattr(layer_run, "store_layers")
     monkeypatch.delattr(activations_layer, "collect_thresholds")
-    monkeypatch.delattr(segmentation_run, "train_segmentation_heads")
+    monkeypatch.delattr(embedding_training, "train_segmentation_heads")
     run(dataclasses.replace(finished.flags, out=tmp_path / "out"), network)
 
 
@@ -298,10 +302,11 @@ def test_several_layers_in_one_pass_equal_one_by_one(
 
     monkeypatch.setattr(layer_activations, "compute_activations", count)
     flags = dataclasses.replace(
-        finished.flags, layer=("block1", "block0", "_blocks.1"), out=tmp_path / "out", filters=()
-    )
+        finished.flags, layer=("block1", "block0", "_blocks.1"), out=tmp_path / "out", filters=(),
+        untrained=True,
+    )  # fmt: skip
     segmentation.main(flags)
-    assert passes == [["block1", "block0"]]
+    assert passes == 2 * [["block1", "block0"]]  # the network, and before its training
     assert sorted(path.name for path in flags.out.iterdir()) == ["block0", "block1"]
     thresholds = [
         (path / "thresholds.csv").read_text() for path in (flags.out / "block1", finished.run.path)
@@ -309,8 +314,10 @@ def test_several_layers_in_one_pass_equal_one_by_one(
     # deeper programs may be fused otherwise
     for one, other in zip(*(csv.DictReader(text.splitlines()) for text in thresholds), strict=True):
         assert float(one["threshold"]) == pytest.approx(float(other["threshold"]), rel=1e-4)
+    scores = csv.DictReader((flags.out / "block0/segmentation.csv").read_text().splitlines())
+    assert all(0 <= float(row["untrained_val_iou"]) <= 1 for row in scores)
     segmentation.main(flags)  # nothing is computed again
-    assert len(passes) == 1
+    assert len(passes) == 2
     with pytest.raises(Net2VecError, match="run directory of a single layer"):
         segmentation.main(dataclasses.replace(flags, out=finished.run.path))
 

@@ -124,14 +124,19 @@ def test_intervals_of_accuracy_cover_the_truth(images: int) -> None:
     assert 0.92 <= rate_of_covering(*interval, true.mean(1)) <= 0.97
 
 
-@pytest.mark.parametrize("accuracy", [0.6, 0.8, 0.94])
-def test_intervals_of_accuracy_cover_any_one_truth(accuracy: float) -> None:
-    groups, images = 1500, 40
+@pytest.mark.parametrize(
+    ("accuracy", "images", "most"),
+    [(0.5, 10, 0.97), (0.6, 40, 0.97), (0.8, 40, 0.97), (0.94, 40, 0.98), (0.99, 20, 0.995)],
+)
+def test_intervals_of_accuracy_cover_any_one_truth(
+    accuracy: float, images: int, most: float
+) -> None:
+    groups = 1500
     group = np.repeat(np.arange(groups), images)
     stratum = np.tile(np.arange(images) % 2, groups)
     correct = np.random.default_rng(1).random(len(group)) < accuracy
     interval = bootstrap_accuracy(correct, group, groups, stratum=stratum, key=KEY, samples=200)
-    assert 0.92 <= rate_of_covering(*interval, accuracy) <= 0.97
+    assert 0.90 <= rate_of_covering(*interval, accuracy) <= most
 
 
 @given(seed=st.integers(0, 10**6))

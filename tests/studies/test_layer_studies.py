@@ -51,6 +51,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> StudyFlags:
         segmentation_epochs=3,
         classification_epochs=4,
         bootstrap_samples=50,
+        untrained=False,
     )
     how_many_filters.main(flags)
     return flags

@@ -123,7 +123,7 @@ def make_classification_heads(
     def fold(number: Array, seed: Array) -> Array:
         return jax.random.split(jax.random.fold_in(jax.random.fold_in(key, seed), number))
 
-    numbers = _numbers(masks)[concept]
+    numbers = masks.catalog.numbers[concept]
     keys = jax.vmap(fold)(jnp.asarray(numbers, jnp.uint32), jnp.asarray(seed, jnp.uint32))
     return Heads.of(
         concept,
@@ -152,16 +152,12 @@ def group_heads(heads: Heads, masks: ConceptMasks) -> HeadGroups:
     return HeadGroups(
         concept=concept,
         seed=seed,
-        number=_numbers(masks)[concept],
+        number=masks.catalog.numbers[concept],
         name=tuple(masks.catalog.concepts[place].name for place in concept),
         rows=rows,
         sampler=make_sampler(masks, concept, val=False, shuffled=True),
         count=2 * np.minimum(positives[0], negatives[0])[concept],
     )
-
-
-def _numbers(masks: ConceptMasks) -> np.ndarray:
-    return np.array([each.number for each in masks.catalog], np.int64)
 
 
 @jax.tree_util.register_dataclass

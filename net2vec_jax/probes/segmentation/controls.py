@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from net2vec_jax.data.masks import MASKS_AT_ONCE, ConceptMasks
+from net2vec_jax.probes.heads import draw_entries
 from net2vec_jax.stats.metrics import iou
 from net2vec_jax.stats.overlap import Overlap
 
@@ -85,17 +84,9 @@ def exchange_targets(masks: ConceptMasks, key: Array) -> Int[np.ndarray, " P"]:
       key: PRNG key; a concept's circle depends on its label number and its images alone.
     """
     train = np.flatnonzero(~masks.pair_is_val)
-    numbers = np.array([concept.number for concept in masks.catalog], np.uint32)
-
-    @jax.vmap
-    def draw(number: Array, image: Array) -> Array:
-        return jax.random.bits(jax.random.fold_in(jax.random.fold_in(key, number), image))
-
-    concept = masks.pair_concept[train]
-    drawn = draw(
-        jnp.asarray(numbers[concept]), jnp.asarray(masks.pair_image[train].astype(np.uint32))
-    )
-    circle = train[np.lexsort([np.asarray(drawn), concept])]
+    numbers, concept = masks.catalog.numbers, masks.pair_concept[train]
+    drawn = draw_entries(key, numbers, concept, masks.pair_image[train])
+    circle = train[np.lexsort([drawn, concept])]
     count = np.bincount(concept, minlength=len(numbers))
     place = np.arange(len(train))
     last = np.cumsum(count)[concept] - 1

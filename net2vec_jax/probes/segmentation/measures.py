@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from net2vec_jax.probes.heads import Heads
 from net2vec_jax.probes.scores import HeadScores
 from net2vec_jax.probes.segmentation.all_images import AllImageScores
-from net2vec_jax.probes.segmentation.rivals import Rivals
+from net2vec_jax.probes.segmentation.rivals import RIVAL_LABELS, Rivals
 from net2vec_jax.probes.segmentation.scores import ImageOverlaps
 from net2vec_jax.stats.intervals import bootstrap_set_iou, effective_images
 from net2vec_jax.stats.metrics import NO_FILTER, set_iou
@@ -42,7 +42,7 @@ def measure_rivals(
 
     Returns:
       By column: single_same_rule_filter (NaN where there is none) and …_sign; NAME_val_iou,
-      NAME_val_iou_low, NAME_val_iou_high of every rival.
+      NAME_val_iou_low, NAME_val_iou_high of every kind of rival, NaN of one that was left out.
     """
     none = rivals.filter == NO_FILTER
     columns = {
@@ -52,7 +52,12 @@ def measure_rivals(
     val = np.flatnonzero(rivals.is_val)
     row, count = rivals.row[val], len(rivals.concept)
     units = None if cluster is None else cluster[rivals.image[val]]
-    for name in rivals.names:
+    for name in RIVAL_LABELS:
+        columns |= dict.fromkeys(
+            (f"{name}_val_iou{end}" for end in ("", "_low", "_high")), np.full(count, np.nan)
+        )
+        if name not in rivals.names:
+            continue
         overlap = rivals.overlap(name, val)
         low, high = bootstrap_set_iou(
             overlap, row, count, cluster=units, key=key, samples=bootstrap_samples

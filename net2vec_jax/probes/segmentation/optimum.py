@@ -175,7 +175,22 @@ def measure_loss(
     masks: ConceptMasks,
     entries: Entries,
 ) -> Float[np.ndarray, " H"]:
-    """Cross-entropy per pixel of trained heads on other entries, float32; without the penalty."""
+    """Cross-entropy per pixel of trained heads on other entries, without the penalty.
+
+    Args:
+      weights: of H heads.
+      bias: of the heads.
+      heads: their filter masks.
+      activations: of all N images.
+      masks: masks of the concepts.
+      entries: what the loss is measured on; every head has at least one.
+
+    Returns:
+      float32, nonnegative but for rounding.
+
+    Raises:
+      Net2VecError: there is no head, one has no image, or sizes disagree.
+    """
     problem = _Problem(heads, activations, masks, entries, np.ones(len(heads), np.float32))
     both = np.concatenate([weights, bias[:, None]], axis=1).astype(np.float32)
     return problem.measure(both)

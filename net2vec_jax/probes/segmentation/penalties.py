@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from net2vec_jax.activations.standardized import SpatialActivations
 from net2vec_jax.data.masks import ConceptMasks
-from net2vec_jax.probes.heads import Heads, join_heads
+from net2vec_jax.probes.heads import Heads, draw_entries, join_heads
 from net2vec_jax.probes.segmentation.image_blocks import Entries
 from net2vec_jax.probes.segmentation.optimum import (
     OptimumConfig,
@@ -44,17 +42,9 @@ def split_entries(
       key: PRNG key.
       cluster: of every image, such as its film: no cluster is torn. None: each is its own.
     """
-    numbers = np.array([concept.number for concept in masks.catalog], np.uint32)
     unit = entries.image if cluster is None else cluster[entries.image]
-
-    @jax.vmap
-    def draw(number: Array, unit: Array) -> Array:
-        return jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, number), unit))
-
-    order_of_unit = np.asarray(
-        draw(jnp.asarray(numbers[heads.concept[entries.head]]), jnp.asarray(unit, jnp.uint32))
-    )
-    order = np.lexsort([entries.image, unit, order_of_unit, entries.head])
+    drawn = draw_entries(key, masks.catalog.numbers, heads.concept[entries.head], unit)
+    order = np.lexsort([entries.image, unit, drawn, entries.head])
     head, unit = entries.head[order], unit[order]
     count = np.bincount(head, minlength=len(heads))
     rank = np.arange(len(head)) - np.repeat(np.cumsum(count) - count, count)

@@ -28,6 +28,7 @@ from net2vec_jax.probes.head_shards import (
 from net2vec_jax.probes.heads import (
     Heads,
     check_rates,
+    draw_entries,
     draw_initial_weights,
     fold_heads,
     refuse_divergence,
@@ -119,7 +120,7 @@ def make_segmentation_heads(
     """
     train, val = masks.count_images()
     kept = np.flatnonzero((train > 0) & (val > 0)).astype(np.int32)
-    numbers = np.array([concept.number for concept in masks.catalog], np.int64)
+    numbers = masks.catalog.numbers
     concept, seed = np.tile(kept, seeds), np.repeat(np.arange(seeds, dtype=np.int32), len(kept))
     keys = fold_heads(key, numbers[concept], seed)
     return Heads.of(concept, np.asarray(draw_initial_weights(keys, filters)), seed=seed)
@@ -240,11 +241,6 @@ def _place_schedule(
 
 def _shuffle(key: Array, masks: ConceptMasks, pairs: np.ndarray) -> np.ndarray:
     """Places in `pairs`, concept by concept, each concept's in a random order of its own."""
-    concept, image = masks.pair_concept[pairs], masks.pair_image[pairs]
-    numbers = np.array([concept.number for concept in masks.catalog], np.uint32)
-
-    @jax.vmap
-    def draw(number: Array | np.ndarray, image: Array | np.ndarray) -> Array:
-        return jax.random.bits(jax.random.fold_in(jax.random.fold_in(key, number), image))
-
-    return np.lexsort([np.asarray(draw(numbers[concept], image.astype(np.uint32))), concept])
+    concept = masks.pair_concept[pairs]
+    drawn = draw_entries(key, masks.catalog.numbers, concept, masks.pair_image[pairs])
+    return np.lexsort([drawn, concept])

@@ -35,6 +35,7 @@ function drawConcept(concept) {
     sameRule(concept) === null ? null : panel('Compared with', factStrip([
       measureFact(concept, 'prior_val_iou', 'location prior'),
       measureFact(concept, 'control_val_iou', 'embedding of exchanged masks'),
+      measureFact(concept, 'untrained_val_iou', 'embedding of the untrained network'),
       measureFact(concept, 'everything_val_iou', 'everything marked'),
       measureFact(concept, 'val_iou_all_images', 'embedding, IoU over all val images'),
       measureFact(concept, 'val_average_precision',

@@ -15,15 +15,16 @@ from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.probes.heads import Heads
 from net2vec_jax.probes.interpolation import interpolation_matrix
-from net2vec_jax.probes.segmentation import all_images
-from net2vec_jax.probes.segmentation.all_images import (
-    AllImageScores,
+from net2vec_jax.probes.segmentation import all_images, image_scan
+from net2vec_jax.probes.segmentation.all_images import AllImageScores, score_all_images
+from net2vec_jax.probes.segmentation.average_precision import (
+    BLOCKS,
     average_precision,
-    count_marked_pixels,
+    deal_blocks,
     jackknife_average_precision,
-    score_all_images,
 )
 from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation
+from net2vec_jax.probes.segmentation.image_scan import scan_images
 from net2vec_jax.probes.segmentation.prediction import predict_filters
 from net2vec_jax.probes.segmentation.scores import ImageOverlaps
 
@@ -33,7 +34,7 @@ IMAGES = 40
 
 @pytest.fixture(autouse=True)
 def _several_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(all_images, "IMAGES_PER_CALL", 4)
+    monkeypatch.setattr(image_scan, "IMAGES_PER_CALL", 4)
 
 
 def make_problem(seed: int, *, standardized: bool) -> tuple[SpatialActivations, ConceptMasks]:
@@ -84,7 +85,7 @@ def test_marked_pixels_are_those_above_the_level(standardized: bool) -> None:
     heads, level = make_heads(1)
     images = np.array([3, 39, 0, 17, 20, 5, 6, 7, 8])
     z = upsample_by_loop(score_grids_by_loop(heads.initial_weights, activations)[images], (13, 10))
-    found = count_marked_pixels(heads.initial_weights, level, activations, (13, 10), images)
+    found = scan_images(heads.initial_weights, level, activations, (13, 10), images)[0]
     expected = (z > level[:, None, None]).sum(axis=(2, 3))
     assert found.dtype == np.int32
     np.testing.assert_array_equal(found, expected)
@@ -93,9 +94,9 @@ def test_marked_pixels_are_those_above_the_level(standardized: bool) -> None:
 def test_a_weight_of_one_filter_marks_what_the_filter_marks() -> None:
     activations, _ = make_random_problem(14, images=IMAGES)
     images, filters = np.arange(IMAGES), activations.filters
-    found = count_marked_pixels(
+    found = scan_images(
         np.eye(filters, dtype=np.float32), np.full(filters, 0.5), activations, (13, 10), images
-    )
+    )[0]
     for filter_ in (0, 7):
         marked = predict_filters(np.full(IMAGES, filter_), images, activations, (13, 10))
         np.testing.assert_array_equal(found[:, filter_], marked.sum(axis=(1, 2)))
@@ -107,7 +108,7 @@ def test_on_images_of_the_concept_the_counts_are_those_of_evaluation(standardize
     heads, level = make_heads(16)
     weights = heads.initial_weights
     counts = evaluate_segmentation(weights, heads, activations, masks, level=level)
-    found = count_marked_pixels(weights, level, activations, (13, 10), np.arange(IMAGES))
+    found = scan_images(weights, level, activations, (13, 10), np.arange(IMAGES))[0]
     expected = np.sum(counts.overlap, axis=0) - masks.area[counts.pair]  # I + U − T
     np.testing.assert_array_equal(found[masks.pair_image[counts.pair], counts.head], expected)
 
@@ -231,9 +232,9 @@ def test_equal_blocks_leave_no_doubt_and_one_block_leaves_all() -> None:
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=60))
 def test_blocks_tear_no_cluster_apart(cluster: list[int]) -> None:
     unit = np.unique(cluster, return_inverse=True)[1]
-    blocks = all_images._deal_blocks(unit, KEY)
+    blocks = deal_blocks(unit, KEY)
     assert sorted(np.concatenate(blocks).tolist()) == list(range(len(unit)))
-    assert len(blocks) == min(all_images.BLOCKS, unit.max() + 1)
+    assert len(blocks) == min(BLOCKS, unit.max() + 1)
     assert sum(len(np.unique(unit[block])) for block in blocks) == unit.max() + 1
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from net2vec_jax.probes.heads import ALL_FILTERS, Heads
-from net2vec_jax.probes.segmentation.all_images import AllImageScores, ScoreInterval
+from net2vec_jax.probes.segmentation.all_images import AllImageScores
+from net2vec_jax.probes.segmentation.average_precision import ScoreInterval
 from net2vec_jax.probes.segmentation.measures import measure_embeddings, measure_rivals
 from net2vec_jax.probes.segmentation.rivals import Rivals
 from net2vec_jax.probes.segmentation.scores import ImageOverlaps, score_segmentation
@@ -46,7 +47,10 @@ def test_rivals_have_set_ious_of_their_val_images() -> None:
         "single_same_rule_filter", "single_same_rule_sign",
         "single_same_rule_val_iou", "single_same_rule_val_iou_low", "single_same_rule_val_iou_high",
         "prior_val_iou", "prior_val_iou_low", "prior_val_iou_high",
+        "control_val_iou", "control_val_iou_low", "control_val_iou_high",
+        "untrained_val_iou", "untrained_val_iou_low", "untrained_val_iou_high",
     ]  # fmt: skip
+    assert all(np.isnan(found[name]).all() for name in found if name[0] in "cu")
     np.testing.assert_array_equal(found["single_same_rule_filter"], [np.nan, 7])
     np.testing.assert_array_equal(found["single_same_rule_sign"], [np.nan, -1])
     np.testing.assert_allclose(found["single_same_rule_val_iou"], [14 / 80, 38 / 80])
