@@ -12,6 +12,7 @@ from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.weights.hub import HubSettings, fetch_hub_weights, is_on_hub, read_hub_settings
 
 COMMIT = "a" * 40
+HALVES = (127.5, 127.5, 127.5)
 CONFIG = {
     "architecture": "resnet18",
     "pretrained_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3, "input_size": [3, 288, 288]},
@@ -100,7 +101,7 @@ def test_weights_are_fetched_and_then_found_without_a_network(hub, name, content
 
 def test_the_configuration_beside_says_what_the_network_sees(hub):
     settings = read_hub_settings(fetch_hub_weights("timm:resnet18.test").parent)
-    assert settings == HubSettings("resnet18", (127.5,) * 3, (63.75,) * 3, 288)
+    assert settings == HubSettings("resnet18", HALVES, (63.75, 63.75, 63.75), 288)
 
 
 def test_all_parts_are_fetched(hub):
@@ -135,8 +136,7 @@ def test_transformers_preprocessing_is_read(tmp_path):
     config = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "rescale_factor": 1 / 255}
     images = config | {"size": {"height": 384, "width": 384}}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(images))
-    halves = (127.5,) * 3
-    assert read_hub_settings(tmp_path) == HubSettings(None, halves, halves, 384)
+    assert read_hub_settings(tmp_path) == HubSettings(None, HALVES, HALVES, 384)
     assert read_hub_settings(tmp_path / "elsewhere") == HubSettings()
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": [1, "a"]}))
     with pytest.raises(Net2VecError, match="is damaged"):
