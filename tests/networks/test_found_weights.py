@@ -100,7 +100,7 @@ def test_images_are_seen_as_the_flags_say(save, tmp_path):
     assert loaded.own_preprocessing.mean == options["mean"]
     images = np.random.default_rng(0).normal(size=(1, 40, 40, 3)).astype(np.float32)
     responses = [one.network.activations(images, ["fire9"])["fire9"] for one in (plain, loaded)]
-    np.testing.assert_array_equal(*responses)
+    np.testing.assert_array_equal(responses[0], responses[1])
     assert loaded.fingerprint != load_network("squeezenet1_1", weights=file).fingerprint
     origin = json.loads(json.dumps(loaded.origin))
     assert open_network_origin(origin).own_preprocessing == loaded.own_preprocessing
