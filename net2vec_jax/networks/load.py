@@ -156,11 +156,11 @@ def _port(
     """Port a weight file; the number of classes is the file's."""
     read, prefix, remarks = _read(path, options.checkpoint_key)
     settings = read_hub_settings(path if path.is_dir() else path.parent)
-    wanted = _describe_wanted(entry)
-    fit = fit_keys(read.arrays, wanted, prefix=prefix)
+    network = _abstract(entry, None)
+    fit = fit_keys(read.arrays, _describe_wanted(entry, network), prefix=prefix)
     images, said = _find_images(entry, view, fit, options, settings)
     remarks += [*fit.remarks, *said]
-    network = _fill(entry, fit, wanted, f"the weights in {path}", images[2])
+    network = _fill(entry, network, fit, f"the weights in {path}", images[2])
     announce([f"{source}: {'; '.join(remarks)}"] if remarks else [])
     own = Preprocessing(*images[:2])
     return LoadedNetwork(
@@ -213,18 +213,20 @@ def port_network(entry: NetworkEntry, weights: Arrays, *, origin: str) -> Networ
     Raises:
       Net2VecError: the weights do not fit.
     """
-    wanted = _describe_wanted(entry)
-    return _fill(entry, fit_keys(weights, wanted), wanted, origin, _usual_order(entry))
+    network = _abstract(entry, None)
+    fit = fit_keys(weights, _describe_wanted(entry, network))
+    return _fill(entry, network, fit, origin, _usual_order(entry))
 
 
 def _fill(
-    entry: NetworkEntry, fit: Fit, wanted: Wanted, origin: str, order: ChannelOrder
+    entry: NetworkEntry, network: Network, fit: Fit, origin: str, order: ChannelOrder
 ) -> Network:
-    """The network with the weights, without the layers that they lack."""
-    network = _abstract(entry, _count_classes(entry, fit.arrays))
+    """The network with the weights, of as many classes as they, without the layers they lack."""
+    if _count_classes(entry, fit.arrays) not in (None, entry.sources[0].classes):
+        network = _abstract(entry, _count_classes(entry, fit.arrays))
     if fit.without:
-        first = next(i for i, keys in enumerate(wanted.head) if fit.without.issuperset(keys))
-        _drop_layers(entry, network, _find_head(entry, network)[first].layer)
+        lacking = (layer for layer in _find_head(entry, network) if fit.without >= {*layer.keys})
+        _drop_layers(entry, network, next(lacking).layer)
     return port_weights(
         network,
         fit.arrays,
@@ -275,9 +277,8 @@ def _drop_layers(entry: NetworkEntry, network: Network, first: str) -> None:
                 delattr(network, attribute)
 
 
-def _describe_wanted(entry: NetworkEntry) -> Wanted:
+def _describe_wanted(entry: NetworkEntry, network: Network) -> Wanted:
     """What the network asks of a file."""
-    network = _abstract(entry, entry.sources[0].classes)
     leaves = {
         ".".join(map(str, path)): leaf.shape for path, leaf in nnx.to_flat_state(nnx.state(network))
     }
@@ -369,7 +370,7 @@ def save_network(loaded: LoadedNetwork, directory: str | Path) -> None:
       Net2VecError: the directory exists or cannot be written; the network is not of the zoo.
     """
     entry = NETWORKS.get(loaded.name)
-    if entry is None or type(loaded.network) is not type(_abstract(entry, None)):
+    if entry is None or (loaded.classes is None and loaded.weights is None):  # wrapped
         raise Net2VecError(f"{loaded.name} is not a network of the zoo; only those can be stored")
     description = PortedDescription(
         network=loaded.name,

@@ -68,55 +68,50 @@ def fetch_hub_weights(weights: str) -> Path:
     errors = import_extra("huggingface_hub.errors", "hub")
     repository = f"{parts['owner'] or 'timm'}/{parts['name']}"
 
-    def fetch(file: str) -> Path:
+    def find(file: str) -> Any:
+        """The path in the cache, None if nothing is known, another object if there is none."""
+        return hub.try_to_load_from_cache(repository, file, revision=parts["revision"])
+
+    def fetch(file: str) -> Path | None:
+        """The file, None if there is none."""
+        cached = find(file)
+        if cached is not None:
+            return Path(cached) if isinstance(cached, str) else None
         try:
             return Path(hub.hf_hub_download(repository, file, revision=parts["revision"]))
-        except errors.EntryNotFoundError:
-            raise
-        except errors.GatedRepoError as error:
-            raise Net2VecError(
-                f"{weights}: access is granted to those who ask for it at "
-                f"huggingface.co/{repository}; do so, and log in with `hf auth login`"
-            ) from error
-        except errors.RepositoryNotFoundError as error:
-            raise Net2VecError(
-                f"{weights}: there is no repository {repository} on the Hub, or it is private"
-            ) from error
-        except errors.RevisionNotFoundError as error:
-            raise Net2VecError(
-                f"{weights}: {repository} has no revision {parts['revision']}"
-            ) from error
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().split("\n")[0]
-            raise Net2VecError(f"{weights}: cannot be downloaded ({reason:.200})") from error
-
-    is_offline = False
-    for file in [parts["file"]] if parts["file"] else FILES:
-        try:
-            found = fetch(file)
-        except errors.LocalEntryNotFoundError:
-            is_offline = True
-        except errors.EntryNotFoundError:
-            continue
-        else:
-            break
-    else:
-        if is_offline:
-            raise Net2VecError(
-                f"{weights}: the Hub cannot be reached, and no weights of {repository} are in its "
-                "cache (HF_HOME); try again, or give a file"
+        except errors.LocalEntryNotFoundError as error:
+            reason = (
+                f"the Hub cannot be reached, and {file} of {repository} is not in its cache "
+                "(HF_HOME); try again, or give a file"
             )
+            cause = error
+        except errors.EntryNotFoundError:
+            return None
+        except errors.GatedRepoError as error:
+            reason = (
+                f"access is granted to those who ask for it at huggingface.co/{repository}; do so, "
+                "and log in with `hf auth login`"
+            )
+            cause = error
+        except errors.RepositoryNotFoundError as error:
+            reason, cause = f"the Hub has no repository {repository}, or it is private", error
+        except errors.RevisionNotFoundError as error:
+            reason, cause = f"{repository} has no revision {parts['revision']}", error
+        except (OSError, ValueError, RuntimeError) as error:
+            first_line = str(error).strip().split("\n")[0]
+            reason, cause = f"cannot be downloaded ({first_line:.200})", error
+        raise Net2VecError(f"{weights}: {reason}") from cause
+
+    files = [parts["file"]] if parts["file"] else FILES
+    cached = [file for file in files if isinstance(find(file), str)]
+    found = next(filter(None, map(fetch, cached or files)), None)
+    if found is None:
         wanted = parts["file"] or f"weights ({', '.join(FILES)}); name its file: {weights}/FILE"
         raise Net2VecError(f"{weights}: {repository} has no {wanted}")
-    beside = list(SETTINGS)
-    if found.name.endswith(".index.json"):
-        beside += sorted(set(_read_json(found).get("weight_map", {}).values()))
-    for file in beside:
-        try:
-            fetch(str(Path(parts["file"] or "").parent / file))
-        except errors.EntryNotFoundError as error:
-            if file not in SETTINGS:
-                raise Net2VecError(f"{weights}: {repository} lacks its part {file}") from error
+    shards = _read_json(found).get("weight_map", {}) if found.suffix == ".json" else {}
+    for file in (*SETTINGS, *sorted(set(shards.values()))):
+        if fetch(str(Path(parts["file"] or "").parent / file)) is None and file not in SETTINGS:
+            raise Net2VecError(f"{weights}: {repository} lacks its part {file}")
     return found
 
 

@@ -166,7 +166,7 @@ def test_missing_and_foreign_directories_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, r"has format 2, and this release of net2vec_jax reads 1"),
+        ({"format": 3}, r"has format 3, and this release of net2vec_jax reads 2"),
         ({"format": None}, "has format None"),
         ({"classes": "365"}, r"network\.json is damaged \(ValueError: classes is '365'\)"),
         ({"classes": True}, "classes is True"),
