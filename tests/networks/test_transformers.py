@@ -17,9 +17,12 @@ from torchvision_golden import golden_state_dict, read_golden
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.load import NETWORKS, load_network, port_network, save_network
+from net2vec_jax.networks.loaded import LoadedNetwork
 from net2vec_jax.networks.models.dinov2 import resample_bicubically
+from net2vec_jax.networks.preprocessing import IMAGENET
 from net2vec_jax.networks.untrained import untrain
 from net2vec_jax.networks.zoo.transformers import TRANSFORMER_ENTRIES
+from net2vec_jax.studies.maximise_activation import choose_size
 from net2vec_jax.weights.porting import find_rules
 from net2vec_jax.weights.spellings import respell
 
@@ -138,7 +141,7 @@ def test_tokens_without_a_place_are_layers_of_their_own():
 
 
 def test_sizes_that_the_original_does_not_take_are_refused():
-    with pytest.raises(Net2VecError, match="224 × 230 pixels do not divide into patches of 14"):
+    with pytest.raises(Net2VecError, match=r"224 × 230 pixels do not divide .* multiples of 14"):
         _shapes(_abstract("dinov2_vits14"), (224, 230), ["block0"])
     with pytest.raises(Net2VecError, match="resize the images"):
         _shapes(_abstract("clip_vit_b_32"), (256, 256), ["block0"])
@@ -148,6 +151,11 @@ def test_sizes_that_the_original_does_not_take_are_refused():
     )
     with pytest.raises(Net2VecError, match=r"attention pooling.*resize the images to 224 × 224"):
         _shapes(_abstract("clip_resnet50"), (256, 256), ["embedding"])
+
+
+def test_optimised_images_divide_into_patches():
+    loaded = LoadedNetwork("own", _abstract("dinov2_vits14"), "", 224, IMAGENET, ("block0",))
+    assert choose_size(loaded, None) == 126
 
 
 def test_swin_takes_any_size():
