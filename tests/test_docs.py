@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import re
 import shlex
@@ -23,7 +24,9 @@ from net2vec_jax.data.scenes.draw import SCENE_CONCEPTS, draw_scenes
 
 OWN_MODELS = Path(__file__).resolve().parents[1] / "docs" / "own_models.md"
 TFDS = OWN_MODELS.with_name("tfds.md")
-BLOCK = re.compile(r"```(?:python\n# (\w+\.py))?\n(.*?)```", re.DOTALL)
+MODEL = re.compile(
+    r"^```python\n# (\w+\.py)\n(.*?)^```\n.*?^```\n(python -m .*?)^```", re.DOTALL | re.M
+)
 
 
 def write_dataset(directory: Path) -> None:
@@ -40,32 +43,37 @@ def write_dataset(directory: Path) -> None:
     write_broden(directory, examples, {1: "top"})
 
 
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [("nnx", "flax"), ("linen", "flax"), ("function", "jax"), ("equinox", "equinox"),
+     ("equimo", "equimo"), ("haiku", "haiku"), ("keras", "keras"), ("torch", "torch"),
+     ("transformers", "transformers"), ("array", "numpy")],
+)  # fmt: skip
 def test_own_models(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+    name: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     write_dataset(tmp_path / "my_dataset")
-    blocks = BLOCK.findall(OWN_MODELS.read_text(encoding="utf-8"))
-    assert [name for name, _ in blocks[::2]] == [
-        "my_nnx.py", "my_linen.py", "my_function.py", "my_array.py"
-    ]  # fmt: skip
-    for name, text in blocks:
-        if name:
-            Path(name).write_text(text, encoding="utf-8")
-            if "def make_network" not in text:
-                exec(compile(text, name, "exec"), {})
-        else:
-            python, _, module, *arguments = shlex.split(text)
-            assert python == "python"
-            script = import_script(module)
-            monkeypatch.setattr(sys, "argv", [module, *arguments])
-            script.run_script(script.main)
+    found = MODEL.findall(OWN_MODELS.read_text(encoding="utf-8"))
+    file, text, command = next(model for model in found if model[0] == f"my_{name}.py")
+    Path(file).write_text(text, encoding="utf-8")
+    assert len(text.splitlines()) <= 20
+    if "def make_network" not in text:
+        exec(compile(text, file, "exec"), {})
+    python, _, module, *arguments = shlex.split(command)
+    assert python == "python"
+    script = import_script(module)
+    monkeypatch.setattr(sys, "argv", [module, *arguments])
+    script.run_script(script.main)
+    layers = arguments[arguments.index("--layer") + 1 : -2] if "--layer" in arguments else []
+    folders = layers if len(layers) > 1 else [""]
     results = {path.parent for path in Path("runs").rglob("segmentation.csv")}
-    assert results == {
-        Path("runs", name) for name in ("nnx/conv1", "nnx/conv2", "linen", "function", "array")
-    }
-    assert "results are in runs/array" in capsys.readouterr().out
+    assert results == {Path("runs", name, folder) for folder in folders}
+    assert f"results are in runs/{name}" in capsys.readouterr().out
 
 
 OWN_IMAGES = OWN_MODELS.with_name("own_images.md")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,8 +18,34 @@ from torch import Tensor, nn
 from experiments.torch_reference.transformers import TRANSFORMERS
 from net2vec_jax.core.errors import Net2VecError
 
+
+def _timm(name: str) -> nn.Module:
+    import timm
+
+    return timm.create_model(name)
+
+
+def _efficientnet_lite(number: int) -> nn.Module:
+    from efficientnet_lite_pytorch import EfficientNet
+
+    return EfficientNet.from_name(f"efficientnet-lite{number}")
+
+
 # Networks of other packages than torchvision: the package, and what builds them.
-ORIGINALS: Mapping[str, tuple[str, Callable[[], nn.Module]]] = {**TRANSFORMERS}
+ORIGINALS: Mapping[str, tuple[str, Callable[[], nn.Module]]] = {
+    **TRANSFORMERS,
+    **{
+        f"efficientnet_lite{number}": (
+            "efficientnet_lite_pytorch",
+            partial(_efficientnet_lite, number),
+        )
+        for number in range(5)
+    },
+    **{
+        f"convnextv2_{size}": ("timm", partial(_timm, f"convnextv2_{size}"))
+        for size in ("atto", "femto", "pico", "nano", "tiny", "base")
+    },
+}
 
 
 def build_torch_network(name: str, *, seed: int = 0) -> nn.Module:
@@ -36,13 +63,8 @@ def build_torch_network(name: str, *, seed: int = 0) -> nn.Module:
         module = CAFFE_NETWORKS[name]()
     elif name in ORIGINALS:
         package, build = ORIGINALS[name]
-        _demand(package, package, name)
+        _demand(package, package.replace("_", "-"), name)
         module = build()
-    elif name == "efficientnet_lite0":
-        _demand("efficientnet_lite_pytorch", "efficientnet-lite-pytorch", name)
-        from efficientnet_lite_pytorch import EfficientNet
-
-        module = EfficientNet.from_name("efficientnet-lite0")
     else:
         _demand("torchvision", "torchvision", name)
         import torchvision
@@ -72,14 +94,10 @@ def _randomise(module: nn.Module) -> None:
                 tensor.uniform_(0.5, 1.5)
             elif key.endswith("running_mean"):
                 tensor.normal_(0.0, 0.1)
-            elif "position" in key and tensor.dtype.is_floating_point:
-                tensor.normal_(0.0, 0.5)
             elif tensor.dtype.is_floating_point and tensor.ndim <= 1:
                 tensor.normal_(float(key.endswith("weight")), 0.1)
             elif tensor.dtype.is_floating_point:
-                # In CLIP's attention pooling, large scores would only magnify rounding.
-                gain = 0.002 if key == "head.q.weight" else 1.0
-                tensor.normal_(0.0, gain * (1.5 / max(tensor[0].numel(), 1)) ** 0.5)
+                tensor.normal_(0.0, (1.5 / max(tensor[0].numel(), 1)) ** 0.5)
 
 
 def state_arrays(name: str, module: nn.Module) -> Mapping[str, np.ndarray]:
@@ -241,9 +259,28 @@ class _CaffeVGG16(_Caffe):
         return self.layer("fc8")(values)
 
 
+def _caffe_squeezenet(version: str) -> nn.Module:
+    """The authors' SqueezeNet: torchvision's layers, named as in the Caffe file."""
+    _demand("torchvision", "torchvision", "SqueezeNet")
+    import torchvision
+
+    model, module = torchvision.models.get_model(f"squeezenet{version}", weights=None), _Caffe()
+    module.add_module("conv1", model.features[0])
+    fires = [layer for layer in model.features if hasattr(layer, "squeeze")]
+    for number, fire in enumerate(fires, 2):
+        module.add_module(f"fire{number}:squeeze1x1", fire.squeeze)
+        module.add_module(f"fire{number}:expand1x1", fire.expand1x1)
+        module.add_module(f"fire{number}:expand3x3", fire.expand3x3)
+    module.add_module("conv10", model.classifier[1])
+    module.forward = model.eval().forward
+    return module
+
+
 CAFFE_NETWORKS = {
     "caffenet": TorchCaffeNet,
     "caffe_alexnet": lambda: TorchCaffeNet(pools_first=False),
     "caffe_vgg16": _caffe_vgg16,
     "caffe_googlenet": TorchCaffeGoogLeNet,
+    "caffe_squeezenet1_0": partial(_caffe_squeezenet, "1_0"),
+    "caffe_squeezenet1_1": partial(_caffe_squeezenet, "1_1"),
 }

@@ -6,6 +6,7 @@ for is computed.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,11 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from net2vec_jax.activations.own_models import TOLERANCE, check_own_model
 from net2vec_jax.activations.store import ActivationStore, ActivationWriter
 from net2vec_jax.core.console import open_bar
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.dataset import map_in_order
 from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.wrap import WrappedNetwork
 
 Preprocess = Callable[[UInt8[Array, "N H W 3"]], Float[Array, "N H W 3"]]
 
@@ -100,24 +103,27 @@ def compute_activations(
 
     Raises:
       Net2VecError: an image cannot be decoded or is of another size; an activation is not finite;
-        the layer or the type is unknown.
+        the layer or the type is unknown; a model of the user's own fails, or its response to an
+        image depends on the rest of the batch or on chance.
     """
     layers = tuple(network.resolve_layer(layer) for layer in layers)
     devices = jax.local_devices()
     batch_size = -(-max(batch_size, 1) // len(devices)) * len(devices)
     mesh = jax.sharding.Mesh(np.array(devices), ("images",))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("images"))
+    given = network
     network = jax.device_put(
         _cast(network, dtype), jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     )
 
+    forward = functools.partial(
+        _forward if network.is_traceable else inspect.unwrap(_forward),
+        network, layers=layers, preprocess=preprocess, dtype=dtype,
+    )  # fmt: skip
+
     def start(batch: list[np.ndarray]) -> tuple[int, tuple]:
         padding = [np.zeros_like(batch[0])] * (batch_size - len(batch))
-        placed = jax.device_put(np.stack(batch + padding), sharding)
-        forward = _forward if network.is_traceable else inspect.unwrap(_forward)
-        return len(batch), forward(
-            network, placed, layers=layers, preprocess=preprocess, dtype=dtype
-        )
+        return len(batch), forward(jax.device_put(np.stack(batch + padding), sharding))
 
     images = range(len(dataset)) if images is None else images
     names = [dataset.image_names[index] for index in images]
@@ -128,6 +134,11 @@ def compute_activations(
     name = "activations" if progress else None
     with open_bar(name, total=len(images), unit="image") as bar:
         for index, image in enumerate(decoded):
+            if index == 0 and isinstance(given, WrappedNetwork):
+                check_own_model(
+                    given, layers, image, lambda images: forward(images)[0],
+                    TOLERANCE[dtype],
+                )  # fmt: skip
             if waiting and image.shape != waiting[0].shape:
                 raise Net2VecError(
                     f"image {names[index]} has shape {image.shape}, the one before "

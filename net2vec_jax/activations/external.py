@@ -6,7 +6,9 @@ dataset's images. It is used where it lies and never wholly in memory.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,12 +18,26 @@ import tensorstore
 
 from net2vec_jax.activations.finite import require_finite
 from net2vec_jax.activations.store import check_indices
-from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError, list_names
 
 BATCH_BYTES = 64 * 2**20
 BATCH_IMAGES = 256
 CACHE_BYTES = 256 * 2**20
 """Chunks that reach over several batches are decoded once, as long as they fit."""
+_OTHER_AXES = {
+    2: "; if it is [images, filters], it was taken behind the pooling: save the layer before it, "
+    "or, for classification, array[:, None, None]",
+    3: "; if it is [images, tokens, filters], leave out class and register tokens and save "
+    "array.reshape(images, h, w, filters)",
+}
+_OTHER_FILES = {
+    b"\x89HDF": "an HDF5 file",
+    b"\x80": "a pickled Python object, which is not loaded",
+    b"version https://git-lfs": "a Git LFS pointer, not the file (git lfs pull brings it)",
+    b"MATLAB": "a MATLAB file",
+    b"<": "a web page",
+}
+"""What other files begin with."""
 _DRIVERS = {"zarr.json": "zarr3", ".zarray": "zarr", "attributes.json": "n5"}
 
 
@@ -40,7 +56,8 @@ class ExternalActivations:
         """Open the array and compute its fingerprint, which reads all of it once.
 
         Args:
-          path: a .npy file, or the directory of a zarr (version 2 or 3) or N5 array.
+          path: a .npy file of float16, bfloat16, float32 or float64, or the directory of a zarr
+            (version 2 or 3) or N5 array.
           channels_first: the array is [N, K, h, w], not [N, h, w, K].
 
         Raises:
@@ -53,11 +70,13 @@ class ExternalActivations:
         self._stored_shape: tuple[int, ...] = tuple(array.shape)
         if not jnp.issubdtype(_dtype(array), jnp.floating):
             raise Net2VecError(
-                f"{self.path} holds {_dtype(array)}; activations are floating-point numbers"
+                f"{self.path} holds {_dtype(array)}; activations are floating-point numbers: save "
+                "the array as float32"
             )
         if len(self._stored_shape) != 4 or 0 in self._stored_shape:
             axes = "[N, K, h, w]" if channels_first else "[N, h, w, K]"
-            raise Net2VecError(f"{self.path} has shape {self._stored_shape}, not {axes}")
+            hint = _OTHER_AXES.get(len(self._stored_shape), "")
+            raise Net2VecError(f"{self.path} has shape {self._stored_shape}, not {axes}{hint}")
         count, *rest = self._stored_shape
         self.shape = (count, *rest[1:], rest[0]) if channels_first else self._stored_shape
         self._batch = max(1, min(BATCH_IMAGES, BATCH_BYTES // (4 * int(np.prod(rest)))))
@@ -66,6 +85,23 @@ class ExternalActivations:
     def __len__(self) -> int:
         """The number of images N."""
         return self.shape[0]
+
+    @property
+    def notice(self) -> str:
+        """Why the axes seem to be in another order than was said; empty where they do not.
+
+        Maps are square more often than not, and have another number of filters than rows.
+        """
+        _, first, second, third = self._stored_shape
+        is_odd = first == second != third if self._channels_first else first != second == third
+        if not is_odd:
+            return ""
+        found = "[images, h, w, filters]" if self._channels_first else "[images, filters, h, w]"
+        advice = "leave out" if self._channels_first else "give"
+        return (
+            f"{self.path} has shape {self._stored_shape}, which looks like {found}; if it is, "
+            f"{advice} --channels-first"
+        )
 
     @property
     def values_per_filter(self) -> int:
@@ -148,11 +184,35 @@ def _open(
         return store, lambda images: store.oindex[images].read().result()
     if not path.exists():
         raise Net2VecError(f"there is no array {path}")
+    with path.open("rb") as file:
+        kind = _name_kind(file.read(64), path)
+    if kind:
+        raise Net2VecError(
+            f"{path} is {kind}; save the layer's activations as one array with numpy.save"
+        )
     try:
         mapped = np.lib.format.open_memmap(path, mode="r")  # refuses pickled objects
     except (OSError, ValueError, EOFError) as error:
-        raise Net2VecError(f"{path} is no .npy file that can be read ({error})") from error
+        hint = "; numpy.stack a list of arrays before numpy.save" if "object" in str(error) else ""
+        raise Net2VecError(f"{path} is no .npy file that can be read ({error}){hint}") from error
+    if mapped.dtype == np.dtype("V2"):  # what numpy.save makes of bfloat16, and of nothing else
+        mapped = mapped.view(jnp.bfloat16)
     return mapped, lambda images: np.asarray(mapped[images])
+
+
+def _name_kind(start: bytes, path: Path) -> str:
+    """What a file is that begins so, if it is known to be something else than .npy."""
+    if zipfile.is_zipfile(path) or start.startswith(b"PK"):
+        with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if any(name.endswith("data.pkl") for name in names):
+                return "a PyTorch file"
+            if names and all(name.endswith(".npy") for name in names):
+                return f"an .npz archive of {list_names(name[:-4] for name in names)}"
+        return {".pt": "a PyTorch file", ".npz": "an .npz archive"}.get(
+            path.suffix, "a zip archive"
+        )
+    return next((kind for magic, kind in _OTHER_FILES.items() if start.startswith(magic)), "")
 
 
 def _open_directory(path: Path) -> tensorstore.TensorStore:

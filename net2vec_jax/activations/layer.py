@@ -16,6 +16,14 @@ from net2vec_jax.activations.compute import ComputeType, compute_activations, st
 from net2vec_jax.activations.external import ExternalActivations
 from net2vec_jax.activations.finite import require_finite
 from net2vec_jax.activations.pooled import Pooling, collect_pooled_activations
+from net2vec_jax.activations.responses import (
+    Responses,
+    apply_responses,
+    check_responses,
+    count_filters,
+    find_responses,
+    note_responses,
+)
 from net2vec_jax.activations.store import ActivationStore, check_indices
 from net2vec_jax.activations.thresholds import QuantileMethod, collect_thresholds
 from net2vec_jax.core.console import track
@@ -127,10 +135,13 @@ class ActivationsOnDemand:
 class LayerActivations:
     """Activations of one layer on N images, with what made them.
 
+    Its K filters are those of its responses, see `net2vec_jax.activations.responses`.
+
     Attributes:
       layer: name of the layer.
-      stored: where the activations lie.
-      origin: everything they depend on: network, layer, weights, preprocessing, dtype, dataset.
+      stored: where the layer's own activations lie.
+      origin: everything they depend on: network, layer, weights, preprocessing, dtype, dataset; and
+        responses, where these are not the positive ones.
       network: what computed them; None of activations computed elsewhere.
       image_size: (H, W) of the images; None of activations computed elsewhere.
     """
@@ -151,9 +162,15 @@ class LayerActivations:
         return self.shape[0]
 
     @property
+    def responses(self) -> Responses:
+        """Which side of the activations counts: "positive", "negative" or "both"."""
+        return find_responses(self.origin)
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """(N, h, w, K), or (N, K) of a layer without spatial extent."""
-        return self.stored.shape
+        *rest, channels = self.stored.shape
+        return (*rest, count_filters(channels, self.responses))
 
     @property
     def filters(self) -> int:
@@ -162,7 +179,12 @@ class LayerActivations:
 
     def batches(self) -> Iterator[np.ndarray]:
         """The activations of consecutive images, float32 [n, h, w, K] or [n, K]."""
-        return self.stored.batches()
+        responses = self.responses
+        return (apply_responses(batch, responses) for batch in self.stored.batches())
+
+    def read(self, images: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The activations of these images only, in their order."""
+        return apply_responses(self.stored.read(images), self.responses)
 
     def thresholds(
         self, *, quantile: float = 0.005, method: QuantileMethod = "hazen", progress: bool = False
@@ -252,6 +274,7 @@ def collect_activations(
     preprocessing: PreprocessingName = "own",
     batch_size: int = 32,
     dtype: ComputeType = "float32",
+    responses: Responses = "positive",
     directory: str | Path | None = None,
     progress: bool = False,
 ) -> LayerActivations:
@@ -265,6 +288,8 @@ def collect_activations(
       preprocessing: of the images: the network's "own", "imagenet" or "reference_code".
       batch_size: images per forward pass.
       dtype: what the network computes in, "float32" or "bfloat16".
+      responses: what counts as a filter's response: its activation ("positive"), the negative of it
+        ("negative"), or "both", as 2K filters. For layers without a rectifier.
       directory: where to store the activations; those that lie there, of the same origin, are
         used. In memory by default.
       progress: show a progress bar.
@@ -283,7 +308,7 @@ def collect_activations(
     where = None if directory is None else {name: Path(directory)}
     return collect_layers(
         network, images, [name], preprocessing=preprocessing, batch_size=batch_size, dtype=dtype,
-        directories=where, progress=progress,
+        responses=responses, directories=where, progress=progress,
     )[name]  # fmt: skip
 
 
@@ -295,6 +320,7 @@ def collect_layers(
     preprocessing: PreprocessingName = "own",
     batch_size: int = 32,
     dtype: ComputeType = "float32",
+    responses: Responses = "positive",
     directories: Mapping[str, str | Path] | None = None,
     progress: bool = False,
 ) -> dict[str, LayerActivations]:
@@ -317,6 +343,7 @@ def collect_layers(
         )
     if isinstance(layers, str):
         raise Net2VecError(f"layers is a sequence of names; write [{layers!r}]")
+    check_responses(responses)
     dataset = _open_images(images, network.input_size)
     names = tuple(dict.fromkeys(map(network.network.resolve_layer, layers)))
     origins = {
@@ -351,9 +378,12 @@ def collect_layers(
             stored |= store_activations(batches, where, len(dataset), origins)
     size = dataset.image(0).shape[:2]
     return {
-        name: LayerActivations(name, stored[name], origins[name], network, (size[0], size[1]))
+        name: LayerActivations(
+            name, stored[name], note_responses(origins[name], responses), network,
+            (size[0], size[1]),
+        )
         for name in names
-    }
+    }  # fmt: skip
 
 
 def _open_images(images: Images, size: int) -> ConceptDataset | ArrayImages:
@@ -396,6 +426,7 @@ def read_activations(
     network: str = "array",
     layer: str | None = None,
     channels_first: bool = False,
+    responses: Responses = "positive",
 ) -> LayerActivations:
     """Activations computed elsewhere.
 
@@ -405,6 +436,7 @@ def read_activations(
       network: a name for the tables.
       layer: a name for the tables; by default the file's, or "layer".
       channels_first: the array is [N, K, h, w].
+      responses: what counts as a filter's response, see `collect_activations`.
 
     Raises:
       Net2VecError: it cannot be read, or holds something else.
@@ -424,4 +456,5 @@ def read_activations(
         content = np.ascontiguousarray(array, np.float32)
         fingerprint, name = hashlib.sha256(content.data).hexdigest(), layer or "layer"
     origin = {"network": network, "layer": name, "array": fingerprint}
-    return LayerActivations(name, stored, origin | {"channels_first": str(channels_first)})
+    origin["channels_first"] = str(channels_first)
+    return LayerActivations(name, stored, note_responses(origin, check_responses(responses)))

@@ -13,7 +13,7 @@ def import_extra(module: str, extra: str) -> Any:
 
     Args:
       module: its full name, "gensim.models".
-      extra: the extra of pyproject.toml that installs it: "tfds", "lexical", "coco" or "heic".
+      extra: the extra of pyproject.toml that installs it, such as "coco".
 
     Returns:
       The module.

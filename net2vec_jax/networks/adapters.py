@@ -1,29 +1,30 @@
-"""A model of one's own as a network: Flax NNX or Linen module, function, PyTorch module.
-
-A wrapped model is traced as a whole; but the forward pass runs under `jax.jit`, where XLA removes
-whatever the layers asked for do not need, such as everything beyond the deepest of them. (PyTorch
-computes by itself, all of its module.)
-"""
+"""A model of one's own as a network: Flax NNX or Linen module, function, PyTorch module."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import hashlib
-import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.core
+import jax.numpy as jnp
 import numpy as np
 from flax import linen, nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 from net2vec_jax.networks.loaded import LoadedNetwork
+from net2vec_jax.networks.modules import (
+    FunctionNetwork,
+    LinenNetwork,
+    NNXNetwork,
+    TorchNetwork,
+    find_inner_paths,
+    find_submodules,
+    name_functions,
+)
 from net2vec_jax.networks.preprocessing import IMAGENET, Preprocessing
-from net2vec_jax.networks.wrap import AS_IT_IS, Layers, OutputForm, WrappedNetwork
+from net2vec_jax.networks.wrap import Layers, OutputForm, WrappedNetwork
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +49,8 @@ def wrap_nnx(
     Args:
       model: called as `model(images, **arguments)` with images [N, H, W, 3].
       layers: paths of submodules, "encoder.blocks.3"; a layer's response is what the submodule's
-        `__call__` returns. Or {path: function}, where the function makes the response from that,
+        `__call__` returns. In an `nnx.Sequential`, "layers.1" may also be a function. Or
+        {path: function}, where the function makes the response from what the submodule returns,
         such as `nnx.relu` for a convolution whose nonlinearity is no module. By default all
         submodules.
       preprocessing: of images 0 … 255 into what the model was trained on.
@@ -75,7 +77,8 @@ def wrap_nnx(
     """
     module = nnx.clone(model)
     module.eval()
-    paths = _submodules(module)
+    name_functions(module)
+    paths = find_submodules(module)
     layers = tuple(paths) if layers is None else layers
     for path in () if isinstance(layers, str) else layers:
         if path.replace("/", ".") not in paths:
@@ -122,7 +125,7 @@ def wrap_linen(
       >>> n2v.collect_activations(network, np.zeros((2, 32, 32, 3), np.uint8), "layers_0")
       LayerActivations(mine, layer layers_0: 2 × 8 × 8 × 8)
     """
-    layers = _inner_paths(variables.get("params", {})) if layers is None else layers
+    layers = find_inner_paths(variables.get("params", {})) if layers is None else layers
     form = OutputForm(channels_first, grid, leading_tokens)
     network = LinenNetwork(model, variables, layers, arguments, form)
     return _load(network, variables, name or type(model).__name__, preprocessing, input_size)
@@ -205,8 +208,14 @@ def wrap_torch(
         if path not in paths:
             raise unknown_name_error("submodule", path, filter(None, paths))
     network = TorchNetwork(model, layers, OutputForm(channels_first, grid, leading_tokens))
-    weights = {key: value.detach().cpu().numpy() for key, value in model.state_dict().items()}
+    weights = {key: _to_numpy(value) for key, value in model.state_dict().items()}
     return _load(network, weights, name or type(model).__name__, preprocessing, input_size)
+
+
+def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    tensor = tensor.detach().cpu()
+    is_bfloat16 = str(tensor.dtype) == "torch.bfloat16"  # which numpy does not know
+    return (tensor.float() if is_bfloat16 else tensor).numpy()
 
 
 def _load(
@@ -223,6 +232,9 @@ def module_fingerprint(module: Any) -> str:
     Args:
       module: an NNX module, a `Network`, Linen's variables, or any other pytree of arrays. The
         state of random number generators does not count.
+
+    Raises:
+      Net2VecError: a leaf is no array, such as a function; the message gives its path.
     """
     digest = hashlib.sha256()
     leaves, _ = jax.tree_util.tree_flatten_with_path(
@@ -230,211 +242,18 @@ def module_fingerprint(module: Any) -> str:
     )
     named = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
     for path, leaf in sorted(named.items()):
-        if isinstance(leaf, nnx.RngState):
+        value = leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
+        is_key = hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+        if is_key or isinstance(leaf, nnx.RngState):
             continue
-        array = np.asarray(leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf)
+        array = np.asarray(value)
+        if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
+            kind = getattr(value, "__name__", type(value).__name__)
+            raise Net2VecError(
+                f"{path or 'the model'} is no array but {kind}; give the arrays alone as "
+                "parameters and keep the rest in the function, with Equinox: arrays, static = "
+                "equinox.partition(model, equinox.is_array)"
+            )
         digest.update(f"{path} {array.shape} {array.dtype}\n".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-class FunctionNetwork(WrappedNetwork):
-    """A model given as a function, see `wrap_function`."""
-
-    def __init__(
-        self,
-        apply: Callable[[Any, Array], Mapping[str, Array]],
-        parameters: Any,
-        layers: Layers,
-        form: OutputForm = AS_IT_IS,
-    ) -> None:
-        """Keep the function and what it computes with."""
-        super().__init__(layers, form)
-        self._apply = nnx.static(apply)
-        self.parameters = nnx.data(parameters)
-
-    def outputs(self, images: Float[Array, "N H W 3"], layers: Sequence[str]) -> Mapping[str, Any]:
-        """What the function returns.
-
-        Raises:
-          Net2VecError: a layer is not among it.
-        """
-        returned = self._apply(self.parameters, images)
-        returned = {name.replace("/", "."): output for name, output in returned.items()}
-        for layer in layers:
-            if layer not in returned:
-                raise unknown_name_error("layer, not returned by the function:", layer, returned)
-        return {layer: returned[layer] for layer in layers}
-
-
-class _Output(nnx.Intermediate):
-    """What a submodule returned."""
-
-
-_RECORD = "net2vec_output"
-
-
-class NNXNetwork(WrappedNetwork):
-    """A Flax NNX module, see `wrap_nnx`."""
-
-    def __init__(
-        self,
-        module: nnx.Module,
-        layers: Layers,
-        arguments: Mapping[str, Any] | None,
-        form: OutputForm,
-    ) -> None:
-        """Keep the module, in evaluation mode."""
-        super().__init__(layers, form)
-        self.module = module
-        self._arguments = tuple((arguments or {}).items())
-
-    def outputs(self, images: Float[Array, "N H W 3"], layers: Sequence[str]) -> Mapping[str, Any]:
-        """The outputs of submodules that record what they return."""
-        module = nnx.clone(self.module)  # so that this one stays as it is
-        submodules = dict(nnx.iter_modules(module))
-        for name, path in _submodules(module).items():
-            if name in layers:
-                _record(submodules[path])
-        forward = nnx.capture(lambda module: module(images, **dict(self._arguments)), _Output)
-        _, state = forward(module)
-        returned = {
-            ".".join(map(str, path[:-1])): output.get_value()
-            for path, output in nnx.to_flat_state(state)
-            if path[-1] == _RECORD
-        }
-        return {layer: _only_call(layer, returned.get(layer, ())) for layer in layers}
-
-
-def _record(module: nnx.Module) -> None:
-    # The class of this one object changes: `nnx.capture` by itself would change the classes of all
-    # modules for as long as it runs, and would miss a `__call__` that is inherited.
-    object.__setattr__(module, "__class__", _recording_class(type(module)))
-
-
-@functools.cache
-def _recording_class(kind: type[nnx.Module]) -> type[nnx.Module]:
-    def __call__(self: nnx.Module, *args: Any, **kwargs: Any) -> Any:
-        output = kind.__call__(self, *args, **kwargs)
-        self.sow(_Output, _RECORD, output)
-        return output
-
-    def fill(namespace: dict[str, Any]) -> None:
-        namespace.update(__call__=__call__, __module__=kind.__module__)
-
-    return types.new_class(kind.__name__, (kind,), {"pytree": kind._pytree__is_pytree}, fill)
-
-
-def _submodules(module: nnx.Module) -> dict[str, tuple]:
-    """Dotted name → path of every submodule that can be called."""
-    return {
-        ".".join(map(str, path)): path
-        for path, submodule in nnx.iter_modules(module)
-        if path and callable(submodule)
-    }
-
-
-class LinenNetwork(WrappedNetwork):
-    """A Flax Linen module with its variables, see `wrap_linen`."""
-
-    def __init__(
-        self,
-        module: linen.Module,
-        variables: Mapping[str, Any],
-        layers: Layers,
-        arguments: Mapping[str, Any] | None,
-        form: OutputForm,
-    ) -> None:
-        """Keep the module and what it computes with."""
-        super().__init__(layers, form)
-        self._module = nnx.static(module)
-        self.variables = nnx.data(dict(variables))
-        self._arguments = tuple((arguments or {}).items())
-
-    def outputs(self, images: Float[Array, "N H W 3"], layers: Sequence[str]) -> Mapping[str, Any]:
-        """Linen's own intermediates, of the submodules asked for."""
-        called: list[str] = []
-
-        def is_wanted(module: linen.Module, method: str) -> bool:
-            if method != "__call__":
-                return False
-            called.append(".".join(module.path))
-            return called[-1] in layers
-
-        _, state = self._module.apply(
-            self.variables,
-            images,
-            capture_intermediates=is_wanted,
-            mutable=["intermediates"],
-            **dict(self._arguments),
-        )
-        found = {}
-        for layer in layers:
-            if layer not in called:
-                raise unknown_name_error("submodule", layer, dict.fromkeys(filter(None, called)))
-            inner: Any = state.get("intermediates", {})
-            for part in (*layer.split("."), "__call__"):
-                inner = inner.get(part, {})
-            found[layer] = _only_call(layer, tuple(inner))
-        return found
-
-
-def _inner_paths(tree: Mapping[str, Any], above: str = "") -> tuple[str, ...]:
-    """Dotted paths of the inner nodes of nested dictionaries, parents first."""
-    inner = [(above + name, child) for name, child in tree.items() if isinstance(child, Mapping)]
-    return tuple(
-        path for name, child in inner for path in (name, *_inner_paths(child, above=name + "."))
-    )
-
-
-class TorchNetwork(WrappedNetwork):
-    """A PyTorch module, see `wrap_torch`."""
-
-    is_traceable = False
-
-    def __init__(self, module: torch.nn.Module, layers: Layers, form: OutputForm) -> None:
-        """Keep the module, in evaluation mode."""
-        finishes = layers if isinstance(layers, Mapping) else {}
-        super().__init__(layers if isinstance(layers, str) else tuple(layers), form)
-        self._module = nnx.static(module)
-        self._finish_tensor = tuple(finishes.items())
-
-    def outputs(self, images: Float[Array, "N H W 3"], layers: Sequence[str]) -> Mapping[str, Any]:
-        """The outputs of submodules, recorded by hooks, in float32."""
-        compute = functools.partial(self._compute, tuple(layers))
-        if not isinstance(images, jax.core.Tracer):
-            return dict(zip(layers, compute(images), strict=True))
-        found = compute(np.zeros((1, *images.shape[1:]), np.float32))  # for the shapes
-        shapes = [jax.ShapeDtypeStruct((len(images), *one.shape[1:]), np.float32) for one in found]
-        return dict(zip(layers, jax.pure_callback(compute, shapes, images), strict=True))
-
-    def _compute(self, layers: tuple[str, ...], images: Any) -> list[np.ndarray]:
-        import torch
-
-        calls: dict[str, list[Any]] = {layer: [] for layer in layers}
-        pixels = torch.from_numpy(np.array(images, np.float32).transpose(0, 3, 1, 2))
-        with contextlib.ExitStack() as hooks, torch.inference_mode():
-            for layer in layers:
-                submodule = self._module.get_submodule(layer)
-                record = lambda _, __, output, layer=layer: calls[layer].append(output)  # noqa: E731
-                hooks.callback(submodule.register_forward_hook(record).remove)
-            self._module(pixels.to(next(self._module.parameters(), pixels).device))
-        finishes, found = dict(self._finish_tensor), []
-        for layer, outputs in calls.items():
-            output, finish = _only_call(layer, tuple(outputs)), finishes.get(layer)
-            output = output if finish is None else finish(output)
-            if not isinstance(output, torch.Tensor):
-                self._form.lay_out(layer, output, len(images))  # which refuses it
-            found.append(output.detach().float().cpu().numpy())
-        return found
-
-
-def _only_call(layer: str, outputs: tuple) -> Any:
-    """What a submodule returned in its only call."""
-    if len(outputs) != 1:
-        times = f"{len(outputs)} times" if outputs else "never, or only inside a scan"
-        raise Net2VecError(
-            f"submodule {layer} is called {times} in a forward pass, not once; give its response "
-            "by wrap_function"
-        )
-    return outputs[0]

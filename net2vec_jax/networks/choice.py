@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -18,14 +17,19 @@ from typing import Any
 
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 from net2vec_jax.networks.load import LoadedNetwork, load_network
+from net2vec_jax.networks.options import WeightOptions
+from net2vec_jax.networks.own_code import describe_failure
 
 
-def open_network(name: str, *, weights: str | Path | None = None) -> LoadedNetwork:
+def open_network(
+    name: str, *, weights: str | Path | None = None, options: WeightOptions | None = None
+) -> LoadedNetwork:
     """A network of the zoo, or what a function of the user's own returns.
 
     Args:
       name: a name in the zoo, "FILE.py:FUNCTION" or "package.module:FUNCTION".
       weights: of a network of the zoo; see `load_network`. A function brings its own.
+      options: how they are read, likewise.
 
     Raises:
       Net2VecError: there is no such network, file, module or function; its weights cannot be used;
@@ -35,11 +39,12 @@ def open_network(name: str, *, weights: str | Path | None = None) -> LoadedNetwo
     if not colon:
         if name.endswith(".py"):
             raise Net2VecError(f"--network {name} names no function; write {name}:FUNCTION")
-        return load_network(name, weights=weights)
-    if weights is not None:
+        return load_network(name, weights=weights, **(options.chosen if options else {}))
+    given = ({} if weights is None else {"weights": weights}) | (options.chosen if options else {})
+    if given:
         raise Net2VecError(
-            f"--weights {weights} is for networks of the zoo; {name} is a function, which loads "
-            "its weights itself"
+            f"{', '.join(given)}: for networks of the zoo; {name} is a function, which loads its "
+            "weights itself"
         )
     find = _import_file if origin.endswith(".py") else importlib.import_module
     module = _run(name, lambda: find(origin))
@@ -76,13 +81,4 @@ def _run(name: str, call: Callable[[], Any]) -> Any:
     except Net2VecError:
         raise
     except Exception as error:
-        place = _find_place(error)
-        raise Net2VecError(f"{name} failed: {type(error).__name__}: {error}{place}") from error
-
-
-def _find_place(error: Exception) -> str:
-    """The deepest line of the user's own code, not of this file, importlib or a package."""
-    foreign = (__file__, "importlib", "site-packages", "<")
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not any(part in frame.filename for part in foreign)]
-    return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+        raise Net2VecError(f"{name} failed: {describe_failure(error)}") from error

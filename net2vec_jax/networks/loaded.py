@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.options import WeightOptions
 from net2vec_jax.networks.preprocessing import Overrides, Preprocessing, View
 
 
@@ -16,7 +17,8 @@ class LoadedNetwork:
     Attributes:
       name: its name in the zoo, or the one that its user gave it.
       network: ready to be probed.
-      fingerprint: SHA-256 of the weight file, or of the weights of a wrapped model.
+      fingerprint: SHA-256 of the weight file, and of how it was read where that is not the usual
+        way; or of the weights of a wrapped model.
       input_size: pixels along a side of the images that it was trained on.
       own_preprocessing: what it was trained with.
       probing_layers: the layers worth probing, shallow to deep.
@@ -25,6 +27,7 @@ class LoadedNetwork:
       source: where the weights come from, in words.
       weights: what `load_network` takes to load the same again: the name of published weights or an
         absolute path; None of a wrapped model, which only its user can make again.
+      options: with which `load_network` loads the same again.
     """
 
     name: str
@@ -37,6 +40,7 @@ class LoadedNetwork:
     overrides: Overrides = ()
     source: str = ""
     weights: str | None = None
+    options: WeightOptions = field(default_factory=WeightOptions)
 
     def preprocessing(self, mode: str = "own") -> Preprocessing:
         """The preprocessing named "own", "imagenet" or "reference_code".
@@ -50,9 +54,12 @@ class LoadedNetwork:
     def origin(self) -> dict[str, Any]:
         """What `open_network_origin` opens the network with, as JSON takes it.
 
-        "network" is the name, "weights" the fingerprint and "weights_from" `LoadedNetwork.weights`.
+        "network" is the name, "weights" the fingerprint, "weights_from" `LoadedNetwork.weights`
+        and "weight_options" how they were read, where that was said.
         """
-        return {"network": self.name, "weights": self.fingerprint, "weights_from": self.weights}
+        origin = {"network": self.name, "weights": self.fingerprint, "weights_from": self.weights}
+        chosen = self.options.chosen
+        return origin | ({"weight_options": chosen} if chosen else {})
 
     def __repr__(self) -> str:
         own = self.own_preprocessing

@@ -27,6 +27,7 @@ class Network(nnx.Module):
     Attributes:
       layers: their names.
       aliases: other names, the original's module paths ("features.1"), each with its layer's.
+      lacking: layers that cannot be computed, since the weights lack what they need.
       smallest_input: the fewest pixels along an image's side that leave something to every layer.
       side_multiple: what an image's sides must be multiples of, in pixels.
       is_traceable: whether JAX computes it; what computes elsewhere is slow under `jax.jit`, and
@@ -35,6 +36,7 @@ class Network(nnx.Module):
 
     layers: tuple[str, ...]
     aliases: Mapping[str, str] = MappingProxyType({})
+    lacking: tuple[str, ...] = ()
     smallest_input: int = 1
     side_multiple: int = 1
     is_traceable: ClassVar[bool] = True
@@ -47,13 +49,27 @@ class Network(nnx.Module):
         """The layer's own name from its name or alias.
 
         Raises:
-          Net2VecError: there is no such layer; the message names the nearest.
+          Net2VecError: there is no such layer, and the message names the nearest; or the weights
+            lack it.
         """
-        if name in self.layers:
-            return name
-        if name in self.aliases:
-            return self.aliases[name]
+        resolved = self.aliases.get(name, name)
+        if resolved in self.layers:
+            return resolved
+        if resolved in self.lacking:
+            raise Net2VecError(
+                f"layer {name} cannot be computed: the weight file has no {resolved} that fits; "
+                f"the last layer is {self.layers[-1]}"
+            )
         raise unknown_name_error("layer", name, (*self.layers, *self.aliases))
+
+    def drop_layers(self, first: str) -> None:
+        """Do without a layer and all behind it, whose parameters the weights lack.
+
+        Args:
+          first: the layer's own name.
+        """
+        place = self.layers.index(first)
+        self.layers, self.lacking = self.layers[:place], self.layers[place:]
 
     def activations(
         self, images: Array | np.ndarray, layers: Sequence[str]

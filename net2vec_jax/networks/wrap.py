@@ -6,16 +6,20 @@ A layer's response is [N, h, w, K], or [N, K] where it has no spatial extent; se
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.own_code import advise_evaluation, describe_failure, find_cure
 
 # What turns a submodule's output into the layer's response; None leaves it as it is.
 Finish = Callable[[Any], Any] | None
@@ -53,27 +57,64 @@ class OutputForm:
                 f"layer {layer} gives {kind}, not an array of floating-point numbers; give a "
                 f"function that takes the array out of it: layers={{{layer!r}: …}}"
             )
-        if len(shape) == 3 and self.grid is not None:
-            rows, columns = self.grid
-            if shape[1] != self.leading_tokens + rows * columns:
-                raise Net2VecError(
-                    f"layer {layer} gives {shape[1]} tokens; a grid of {rows} × {columns} behind "
-                    f"{self.leading_tokens} leading tokens needs "
-                    f"{self.leading_tokens + rows * columns}"
-                )
-            patches = jnp.asarray(output)[:, self.leading_tokens :]
-            return patches.reshape(shape[0], rows, columns, shape[2])
-        if len(shape) not in (2, 4) or shape[0] != images:
-            hint = "; if these are tokens, give grid=(h, w)" if len(shape) == 3 else ""
+        grid = self.grid if len(shape) == 3 else None
+        if shape[:1] != (images,) or not (grid or len(shape) in (2, 4)):
             raise Net2VecError(
                 f"layer {layer} gives shape {shape} for {images} images, not [N, h, w, K] or "
-                f"[N, K]{hint}"
+                f"[N, K]{_advise_shape(layer, shape, images)}"
             )
         output = jnp.asarray(output)
+        if grid is not None:
+            _require_tokens(layer, shape[1], *grid, self.leading_tokens)
+            return output[:, self.leading_tokens :].reshape(images, *grid, shape[2])
         return output.transpose(0, 2, 3, 1) if self.channels_first and len(shape) == 4 else output
 
 
 AS_IT_IS = OutputForm()
+
+
+def _advise_shape(layer: str, shape: tuple[int, ...], images: int) -> str:
+    """What to do about an output whose axes are not those of a response."""
+    finish = f"a function, layers={{{layer!r}: …}}, that"
+    if shape[:1] == (images,):
+        return "; if these are tokens, give grid=(h, w)" if len(shape) == 3 else ""
+    if shape[1:2] == (images,):
+        return (
+            "; the images seem to be axis 1, as where blocks are stacked by a scan: give "
+            f"{finish} takes one of them, such as lambda blocks: blocks[-1]"
+        )
+    if shape and shape[0] and shape[0] % images == 0:
+        return (
+            f"; that is {shape[0] // images} entries per image, such as windows of attention: give "
+            f"{finish} puts them together, or take the block around them"
+        )
+    return ""
+
+
+def _require_tokens(layer: str, tokens: int, rows: int, columns: int, leading: int) -> None:
+    """Refuse another number of tokens than a grid of patches and those before it."""
+    patches, others = rows * columns, tokens - rows * columns
+    if others == leading:
+        return
+    hint = (
+        f"; if {others} tokens come before the patches, as class and register tokens do, give "
+        f"leading_tokens={others}; if they come behind, give a function that cuts them off, "
+        f"layers={{{layer!r}: lambda tokens: tokens[:, :{patches}]}}"
+    )
+    raise Net2VecError(
+        f"layer {layer} gives {tokens} tokens; a grid of {rows} × {columns} behind {leading} "
+        f"leading tokens needs {leading + patches}{hint if others > 0 else ''}"
+    )
+
+
+_IMAGE_FORMS: dict[str, Callable[[Array], Array]] = {
+    "[N, 3, H, W]: hand it images.transpose(0, 3, 1, 2)": lambda x: x.transpose(0, 3, 1, 2),
+    "one image [H, W, 3] at a time: use jax.vmap": lambda x: x[0],
+    "one image [3, H, W] at a time: hand jax.vmap images.transpose(0, 3, 1, 2)": (
+        lambda x: x[0].transpose(2, 0, 1)
+    ),
+}
+"""How else a model may want its images, and how they become so."""
 
 
 class WrappedNetwork(Network):
@@ -102,18 +143,81 @@ class WrappedNetwork(Network):
         """The layer's own name; paths may have slashes, as Linen writes them."""
         return super().resolve_layer(name.replace("/", "."))
 
-    def outputs(self, images: Float[Array, "N H W 3"], layers: Sequence[str]) -> Mapping[str, Any]:
+    def outputs(self, images: Array, layers: Sequence[str]) -> Mapping[str, Any]:
         """What the model gives at `layers`, before it is finished and laid out."""
         raise NotImplementedError
 
+    @property
+    def evaluation(self) -> str:
+        """How the model is put into evaluation mode, for messages."""
+        return advise_evaluation(self.outputs)
+
     def _respond(self, images: Float[Array, "N H W 3"], layers: Sequence[str]) -> dict[str, Array]:
+        finished = self._finish_outputs(images, layers)
+        return {
+            layer: self._form.lay_out(layer, output, len(images))
+            for layer, output in finished.items()
+        }
+
+    def _finish_outputs(
+        self, images: Float[Array, "N H W 3"], layers: Sequence[str]
+    ) -> dict[str, Any]:
+        """Outputs as the functions given for them make them; errors name the user's line."""
         finishes = dict(zip(self.layers, self._finish, strict=True))
-        responses = {}
-        for layer, output in self.outputs(images, layers).items():
-            finish = finishes[layer]
-            output = output if finish is None else finish(output)
-            responses[layer] = self._form.lay_out(layer, output, len(images))
-        return responses
+        try:
+            outputs = dict(self.outputs(images, layers))
+            for leaf in jax.tree.leaves(outputs):
+                if isinstance(leaf, jax.core.Tracer):
+                    _ = leaf == leaf  # raises where it escaped from a jax.vmap
+            for layer, output in outputs.items():
+                finish = finishes[layer]
+                outputs[layer] = output if finish is None else finish(output)
+        except Net2VecError:
+            raise
+        except Exception as error:
+            cure = find_cure(error, self.evaluation) or self._find_image_form(images, layers)
+            raise Net2VecError(
+                f"the model failed on images {images.shape}: {describe_failure(error)}{cure}"
+            ) from error
+        return outputs
+
+    def _find_image_form(self, images: Float[Array, "N H W 3"], layers: Sequence[str]) -> str:
+        """How the model wants its images, if it takes them in another form."""
+        for advice, change in _IMAGE_FORMS.items() if self.is_traceable else ():
+            with contextlib.suppress(Exception):
+                jax.eval_shape(lambda x: self.outputs(change(x), layers), images)  # noqa: B023
+                return f"; it wants {advice}"
+        return ""
+
+    def check_axes(self, height: int, width: int, layers: Sequence[str]) -> None:
+        """Refuse maps [N, K, h, w] that are taken for [N, h, w, K], or the other way round.
+
+        The rows of a map are the axis that grows with an image's height. A model that takes no
+        images of another height is not checked.
+
+        Raises:
+          Net2VecError: names the layer and the argument to give.
+        """
+        try:
+            short, tall = (
+                jax.eval_shape(
+                    lambda images: self._finish_outputs(images, layers),
+                    jax.ShapeDtypeStruct((1, rows, width, 3), jnp.float32),
+                )
+                for rows in (height, 2 * height)
+            )
+        except Net2VecError:
+            return
+        is_first = self._form.channels_first
+        found = "[N, h, w, K]" if is_first else "[N, K, h, w]"
+        for layer, output in short.items():
+            pairs = zip(output.shape, tall[layer].shape, strict=True)
+            grown = [axis for axis, (one, other) in enumerate(pairs) if one != other]
+            if output.ndim == 4 and grown == [1 if is_first else 2]:
+                raise Net2VecError(
+                    f"layer {layer} gives {output.shape}, whose rows are axis {grown[0]}: it is "
+                    f"{found}, so give channels_first={not is_first}"
+                )
 
     def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
         """Every layer's name and response, in the order of `layers`; all in one pass."""

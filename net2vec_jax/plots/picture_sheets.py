@@ -16,6 +16,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from net2vec_jax.activations.responses import show_filter
 from net2vec_jax.plots.fonts import count_letters, shorten
 from net2vec_jax.plots.overlays import (
     COLORS,
@@ -82,7 +83,7 @@ class FilterRow:
 def plot_concept_sheet(
     name: str,
     category: str,
-    filter_: int | None,
+    filter_: int | str | None,
     rows: Sequence[ConceptRow],
     *,
     note: str = "",
@@ -94,7 +95,7 @@ def plot_concept_sheet(
     Args:
       name: of the concept.
       category: of the concept.
-      filter_: number of its best filter; None if no filter overlaps it.
+      filter_: name of its best filter; None if no filter overlaps it.
       rows: its images, from top to bottom; at least one.
       note: what stands beside the name.
       style: masks outlined on pale grey, or dark outside as the original draws them.
@@ -103,7 +104,7 @@ def plot_concept_sheet(
     color = style_category(category)[0]
     reach = max(max(float(np.abs(row.picture.score - 0.5).max()) for row in rows), 1e-6)
     limits = (0.5 - reach, 0.5 + reach)
-    best = "no single filter" if filter_ is None else f"best filter {filter_}"
+    best = "no single filter" if filter_ is None else f"best filter {show_filter(filter_)}"
     headings = ("image", "ground truth", "embedding", best, "heat map of σ(z)")
     sheet = _RowSheet(name, note, color, len(headings), len(rows), _HEADING)
     for column, heading in enumerate(headings):
@@ -136,16 +137,16 @@ def plot_concept_sheet(
     return sheet.figure
 
 
-def plot_filter_sheet(filter_: int, rows: Sequence[FilterRow], *, note: str = "") -> Figure:
+def plot_filter_sheet(filter_: int | str, rows: Sequence[FilterRow], *, note: str = "") -> Figure:
     """The sheet of a filter: coloured where it fires, outlined where the row's concept is.
 
     Args:
-      filter_: number of the filter.
+      filter_: name of the filter.
       rows: from top to bottom; at least one, each with at least one image.
       note: what stands beside the title.
     """
     columns = max(len(row.images) for row in rows)
-    sheet = _RowSheet(f"filter {filter_}", note, "#222222", columns, len(rows))
+    sheet = _RowSheet(f"filter {show_filter(filter_)}", note, "#222222", columns, len(rows))
     for place, row in enumerate(rows):
         color = style_category(row.category)[0] if row.category else "#222222"
         sheet.add_row_name(place, row.name, row.note, color)

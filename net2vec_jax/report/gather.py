@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from net2vec_jax.activations.responses import show_filter
 from net2vec_jax.analysis.category_means import mean_with_error
 from net2vec_jax.analysis.filters.filter_counts import FRACTIONS, smallest_sufficient
 from net2vec_jax.analysis.geometry.concept_embeddings import average_seeds
@@ -80,6 +81,7 @@ def gather_content(run: FinishedRun) -> ReportContent:
         measures=measures,
         weights=weights,
         unit_weights=run.seeds > 1,
+        filter_names=() if run.responses == "positive" else [*map(show_filter, run.filter_names)],
         thresholds=read_thresholds(run.path) if run.has("thresholds.csv") else None,
         geometry=EmbeddingGeometry(
             unit.vectors, unit.is_valid, components.coordinates, (axes[0], axes[1])
@@ -136,7 +138,11 @@ def gather_measures(run: FinishedRun) -> dict[str, np.ndarray]:
     names = ["single_same_rule_filter", "everything_val_iou"]
     for name in (*(f"{rival}_val_iou" for rival in RIVAL_LABELS), *_ALL_IMAGES):
         names += [name, f"{name}_low", f"{name}_high"]
-    return {name: found[name][is_full] for name in names if name in found}
+    measures = {name: found[name][is_full] for name in names if name in found}
+    if run.responses == "both":  # the table has channel and sign, the page the filter's place
+        is_negative = found["single_same_rule_sign"][is_full] < 0
+        measures["single_same_rule_filter"] += is_negative * (run.filters // 2)
+    return measures
 
 
 def _compare(

@@ -11,6 +11,7 @@ import numpy as np
 from net2vec_jax.activations.compute import compute_activations, store_activations
 from net2vec_jax.activations.external import ExternalActivations
 from net2vec_jax.activations.layer import describe_activations
+from net2vec_jax.activations.responses import Responses, count_filters
 from net2vec_jax.activations.store import CHUNK_IMAGES
 from net2vec_jax.core.devices import is_first_host, share_of_host
 from net2vec_jax.core.errors import Net2VecError
@@ -85,7 +86,11 @@ def store_layers(
 
 
 def fit_subset_sizes(
-    sizes: Sequence[int], loaded: LoadedNetwork, layer: str, dataset: ConceptDataset
+    sizes: Sequence[int],
+    loaded: LoadedNetwork,
+    layer: str,
+    dataset: ConceptDataset,
+    responses: Responses = "positive",
 ) -> tuple[int, ...]:
     """The sizes below the layer's number of filters; all filters are probed anyhow."""
     image = dataset.image(0)
@@ -93,4 +98,5 @@ def fit_subset_sizes(
     found = jax.eval_shape(
         lambda network, images: network.activations(images, (layer,)), loaded.network, shape
     )
-    return tuple(size for size in sorted(set(sizes)) if size < found[layer].shape[-1])
+    filters = count_filters(found[layer].shape[-1], responses)
+    return tuple(size for size in sorted(set(sizes)) if size < filters)

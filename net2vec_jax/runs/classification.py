@@ -44,6 +44,7 @@ from net2vec_jax.runs.probe import (
     Keep,
     Probe,
     Problem,
+    announce_signed,
     collect_masks,
     describe_probe,
     equip,
@@ -282,6 +283,7 @@ class _Training:
         return self._scale.standardize(self._pooled) if self._scale else self._pooled
 
     def _collect_thresholds(self) -> np.ndarray:
+        announce_signed(self._problem.layer)
         return self._problem.layer.thresholds(
             quantile=self._settings.quantile, progress=self._progress
         )

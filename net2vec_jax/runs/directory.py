@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 import net2vec_jax
+from net2vec_jax.activations.responses import find_responses
 from net2vec_jax.core.devices import is_first_host, wait_for_hosts
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.locks import LOCK, PARTIAL, replacing
@@ -219,6 +220,7 @@ class RunDirectory:
 
 
 def _check_origin(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    before, now = ({"responses": find_responses(one), **one} for one in (before, now))
     differing = [
         f"{name}: {before.get(name)!r} there, {now.get(name)!r} now"
         for name in sorted({*before, *now})

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 import orbax.checkpoint
 
+from net2vec_jax.activations.responses import find_responses, name_filters
 from net2vec_jax.activations.standardized import ActivationScale
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.result_files import read_table
@@ -227,7 +228,14 @@ def read_skipped(directory: Path) -> dict[str, str]:
 
 def write_thresholds(run: RunDirectory, thresholds: np.ndarray) -> None:
     """Write thresholds.csv from T_k, float32 [K]."""
-    run.write_table(THRESHOLDS, ["filter", "threshold"], list(enumerate(thresholds)))
+    names = _name_filters(run, len(thresholds))
+    rows = list(zip(names, thresholds, strict=True))
+    run.write_table(THRESHOLDS, ["filter", "threshold"], rows)
+
+
+def _name_filters(run: RunDirectory, count: int) -> np.ndarray:
+    """What the tables of a run call its filters."""
+    return name_filters(count, find_responses(run.noted("origin")))
 
 
 def read_thresholds(directory: Path) -> np.ndarray:
@@ -297,8 +305,9 @@ def write_single_filters(
         SINGLE_IOUS, {"concept": table.numbers, "train_iou": ious[0], "val_iou": ious[1]}
     )
     best, train, val = choose_best_filters(ious)
+    names = _name_filters(run, ious.shape[-1])
     rows = [
-        [*table.describe(place), "" if best[place] == NO_FILTER else best[place],
+        [*table.describe(place), "" if best[place] == NO_FILTER else names[best[place]],
          train[place], val[place]]
         for place in concepts
     ]  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from net2vec_jax.activations.responses import Responses, find_responses, name_filters
 from net2vec_jax.activations.standardized import ActivationScale
 from net2vec_jax.core.errors import Net2VecError, list_names, unknown_name_error
 from net2vec_jax.core.result_files import read_table
@@ -48,6 +49,7 @@ class FinishedRun:
       kind: "segmentation" or "classification".
       network: name of the network.
       layer: name of the layer.
+      responses: which side of the activations its filters respond with.
       seeds: repetitions of the embeddings over all filters.
       table: the concepts that the run was asked for.
       concepts: names of the C concepts that have embeddings.
@@ -71,6 +73,7 @@ class FinishedRun:
             self.origin: dict[str, Any] = self.record["origin"]
             self.network: str = self.origin["network"]
             self.layer: str = self.origin["layer"]
+            self.responses: Responses = find_responses(self.origin)
             self.seeds: int = int(self.origin["seeds"])
         except OSError as error:
             raise Net2VecError(f"{self.path} is no run directory: {_suggest(self.path)}") from error
@@ -138,6 +141,11 @@ class FinishedRun:
     def filters(self) -> int:
         """K."""
         return self.trained.weights.shape[-1]
+
+    @cached_property
+    def filter_names(self) -> np.ndarray:
+        """What tables call the K filters, see `name_filters`."""
+        return name_filters(self.filters, self.responses)
 
     @cached_property
     def scores(self) -> Scores:

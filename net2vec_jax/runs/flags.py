@@ -9,13 +9,20 @@ from typing import Annotated
 import tyro
 
 from net2vec_jax.activations.compute import ComputeType
+from net2vec_jax.activations.responses import Responses
 from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.networks.options import WeightOptions
 from net2vec_jax.networks.preprocessing import PreprocessingName
-from net2vec_jax.runs.settings import ClassificationSettings, ProbeSettings, SegmentationSettings
+from net2vec_jax.runs.settings import (
+    ClassificationSettings,
+    ProbeSettings,
+    SegmentationSettings,
+    refuse_responses,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LayerFlags(ProbeSettings):
+class LayerFlags(WeightOptions, ProbeSettings):
     """Flags that both probes of a layer share.
 
     Attributes:
@@ -30,8 +37,9 @@ class LayerFlags(ProbeSettings):
         unless --activation-array is given.
       out: run directory; an unfinished run in it is resumed.
       weights: name of published weights ("imagenet", "places365"), a weight file (.pth, .pt,
-        .safetensors, .caffemodel), or a directory that experiments.port_weights wrote; by default
-        the zoo's first, which are downloaded once.
+        .safetensors, .caffemodel, …; docs/zoo.md), hf:OWNER/NAME or timm:NAME of the Hugging Face
+        Hub, or a directory that experiments.port_weights wrote; by default the zoo's first, which
+        are downloaded once.
       activation_array: activations computed elsewhere, instead of a network: a .npy file, or the
         directory of a zarr or N5 array, [images, height, width, filters], in the order of the
         dataset's images. --network and --layer are then only names for the tables; by default
@@ -42,6 +50,8 @@ class LayerFlags(ProbeSettings):
       dtype: what the network computes in. "bfloat16" is for accelerators, where it saves memory and
         time; activations of EfficientNet-Lite0 then differ by 6 %, and a tenth to a fifth of the
         active positions are others.
+      responses: which side of its activations a filter responds with, for layers without a
+        rectifier: "positive", "negative", or "both", where each filter k is two, +k and -k.
       images_per_batch: images per forward pass.
       activations: folder of the stored activations; by default inside the run directory.
       skip_bad_images: go on without the images that cannot be read, and list them in run.json; by
@@ -62,6 +72,7 @@ class LayerFlags(ProbeSettings):
     channels_first: bool = False
     preprocessing: PreprocessingName | None = None
     dtype: ComputeType = "float32"
+    responses: Responses = "positive"
     images_per_batch: Annotated[int, tyro.conf.arg(name="images-per-batch")] = 32
     activations: Path | None = None
     skip_bad_images: Annotated[bool, tyro.conf.arg(name="skip-bad-images")] = False
@@ -75,6 +86,7 @@ class LayerFlags(ProbeSettings):
           Net2VecError: names the flags.
         """
         super().check()
+        refuse_responses(self.responses, self.find_preset())
         if self.activation_array is None:
             missing = [name for name in ("network", "layer") if not getattr(self, name)]
             if missing:
@@ -83,6 +95,11 @@ class LayerFlags(ProbeSettings):
                 )
             if self.channels_first:
                 raise Net2VecError("--channels-first is about an --activation-array; give one")
+            if (self.mean or self.deviation) and self.resolve_preprocessing() != "own":
+                raise Net2VecError(
+                    f"--mean and --deviation are the network's own, but the preprocessing is "
+                    f"{self.resolve_preprocessing()!r}: give --preprocessing own, or leave them out"
+                )
             return
         if len(self.layer) > 1:
             raise Net2VecError(
@@ -94,6 +111,7 @@ class LayerFlags(ProbeSettings):
             "--dtype": self.dtype != "float32",
             "--activations": self.activations is not None,
             "--skip-bad-images": self.skip_bad_images,
+            **{f"--{name.replace('_', '-')}": True for name in self.chosen},
         }
         for flag, is_given in idle.items():
             if is_given:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from net2vec_jax.activations.external import ExternalActivations
 from net2vec_jax.activations.layer import LayerActivations
+from net2vec_jax.activations.responses import note_responses
 from net2vec_jax.activations.store import ActivationStore
 from net2vec_jax.core.console import announce, announce_left_out
 from net2vec_jax.core.devices import is_first_host
@@ -48,7 +49,8 @@ class LayerRun:
       kind: "segmentation" or "classification".
       dataset: the images and their labels.
       probed: the network, or activations computed elsewhere.
-      activations_origin: what made the layer's activations.
+      activations_origin: what made the layer's own activations.
+      layer_origin: the same, and its responses.
       layer_name: the layer's name in the network.
       catalog: the chosen concepts.
       run: the run directory.
@@ -77,12 +79,17 @@ class LayerRun:
         # Where things lie and how fast they are computed does not change the results; which images
         # are left out shows in the dataset's fingerprint.
         settings = find_settings(flags)
-        self.origin = describe_probe(settings, self.activations_origin, dataset)
+        self.layer_origin = note_responses(self.activations_origin, flags.responses)
+        self.origin = describe_probe(settings, self.layer_origin, dataset)
         self.run = RunDirectory(flags.out, self.origin)
         self.run.record("skipped_images", getattr(dataset, "left_out", {}))
         self.run.record("skipped_annotations", getattr(dataset, "skipped_annotations", {}))
-        self.run.record("sources", describe_sources(flags, dataset))
+        self.run.record("sources", describe_sources(flags, dataset, self._network))
         self.run.record("segmentation_size", list(dataset.segmentation_size))
+
+    @property
+    def _network(self) -> LoadedNetwork | None:
+        return self.probed if isinstance(self.probed, LoadedNetwork) else None
 
     @property
     def table(self) -> str:
@@ -111,18 +118,17 @@ class LayerRun:
         self.run.record("image_size", size)
         return dataclasses.replace(
             probe,
-            network=self.probed if isinstance(self.probed, LoadedNetwork) else None,
+            network=self._network,
             image_size=size,
             segmentation_size=self.dataset.segmentation_size,
-            sources=describe_sources(self.flags, self.dataset),
+            sources=describe_sources(self.flags, self.dataset, self._network),
         )
 
     def _read_untrained(self) -> LayerActivations:
-        network = self.probed if isinstance(self.probed, LoadedNetwork) else None
         preprocessing = self.flags.resolve_preprocessing()
         return collect_untrained(
-            network, self.dataset, self.layer_name, preprocessing, seed=self.flags.seed,
-            progress=True,
+            self._network, self.dataset, self.layer_name, preprocessing, self.flags.responses,
+            seed=self.flags.seed, progress=True,
         )  # fmt: skip
 
     @property
@@ -135,14 +141,14 @@ class LayerRun:
         """The layer's activations, collected if need be."""
         origin = self.activations_origin
         if isinstance(self.probed, ExternalActivations):
-            return LayerActivations(self.layer_name, self.probed, origin)
+            return LayerActivations(self.layer_name, self.probed, self.layer_origin)
         if not self.activations_directory.exists():
             with self.run.stage("activations"):
                 origins = {self.activations_directory: origin}
                 store_layers(self.flags, self.dataset, self.probed, origins)
         store = ActivationStore(self.activations_directory)
         store.check_origin(origin)
-        return LayerActivations(self.layer_name, store, origin, self.probed)
+        return LayerActivations(self.layer_name, store, self.layer_origin, self.probed)
 
     @cached_property
     def masks(self) -> ConceptMasks:
@@ -277,11 +283,13 @@ def finish_layers(flags: SegmentationFlags | ClassificationFlags) -> list[LayerR
     require_both_splits(dataset)
     if flags.activation_array is not None:
         array = ExternalActivations(flags.activation_array, channels_first=flags.channels_first)
+        announce(filter(None, [array.notice]))
         runs = [LayerRun(flags, dataset, array)]
         prepare_runs(runs)
     else:
         assert flags.network is not None  # checked above
-        runs = open_layer_runs(flags, dataset, open_network(flags.network, weights=flags.weights))
+        loaded = open_network(flags.network, weights=flags.weights, options=flags)
+        runs = open_layer_runs(flags, dataset, loaded)
         prepare_runs(runs)
         collect_missing_layers(runs)
     for run in runs:

@@ -11,29 +11,34 @@ from net2vec_jax.activations.layer import LayerActivations
 from net2vec_jax.data.coco.dataset import PREFIX as COCO
 from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.networks.load import NETWORKS
+from net2vec_jax.networks.loaded import LoadedNetwork
 from net2vec_jax.runs.flags import LayerFlags
+from net2vec_jax.weights.hub import is_on_hub
 
 
-def describe_sources(flags: LayerFlags, dataset: ConceptDataset) -> dict[str, Any]:
+def describe_sources(
+    flags: LayerFlags, dataset: ConceptDataset, network: LoadedNetwork | None
+) -> dict[str, Any]:
     """What run.json notes: where dataset, network and activations are.
 
     Args:
       flags: of the run.
       dataset: the images; drawn scenes are noted by their directory.
+      network: what is probed, if it is a network.
     """
     drawn = flags.dataset == "scenes" and not Path("scenes").exists()
     name = str(getattr(dataset, "directory", "scenes")) if drawn else flags.dataset
     activations = flags.activations or flags.out / "activations"
-    published = (
-        flags.network
-        and flags.network in NETWORKS
-        and flags.weights in {source.name for source in NETWORKS[flags.network].sources}
-    )
-    weights = None if flags.weights is None or published else Path(flags.weights)
+    entry = NETWORKS.get(flags.network or "")
+    published = {source.name for source in entry.sources} if entry else set()
+    by_name = flags.weights in published or is_on_hub(flags.weights or "")
+    weights = None if flags.weights is None or by_name else Path(flags.weights)
     return {
         "dataset": _note_dataset(name, flags.out),
         "network": _note(_name_absolutely(flags.network)) if flags.network else None,
         "weights": _note_path(weights, flags.out) if weights else _note(flags.weights),
+        "weight_options": flags.chosen,
+        "weights_are": network.source if network else None,
         "activations": _note_path(activations, flags.out),
         "activation_array": _note_path(flags.activation_array, flags.out)
         if flags.activation_array
@@ -59,6 +64,8 @@ def note_sources(dataset: str | Path | None, layer: LayerActivations) -> dict[st
         "dataset": _note_dataset(str(dataset), Path.cwd()) if dataset else None,
         "network": _note(network.name) if network and weights else None,
         "weights": _note(weights),
+        "weight_options": network.options.chosen if network else {},
+        "weights_are": network.source if network else None,
         "activations": None,
         "activation_array": _note(array),
         "channels_first": layer.origin.get("channels_first") == "True",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -42,6 +42,22 @@ def check_place(place: int, count: int, what: str, run: FinishedRun) -> int:
     if not 0 <= place < count:
         raise Net2VecError(f"{run.path} has {count} {what}, counted from 0; there is none {place}")
     return int(place)
+
+
+def find_filters(run: FinishedRun, names: Sequence[str | int]) -> list[int]:
+    """Places of the filters of these names, see `FinishedRun.filter_names`.
+
+    Raises:
+      Net2VecError: the run has no such filter.
+    """
+    known = {str(name): place for place, name in enumerate(run.filter_names)}
+    for name in names:
+        if str(name) not in known:
+            first, *_, last = known
+            raise Net2VecError(
+                f"{run.path} has {run.filters} filters, {first} … {last}; there is none {name}"
+            )
+    return [known[str(name)] for name in names]
 
 
 def check_seed(run: FinishedRun, seed: int) -> int:

@@ -19,6 +19,15 @@ from PIL import Image
 
 from net2vec_jax.activations.compute import compute_activations
 from net2vec_jax.activations.layer import LayerActivations, collect_activations
+from net2vec_jax.activations.responses import (
+    Responses,
+    apply_responses,
+    count_filters,
+    count_signed,
+    find_responses,
+    name_filters,
+)
+from net2vec_jax.core.console import announce
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 from net2vec_jax.data.arrays import find_images_fingerprint
 from net2vec_jax.data.concepts import WHOLE_IMAGE_CATEGORIES, find_numbers
@@ -38,10 +47,19 @@ from net2vec_jax.runs import files
 from net2vec_jax.runs.directory import RUN_FILE, RunDirectory
 from net2vec_jax.runs.files import MEASURES, ProbedConcepts, ProbeKind, TrainedHeads
 from net2vec_jax.runs.notes import note_sources
-from net2vec_jax.runs.settings import ClassificationSettings, ProbeSettings, SegmentationSettings
+from net2vec_jax.runs.settings import (
+    ClassificationSettings,
+    ProbeSettings,
+    SegmentationSettings,
+    refuse_responses,
+)
 
 UNTRAINED_IMAGES = 64
 """Train images, at most, that the normalisations of an untrained network fit."""
+SIGNED_IMAGES = 16
+"""Images, at most, that say whether a layer is signed."""
+SIGNED_PART = 0.2
+"""Of the filters; those of a layer with so many that are signed are announced."""
 Settings = TypeVar("Settings", bound=ProbeSettings)
 T = TypeVar("T")
 AnyProbe = TypeVar("AnyProbe", bound="Probe")
@@ -128,8 +146,18 @@ class Probe(Generic[Settings]):
 
     @property
     def filters(self) -> int:
-        """K, filters of the layer."""
+        """K, filters of the layer; 2K of both responses."""
         return self.trained.weights.shape[1]
+
+    @property
+    def responses(self) -> Responses:
+        """Which side of the activations filters respond with: "positive", "negative", "both"."""
+        return find_responses(self.origin)
+
+    @property
+    def filter_names(self) -> np.ndarray:
+        """What tables call the filters, see `name_filters`."""
+        return name_filters(self.filters, self.responses)
 
     @cached_property
     def places(self) -> np.ndarray:
@@ -277,25 +305,26 @@ class Probe(Generic[Settings]):
         """Activations of new images in batches, and the images' sizes if they are photographs.
 
         Args:
-          images: photographs, uint8 [H, W, 3] each; or activations [n, …, K].
+          images: photographs, uint8 [H, W, 3] each; or the layer's activations [n, …, K].
         """
         if not len(images):
             raise Net2VecError("there are no images")
         values = None if isinstance(images, list | tuple) else np.asarray(images)
+        channels = self.filters // count_filters(1, self.responses)
         if values is not None and np.issubdtype(values.dtype, np.floating):
-            if values.shape[-1] != self.filters:
+            if values.shape[-1] != channels:
                 raise Net2VecError(
                     f"floats {values.shape} are activations of {values.shape[-1]} filters, but the "
-                    f"probe is over {self.filters}; photographs are uint8, 0 … 255"
+                    f"probe's layer has {channels}; photographs are uint8, 0 … 255"
                 )
-            return iter([values]), None
+            return iter([apply_responses(values, self.responses)]), None
         if values is not None and values.ndim == 3:
             raise Net2VecError("a single photograph is given as a list: [image]")
         photographs = [_check_photograph(image) for image in images]
         if self.image_size is None:
             raise Net2VecError(
                 "the probe was trained on activations computed elsewhere and has no network to see "
-                f"photographs with: give activations, float [n, h, w, {self.filters}]"
+                f"photographs with: give activations, float [n, h, w, {channels}]"
             )
         network = self._network
         if network is None:
@@ -310,7 +339,10 @@ class Probe(Generic[Settings]):
             dtype=self.origin["dtype"],
         )
         sizes = [(image.shape[0], image.shape[1]) for image in photographs]
-        return (next(iter(batch.values())) for batch in batches), sizes
+        responses = self.responses
+        return (
+            apply_responses(values, responses) for batch in batches for values in batch.values()
+        ), sizes
 
 
 class Photographs:
@@ -404,6 +436,7 @@ def collect_untrained(
     dataset: ConceptDataset,
     layer: str,
     preprocessing: PreprocessingName,
+    responses: Responses,
     *,
     seed: int,
     progress: bool,
@@ -423,8 +456,24 @@ def collect_untrained(
     images = np.stack([dataset.image(int(index)) for index in chosen])
     untrained = untrain(network, images, preprocessing=preprocessing, seed=seed)
     return collect_activations(
-        untrained, dataset, layer, preprocessing=preprocessing, progress=progress
-    )
+        untrained, dataset, layer, preprocessing=preprocessing, responses=responses,
+        progress=progress,
+    )  # fmt: skip
+
+
+def announce_signed(layer: LayerActivations) -> None:
+    """Say that thresholds leave out the negative side of a layer, if it has one."""
+    if layer.responses != "positive" or len(layer.shape) != 4:
+        return
+    signed = count_signed(layer.read(np.arange(min(len(layer), SIGNED_IMAGES))))
+    if signed >= SIGNED_PART * layer.filters:
+        announce(
+            [
+                f"layer {layer.layer} is signed: {signed:,} of its {layer.filters:,} filters go at "
+                "least half as far below 0 as above it, and a threshold sees only what is above; "
+                "--responses both (responses='both') gives each side a filter"
+            ]
+        )
 
 
 def make_settings(
@@ -445,6 +494,7 @@ def make_settings(
             "read_activations returns"
         )
     found = find_preset(preset)
+    refuse_responses(layer.responses, found)
     names = [field.name for field in dataclasses.fields(kind) if field.name != "preset"]
     for name in given:
         if name not in names:

@@ -15,6 +15,7 @@ from jaxtyping import Int
 
 from net2vec_jax.activations.binary import BinaryActivations, collect_binary_activations
 from net2vec_jax.activations.layer import LayerActivations
+from net2vec_jax.activations.responses import split_filters
 from net2vec_jax.activations.standardized import (
     ActivationScale,
     SpatialActivations,
@@ -55,6 +56,7 @@ from net2vec_jax.runs.probe import (
     Keep,
     Probe,
     Problem,
+    announce_signed,
     collect_masks,
     collect_untrained,
     describe_probe,
@@ -131,8 +133,8 @@ class SegmentationProbe(Probe[SegmentationSettings]):
         """
         table, concept = super().scores(), self.evaluation.concept
         best, train, val = (part[concept] for part in choose_best_filters(self.single_ious))
-        filters = pd.Series(best, dtype="Int64")
-        table.insert(5, "best_filter", filters.mask(filters == NO_FILTER))
+        filters = pd.Series(pd.array(self.filter_names[best]))
+        table.insert(5, "best_filter", filters.mask(best == NO_FILTER))
         table.insert(6, "single_train_iou", train)
         table.insert(7, "single_val_iou", val)
         return table.assign(alpha=1 - self.table.train_coverage[concept], **self.measures)
@@ -270,7 +272,7 @@ def train_segmentation(
         lambda: masks,
         lambda: collect_untrained(
             layer.network, dataset, layer.layer,
-            cast(Any, layer.origin.get("preprocessing", "own")),
+            cast(Any, layer.origin.get("preprocessing", "own")), layer.responses,
             seed=chosen.seed, progress=progress,
         ),
     )  # fmt: skip
@@ -366,6 +368,8 @@ class _Training:
         )
 
     def _probe_single_filters(self) -> np.ndarray:
+        if not self._settings.find_preset().to_optimum:
+            announce_signed(self._problem.layer)
         counts = probe_single_filters(
             self._binary, self._problem.masks, progress="single filters" if self._progress else ""
         )
@@ -503,9 +507,11 @@ class _Training:
                 activations, masks, level=0.0, progress=self._name("single filters, same rule")
             )
             filter_ = choose_best_filters(iou(*overlap))[0][full.concept].astype(np.int32)
-            sign = np.ones(len(full), np.float32)
             weights[rows, np.maximum(filter_, 0)] = 1
-            return filter_, sign, weights, np.zeros(len(full), np.float32)
+            layer = self._problem.layer
+            filter_, sign = split_filters(filter_, layer.filters, layer.responses)
+            level = np.zeros(len(full), np.float32)
+            return filter_, sign.astype(np.float32), weights, level
         entries = train_entries(full, masks)
         filter_, sign = choose_signed_filters(activations, masks, entries, len(full))
         weights[rows, filter_] = sign

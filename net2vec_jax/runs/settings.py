@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from net2vec_jax.activations.pooled import Pooling
+from net2vec_jax.activations.responses import Responses, check_responses
 from net2vec_jax.activations.thresholds import NO_THRESHOLD, QuantileMethod, threshold_position
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.probes.classification.training import ClassificationConfig
@@ -18,6 +19,19 @@ from net2vec_jax.probes.segmentation.training import SegmentationConfig
 
 RECIPE = ("epochs", "batch_size", "learning_rate", "loss", "shuffle")
 """Settings of the original's recipe, which mean nothing to the preset `converged`."""
+
+
+def refuse_responses(responses: Responses, preset: Preset) -> None:
+    """Refuse responses that mean nothing to a preset.
+
+    Raises:
+      Net2VecError: the preset weighs activations of either sign.
+    """
+    if check_responses(responses) != "positive" and preset.to_optimum:
+        raise Net2VecError(
+            f"--responses {responses} (responses={responses!r}) has no use with the preset "
+            f"{preset.name}, whose embeddings weigh activations of either sign; leave it out"
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

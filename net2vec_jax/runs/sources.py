@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from net2vec_jax.activations.external import ExternalActivations
-from net2vec_jax.activations.layer import ActivationsOnDemand
+from net2vec_jax.activations.layer import (
+    ActivationsOnDemand,
+    LayerActivations,
+    StoredActivations,
+)
 from net2vec_jax.activations.store import ActivationStore
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import ConceptCatalog
@@ -25,6 +29,7 @@ from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
 from net2vec_jax.data.open import open_screened_dataset
 from net2vec_jax.networks.choice import open_network
 from net2vec_jax.networks.load import LoadedNetwork
+from net2vec_jax.networks.options import read_options
 from net2vec_jax.probes.presets import PRESETS
 from net2vec_jax.runs.classification import ClassificationProbe
 from net2vec_jax.runs.directory import SCENES_FOLDER
@@ -129,7 +134,8 @@ class RunSources:
             )
         weights = self._flags.weights or (self._noted.get("weights") and self._find("weights"))
         with self._explaining("network", "--network and --weights"):
-            loaded = open_network(name, weights=weights)
+            options = read_options(self._noted) if weights or not self._flags.network else None
+            loaded = open_network(name, weights=weights, options=options)
         return self._check_network(loaded, name)
 
     def _check_network(self, loaded: LoadedNetwork, name: str) -> LoadedNetwork:
@@ -141,12 +147,15 @@ class RunSources:
         return loaded
 
     @cached_property
-    def activations(self) -> ActivationStore | ExternalActivations | ActivationsOnDemand:
+    def activations(self) -> LayerActivations:
         """The layer's activations: stored, or computed anew of a probe that was trained in memory.
 
         Raises:
           Net2VecError: they are not where they were, or of something else.
         """
+        return LayerActivations(self.run.layer, self._open_activations(), self.run.origin)
+
+    def _open_activations(self) -> StoredActivations:
         if self.run.origin.get("array"):
             path = self._flags.activations or self._find("activation_array", "activations")
             with self._explaining("activations", "--activations (and --dataset)"):

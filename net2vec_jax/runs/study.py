@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from net2vec_jax.activations.responses import Responses
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
 from net2vec_jax.data.open import open_screened_dataset, require_both_splits
@@ -38,6 +39,8 @@ class StudyFlags:
       preset: "paper", "reference_code" to repeat what the original code did, or "converged" of the
         segmentation probe, beside which the classification probe is the paper's.
       preprocessing: of the images; by default the preset's.
+      responses: which side of its activations a filter responds with, for layers without a
+        rectifier: "positive", "negative", or "both", where each filter k is two, +k and -k.
       filters: train embeddings of so many filters too, as far as a layer has more.
       seeds: repetitions of the full embeddings and of all classification; scores are their means.
       subset_seeds: repetitions of the segmentation embeddings of few filters, which take most of
@@ -63,6 +66,7 @@ class StudyFlags:
     weights: tuple[str, ...] = ()
     preset: PresetName = "paper"
     preprocessing: PreprocessingName | None = None
+    responses: Responses = "positive"
     filters: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40, 80, 160)
     seeds: int = 1
     subset_seeds: int = 1
@@ -154,7 +158,8 @@ def finish_study(flags: StudyFlags) -> list[LayerResults]:
                 "layer": (layer,),
                 "weights": weights.get(network),
                 "preprocessing": flags.preprocessing,
-                "filters": fit_subset_sizes(flags.filters, loaded, layer, dataset),
+                "responses": flags.responses,
+                "filters": fit_subset_sizes(flags.filters, loaded, layer, dataset, flags.responses),
                 "seeds": flags.seeds,
                 "concepts": flags.concepts,
                 "seed": flags.seed,

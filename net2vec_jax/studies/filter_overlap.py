@@ -159,12 +159,16 @@ def filter_overlap(flags: OverlapFlags, layers: Layers | None = None) -> Answer:
         for name, layer in found.items()
         for source, overlaps in layer.overlaps.items()
     }
+    called = {name: layer.concepts.run.filter_names for name, layer in found.items()}
     summary = {name: layer.summary() for name, layer in found.items()}
     first = next(iter(found))
     for name, layer in found.items():
         summary[name]["filters_of_most_categories"] = {
-            source: [served._asdict() for served in listed[name, source][:MOST_LISTED]
-                     if served.concepts]
+            source: [
+                served._asdict() | {"filter": called[name][served.filter].item()}
+                for served in listed[name, source][:MOST_LISTED]
+                if served.concepts
+            ]
             for source in layer.overlaps
         }  # fmt: skip
         if name != first:
@@ -174,7 +178,7 @@ def filter_overlap(flags: OverlapFlags, layers: Layers | None = None) -> Answer:
         {
             "layer": name,
             "source": source,
-            "filter": served.filter,
+            "filter": called[name][served.filter],
             "concepts": len(served.concepts),
             "categories": len(served.categories),
             "category_names": "; ".join(served.categories),
@@ -268,13 +272,16 @@ def main(flags: OverlapFlags) -> None:
 
 
 def _match_classification(run: FinishedRun, others: Sequence[FinishedRun]) -> FinishedRun | None:
-    """The run of the classification probe on the same layer of the same weights, if there is one.
+    """The run of the classification probe on the same filters of the same weights, if there is one.
 
     Raises:
       Net2VecError: there are several.
     """
-    wanted = run.name, run.origin["weights"]
-    same = [other for other in others if (other.name, other.origin["weights"]) == wanted]
+
+    def identify(run: FinishedRun) -> tuple[str, ...]:
+        return run.name, run.origin["weights"], run.responses
+
+    same = [other for other in others if identify(other) == identify(run)]
     if len(same) > 1:
         raise Net2VecError(
             f"several of --classification-runs are on {run.name}: "
@@ -298,13 +305,14 @@ def _compare_spread(layer: LayerAnalysis, base: LayerAnalysis) -> dict[str, Any]
 def _list_sharing(layer_name: str, layer: LayerAnalysis) -> list[dict[str, Any]]:
     """A row per source and concept: with whom it shares its filters."""
     names, categories = layer.concepts.names, layer.concepts.categories
+    called = layer.concepts.run.filter_names
     return [
         {
             "layer": layer_name,
             "source": source,
             "concept": name,
             "category": category,
-            "filters": "; ".join(map(str, sharing.filters)),
+            "filters": "; ".join(str(called[number]) for number in sharing.filters),
             "shared_filters": sharing.shared_filters,
             "sharing_concepts": len(sharing.others),
             "shared_with": "; ".join(

@@ -27,6 +27,7 @@ from net2vec_jax.inversion.feature_inversion import (
 from net2vec_jax.inversion.response_shape import find_response_shape
 from net2vec_jax.networks.choice import open_network
 from net2vec_jax.networks.load import LoadedNetwork
+from net2vec_jax.networks.options import WeightOptions
 from net2vec_jax.networks.preprocessing import Preprocessing
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.sources import RunSources, SourceFlags
@@ -37,7 +38,7 @@ SHEET = "inverted_features"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InversionFlags(SourceFlags):
+class InversionFlags(WeightOptions, SourceFlags):
     """Flags of the inversion.
 
     Attributes:
@@ -105,6 +106,10 @@ def prepare_task(flags: InversionFlags) -> InversionTask:
       Net2VecError: flags are missing or do not go together, or something cannot be read.
     """
     if flags.run is not None:
+        if flags.chosen:
+            raise Net2VecError(
+                f"{', '.join(flags.chosen)}: the --run says how its weights are read; leave it out"
+            )
         run = FinishedRun(flags.run)
         sources = RunSources(run, flags)
         loaded, mode = sources.network, run.origin["preprocessing"]
@@ -112,7 +117,10 @@ def prepare_task(flags: InversionFlags) -> InversionTask:
     elif flags.network and flags.layer and flags.images and flags.out:
         if flags.dataset is not None:
             raise Net2VecError("--dataset goes with --run only; without it, give --images")
-        loaded, mode = open_network(flags.network, weights=flags.weights), "own"
+        loaded, mode = (
+            open_network(flags.network, weights=flags.weights, options=flags),
+            "own",
+        )
         sources, layers, out = None, flags.layer, flags.out
     else:
         needed = ("network", "layer", "images", "out")

@@ -61,7 +61,7 @@ class NamedCorrelations(NamedTuple):
 
     kind: str  # with what, and what a row is
     found: Correlations
-    rows: Sequence[str | int]  # names of the concepts, or numbers of the filters
+    rows: Sequence[str | int]  # names of the concepts, or of the filters
     categories: Sequence[str]  # of the rows; empty for filters
 
 
@@ -88,7 +88,7 @@ class LayerAnalysis:
             kind, (by_concept, by_filter) = "classification weights, by", self.probes
             common = [categories[place] for place in self.concepts.find(self.common)]
             yield NamedCorrelations(f"{kind} concept", by_concept, self.common, common)
-            filters = range(len(by_filter.r))
+            filters = self.concepts.run.filter_names.tolist()
             yield NamedCorrelations(f"{kind} filter", by_filter, filters, [""] * len(filters))
 
     def summary(self) -> dict[str, Any]:

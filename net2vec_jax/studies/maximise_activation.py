@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from PIL import Image
 
+from net2vec_jax.activations.responses import apply_responses, fold_directions, show_filter
 from net2vec_jax.core.console import announce_left_out, open_bar
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.locks import replacing
@@ -145,17 +146,19 @@ def maximise_concepts(
         images = maximise_activations(
             loaded.network,
             run.layer,
-            np.repeat(directions.unit[:, None], seeds, axis=1).reshape(2 * seeds * count, -1),
+            fold_directions(
+                np.repeat(directions.unit[:, None], seeds, axis=1), run.responses
+            ).reshape(2 * seeds * count, -1),
             jax.numpy.stack(keys * 2),
             preprocessing=loaded.preprocessing(run.origin["preprocessing"]),
             size=choose_size(loaded, size),
             config=config or Maximisation(),
             progress=bar.update,
         )
-    rows = np.arange(count)
+    rows, responses = np.arange(count), apply_responses(images.activations, run.responses)
     highest, mean = (
         values.reshape(2, count, 2, seeds, count)[:, rows, :, :, rows]
-        for values in measure_responses(images.activations, flat)
+        for values in measure_responses(responses, flat)
     )
     pixels = images.images.reshape(2, seeds, count, *images.images.shape[1:])
     return MaximisedConcepts(directions, noise, pixels, highest, mean)
@@ -186,7 +189,8 @@ def write_results(
                 rows.append(
                     [
                         run.concepts[place], run.categories[place], direction,
-                        made.directions.filters[row] if number else "", seed, *responses,
+                        run.filter_names[made.directions.filters[row]] if number else "", seed,
+                        *responses,
                         *_summarise(real, number, row), name,
                     ]
                 )  # fmt: skip
@@ -238,7 +242,7 @@ def draw_sheet(
             typical = int(real.typical[row])
             caption = "; ".join(f"{value:.3g}" for value in responses[:, typical])
             groups.append([Panel(dataset.image(typical), caption)])
-        note = f"filter {made.directions.filters[row]}"
+        note = f"filter {show_filter(run.filter_names[made.directions.filters[row]])}"
         rows.append(SheetRow(run.concepts[place], run.categories[place], groups, note))
     save_figure(plot_image_sheet(rows, headings), out / SHEET)
 

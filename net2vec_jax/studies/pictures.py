@@ -41,9 +41,9 @@ from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.left_out import announce_untrained, find_unfiltered
 from net2vec_jax.runs.predictions import (
     best_filters,
-    check_place,
     check_seed,
     embedding_scores,
+    find_filters,
     require_segmentation,
     single_scores,
 )
@@ -67,7 +67,8 @@ class PictureFlags(SourceFlags):
       out: where the sheets go; by default the folder pictures in the run directory.
       concepts: by name or number. By default a dozen: of each category as many, in even steps of
         val IoU from the best on.
-      filters: their numbers. By default the best filters of the concepts, a dozen at most.
+      filters: their numbers (+3 or -3 of a run with --responses both). By default the best filters
+        of the concepts, a dozen at most.
       percentiles: of individual IoU, 0 … 100.
       highest: draw so many images of highest IoU instead.
       split: of the images.
@@ -82,7 +83,7 @@ class PictureFlags(SourceFlags):
     run: Path
     out: Path | None = None
     concepts: tuple[str, ...] = ()
-    filters: tuple[int, ...] = ()
+    filters: tuple[str, ...] = ()
     percentiles: tuple[float, ...] = PERCENTILES
     highest: int | None = None
     split: Split = "val"
@@ -145,7 +146,7 @@ def draw_concepts(
     table = []
     for place, shown in track(pictures.items(), "concepts", unit="sheet"):
         concept, category = run.concepts[place], run.categories[place]
-        filter_ = None if best[place] == NO_FILTER else int(best[place])
+        filter_ = None if best[place] == NO_FILTER else str(run.filter_names[best[place]])
         for picture in shown:
             ious = np.array([picture.percentile, picture.embedding_iou, picture.filter_iou])
             cells = [concept, category, names[picture.image], picture.image, *ious]
@@ -205,6 +206,7 @@ def draw_filters(
     for filter_, shown in track(firing.items(), "filters", unit="sheet"):
         if not shown:
             continue
+        called = str(run.filter_names[filter_])
         count = int((maxima[:, filter_] > thresholds[filter_]).sum())
         note = f"on {count:,} images\nof {len(maxima):,},\nstrongest first"
         rows = [_make_filter_row("fires", note, "", dataset, shown)]
@@ -217,9 +219,9 @@ def draw_filters(
                 rows.append(_make_filter_row(name, note, category, dataset, of_place))
         for picture in shown:
             name, maximum = dataset.image_names[picture.image], np.float32(picture.maximum)
-            table.append([filter_, name, picture.image, maximum, thresholds[filter_]])
-        figure = plot_filter_sheet(filter_, rows, note=title)
-        write_figure(figure, out / f"filter_{filter_:04d}.png", dpi=150)
+            table.append([called, name, picture.image, maximum, thresholds[filter_]])
+        figure = plot_filter_sheet(called, rows, note=title)
+        write_figure(figure, out / f"filter_{called.zfill(4)}.png", dpi=150)
     header = ["filter", "image", "index", "maximum", "threshold"]
     write_table(out / "filter_pictures.csv", header, table)
     return firing
@@ -258,7 +260,7 @@ def find_left_out(
         "concepts": {name: nowhere for name, of_concept in shown.items() if not of_concept},
         "best filters": {name: unfiltered[name] for name in shown if name in unfiltered},
         "filters": {
-            str(filter_): "above the threshold on no image"
+            str(run.filter_names[filter_]): "above the threshold on no image"
             for filter_, of_filter in firing.items()
             if not of_filter
         },
@@ -275,9 +277,7 @@ def main(flags: PictureFlags) -> None:
     places = choose_concepts(run, flags.concepts)
     seed = check_seed(run, flags.repetition)
     best = dict.fromkeys(best_filters(run)[places].tolist())
-    filters = flags.filters or tuple(filter_ for filter_ in best if filter_ != NO_FILTER)[:CHOSEN]
-    for filter_ in filters:
-        check_place(filter_, run.filters, "filters", run)
+    filters = find_filters(run, flags.filters) or [k for k in best if k != NO_FILTER][:CHOSEN]
     make_folder(out)
     if not flags.concepts:
         announce_untrained(run)

@@ -178,7 +178,8 @@ def compare_iou(
     scores = run.scores()
     names = [concept.name for concept in run.catalog]
     place = np.array([names.index(name) for name in scores.concepts])
-    single = open_run(run.run.path).single_ious
+    finished = open_run(run.run.path)
+    single = finished.single_ious
     left_out = find_whole_images(scores.concepts, scores.categories)
     kept = [at for at, name in enumerate(scores.concepts) if name not in left_out]
     comparison = compare_segmentation(
@@ -195,7 +196,7 @@ def compare_iou(
             "concept": scores.concepts,
             "category": scores.categories,
             "family": family,
-            "best_filter": pd.Series(best, dtype="Int64").mask(best == NO_FILTER),
+            "best_filter": pd.Series(pd.array(finished.filter_names[best])).mask(best == NO_FILTER),
             "single_val_iou": single_val,
             "val_iou": scores.full,
             "difference": test.difference,

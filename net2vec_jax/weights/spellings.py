@@ -8,12 +8,24 @@ their keys into the original's.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from net2vec_jax.weights.porting import Renames, rename_keys
+
+Channels = tuple[float, float, float]
+ChannelOrder = Literal["rgb", "bgr"]
+Images = tuple[Channels, Channels, ChannelOrder]
+
+
+_TURNS: Mapping[str, Mapping[int, Callable[[np.ndarray], np.ndarray]]] = {
+    "torch": {},
+    "keras": {2: np.transpose, 4: lambda kernel: kernel.transpose(3, 2, 0, 1)},
+    "theano": {2: np.transpose, 4: lambda kernel: kernel[:, :, ::-1, ::-1]},
+}
 
 
 @dataclass(frozen=True)
@@ -28,34 +40,45 @@ class Spelling:
         ends in "#0", "#1", … is a part of one array: the parts are joined along the first axis
         ("attention.query.weight", "….key.weight" and "….value.weight" as "in_proj_weight#0" to
         "#2").
+      axes: of kernels: "torch" [out, in, height, width] and [out, in] of linear layers; "keras"
+        [height, width, in, out] and [in, out]; or "theano", torch's, but turned by 180°, since
+        Theano convolves where the others correlate.
+      images: what such networks usually see: mean, deviation and order of the channels; None
+        where that is as with the original's weights.
+      architectures: regular expression of the names, in the library's configuration, of networks
+        that compute the same; some have the same keys and pad otherwise.
       convert: what else differs: the original's arrays from the renamed ones.
     """
 
     library: str
     mark: str
     renames: Renames
+    axes: Literal["torch", "keras", "theano"] = "torch"
+    images: Images | None = None
+    architectures: str = ".*"
     convert: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
 
+    def fits(self, keys: Iterable[str]) -> bool:
+        """Whether the mark is found among the keys."""
+        return any(re.match(self.mark, key) for key in keys)
 
-def respell(
-    weights: Mapping[str, np.ndarray], spellings: Sequence[Spelling]
-) -> dict[str, np.ndarray]:
-    """The arrays under the original's keys; as they are where no spelling's mark is found.
+
+def respell(weights: Mapping[str, np.ndarray], spelling: Spelling) -> dict[str, np.ndarray]:
+    """The arrays under the original's keys.
 
     Args:
       weights: arrays by the keys of a file.
-      spellings: of the network; the first whose mark is found is taken.
+      spelling: theirs.
 
     Examples:
       >>> timm = Spelling("timm", r"stem\\.", ((r"^stem\\.", "features.0."),))
-      >>> list(respell({"stem.weight": np.zeros(3)}, [timm]))
+      >>> list(respell({"stem.weight": np.zeros(3)}, timm))
       ['features.0.weight']
     """
-    for spelling in spellings:
-        if any(re.match(spelling.mark, key) for key in weights):
-            renamed = _join_parts(rename_keys(weights, spelling.renames))
-            return spelling.convert(renamed) if spelling.convert else renamed
-    return dict(weights)
+    joined = _join_parts(rename_keys(weights, spelling.renames))
+    turn = _TURNS[spelling.axes]
+    turned = {key: turn[a.ndim](a) if a.ndim in turn else a for key, a in joined.items()}
+    return spelling.convert(turned) if spelling.convert else turned
 
 
 def _join_parts(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ from helpers import ListDataset, make_catalog
 from net2vec_jax.activations.compute import compute_activations, store_activations
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.dataset import ImageLabels
-from net2vec_jax.networks.models.efficientnet_lite import EfficientNetLite0
+from net2vec_jax.networks.models.efficientnet import EfficientNetLite0
 from net2vec_jax.networks.network import Network
 from net2vec_jax.networks.preprocessing import IMAGENET
 

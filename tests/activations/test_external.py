@@ -1,5 +1,7 @@
 """Arrays computed elsewhere are read as they are, and refused where they cannot be meant."""
 
+import pickle
+import zipfile
 from pathlib import Path
 
 import ml_dtypes
@@ -47,7 +49,13 @@ def test_values_are_read_as_they_are(driver: str, channels_first: bool, tmp_path
 
 @pytest.mark.parametrize(
     ("driver", "dtype"),
-    [("npy", np.float16), ("npy", np.float64), ("npy", ">f4"), ("zarr3", ml_dtypes.bfloat16)],
+    [
+        ("npy", np.float16),
+        ("npy", np.float64),
+        ("npy", ">f4"),
+        ("npy", ml_dtypes.bfloat16),
+        ("zarr3", ml_dtypes.bfloat16),
+    ],
 )
 def test_other_floats_become_float32(driver: str, dtype, tmp_path: Path) -> None:
     values = VALUES.astype(dtype)
@@ -94,11 +102,12 @@ def test_another_number_of_images_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.zeros((3, 4), np.float32), r"has shape \(3, 4\), not \[N, h, w, K\]"),
+        (np.zeros((3, 4), np.float32), r"has shape \(3, 4\), not \[N, h, w, K\]; .* the pooling"),
+        (np.zeros((3, 9, 4), np.float32), r"\(3, 9, 4\), .*leave out class and register tokens"),
         (np.zeros((0, 2, 2, 4), np.float32), r"has shape \(0, 2, 2, 4\)"),
-        (np.zeros((3, 2, 2, 4), np.int32), "holds int32; activations are floating"),
+        (np.zeros((3, 2, 2, 4), np.int32), "holds int32; activations are floating.*as float32"),
         (np.zeros((3, 2, 2, 4), np.complex64), "holds complex64"),
-        (np.array([{"code": 1}]), r"no \.npy file that can be read.*Python objects"),
+        (np.array([{"code": 1}]), r"no \.npy file that can be read.*numpy\.stack a list"),
     ],
 )
 def test_other_arrays_are_refused(values: np.ndarray, message: str, tmp_path: Path) -> None:
@@ -118,12 +127,49 @@ def test_what_is_no_array_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Net2VecError, match=r"empty\.npy is no \.npy file"):
         ExternalActivations(tmp_path / "empty.npy")
     np.savez(tmp_path / "two.npz", a=VALUES, b=VALUES)
-    with pytest.raises(Net2VecError, match=r"two\.npz is no \.npy file"):
+    with pytest.raises(Net2VecError, match=r"two\.npz is an \.npz archive of a, b; save"):
         ExternalActivations(tmp_path / "two.npz")
     (tmp_path / "group").mkdir()
     (tmp_path / "group" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
     with pytest.raises(Net2VecError, match="group cannot be opened as a zarr3 array"):
         ExternalActivations(tmp_path / "group")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("maps.h5", b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        ("maps.pt", b"PK\x03\x04" + bytes(100), "a PyTorch file"),
+        ("maps.npy", b"PK\x03\x04" + bytes(100), "a zip archive"),
+        ("maps.pkl", pickle.dumps([VALUES]), "a pickled Python object, which is not loaded"),
+        ("maps.npy", b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer"),
+        ("maps.npy", b"<!DOCTYPE html>", "a web page"),
+    ],
+)
+def test_other_files_are_named(name: str, content: bytes, kind: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(Net2VecError, match=rf"{name} is {kind}.*with numpy\.save"):
+        ExternalActivations(tmp_path / name)
+
+
+def test_torch_file_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "maps.npy", "w") as archive:
+        archive.writestr("maps/data.pkl", b"")
+    with pytest.raises(Net2VecError, match="is a PyTorch file"):
+        ExternalActivations(tmp_path / "maps.npy")
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels_first", "is_odd"),
+    [((5, 4, 3, 3), False, True), ((5, 4, 3, 3), True, False), ((5, 3, 3, 4), False, False),
+     ((5, 3, 3, 4), True, True), ((5, 3, 3, 3), False, False), ((5, 2, 3, 4), False, False)],
+)  # fmt: skip
+def test_axes_that_look_exchanged_are_noticed(
+    shape: tuple, channels_first: bool, is_odd: bool, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.npy", np.zeros(shape, np.float32))
+    notice = ExternalActivations(path, channels_first=channels_first).notice
+    assert bool(notice) == is_odd and (not is_odd or "--channels-first" in notice)
 
 
 def test_truncated_and_damaged_files_are_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.extras import import_extra
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("tensorflow_datasets", "gensim", "nltk", "pycocotools", "pillow_heif")
+PACKAGES = ("tensorflow_datasets", "gensim", "nltk", "pycocotools", "pillow_heif", "h5py")
 
 
 def test_missing_packages_are_named_with_their_extra() -> None:

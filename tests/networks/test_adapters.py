@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from flax import linen, nnx
 from helpers import ListDataset, make_catalog
 
 from net2vec_jax.activations.compute import compute_activations
+from net2vec_jax.activations.layer import collect_activations
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.dataset import ImageLabels
 from net2vec_jax.networks.adapters import (
@@ -194,6 +197,21 @@ def test_unknown_and_unfit_submodules_are_refused(images: jax.Array) -> None:
         network.activations(images, ["tokens"])
 
 
+def test_functions_of_a_sequential_are_layers(images: jax.Array) -> None:
+    rngs = nnx.Rngs(0)
+    model = nnx.Sequential(
+        nnx.Conv(3, 4, (3, 3), rngs=rngs), nnx.relu, nnx.Conv(4, 2, (1, 1), rngs=rngs)
+    )
+    loaded = wrap_nnx(model)
+    assert loaded.network.layers == ("layers.0", "layers.1", "layers.2")
+    assert loaded.fingerprint == module_fingerprint(model)
+    found = respond(loaded.network, images, "layers.0", "layers.1")
+    np.testing.assert_array_equal(found["layers.1"], np.maximum(found["layers.0"], 0))
+    assert model.layers[1] is nnx.relu
+    with pytest.raises(Net2VecError, match=r"'layers.7'; did you mean 'layers.[012]'"):
+        wrap_nnx(model, layers=["layers.7"])
+
+
 def test_linen_submodules_give_what_they_return(images: jax.Array, linen_variables) -> None:
     model = LinenModel()
     network = wrap_linen(model, linen_variables, arguments={"train": False}).network
@@ -264,7 +282,14 @@ def test_channels_first_maps_are_transposed(images: jax.Array) -> None:
             {},
             r"shape \(2, 7, 5\) for 2 images.*give grid=\(h, w\)",
         ),
-        (np.zeros((2, 7, 5), np.float32), {"grid": (2, 4)}, "gives 7 tokens; a grid of 2 × 4.*8"),
+        (np.zeros((2, 7, 5), np.float32), {"grid": (2, 4)}, "gives 7 tokens; a grid of 2 × 4.*8$"),
+        (
+            np.zeros((2, 7, 5), np.float32),
+            {"grid": (2, 3)},
+            r"if 1 tokens come before.*give leading_tokens=1; if they come behind.*tokens\[:, :6\]",
+        ),
+        (np.zeros((8, 6, 5), np.float32), {"grid": (2, 3)}, "4 entries per image, such as windows"),
+        (np.zeros((3, 2, 6, 5), np.float32), {"grid": (2, 3)}, r"seem to be axis 1.*blocks\[-1\]"),
         (np.zeros((1, 5), np.float32), {}, r"shape \(1, 5\) for 2 images"),
         (np.zeros((2, 5), np.int32), {}, "gives an array of int32, not an array of floating"),
         ((np.zeros((2, 5)),), {}, "gives tuple.*takes the array out of it"),
@@ -282,6 +307,64 @@ def test_layers_name_folders() -> None:
         wrap_function(lambda _, images: {}, (), layers=[])
     with pytest.raises(Net2VecError, match="give grid"):
         make_constant(np.zeros((2, 2)), leading_tokens=1)
+
+
+def fail_on(images: jax.Array, call, **options) -> str:
+    """What a function that fails on images says."""
+    network = wrap_function(call, (), layers=["layer"], **options).network
+    with pytest.raises(Net2VecError) as caught:
+        respond(network, images, "layer")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("use", "said"),
+    [
+        (lambda x: x if x.mean() > 0 else -x, "TracerBoolConversionError.*use jnp.where"),
+        (lambda x: x * float(x[0, 0, 0, 0]), "ConcretizationTypeError.*use jnp.where"),
+        (lambda x: np.asarray(x) + 1, "TracerArrayConversionError.*use jnp.where"),
+        (lambda x: x[x > 0], "NonConcreteBooleanIndexError.*use jnp.where"),
+        (lambda x: {}[x.ndim], r"KeyError: 4 \([^;]*$"),
+        (lambda x: jnp.einsum("nchw,ck->nkhw", x, jnp.ones((3, 4))), r".*wants \[N, 3, H, W\]"),
+        (lambda x: jnp.einsum("hwc,ck->hwk", x, jnp.ones((3, 4))), r".*one image \[H, W, 3\]"),
+        (lambda x: jnp.einsum("chw,ck->khw", x, jnp.ones((3, 4))), r".*one image \[3, H, W\]"),
+    ],
+)
+def test_failing_functions_say_line_and_cure(use, said: str, images: jax.Array) -> None:
+    found = fail_on(images, lambda _, x: {"layer": use(x)})
+    assert re.search(rf"^the model failed on images \(2, 6, 8, 3\): {said}", found), found
+    assert f"test_adapters.py, line {use.__code__.co_firstlineno}" in found
+
+
+def test_models_in_training_mode_say_how_to_evaluate(images: jax.Array, linen_variables) -> None:
+    network = wrap_linen(LinenModel(), linen_variables).network
+    with pytest.raises(
+        Net2VecError, match=r"batch_stats.*test_adapters.*arguments=\{'train': False"
+    ):
+        network.activations(images, ["first"])
+    dropout = linen.Dropout(0.5, deterministic=False)
+    network = wrap_linen(linen.Sequential([dropout]), {}, layers=["layers_0"]).network
+    with pytest.raises(Net2VecError, match=r"needs PRNG.*deterministic=True.*wrap_function"):
+        network.activations(images, ["layers_0"])
+
+
+class Nested(nnx.Module):
+    """Calls its submodule inside a transformation of JAX."""
+
+    def __init__(self, transform) -> None:
+        self.inner = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
+        self.transform = transform
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        return self.transform(lambda images: self.inner(images))(images)
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.checkpoint, jax.vmap])
+def test_nnx_submodules_in_transformations_of_jax_are_refused(transform) -> None:
+    images = np.zeros((5, 6, 8, 3), np.uint8)
+    loaded = wrap_nnx(Nested(transform), layers=["inner"])
+    with pytest.raises(Net2VecError, match=r"write nnx\.jit, nnx\.remat or nnx\.vmap"):
+        collect_activations(loaded, images, "inner")
 
 
 def make_torch_model():
@@ -307,6 +390,16 @@ def test_torch_submodules_give_what_they_return(images: jax.Array) -> None:
         np.testing.assert_allclose(found["1"], maps, **ROUNDING)
         np.testing.assert_allclose(found["4"], logits, **ROUNDING)
         assert found["3.1"].shape == (2, 4)
+
+
+def test_torch_modules_compute_in_their_own_type(images: jax.Array) -> None:
+    torch = pytest.importorskip("torch")
+    model = make_torch_model()
+    expected = wrap_torch(model, layers=["2"]).network.activations(images, ["2"])["2"]
+    loaded = wrap_torch(model.to(torch.bfloat16), layers=["2"])
+    found = loaded.network.activations(images, ["2"])["2"]
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, expected, atol=0.05)  # 8 bits of mantissa
 
 
 def test_torch_submodules_that_do_not_fit_are_refused(images: jax.Array) -> None:
@@ -362,6 +455,17 @@ def test_wrapped_networks_are_collected_like_built_in_ones(kind: str, linen_vari
     images = np.stack([dataset.image(index) for index in range(5)])
     expected = respond(network, preprocess(images), layer)[layer]
     np.testing.assert_allclose(collected, expected, **ROUNDING)
+
+
+def test_fingerprint_refuses_what_is_no_array() -> None:
+    for tree, said in (
+        ({"layers": [np.ones(2), nnx.relu]}, r"\['layers'\]\[1\] is no array but relu"),
+        ({"name": "vit"}, r"\['name'\] is no array but str"),
+    ):
+        with pytest.raises(Net2VecError, match=rf"{said}.*equinox\.partition"):
+            wrap_function(lambda parameters, images: {}, tree, layers=["a"])
+    keyed = {"kernel": jnp.ones(2), "key": jax.random.key(0)}
+    assert module_fingerprint(keyed) == module_fingerprint(keyed | {"key": jax.random.key(1)})
 
 
 def test_fingerprint_is_of_the_weights() -> None:

@@ -19,8 +19,10 @@ from net2vec_jax.networks.load import (
     save_network,
 )
 from net2vec_jax.networks.preprocessing import IMAGENET, REFERENCE_CODE_PREPROCESSING, Preprocessing
-from net2vec_jax.weights.cache import find_efficientnet_lite0
+from net2vec_jax.weights.cache import find_efficientnet_lite
 from net2vec_jax.weights.porting import find_rules, port_weights
+
+SELF_SUPERVISED = ("moco_v2", "swav", "dino", "barlow_twins", "vicreg")
 
 
 def _abstract(entry, classes=7):
@@ -80,22 +82,23 @@ def test_published_weights_are_well_described(name):
     entry = NETWORKS[name]
     assert len({source.name for source in entry.sources}) == len(entry.sources)
     for source in entry.sources:
-        if name == "efficientnet_lite0":
+        if source.locate is not None:
             continue
-        assert re.fullmatch(r"https?://[^ ]+\.(pth|pth\.tar|caffemodel|safetensors)", source.url)
+        assert re.fullmatch(r"https?://[^ ]+\.(pth|pth\.tar|pt|caffemodel|safetensors)", source.url)
         algorithms = r"sha256:[0-9a-f]{8,64}|sha1:[0-9a-f]{40}|md5:[0-9a-f]{32}"
         assert source.checksum is None or re.fullmatch(algorithms, source.checksum)
         if "download.pytorch.org" in source.url:
             assert source.checksum.removeprefix("sha256:") in source.file_name
         logits = 365 if "places" in source.name else 1000
-        assert source.classes == (logits if entry.logits_key else 0)
+        headless = not entry.logits_key or source.name in SELF_SUPERVISED
+        assert source.classes == (0 if headless else logits)
     assert len({s.file_name for e in NETWORKS.values() for s in e.sources}) == sum(
         len(entry.sources) for entry in NETWORKS.values()
     )
 
 
 def test_fingerprint_is_that_of_the_weight_file(tmp_path):
-    contents = find_efficientnet_lite0().read_bytes()
+    contents = find_efficientnet_lite(0).read_bytes()
     copy = tmp_path / "weights.pth"
     copy.write_bytes(contents)
     loaded = load_network("efficientnet_lite0", weights=str(copy))

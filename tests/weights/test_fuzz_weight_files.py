@@ -7,6 +7,7 @@ import io
 import pickle
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import caffe_encoder as caffe
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from fuzz import damaged, fuzz_settings, read_or_refuse
 from safetensors.numpy import save
+from torch_tar import tar_file
 
 from net2vec_jax.weights.readers import torch_pickle
 from net2vec_jax.weights.readers.files import load_weight_file
@@ -64,6 +66,8 @@ TENSOR = (
     b"ctorch._utils\n_rebuild_tensor_v2\n(" + STORAGE
     + embed(0) + embed((2, 3)) + embed((3, 1)) + embed(False) + b"NtR"
 )  # fmt: skip
+PICKLED = pickle.dumps(NUMBERS.reshape(2, 3, 4), 2)[2:-1]
+ARRAY_PICKLES = [pickle.dumps({"model": {"a": NUMBERS, "b": NUMBERS}}, n) for n in (0, 2, 5)]
 STATE = b"\x80\x02}(" + embed("a.weight") + TENSOR + embed("a.bias") + TENSOR + b"u."
 # Pieces of pickles: opcodes alone, with good and bad arguments, and whole objects.
 PIECES = [
@@ -79,6 +83,10 @@ PIECES = [
     *(b"ctorch._utils\n_rebuild_parameter\n", b"cos\nsystem\n", b"itorch\nSize\n"),
     *(embed((1, 2)), embed(-1), embed(2**70), embed("a"), embed({"__defaults__": (1,)}), embed([])),
     *(embed((3, ">", None, None, None, -1, -1, 0)), STORAGE, TENSOR, b"2\x86" * 45, b"2\x86b"),
+    *(b"cargparse\nNamespace\n)\x81}b", b"cbuiltins\nset\n(]tR", b"c_codecs\nencode\n", PICKLED),
+    *(b"ctorch._utils\n_rebuild_tensor_v3\n", b"ctorch._tensor\n_rebuild_from_type_v2\n"),
+    *(b"ctorch\nfloat8_e4m3fn\n", b"ctorch\nuint16\n", b"ctorch.storage\nUntypedStorage\n"),
+    *(b"cnumpy\ndtype\n(X\x02\x00\x00\x00f4\x89\x88tR", b"cnumpy.core.multiarray\n_reconstruct\n"),
 ]  # fmt: skip
 
 
@@ -141,6 +149,9 @@ TORCH_FILES = st.one_of(
     st.builds(lambda write, code: write(code), st.sampled_from([zip_file, legacy_file]), pickles()),
     damaged([STATE], PIECES).map(zip_file),
     damaged([STATE], PIECES).map(legacy_file),
+    damaged([tar_file()], PIECES),
+    damaged(ARRAY_PICKLES, PIECES),
+    damaged(ARRAY_PICKLES, PIECES).map(zip_file),
     st.binary(max_size=200),
 )
 
@@ -182,6 +193,49 @@ def test_any_safetensors_file_is_read_or_refused(
     fuzz(tmp_path_factory, ".safetensors", contents)
 
 
+def npz_file(save: Callable[..., None]) -> bytes:
+    file = io.BytesIO()
+    save(file, **ARRAYS)
+    return file.getvalue()
+
+
+NPZ_FILES = [npz_file(np.savez), npz_file(np.savez_compressed)]
+HEADERS = [b"'descr': '<f8'", b"'|O'", b"(9999999999,)", b"(-1,)", b"\x93NUMPY"]
+
+
+@fuzz_settings
+@hypothesis.given(contents=st.one_of(damaged(NPZ_FILES, HEADERS), st.binary(max_size=200)))
+def test_any_npz_file_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, contents: bytes
+) -> None:
+    fuzz(tmp_path_factory, ".npz", contents)
+
+
+@fuzz_settings
+@hypothesis.given(data=st.data())
+def test_any_hdf5_file_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    h5py = pytest.importorskip("h5py")
+    file = io.BytesIO()
+    with h5py.File(file, "w") as archive:
+        archive["model_weights/conv1/kernel:0"] = NUMBERS.reshape(2, 3, 4)
+        archive.create_dataset("model_weights/b", data=NUMBERS, compression="gzip", chunks=(5,))
+    fuzz(tmp_path_factory, ".h5", data.draw(damaged([file.getvalue()])))
+
+
+INDEX = b'{"metadata": {"total_size": 9}, "weight_map": {"a": "a.bin", "b": "b.bin"}}'
+
+
+@fuzz_settings
+@hypothesis.given(contents=damaged([INDEX], [*JSON, b'"a.bin"', b'"../a"', b'"/dev/zero"', b"\\0"]))
+def test_any_index_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, contents: bytes
+) -> None:
+    (tmp_path_factory.getbasetemp() / "a.bin").write_bytes(SAFETENSORS)
+    fuzz(tmp_path_factory, ".safetensors.index.json", contents)
+
+
 KERNEL, BIAS = NUMBERS.reshape(2, 3, 2, 2), NUMBERS[:2]
 CAFFE_FILES = [
     caffe.layer("conv1", "Convolution", [caffe.shaped_blob(KERNEL), caffe.shaped_blob(BIAS)]),
@@ -217,10 +271,10 @@ def test_any_caffe_file_is_read_or_refused(
 def test_sound_files_are_read(tmp_path_factory: pytest.TempPathFactory) -> None:
     """That the law above is not kept by refusing everything."""
     for suffix, files in (
-        (".pth", [zip_file(STATE), legacy_file(STATE)]),
+        (".pth", [zip_file(STATE), legacy_file(STATE), tar_file(), *ARRAY_PICKLES, *NPZ_FILES]),
         (".safetensors", [SAFETENSORS]),
         (".caffemodel", CAFFE_FILES),
     ):
         for contents in files:
             assert fuzz(tmp_path_factory, suffix, contents)
-            assert not fuzz(tmp_path_factory, suffix, contents[: len(contents) // 2])
+            assert not fuzz(tmp_path_factory, suffix, contents[: len(contents) // 3])

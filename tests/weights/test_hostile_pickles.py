@@ -13,7 +13,7 @@ import pytest
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.weights.readers import torch_pickle
-from net2vec_jax.weights.readers.torch_files import load_torch_file
+from net2vec_jax.weights.readers.files import load_weight_file
 
 
 def embed(value: object) -> bytes:
@@ -40,7 +40,7 @@ def load(folder: Path, code: bytes) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", code)
         archive.writestr("archive/data/0", np.arange(24, dtype=np.float32).tobytes())
-    return load_torch_file(path)
+    return load_weight_file(path)
 
 
 DTYPE_STATE = embed((3, ">", None, None, None, -1, -1, 0))
@@ -112,14 +112,24 @@ def test_pickles_that_would_take_for_ever_are_refused_at_once(tmp_path: Path, co
     assert len(str(refused.value)) < 2000
 
 
-@pytest.mark.parametrize("code", [b"(K\x01K\x02d", b"}(K\x01N\x85K\x02u", b"\x8f(K\x01\x90"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        b"(K\x01K\x02d",
+        b"}(N\x85K\x02u",
+        b"\x8f(K\x01\x90",
+        b"(" + NESTED + b"\x91",
+        b"}(" + NESTED + b"K\x02u",
+        b"\x8f(" + NESTED + b"\x90",
+        b"cbuiltins\nset\n(](" + NESTED + b"etR",
+        b"cbuiltins\nrepr\n" + NESTED + b"\x85R",
+    ],
+)
 def test_keys_are_plain_values(tmp_path: Path, code: bytes) -> None:
-    """Among what stands beside the state dict, too; sets are refused."""
-    if code.endswith(b"d"):
-        assert list(load(tmp_path, state(first=code + b"0"))) == ["a"]
-    else:
-        with pytest.raises(Net2VecError, match="its pickle"):
-            load(tmp_path, state(first=code + b"0"))
+    """Others are left out, and sets hold nothing, so that nothing has to be hashed."""
+    start = time.process_time()
+    assert list(load(tmp_path, state(first=code + b"0"))) == ["a"]
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("first", [b"K\x01r\xff\xff\xff\x7f0", NESTED + b"0"])

@@ -177,13 +177,19 @@ def convolve_grouped(
     padding: Pads,
     groups: int,
 ) -> Float[Array, "N h w O"]:
-    """A convolution in a few groups of channels, in the form that suits the platform."""
+    """A convolution in groups of channels, in the form that suits the platform.
+
+    On CPU XLA's own takes up to 25 times longer than one convolution per group, one after the
+    other; a loop over the groups compiles in a quarter of the time of as many convolutions.
+    """
 
     def convolve_apart(images: Array, kernel: Array) -> Array:
-        parts = zip(
-            jnp.split(images, groups, axis=3), jnp.split(kernel, groups, axis=3), strict=True
+        parts = (
+            jnp.moveaxis(array.reshape(*array.shape[:3], groups, -1), 3, 0)
+            for array in (images, kernel)
         )
-        return jnp.concatenate([convolve(*part, stride, padding) for part in parts], axis=3)
+        found = lax.map(lambda part: convolve(part[0], part[1], stride, padding), tuple(parts))
+        return jnp.moveaxis(found, 0, 3).reshape(*found.shape[1:4], -1)
 
     return lax.platform_dependent(
         images,

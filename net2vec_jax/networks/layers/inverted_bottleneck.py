@@ -1,11 +1,18 @@
-"""MobileNetV2 and EfficientNet (Sandler et al. 2018): networks of inverted bottlenecks."""
+"""MobileNetV2 and EfficientNet (Sandler et al. 2018): networks of inverted bottlenecks.
+
+1 × 1 expansion, depthwise k × k, 1 × 1 projection; an activation behind the first two, nothing
+behind the last. Batch normalisation is folded into the convolutions when weights are ported; that
+costs no accuracy beyond float32's rounding and saves a pass over every map.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
+import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -15,73 +22,116 @@ from net2vec_jax.networks.network import Network
 
 STEM_FILTERS, HEAD_FILTERS = 32, 1280
 Keys = tuple[str, str]  # of a convolution and of the batch normalisation behind it
+StageShape = tuple[int, int, int, int, int]
+"""Expansion, output channels, repeats, first stride, kernel size."""
 
 
 @dataclass(frozen=True)
 class BlockShape:
-    """One block: channels that come in and go out, and its depthwise convolution."""
+    """One block: where it is, channels that come in and go out, its depthwise convolution.
 
+    Attributes:
+      stage: from 1.
+      place: in the stage, from 0.
+      inputs: channels that come in.
+      outputs: channels that go out.
+      size: of the depthwise kernel.
+      stride: of the depthwise convolution.
+      expansion: channels inside, for each that comes in.
+      padding: of the depthwise convolution.
+    """
+
+    stage: int
+    place: int
     inputs: int
     outputs: int
     size: int
     stride: int
     expansion: int
-    padding: Padding = "SAME"
+    padding: Padding
+
+    @property
+    def inner(self) -> int:
+        """Channels inside."""
+        return self.inputs * self.expansion
 
 
-def lay_out_blocks(
-    stages: Sequence[tuple[int, int, int, int, int]], padding: Padding
-) -> tuple[BlockShape, ...]:
-    """The blocks of stages: expansion, output channels, repeats, first stride, kernel size."""
+def lay_out_blocks(stages: Sequence[StageShape], *, same: bool) -> tuple[BlockShape, ...]:
+    """The blocks of stages.
+
+    Args:
+      stages: of the network.
+      same: whether convolutions pad as TensorFlow's SAME, or by half their size on every side.
+    """
     blocks, inputs = [], STEM_FILTERS
-    for expansion, outputs, repeats, stride, size in stages:
+    for stage, (expansion, outputs, repeats, stride, size) in enumerate(stages, 1):
+        padding = "SAME" if same else size // 2
         for place in range(repeats):
             stride = 1 if place else stride
-            blocks.append(BlockShape(inputs, outputs, size, stride, expansion, padding))
+            blocks.append(
+                BlockShape(stage, place, inputs, outputs, size, stride, expansion, padding)
+            )
             inputs = outputs
     return tuple(blocks)
+
+
+class SqueezeExcitation(nnx.Module):
+    """A factor in (0, 1) for every channel of an image, from the means of all (Hu et al. 2018)."""
+
+    def __init__(self, channels: int, squeezed: int, *, key: str, rngs: nnx.Rngs) -> None:
+        """Random weights; `squeezed` channels lie between the two layers."""
+        self.key = key
+        self.fc1 = Convolution(channels, squeezed, 1, padding=0, rngs=rngs)
+        self.fc2 = Convolution(squeezed, channels, 1, padding=0, rngs=rngs)
+
+    def __call__(self, values: Float[Array, "N h w K"]) -> Float[Array, "N h w K"]:
+        """The values times the factors."""
+        squeezed = jax.nn.silu(self.fc1(values.mean((1, 2), keepdims=True)))
+        return values * jax.nn.sigmoid(self.fc2(squeezed))
 
 
 class InvertedBottleneck(nnx.Module):
     """A mobile inverted bottleneck; without expansion it begins with the depthwise convolution."""
 
     def __init__(
-        self,
-        shape: BlockShape,
-        *,
-        key: str,
-        parts: Sequence[Keys],
-        epsilon: float,
-        rngs: nnx.Rngs,
+        self, shape: BlockShape, network: type[MobileNetwork], *, key: str, rngs: nnx.Rngs
     ) -> None:
-        """Random weights of the given shape; `parts` are the keys of its two or three layers."""
+        """Random weights of the given shape, for a kind of network; `key` is the block's."""
         self.key = key
+        parts = network.part_keys(shape)
         *_, depthwise, project = parts
-        inner = shape.inputs * shape.expansion
 
         def convolve(
             inputs: int, outputs: int, size: int, keys: Keys, **options: Any
         ) -> Convolution:
             key, norm = keys
-            options |= {"key": key, "norm": norm, "epsilon": epsilon, "rngs": rngs}
+            options |= {"key": key, "norm": norm, "epsilon": network.epsilon, "rngs": rngs}
             return Convolution(inputs, outputs, size, **options)
 
-        if shape.expansion > 1:
-            self.expand = convolve(shape.inputs, inner, 1, parts[0])
-        options = {"stride": shape.stride, "padding": shape.padding, "groups": inner}
-        self.depthwise = convolve(inner, inner, shape.size, depthwise, **options)
-        self.project = convolve(inner, shape.outputs, 1, project)
-        self.expands = shape.expansion > 1
+        self.expand = convolve(shape.inputs, shape.inner, 1, parts[0]) if len(parts) > 2 else None
+        options = {"stride": shape.stride, "padding": shape.padding, "groups": shape.inner}
+        self.depthwise = convolve(shape.inner, shape.inner, shape.size, depthwise, **options)
+        excitation = network.excitation_key(shape)
+        squeezed = max(1, shape.inputs // 4)
+        self.excite = (
+            SqueezeExcitation(shape.inner, squeezed, key=excitation, rngs=rngs)
+            if excitation is not None
+            else None
+        )
+        self.project = convolve(shape.inner, shape.outputs, 1, project)
         self.adds_input = shape.stride == 1 and shape.inputs == shape.outputs
+        self.activate = network.activate
 
     def responses(self, images: Float[Array, "N H W I"]) -> Iterator[tuple[str, Array]]:
         """("_expand", …), ("_depthwise", …) and ("", the block's output), one by one."""
         values = images
-        if self.expands:
-            values = relu6(self.expand(values))
+        if self.expand is not None:
+            values = self.activate(self.expand(values))
             yield "_expand", values
-        values = relu6(self.depthwise(values))
+        values = self.activate(self.depthwise(values))
         yield "_depthwise", values
+        if self.excite is not None:
+            values = self.excite(values)
         values = self.project(values)
         yield "", values + images if self.adds_input else values
 
@@ -89,74 +139,87 @@ class InvertedBottleneck(nnx.Module):
 class MobileNetwork(Network):
     """Layers `stem`, `blockI_expand`, `blockI_depthwise`, `blockI`, …, `head`, `logits`.
 
+    A subclass gives its stages, and says how the original names what is in them.
+
     Attributes:
-      shapes: those of the blocks.
+      stages: of the network.
+      same: see `lay_out_blocks`.
       first: number of the first block.
       epsilon: ε of the batch normalisations.
       keys: those of the stem and the head.
       logits_key: that of the last layer.
+      other_aliases: of other layers than the blocks, and of their last.
+      shapes: of the blocks.
     """
 
-    shapes: ClassVar[tuple[BlockShape, ...]]
+    stages: ClassVar[Sequence[StageShape]]
+    same: ClassVar[bool]
     first: ClassVar[int]
     epsilon: ClassVar[float]
     keys: ClassVar[tuple[Keys, Keys]]
     logits_key: ClassVar[str]
+    other_aliases: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    shapes: ClassVar[tuple[BlockShape, ...]]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Name the layers that the stages make up."""
+        super().__init_subclass__(**options)
+        if not hasattr(cls, "stages"):
+            return
+        cls.shapes = lay_out_blocks(cls.stages, same=cls.same)
+        names, aliases = ["stem"], {}
+        for number, shape in enumerate(cls.shapes, cls.first):
+            parts = ("_expand", "_depthwise", "") if shape.expansion > 1 else ("_depthwise", "")
+            names += [f"block{number}{part}" for part in parts]
+            aliases[cls.block_key(number, shape)] = f"block{number}"
+        cls.layers = (*names, "head", "logits")
+        cls.aliases = MappingProxyType({**aliases, cls.logits_key: "logits", **cls.other_aliases})
+
+    @staticmethod
+    def activate(values: Float[Array, "N h w K"]) -> Float[Array, "N h w K"]:
+        """What is behind all convolutions but a block's last."""
+        return relu6(values)
 
     @classmethod
-    def block_keys(cls, number: int, shape: BlockShape) -> tuple[str, list[Keys]]:
-        """The key of a block, and those of its two or three layers seen from it."""
+    def block_key(cls, number: int, shape: BlockShape) -> str:
+        """The key of a block."""
         raise NotImplementedError
+
+    @classmethod
+    def part_keys(cls, shape: BlockShape) -> list[Keys]:
+        """The keys of a block's two or three convolutions, seen from it."""
+        raise NotImplementedError
+
+    @classmethod
+    def excitation_key(cls, shape: BlockShape) -> str | None:
+        """The key of a block's squeeze and excitation, seen from it; None where it has none."""
+        return None
 
     def __init__(self, *, classes: int = 1000, rngs: nnx.Rngs) -> None:
         """Random weights; `classes` is the number of logits."""
         (stem, stem_norm), (head, head_norm) = self.keys
-        shapes, epsilon = self.shapes, self.epsilon
+        options = {"epsilon": self.epsilon, "rngs": rngs}
+        padding = "SAME" if self.same else 1
         self.stem = Convolution(
-            3,
-            STEM_FILTERS,
-            3,
-            stride=2,
-            padding=shapes[0].padding,
-            key=stem,
-            norm=stem_norm,
-            epsilon=epsilon,
-            rngs=rngs,
+            3, STEM_FILTERS, 3, stride=2, padding=padding, key=stem, norm=stem_norm, **options
         )
-        blocks = []
-        for number, shape in enumerate(shapes, self.first):
-            key, parts = self.block_keys(number, shape)
-            block = InvertedBottleneck(shape, key=key, parts=parts, epsilon=epsilon, rngs=rngs)
-            blocks.append(block)
-        self.blocks = nnx.List(blocks)
+        self.blocks = nnx.List(
+            InvertedBottleneck(shape, type(self), key=self.block_key(number, shape), rngs=rngs)
+            for number, shape in enumerate(self.shapes, self.first)
+        )
         self.head = Convolution(
-            shapes[-1].outputs,
-            HEAD_FILTERS,
-            1,
-            key=head,
-            norm=head_norm,
-            epsilon=epsilon,
-            rngs=rngs,
+            self.shapes[-1].outputs, HEAD_FILTERS, 1, key=head, norm=head_norm, **options
         )
         self.logits = Linear(HEAD_FILTERS, classes, key=self.logits_key, rngs=rngs)
 
     def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
         """Every layer's name and response, in the order of `layers`, computed one by one."""
-        values = relu6(self.stem(images))
+        values = self.activate(self.stem(images))
         yield "stem", values
         for number, block in enumerate(self.blocks, self.first):
             for suffix, response in block.responses(values):
                 yield f"block{number}{suffix}", response
                 values = response if not suffix else values
-        values = relu6(self.head(values))
+        values = self.activate(self.head(values))
         yield "head", values
         yield "logits", self.logits(values.mean((1, 2)))
-
-
-def name_layers(shapes: Sequence[BlockShape], first: int) -> tuple[str, ...]:
-    """The layers of a `MobileNetwork`."""
-    names = ["stem"]
-    for number, shape in enumerate(shapes, first):
-        parts = ("_expand", "_depthwise", "") if shape.expansion > 1 else ("_depthwise", "")
-        names += [f"block{number}{part}" for part in parts]
-    return (*names, "head", "logits")

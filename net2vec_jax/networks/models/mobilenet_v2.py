@@ -8,13 +8,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from net2vec_jax.networks.layers.inverted_bottleneck import (
-    BlockShape,
-    Keys,
-    MobileNetwork,
-    lay_out_blocks,
-    name_layers,
-)
+from net2vec_jax.networks.layers.inverted_bottleneck import BlockShape, Keys, MobileNetwork
 
 STAGES = (  # the paper's table 2: expansion, output channels, repeats, stride; kernel size
     (1, 16, 1, 1, 3),
@@ -37,22 +31,25 @@ class MobileNetV2(MobileNetwork):
     expansion.
     """
 
-    shapes = lay_out_blocks(STAGES, padding=1)
+    stages = STAGES
+    same = False
     first = 1
     epsilon = 1e-5
     keys = (("features.0.0", "features.0.1"), ("features.18.0", "features.18.1"))
     logits_key = "classifier.1"
-    layers = name_layers(shapes, first)
-    aliases = MappingProxyType(
-        {f"features.{number}": f"block{number}" for number in range(1, 18)}
-        | {"features.0": "stem", "features.18": "head", "features": "head"}
-        | {"classifier.1": "logits", "classifier": "logits"}
+    other_aliases = MappingProxyType(
+        {"features.0": "stem", "features.18": "head", "features": "head", "classifier": "logits"}
     )
 
     @classmethod
-    def block_keys(cls, number: int, shape: BlockShape) -> tuple[str, list[Keys]]:
+    def block_key(cls, number: int, shape: BlockShape) -> str:
+        """As torchvision names it."""
+        return f"features.{number}"
+
+    @classmethod
+    def part_keys(cls, shape: BlockShape) -> list[Keys]:
         """As torchvision names them."""
-        before = ["0"] if shape.expansion > 1 else []
-        joined = [(f"{part}.0", f"{part}.1") for part in (*before, str(len(before)))]
-        project = len(before) + 1
-        return f"features.{number}.conv", [*joined, (str(project), str(project + 1))]
+        parts = ["conv.0", "conv.1"] if shape.expansion > 1 else ["conv.0"]
+        last = len(parts)
+        joined = [(f"{part}.0", f"{part}.1") for part in parts]
+        return [*joined, (f"conv.{last}", f"conv.{last + 1}")]

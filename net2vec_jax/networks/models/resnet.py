@@ -1,7 +1,9 @@
 """Residual networks (He et al. 2015) as torchvision has them, 224 pixels.
 
-Batch normalisation (ε = 1e-5) is folded into the convolutions when weights are ported. A block's
-output is taken behind the ReLU that follows the addition.
+With bottlenecks of twice the width they are wide residual networks (Zagoruyko and Komodakis 2016),
+with 3 × 3 convolutions in groups ResNeXt (Xie et al. 2017). Batch normalisation (ε = 1e-5) is
+folded into the convolutions when weights are ported. A block's output is taken behind the ReLU that
+follows the addition.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from flax import nnx
 from jaxtyping import Array, Float
@@ -45,13 +47,36 @@ class Bottleneck(nnx.Module):
 
     expansion = 4
 
-    def __init__(self, inputs: int, width: int, stride: int, *, key: str, rngs: nnx.Rngs) -> None:
-        """Random weights; `width` channels inside, four times as many at the end."""
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        stride: int,
+        *,
+        groups: int = 1,
+        group_width: int = STEM_FILTERS,
+        key: str,
+        rngs: nnx.Rngs,
+    ) -> None:
+        """Random weights.
+
+        Args:
+          inputs: channels that come in.
+          width: a quarter of the channels that go out.
+          stride: of the 3 × 3 convolution.
+          groups: of the 3 × 3 convolution.
+          group_width: channels of a group in the first stage, where `width` is 64; more in others,
+            as `width` grows.
+          key: of the block.
+          rngs: source of the random kernels.
+        """
         self.key = key
-        outputs = width * self.expansion
-        self.conv1 = Convolution(inputs, width, 1, padding=0, norm="bn1", rngs=rngs)
-        self.conv2 = Convolution(width, width, 3, stride=stride, padding=1, norm="bn2", rngs=rngs)
-        self.conv3 = Convolution(width, outputs, 1, padding=0, norm="bn3", rngs=rngs)
+        inner, outputs = width * group_width // STEM_FILTERS * groups, width * self.expansion
+        self.conv1 = Convolution(inputs, inner, 1, padding=0, norm="bn1", rngs=rngs)
+        self.conv2 = Convolution(
+            inner, inner, 3, stride=stride, padding=1, groups=groups, norm="bn2", rngs=rngs
+        )
+        self.conv3 = Convolution(inner, outputs, 1, padding=0, norm="bn3", rngs=rngs)
         self.downsample = _make_way_around(inputs, outputs, stride, rngs)
 
     def __call__(self, images: Float[Array, "N H W I"]) -> Float[Array, "N h w O"]:
@@ -82,10 +107,14 @@ class Stages:
     Attributes:
       blocks: how many each of the four stages has.
       block: of which kind.
+      groups: of the 3 × 3 convolutions; bottlenecks alone have more than one.
+      group_width: channels of a group in the first stage; bottlenecks alone have another than 64.
     """
 
     blocks: tuple[int, int, int, int]
     block: type[BasicBlock] | type[Bottleneck]
+    groups: int = 1
+    group_width: int = STEM_FILTERS
 
     def modules(self) -> Iterator[tuple[str, str]]:
         """Every block's layer name and torchvision's module path.
@@ -116,16 +145,23 @@ class ResNet(Network):
 
     stages: ClassVar[Stages]
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Name the layers that the stages make up."""
+        super().__init_subclass__(**options)
+        cls.layers, cls.aliases = cls.stages.layers(), cls.stages.aliases()
+
     def __init__(self, *, classes: int = 1000, rngs: nnx.Rngs) -> None:
         """Random weights; `classes` is the number of logits (365 for Places)."""
-        block = self.stages.block
+        block, options = self.stages.block, {}
+        if block is Bottleneck:
+            options = {"groups": self.stages.groups, "group_width": self.stages.group_width}
         self.conv1 = Convolution(3, STEM_FILTERS, 7, stride=2, padding=3, norm="bn1", rngs=rngs)
         inputs, layers = STEM_FILTERS, []
         for stage, blocks in enumerate(self.stages.blocks):
             width = STEM_FILTERS * 2**stage
             for place in range(blocks):
                 stride, key = 2 if stage and not place else 1, f"layer{stage + 1}.{place}"
-                layers.append(block(inputs, width, stride, key=key, rngs=rngs))
+                layers.append(block(inputs, width, stride, key=key, rngs=rngs, **options))
                 inputs = width * block.expansion
         self.blocks = nnx.List(layers)
         self.logits = Linear(inputs, classes, key="fc", rngs=rngs)
@@ -146,21 +182,51 @@ class ResNet18(ResNet):
     """Two basic blocks per stage; 64, 128, 256 and 512 filters."""
 
     stages = Stages((2, 2, 2, 2), BasicBlock)
-    layers = stages.layers()
-    aliases = stages.aliases()
+
+
+class ResNet34(ResNet):
+    """16 basic blocks; 64, 128, 256 and 512 filters."""
+
+    stages = Stages((3, 4, 6, 3), BasicBlock)
 
 
 class ResNet50(ResNet):
     """16 bottlenecks; 256, 512, 1024 and 2048 filters."""
 
     stages = Stages((3, 4, 6, 3), Bottleneck)
-    layers = stages.layers()
-    aliases = stages.aliases()
+
+
+class ResNet101(ResNet):
+    """33 bottlenecks; 256, 512, 1024 and 2048 filters."""
+
+    stages = Stages((3, 4, 23, 3), Bottleneck)
 
 
 class ResNet152(ResNet):
     """50 bottlenecks; 256, 512, 1024 and 2048 filters."""
 
     stages = Stages((3, 8, 36, 3), Bottleneck)
-    layers = stages.layers()
-    aliases = stages.aliases()
+
+
+class WideResNet50(ResNet):
+    """`ResNet50` with twice the channels inside the bottlenecks."""
+
+    stages = Stages((3, 4, 6, 3), Bottleneck, group_width=128)
+
+
+class WideResNet101(ResNet):
+    """`ResNet101` with twice the channels inside the bottlenecks."""
+
+    stages = Stages((3, 4, 23, 3), Bottleneck, group_width=128)
+
+
+class ResNeXt50(ResNet):
+    """`ResNet50` with 32 groups of 4 channels in the first bottlenecks."""
+
+    stages = Stages((3, 4, 6, 3), Bottleneck, groups=32, group_width=4)
+
+
+class ResNeXt101(ResNet):
+    """`ResNet101` with 32 groups of 8 channels in the first bottlenecks."""
+
+    stages = Stages((3, 4, 23, 3), Bottleneck, groups=32, group_width=8)

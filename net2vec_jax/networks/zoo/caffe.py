@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from net2vec_jax.networks.models.caffe_alexnet import CaffeAlexNet, CaffeNet
 from net2vec_jax.networks.models.googlenet import CAFFE_GOOGLENET_IGNORED, CaffeGoogLeNet
+from net2vec_jax.networks.models.squeezenet import (
+    CaffeSqueezeNet10,
+    CaffeSqueezeNet11,
+    SqueezeNet,
+)
 from net2vec_jax.networks.models.vgg import CaffeVGG16
 from net2vec_jax.networks.preprocessing import REFERENCE_CODE_PREPROCESSING, Preprocessing, View
 from net2vec_jax.networks.zoo.entry import (
     ALEXNET_LAYERS,
     GOOGLENET_LAYERS,
+    SQUEEZENET_LAYERS,
     VGG16_LAYERS,
     NetworkEntry,
     WeightSource,
@@ -30,13 +36,15 @@ def _subtract(red: float, green: float, blue: float) -> View:
     return View(Preprocessing((red, green, blue), UNDIVIDED), _OVERRIDES)
 
 
-# The channel means of Caffe's ilsvrc_2012_mean.npy, of VGG's, of GoogLeNet's and of Places365's.
+# The channel means of Caffe's ilsvrc_2012_mean.npy, of VGG's, of GoogLeNet's and SqueezeNet's, and
+# of Places365's.
 CAFFENET_VIEW = _subtract(122.67891434, 116.66876762, 104.00698793)
 VGG_VIEW = _subtract(123.68, 116.779, 103.939)
 GOOGLENET_VIEW = _subtract(123.0, 117.0, 104.0)
 PLACES365_VIEW = _subtract(116.676, 112.514, 104.051)
 
 BERKELEY = "http://dl.caffe.berkeleyvision.org/"
+SQUEEZENET = "https://github.com/forresti/SqueezeNet/raw/master/"
 OXFORD = "http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/"
 PLACES365 = "http://places2.csail.mit.edu/models_places365/"
 
@@ -50,6 +58,31 @@ def _places365(network: str) -> WeightSource:
     """The weights of Places365; no checksum was ever published."""
     url = f"{PLACES365}{network}_places365.caffemodel"
     return WeightSource("places365", url, None, 365, PLACES365_VIEW)
+
+
+def _squeezenet(version: str, build: type[SqueezeNet]) -> NetworkEntry:
+    """The authors' weights, for which they gave no checksum.
+
+    The renames are those of the arrays that Deep Compression decodes to.
+    """
+    url = f"{SQUEEZENET}SqueezeNet_v{version}/squeezenet_v{version}.caffemodel"
+    return NetworkEntry(
+        f"caffe_squeezenet{version.replace('.', '_')}",
+        build,
+        (WeightSource("imagenet", url, None, 1000, GOOGLENET_VIEW),),
+        SQUEEZENET_LAYERS,
+        "conv10.1",
+        input_size=227,
+        ignored=(),
+        caffe=True,
+        renames=(
+            (r"/conv1x1_1/", "/squeeze1x1/"),
+            (r"/conv(.x.)_2/", r"/expand\1/"),
+            (r"^conv_final/", "conv10/"),
+            (r"/w$", ".0"),
+            (r"/b$", ".1"),
+        ),
+    )
 
 
 CAFFENET = _berkeley(
@@ -106,4 +139,6 @@ CAFFE_ENTRIES = (
         ignored=CAFFE_GOOGLENET_IGNORED,
         caffe=True,
     ),
+    _squeezenet("1.0", CaffeSqueezeNet10),
+    _squeezenet("1.1", CaffeSqueezeNet11),
 )

@@ -16,6 +16,7 @@ from net2vec_jax.weights.spellings import Spelling
 # Layers worth probing, of networks of both frameworks.
 ALEXNET_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 VGG16_LAYERS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3")
+SQUEEZENET_LAYERS = ("conv1", "fire3", "fire5", "fire7", "fire9")
 GOOGLENET_LAYERS = ("conv3", "inception3b", "inception4c", "inception4e", "inception5b")
 
 
@@ -42,9 +43,10 @@ class WeightSource:
 
     @property
     def file_name(self) -> str:
-        """The file's name in the cache; Hugging Face's files say too little without the model's."""
+        """The file's name in the cache; some say too little without the model's or publisher's."""
         file = self.url.rsplit("/", 1)[-1]
-        model = re.match(r"https://huggingface\.co/[^/]+/([^/]+)/", self.url)
+        publishers = r"https://(?:huggingface\.co/[^/]+|dl\.fbaipublicfiles\.com)/([^/]+)/"
+        model = re.match(publishers, self.url)
         return f"{model[1]}-{file}" if model else file
 
     def find(self) -> Path:

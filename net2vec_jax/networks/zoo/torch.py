@@ -5,17 +5,50 @@ The checksums of torchvision are the digits that its file names carry, the first
 
 from __future__ import annotations
 
+from functools import partial
+
+from net2vec_jax.networks.layers.inverted_bottleneck import MobileNetwork
 from net2vec_jax.networks.models.alexnet import AlexNet
-from net2vec_jax.networks.models.convnext import ConvNeXtTiny
+from net2vec_jax.networks.models.convnext import FACEBOOK as FACEBOOK_KEYS
+from net2vec_jax.networks.models.convnext import (
+    ConvNeXt,
+    ConvNeXtBase,
+    ConvNeXtSmall,
+    ConvNeXtTiny,
+    ConvNeXtV2Atto,
+    ConvNeXtV2Base,
+    ConvNeXtV2Femto,
+    ConvNeXtV2Nano,
+    ConvNeXtV2Pico,
+    ConvNeXtV2Tiny,
+)
 from net2vec_jax.networks.models.densenet import RENAMES as DENSENET_RENAMES
 from net2vec_jax.networks.models.densenet import DenseNet161
-from net2vec_jax.networks.models.efficientnet_lite import EfficientNetLite0
+from net2vec_jax.networks.models.efficientnet import (
+    EfficientNetB0,
+    EfficientNetLite0,
+    EfficientNetLite1,
+    EfficientNetLite2,
+    EfficientNetLite3,
+    EfficientNetLite4,
+)
 from net2vec_jax.networks.models.googlenet import GOOGLENET_IGNORED, GoogLeNet
 from net2vec_jax.networks.models.mobilenet_v2 import MobileNetV2
-from net2vec_jax.networks.models.resnet import ResNet18, ResNet50, ResNet152
-from net2vec_jax.networks.models.squeezenet import SqueezeNet
+from net2vec_jax.networks.models.resnet import (
+    ResNet18,
+    ResNet34,
+    ResNet50,
+    ResNet101,
+    ResNet152,
+    ResNeXt50,
+    ResNeXt101,
+    WideResNet50,
+    WideResNet101,
+)
+from net2vec_jax.networks.models.squeezenet import SqueezeNet10, SqueezeNet11
 from net2vec_jax.networks.models.vgg import VGG16, VGG19, NormalisedVGG16
 from net2vec_jax.networks.models.vision_transformer import ViTB16
+from net2vec_jax.networks.network import Network
 from net2vec_jax.networks.preprocessing import (
     CENTRED,
     IMAGENET,
@@ -26,14 +59,27 @@ from net2vec_jax.networks.preprocessing import (
 from net2vec_jax.networks.zoo.entry import (
     ALEXNET_LAYERS,
     GOOGLENET_LAYERS,
+    SQUEEZENET_LAYERS,
     VGG16_LAYERS,
     NetworkEntry,
     WeightSource,
 )
-from net2vec_jax.weights.cache import EFFICIENTNET_LITE0_FILE, find_efficientnet_lite0
+from net2vec_jax.networks.zoo.spelled import (
+    CAFFES_VGG,
+    CONVNEXT,
+    CONVNEXT_V2,
+    RESNET,
+    SQUEEZENET_1_1,
+    VGG,
+    VIT,
+    spell_as_timm,
+)
+from net2vec_jax.weights.cache import EFFICIENTNET_LITE_FILES, find_efficientnet_lite
 
 TORCHVISION = "https://download.pytorch.org/models/"
 PLACES365 = "http://places2.csail.mit.edu/models_places365/"
+FACEBOOK = "https://dl.fbaipublicfiles.com/"
+TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
 RESNET_LAYERS = ("conv1", "layer1", "layer2", "layer3", "layer4")
 
 TORCH_VIEW = View(IMAGENET)
@@ -63,9 +109,6 @@ GOOGLENET_VIEW = View(
         ("reference_code", _after_torchvision(REFERENCE_CODE_PREPROCESSING)),
     ),
 )
-EFFICIENTNET_LITE0 = WeightSource(
-    "imagenet", EFFICIENTNET_LITE0_FILE, None, 1000, View(CENTRED), find_efficientnet_lite0
-)
 
 
 def _torchvision(file: str, *, name: str = "imagenet", view: View = TORCH_VIEW) -> WeightSource:
@@ -80,13 +123,83 @@ def _places365(network: str) -> WeightSource:
     return WeightSource("places365", url, None, 365, TORCH_VIEW)
 
 
+def _facebook(name: str, file: str, classes: int = 0) -> WeightSource:
+    """Weights without a published checksum."""
+    return WeightSource(name, f"{FACEBOOK}{file}", None, classes, TORCH_VIEW)
+
+
+def _efficientnet(
+    name: str, build: type[MobileNetwork], source: WeightSource, *, input_size: int = 224
+) -> NetworkEntry:
+    """An entry whose layers worth probing are the last blocks of all stages but two."""
+    theirs = name if build is EfficientNetB0 else f"tf_{name}"  # timm's others pad otherwise
+    last = {shape.stage: f"block{number}" for number, shape in enumerate(build.shapes)}
+    return NetworkEntry(
+        name,
+        build,
+        (source,),
+        (*(last[stage] for stage in (2, 3, 4, 5, 7)), "head"),
+        f"{build.logits_key}.bias",
+        input_size=input_size,
+        spellings=(spell_as_timm(build, theirs),),
+    )
+
+
+def _packaged_lite(number: int) -> WeightSource:
+    """ImageNet weights that come with a package."""
+    locate = partial(find_efficientnet_lite, number)
+    return WeightSource(
+        "imagenet", EFFICIENTNET_LITE_FILES[number], None, 1000, View(CENTRED), locate
+    )
+
+
+def _timm_lite(file: str) -> WeightSource:
+    """timm's copy of TensorFlow's ImageNet weights, which it feeds 2x/255 − 1."""
+    digits, half = file.rsplit("-", 1)[1], (127.5, 127.5, 127.5)
+    view = View(Preprocessing(half, half))
+    return WeightSource("imagenet", f"{TIMM}{file}.pth", f"sha256:{digits}", 1000, view)
+
+
+def _resnet(name: str, build: type[Network], *sources: WeightSource) -> NetworkEntry:
+    return NetworkEntry(name, build, sources, RESNET_LAYERS, "fc.bias", spellings=RESNET)
+
+
+def _convnext(name: str, build: type[ConvNeXt], source: WeightSource) -> NetworkEntry:
+    """An entry of ConvNeXt, either version."""
+    return NetworkEntry(
+        name,
+        build,
+        (source,),
+        ("stage1", "stage2", "stage3", "stage4"),
+        f"{build.keys.logits}.bias",
+        spellings=CONVNEXT_V2 if build.keys is FACEBOOK_KEYS else CONVNEXT,
+    )
+
+
+def _convnext_v2(size: str, build: type[ConvNeXt]) -> NetworkEntry:
+    name = f"convnextv2_{size}"
+    source = _facebook("imagenet", f"convnext/convnextv2/im1k/{name}_1k_224_ema.pt", 1000)
+    return _convnext(name, build, source)
+
+
 TORCH_ENTRIES = (
-    NetworkEntry(
-        "efficientnet_lite0",
-        EfficientNetLite0,
-        (EFFICIENTNET_LITE0,),
-        ("block2", "block4", "block7", "block10", "block15", "head"),
-        "_fc.bias",
+    _efficientnet("efficientnet_lite0", EfficientNetLite0, _packaged_lite(0)),
+    _efficientnet("efficientnet_lite1", EfficientNetLite1, _packaged_lite(1), input_size=240),
+    _efficientnet("efficientnet_lite2", EfficientNetLite2, _packaged_lite(2), input_size=260),
+    _efficientnet(
+        "efficientnet_lite3",
+        EfficientNetLite3,
+        _timm_lite("tf_efficientnet_lite3-b733e338"),
+        input_size=280,
+    ),
+    _efficientnet(
+        "efficientnet_lite4",
+        EfficientNetLite4,
+        _timm_lite("tf_efficientnet_lite4-741542c3"),
+        input_size=300,
+    ),
+    _efficientnet(
+        "efficientnet_b0", EfficientNetB0, _torchvision("efficientnet_b0_rwightman-7f5810bc")
     ),
     NetworkEntry(
         "alexnet",
@@ -97,7 +210,12 @@ TORCH_ENTRIES = (
         input_size=227,
     ),
     NetworkEntry(
-        "vgg16", VGG16, (_torchvision("vgg16-397923af"),), VGG16_LAYERS, "classifier.6.bias"
+        "vgg16",
+        VGG16,
+        (_torchvision("vgg16-397923af"),),
+        VGG16_LAYERS,
+        "classifier.6.bias",
+        spellings=(*VGG, CAFFES_VGG),
     ),
     NetworkEntry(
         "vgg16_bn",
@@ -105,6 +223,7 @@ TORCH_ENTRIES = (
         (_torchvision("vgg16_bn-6c64b313"),),
         VGG16_LAYERS,
         "classifier.6.bias",
+        spellings=VGG,
     ),
     NetworkEntry(
         "vgg19",
@@ -112,6 +231,7 @@ TORCH_ENTRIES = (
         (_torchvision("vgg19-dcbb9e9d"),),
         ("conv1_2", "conv2_2", "conv3_4", "conv4_4", "conv5_4"),
         "classifier.6.bias",
+        spellings=(*VGG, CAFFES_VGG),
     ),
     NetworkEntry(
         "googlenet",
@@ -121,33 +241,55 @@ TORCH_ENTRIES = (
         "fc.bias",
         ignored=GOOGLENET_IGNORED,
     ),
-    NetworkEntry(
-        "resnet18",
-        ResNet18,
-        (_torchvision("resnet18-f37072fd"), _places365("resnet18")),
-        RESNET_LAYERS,
-        "fc.bias",
-    ),
-    NetworkEntry(
+    _resnet("resnet18", ResNet18, _torchvision("resnet18-f37072fd"), _places365("resnet18")),
+    _resnet("resnet34", ResNet34, _torchvision("resnet34-b627a593")),
+    _resnet(
         "resnet50",
         ResNet50,
-        (
-            _torchvision("resnet50-0676ba61"),
-            _torchvision("resnet50-11ad3fa6", name="imagenet_v2"),
-            _places365("resnet50"),
-        ),
-        RESNET_LAYERS,
-        "fc.bias",
+        _torchvision("resnet50-0676ba61"),
+        _torchvision("resnet50-11ad3fa6", name="imagenet_v2"),
+        _places365("resnet50"),
+        _facebook("moco_v2", "moco/moco_checkpoints/moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar"),
+        _facebook("swav", "deepcluster/swav_800ep_pretrain.pth.tar"),
+        _facebook("dino", "dino/dino_resnet50_pretrain/dino_resnet50_pretrain.pth"),
+        _facebook("barlow_twins", "barlowtwins/ljng/resnet50.pth"),
+        _facebook("vicreg", "vicreg/resnet50.pth"),
     ),
-    NetworkEntry(
+    _resnet(
+        "resnet101",
+        ResNet101,
+        _torchvision("resnet101-63fe2227"),
+        _torchvision("resnet101-cd907fc2", name="imagenet_v2"),
+    ),
+    _resnet(
         "resnet152",
         ResNet152,
-        (
-            _torchvision("resnet152-394f9c45"),
-            _torchvision("resnet152-f82ba261", name="imagenet_v2"),
-        ),
-        RESNET_LAYERS,
-        "fc.bias",
+        _torchvision("resnet152-394f9c45"),
+        _torchvision("resnet152-f82ba261", name="imagenet_v2"),
+    ),
+    _resnet(
+        "wide_resnet50_2",
+        WideResNet50,
+        _torchvision("wide_resnet50_2-95faca4d"),
+        _torchvision("wide_resnet50_2-9ba9bcbe", name="imagenet_v2"),
+    ),
+    _resnet(
+        "wide_resnet101_2",
+        WideResNet101,
+        _torchvision("wide_resnet101_2-32ee1156"),
+        _torchvision("wide_resnet101_2-d733dc28", name="imagenet_v2"),
+    ),
+    _resnet(
+        "resnext50_32x4d",
+        ResNeXt50,
+        _torchvision("resnext50_32x4d-7cdf4587"),
+        _torchvision("resnext50_32x4d-1a0047aa", name="imagenet_v2"),
+    ),
+    _resnet(
+        "resnext101_32x8d",
+        ResNeXt101,
+        _torchvision("resnext101_32x8d-8ba56ff5"),
+        _torchvision("resnext101_32x8d-110c445d", name="imagenet_v2"),
     ),
     NetworkEntry(
         "densenet161",
@@ -158,11 +300,19 @@ TORCH_ENTRIES = (
         renames=DENSENET_RENAMES,
     ),
     NetworkEntry(
-        "squeezenet1_1",
-        SqueezeNet,
-        (_torchvision("squeezenet1_1-b8a52dc0"),),
-        ("conv1", "fire3", "fire5", "fire7", "fire9"),
+        "squeezenet1_0",
+        SqueezeNet10,
+        (_torchvision("squeezenet1_0-b66bff10"),),
+        SQUEEZENET_LAYERS,
         "classifier.1.bias",
+    ),
+    NetworkEntry(
+        "squeezenet1_1",
+        SqueezeNet11,
+        (_torchvision("squeezenet1_1-b8a52dc0"),),
+        SQUEEZENET_LAYERS,
+        "classifier.1.bias",
+        spellings=SQUEEZENET_1_1,
     ),
     NetworkEntry(
         "mobilenet_v2",
@@ -173,20 +323,24 @@ TORCH_ENTRIES = (
         ),
         ("block3", "block6", "block13", "block17", "head"),
         "classifier.1.bias",
+        spellings=(spell_as_timm(MobileNetV2, "mobilenetv2_100"),),
     ),
-    NetworkEntry(
-        "convnext_tiny",
-        ConvNeXtTiny,
-        (_torchvision("convnext_tiny-983f1562"),),
-        ("stage1", "stage2", "stage3", "stage4"),
-        "classifier.2.bias",
-    ),
+    _convnext("convnext_tiny", ConvNeXtTiny, _torchvision("convnext_tiny-983f1562")),
+    _convnext("convnext_small", ConvNeXtSmall, _torchvision("convnext_small-0c510722")),
+    _convnext("convnext_base", ConvNeXtBase, _torchvision("convnext_base-6075fbad")),
+    _convnext_v2("atto", ConvNeXtV2Atto),
+    _convnext_v2("femto", ConvNeXtV2Femto),
+    _convnext_v2("pico", ConvNeXtV2Pico),
+    _convnext_v2("nano", ConvNeXtV2Nano),
+    _convnext_v2("tiny", ConvNeXtV2Tiny),
+    _convnext_v2("base", ConvNeXtV2Base),
     NetworkEntry(
         "vit_b_16",
         ViTB16,
         (_torchvision("vit_b_16-c867db91"),),
         ("block2", "block5", "block8", "block11"),
         "heads.head.bias",
+        spellings=VIT,
         renames=((r"\.mlp\.linear_1\.", ".mlp.0."), (r"\.mlp\.linear_2\.", ".mlp.3.")),
     ),
 )

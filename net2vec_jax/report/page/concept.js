@@ -163,7 +163,7 @@ function configureWeights(concept) {
   return {
     type: 'bar',
     data: {
-      labels: concept.top.map(([filter]) => String(filter)),
+      labels: concept.top.map(([filter]) => filterName(filter)),
       datasets: [{
         label: 'weight', data: concept.top.map(([, weight]) => weight), borderRadius: 2,
         backgroundColor: concept.top.map(([, weight]) => (weight < 0 ? single : embedding)),

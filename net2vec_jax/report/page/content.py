@@ -80,6 +80,7 @@ class ReportContent:
     weights: np.ndarray  # embeddings, float32 [C, K], finite
     thresholds: np.ndarray | None  # of the filters, [K]; None if the probe has none
     geometry: EmbeddingGeometry
+    filter_names: Sequence[str] = ()  # of the K filters, where these are not their numbers
     pictures: Pictures | None = None
     unit_weights: bool = False  # weights have length 1, as the mean direction over seeds has
     remarks: Sequence[str] = ()  # what a reader should know of this page

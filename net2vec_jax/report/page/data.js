@@ -24,6 +24,11 @@ function sameRule(concept) {
 }
 
 const conceptByNumber = new Map(report.concepts.map((concept) => [concept.number, concept]));
+/** What tables call a filter: its number, or with a sign where some respond negatively. */
+function filterName(number) {
+  return report.filterNames[number] ?? String(number);
+}
+
 const filterByNumber = new Map(report.serving.map((filter) => [filter.number, filter]));
 
 /** A name as it can be typed: runs of white space, line breaks too, as one space. */

@@ -44,11 +44,12 @@ function conceptLink(concept) {
   return create('a', { href: conceptHash(concept) }, concept.name);
 }
 
-/** A link to a filter, or its number where the page has no section of it. */
+/** A link to a filter, or its name where the page has no section of it. */
 function filterLink(number) {
+  const name = filterName(number);
   return filterByNumber.has(number)
-    ? create('a', { href: `#filter-${number}`, 'aria-label': `filter ${number}` }, String(number))
-    : String(number);
+    ? create('a', { href: `#filter-${number}`, 'aria-label': `filter ${name}` }, name)
+    : name;
 }
 
 /** A category's colour and name. */

@@ -27,7 +27,8 @@ function drawFilters() {
   ];
   box.replaceChildren(sortableTable(columns, report.serving, {
     label: 'Filters that serve concepts', noun: 'filters', sortBy: 'best', descending: true,
-    text: (row) => [row.number, ...row.bestFor.map((place) => report.concepts[place].name),
+    text: (row) => [filterName(row.number),
+      ...row.bestFor.map((place) => report.concepts[place].name),
       report.concepts[row.weights[0]?.[0]]?.name ?? ''].join(' '),
     categories: false,
   }));
@@ -37,7 +38,7 @@ function drawFilter(filter) {
   const sorted = [...report.serving].sort((one, other) => one.number - other.number);
   const here = sorted.indexOf(filter);
   const link = (other, text, rel) => (other
-    ? create('a', { href: `#filter-${other.number}`, rel }, text(other.number)) : null);
+    ? create('a', { href: `#filter-${other.number}`, rel }, text(filterName(other.number))) : null);
   const view = document.getElementById('view-filter');
   view.replaceChildren(
     create('nav', { class: 'pager', 'aria-label': 'Filters' },
@@ -45,7 +46,7 @@ function drawFilter(filter) {
       link(sorted[here - 1], (number) => `← ${number}`, 'prev'),
       link(sorted[here + 1], (number) => `${number} →`, 'next')),
     create('p', { class: 'eyebrow' }, `${report.network}/${report.layer}`),
-    create('h1', { tabindex: -1 }, `Filter ${filter.number}`),
+    create('h1', { tabindex: -1 }, `Filter ${filterName(filter.number)}`),
     factStrip([
       filter.threshold === null ? null : ['threshold', formatWeight(filter.threshold)],
       [`${singleName} of`, String(filter.bestFor.length),

@@ -22,7 +22,8 @@ function findRoute(hash) {
   }
   const filter = kind === 'filter' && filterByNumber.get(number);
   if (filter) {
-    return { view: 'filter', title: `Filter ${number}`, draw: () => drawFilter(filter) };
+    const title = `Filter ${filterName(number)}`;
+    return { view: 'filter', title, draw: () => drawFilter(filter) };
   }
   return null;
 }

@@ -124,6 +124,7 @@ def describe_run(content: ReportContent) -> dict[str, Any]:
             "score": content.score_name,
             "chance": content.chance,
             "filters": content.weights.shape[1],
+            "filterNames": list(content.filter_names),
             "sizes": curves.sizes,
             "fractions": list(curves.sufficient),
             "mapAxes": content.geometry.axes,

@@ -63,7 +63,8 @@ function pictureRow(concept, picture) {
         ? { source: picture.filter, alt: `No single filter marks ${concept.name}` }
         : of(picture.filter, 'Best filter’s mask'),
         concept.best === null ? 'No single filter'
-          : `Filter ${concept.best}: ${formatScore(picture.filterScore, 2)}`, 'filter')));
+          : `Filter ${filterName(concept.best)}: ${formatScore(picture.filterScore, 2)}`,
+        'filter')));
 }
 
 function formatPercentile(value) {
@@ -83,6 +84,7 @@ function filterPictures(filter) {
       'Images on which it fires, the strongest first, in even steps of rank. What lies below its '
       + 'threshold is dark.'),
     create('div', { class: 'tiles' }, shown.map(({ image, maximum, mask }) => pictureTile(image,
-      { source: mask, alt: `Mask of filter ${filter.number} on ${pictures().names[image]}` },
+      { source: mask,
+        alt: `Mask of filter ${filterName(filter.number)} on ${pictures().names[image]}` },
       `up to ${formatWeight(maximum)}`, 'filter'))));
 }

@@ -58,7 +58,7 @@ def load_caffe_file(path: str | Path) -> dict[str, np.ndarray]:
       [out, in / groups, height, width], "fc6.0" the matrix [out, in], and ".1" the bias [out].
 
     Raises:
-      Net2VecError: the file is missing, truncated, no caffemodel or of the format before 2013; a
+      Net2VecError: the file is truncated, no caffemodel or of the format before 2013; a
         blob's shape and number of values disagree; two layers have one name.
     """
     from google.protobuf.message import DecodeError
@@ -66,8 +66,6 @@ def load_caffe_file(path: str | Path) -> dict[str, np.ndarray]:
     path = Path(path)
     try:
         return _read_layers(_net_parameter_class().FromString(path.read_bytes()))
-    except FileNotFoundError as error:
-        raise Net2VecError(f"{path}: there is no such weight file") from error
     except DecodeError as error:
         raise Net2VecError(
             f"{path}: is no .caffemodel, or is truncated or damaged ({error}); download it again"

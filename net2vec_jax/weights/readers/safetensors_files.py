@@ -8,7 +8,6 @@ import ml_dtypes  # noqa: F401 (teaches numpy bfloat16)
 import numpy as np
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.weights.readers.torch_files import strip_wrappers
 
 DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
 """The format's types that hold real numbers."""
@@ -17,8 +16,6 @@ DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
 def load_safetensors_file(path: str | Path) -> dict[str, np.ndarray]:
     """Read all tensors of a file.
 
-    The `module.` that torch's DataParallel puts into keys is removed.
-
     Args:
       path: a .safetensors file.
 
@@ -26,7 +23,7 @@ def load_safetensors_file(path: str | Path) -> dict[str, np.ndarray]:
       {key: array}, in the order of the file; bfloat16, which numpy lacks, becomes float32.
 
     Raises:
-      Net2VecError: the file is missing, truncated or no such file, or a tensor is of a type that
+      Net2VecError: the file is truncated or no such file, or a tensor is of a type that
         numpy lacks.
     """
     from safetensors import SafetensorError, safe_open
@@ -43,12 +40,10 @@ def load_safetensors_file(path: str | Path) -> dict[str, np.ndarray]:
                     )
                 array = file.get_tensor(key)
                 arrays[key] = array.astype(np.float32) if dtype == "BF16" else array
-    except FileNotFoundError as error:
-        raise Net2VecError(f"{path}: there is no such weight file") from error
     except Net2VecError:
         raise
     except (SafetensorError, OSError, ValueError) as error:
         raise Net2VecError(f"{path}: cannot be read as a .safetensors file ({error})") from error
     if not arrays:
         raise Net2VecError(f"{path}: holds no tensors")
-    return strip_wrappers(arrays)
+    return arrays

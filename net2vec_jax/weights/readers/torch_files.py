@@ -1,10 +1,10 @@
-"""Read PyTorch's `.pth` and `.pt` state dicts without torch and without running pickled code.
+"""Read PyTorch's state dicts, and plain pickles of arrays, without running pickled code.
 
 Such a file is a pickle that says how to rebuild tensors, and the raw numbers of their storages:
 since torch 1.6 as uncompressed members of a zip archive, before that one after the other in one
-file. A pickle can ask for any function to be called; here only the few that describe tensors are
-known, and they are replaced by records, which are checked against the storages before an array is
-made. The arrays are views of the memory-mapped file.
+file, and before torch 0.1.10 as members of a tar archive. Only records are made of tensors, and
+checked against the storages before an array is made. The arrays are views of the memory-mapped
+file, but for those of plain pickles.
 """
 
 from __future__ import annotations
@@ -12,17 +12,24 @@ from __future__ import annotations
 import io
 import mmap
 import reprlib
+import struct
+import tarfile
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.core.errors import Net2VecError, list_names
+from net2vec_jax.weights.readers.checkpoints import WeightFile, choose_state_dict
 from net2vec_jax.weights.readers.torch_pickle import (
+    MOST_AXES,
+    STORAGE_DTYPES,
     ByteOrder,
+    PickledObject,
     RefusedError,
+    StorageKind,
+    StorageRecord,
     Storages,
     TensorRecord,
     TensorUnpickler,
@@ -32,44 +39,51 @@ from net2vec_jax.weights.readers.torch_pickle import (
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 ZIP_MAGIC = b"PK"
-# Under which key checkpoints keep the state dict.
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
-
-Entry = TypeVar("Entry")
+BYTES_STORAGE = "torch.storage._load_from_bytes"
+TAR_MAGIC = slice(257, 262), b"ustar"
 
 
-def load_torch_file(path: str | Path) -> dict[str, np.ndarray]:
+def read_torch_file(path: str | Path, checkpoint_key: str | None = None) -> WeightFile:
     """Read the tensors of a state dict.
 
-    A checkpoint that wraps its state dict (`{"state_dict": …, "epoch": …}`) is unwrapped, and the
-    `module.` that torch's DataParallel puts into keys is removed.
-
     Args:
-      path: a file written by `torch.save`, in the zip format or the one before torch 1.6.
+      path: a file written by `torch.save` in any of its three formats, or by `pickle.dump`.
+      checkpoint_key: which state dict of a checkpoint; see `choose_state_dict`.
 
     Returns:
-      {key: array}, in the order of the file; the arrays are read-only views of the file, except
-      that bfloat16, which numpy lacks, becomes float32.
+      The arrays, in the order of the file; they are read-only views of the file, except that
+      bfloat16, which numpy lacks, becomes float32.
 
     Raises:
-      Net2VecError: the file is missing, truncated or no such file; its pickle asks for anything
-        but tensors; a tensor reaches beyond its storage.
+      Net2VecError: the file is truncated or no such file, or holds no state dict or several; a
+        tensor is of a type that is not read, or reaches beyond its storage.
     """
     path = Path(path)
     try:
         with open(path, "rb") as file:
-            head = file.read(len(ZIP_MAGIC))
-            file.seek(0)
             contents = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            read = _read_zip if head == ZIP_MAGIC else _read_legacy
+            if contents[: len(ZIP_MAGIC)] == ZIP_MAGIC:
+                read = _read_zip
+            else:
+                place, magic = TAR_MAGIC
+                read = _read_tar if contents[place] == magic else _read_pickles
             saved, storages, byte_order = read(file, contents)
-        return _as_arrays(_state_dict(saved), storages, contents, byte_order)
-    except FileNotFoundError as error:
-        raise Net2VecError(f"{path}: there is no such weight file") from error
+        tensors, key, others = choose_state_dict(saved, checkpoint_key)
+        arrays, within = {}, {}
+        for name, tensor in tensors.items():
+            try:
+                match tensor:
+                    case TensorRecord(PickledObject(kind, (bytes(raw),))) if kind == BYTES_STORAGE:
+                        arrays[name] = _read_storage_of_bytes(tensor, raw, within)
+                    case _:
+                        arrays[name] = as_array(tensor, storages, contents, byte_order)
+            except RefusedError as error:
+                raise RefusedError(f"its tensor {name} {error}") from error
+        return WeightFile(arrays, key, others, (path,))
     except RefusedError as error:
         raise Net2VecError(f"{path}: {error}") from error
-    except (OSError, ValueError, MemoryError, RecursionError) as error:
-        # A directory, an empty or unreadable file; a pickle nested beyond all measure.
+    except (OSError, ValueError, MemoryError, RecursionError, struct.error) as error:
+        # An unreadable or truncated file; a pickle nested beyond all measure.
         raise Net2VecError(f"{path}: cannot be read as a PyTorch file ({error})") from error
 
 
@@ -109,21 +123,24 @@ def _member_span(contents: mmap.mmap, info: zipfile.ZipInfo) -> tuple[int, int]:
     if len(header) < 30 or header[:4] != b"PK\x03\x04":
         raise RefusedError(f"its zip member {info.filename} lies outside the file")
     if info.compress_type != zipfile.ZIP_STORED:
-        raise RefusedError(f"its zip member {info.filename} is compressed; torch.save never does")
+        raise RefusedError(f"its zip member {info.filename} is compressed; pack it by zip -0")
     start += 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
     if start + info.file_size > len(contents):
         raise RefusedError(f"is truncated: its zip member {info.filename} ends beyond the file")
     return start, info.file_size
 
 
-def _read_legacy(file: BinaryIO, contents: mmap.mmap) -> tuple[Any, Storages, ByteOrder]:
-    """The same of the format before torch 1.6: five pickles, then the storages one by one."""
+def _read_pickles(file: BinaryIO, contents: mmap.mmap | bytes) -> tuple[Any, Storages, ByteOrder]:
+    """The same of torch 0.1.10 to 1.5: five pickles, then the storages one by one.
+
+    One pickle alone was not written by torch; it may hold arrays of numpy.
+    """
     try:
         magic = TensorUnpickler(file).load()
     except RefusedError as error:
         raise RefusedError(f"is no PyTorch file: {error}") from error
     if magic != LEGACY_MAGIC:
-        raise RefusedError(f"is no PyTorch file: it opens with {reprlib.repr(magic)}")
+        return magic, {}, "little"
     protocol, system = TensorUnpickler(file).load(), TensorUnpickler(file).load()
     match protocol, system:
         case int(version), {"little_endian": bool(little)} if version == LEGACY_PROTOCOL:
@@ -136,64 +153,94 @@ def _read_legacy(file: BinaryIO, contents: mmap.mmap) -> tuple[Any, Storages, By
     keys = TensorUnpickler(file).load()
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise RefusedError("is damaged: its list of storages is none")
-    storages: Storages = {}
-    position = file.tell()
+    storages = {}
     for key in keys:
         if key not in unpickler.dtypes:
             raise RefusedError(f"is damaged: no tensor uses its storage {key!r:.60}")
-        elements = int.from_bytes(contents[position : position + 8], byte_order)
-        size = elements * unpickler.dtypes[key].itemsize
-        position += 8
-        if position + size > len(contents):
-            raise RefusedError(
-                f"is truncated: storage {key} has {size} bytes, but the file ends after "
-                f"{max(len(contents) - position, 0)} of them"
-            )
-        storages[key] = (position, size)
-        position += size
+        storages[key] = _skip_storage(file, contents, key, unpickler.dtypes[key], byte_order)
     return saved, storages, byte_order
 
 
-def _state_dict(saved: Any) -> dict[str, TensorRecord]:
-    """The tensors by key, without the wrapping of checkpoints and of DataParallel."""
-    if isinstance(saved, dict):
-        for key in WRAPPERS:
-            if isinstance(saved.get(key), dict):
-                saved = saved[key]
-                break
-    if not isinstance(saved, dict):
-        raise RefusedError(f"holds no state dict but an object of type {type(saved).__name__}")
-    if not saved:
-        raise RefusedError("holds an empty state dict")
-    for key, value in saved.items():
-        if not isinstance(key, str) or not isinstance(value, TensorRecord):
-            raise RefusedError(
-                f"holds no state dict: its entry {reprlib.repr(key)} is of type "
-                f"{type(value).__name__}, not a tensor"
-            )
-    return strip_wrappers(saved)
+def _read_storage_of_bytes(
+    tensor: TensorRecord, raw: bytes, within: dict[int, tuple[Any, Storages, ByteOrder]]
+) -> np.ndarray:
+    """A tensor of a plain pickle, in which each storage is a whole file of torch's as bytes."""
+    if id(raw) not in within:
+        within[id(raw)] = _read_pickles(io.BytesIO(raw), raw)
+    storage, storages, byte_order = within[id(raw)]
+    return as_array(tensor._replace(storage=storage), storages, raw, byte_order)
 
 
-def strip_wrappers(entries: Mapping[str, Entry]) -> dict[str, Entry]:
-    """The entries without the `module` that torch's DataParallel puts into their keys.
+def _skip_storage(
+    file: BinaryIO, contents: mmap.mmap | bytes, key: Any, dtype: np.dtype, byte_order: ByteOrder
+) -> tuple[int, int]:
+    """First byte and size of a storage that begins here with its number of elements."""
+    position = file.tell() + 8
+    size = int.from_bytes(contents[position - 8 : position], byte_order) * dtype.itemsize
+    if position + size > len(contents):
+        raise RefusedError(
+            f"is truncated: storage {key!r:.60} has {size} bytes, but the file ends after "
+            f"{max(len(contents) - position, 0)} of them"
+        )
+    file.seek(position + size)
+    return position, size
 
-    It stands first in every key where the whole model was wrapped, or further on in some where a
-    part of it was ("features.module.0.weight"). Keys stay as they are where two would become one.
-    """
-    stripped = {
-        ".".join(part for part in key.split(".") if part != "module"): entry
-        for key, entry in entries.items()
-    }
-    return stripped if len(stripped) == len(entries) else dict(entries)
+
+def _read_tar(file: BinaryIO, contents: mmap.mmap) -> tuple[Any, Storages, ByteOrder]:
+    """The same of torch before 0.1.10: storages, tensors and the object that names them."""
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as archive:
+            members = {member.name: member.offset_data for member in archive}
+    except Exception as error:  # a damaged archive raises more than TarError
+        raise RefusedError(f"is no whole tar archive ({error!s:.200})") from error
+    if not members.keys() >= {"sys_info", "pickle", "storages", "tensors"}:
+        inside = list_names(members, most=5)
+        raise RefusedError(f"is a tar archive of {inside:.300}; unpack it and give the weight file")
+
+    def load(member: str | None = None) -> Any:
+        if member:
+            file.seek(members[member])
+        return TensorUnpickler(file).load()
+
+    match load("sys_info"):
+        case {"little_endian": True}:
+            pass
+        case system:
+            raise RefusedError(f"its header is unknown: {reprlib.repr(system)}")
+    records: dict[int, StorageRecord] = {}
+    storages: dict[str, tuple[int, int]] = {}
+    for _ in range(_as_count(load("storages"))):
+        match load():
+            case (int(key), _, StorageKind(name)):
+                dtype = STORAGE_DTYPES[name]
+                storages[str(key)] = _skip_storage(file, contents, key, dtype, "little")
+                elements = storages[str(key)][1] // dtype.itemsize
+                records[key] = StorageRecord(str(key), dtype, elements)
+            case other:
+                raise RefusedError(f"is damaged: {reprlib.repr(other)} describes no storage")
+    for view in load() or ():
+        match view:
+            case (int(key), int(root), int(first), int(elements)) if root in records:
+                records[key] = records[root]._replace(first=first, elements=elements)
+            case other:
+                raise RefusedError(f"is damaged: {reprlib.repr(other)} is no part of a storage")
+    tensors = {}
+    for _ in range(_as_count(load("tensors"))):
+        match load():
+            case (int(key), int(storage), *_) if storage in records:
+                axes, _padding = struct.unpack("<ii", file.read(8))
+                if not 0 <= axes <= MOST_AXES:
+                    raise RefusedError(f"is damaged: its tensor {key} has {axes} axes")
+                *numbers, offset = struct.unpack(f"<{2 * axes + 1}q", file.read(16 * axes + 8))
+                shape, strides = tuple(numbers[:axes]), tuple(numbers[axes:])
+                tensors[str(key)] = TensorRecord(records[storage], offset, shape, strides)
+            case other:
+                raise RefusedError(f"is damaged: {reprlib.repr(other)} describes no tensor")
+    file.seek(members["pickle"])
+    return TensorUnpickler(file, tensors).load(), storages, "little"
 
 
-def _as_arrays(
-    tensors: dict[str, TensorRecord], storages: Storages, contents: mmap.mmap, byte_order: ByteOrder
-) -> dict[str, np.ndarray]:
-    arrays = {}
-    for key, tensor in tensors.items():
-        try:
-            arrays[key] = as_array(tensor, storages, contents, byte_order)
-        except RefusedError as error:
-            raise RefusedError(f"its tensor {key} {error}") from error
-    return arrays
+def _as_count(value: Any) -> int:
+    if type(value) is not int:
+        raise RefusedError(f"is damaged: {reprlib.repr(value)} is no number of tensors")
+    return value

@@ -1,0 +1,260 @@
+"""The modules and functions that `net2vec_jax.networks.adapters` wraps, as networks.
+
+A wrapped model is traced as a whole; but the forward pass runs under `jax.jit`, where XLA removes
+whatever the layers asked for do not need, such as everything beyond the deepest of them. (PyTorch
+computes by itself, all of its module.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.core
+import numpy as np
+from flax import linen, nnx
+from jaxtyping import Array
+
+from net2vec_jax.core.errors import Net2VecError, unknown_name_error
+from net2vec_jax.networks.own_code import advise_evaluation
+from net2vec_jax.networks.wrap import AS_IT_IS, Layers, OutputForm, WrappedNetwork
+
+if TYPE_CHECKING:
+    import torch
+
+
+class FunctionNetwork(WrappedNetwork):
+    """A model given as a function, see `wrap_function`."""
+
+    def __init__(
+        self,
+        apply: Callable[[Any, Array], Mapping[str, Array]],
+        parameters: Any,
+        layers: Layers,
+        form: OutputForm = AS_IT_IS,
+    ) -> None:
+        """Keep the function and what it computes with."""
+        super().__init__(layers, form)
+        self._apply = nnx.static(apply)
+        self.parameters = nnx.data(parameters)
+
+    def outputs(self, images: Array, layers: Sequence[str]) -> Mapping[str, Any]:
+        """What the function returns.
+
+        Raises:
+          Net2VecError: a layer is not among it.
+        """
+        returned = self._apply(self.parameters, images)
+        returned = {name.replace("/", "."): output for name, output in returned.items()}
+        for layer in layers:
+            if layer not in returned:
+                raise unknown_name_error("layer, not returned by the function:", layer, returned)
+        return {layer: returned[layer] for layer in layers}
+
+
+class _Output(nnx.Intermediate):
+    """What a submodule returned."""
+
+
+_RECORD = "net2vec_output"
+
+
+class NNXNetwork(WrappedNetwork):
+    """A Flax NNX module, see `wrap_nnx`."""
+
+    def __init__(
+        self,
+        module: nnx.Module,
+        layers: Layers,
+        arguments: Mapping[str, Any] | None,
+        form: OutputForm,
+    ) -> None:
+        """Keep the module, in evaluation mode."""
+        super().__init__(layers, form)
+        self.module = module
+        self._arguments = tuple((arguments or {}).items())
+
+    @property
+    def evaluation(self) -> str:
+        """See `WrappedNetwork`."""
+        return advise_evaluation(type(self.module).__call__)
+
+    def outputs(self, images: Array, layers: Sequence[str]) -> Mapping[str, Any]:
+        """The outputs of submodules that record what they return."""
+        module = nnx.clone(self.module)  # so that this one stays as it is
+        submodules = dict(nnx.iter_modules(module))
+        for name, path in find_submodules(module).items():
+            if name in layers:
+                _record(submodules[path])
+        forward = nnx.capture(lambda module: module(images, **dict(self._arguments)), _Output)
+        _, state = forward(module)
+        returned = {
+            ".".join(map(str, path[:-1])): output.get_value()
+            for path, output in nnx.to_flat_state(state)
+            if path[-1] == _RECORD
+        }
+        return {layer: _only_call(layer, returned.get(layer, ())) for layer in layers}
+
+
+def _record(module: nnx.Module) -> None:
+    # The class of this one object changes: `nnx.capture` by itself would change the classes of all
+    # modules for as long as it runs, and would miss a `__call__` that is inherited.
+    object.__setattr__(module, "__class__", _recording_class(type(module)))
+
+
+@functools.cache
+def _recording_class(kind: type[nnx.Module]) -> type[nnx.Module]:
+    def __call__(self: nnx.Module, *args: Any, **kwargs: Any) -> Any:
+        output = kind.__call__(self, *args, **kwargs)
+        self.sow(_Output, _RECORD, output)
+        return output
+
+    def fill(namespace: dict[str, Any]) -> None:
+        namespace.update(__call__=__call__, __module__=kind.__module__)
+
+    return types.new_class(kind.__name__, (kind,), {"pytree": kind._pytree__is_pytree}, fill)
+
+
+class _Function(nnx.Module):
+    """A function among the layers of an `nnx.Sequential`."""
+
+    def __init__(self, function: Callable) -> None:
+        self.function = nnx.static(function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+
+def name_functions(module: nnx.Module) -> None:
+    """Make the functions in every `nnx.Sequential` submodules, so that they can be layers."""
+    for _, submodule in list(nnx.iter_modules(module)):
+        if isinstance(submodule, nnx.Sequential):
+            submodule.layers = nnx.List(
+                layer if isinstance(layer, nnx.Module) else _Function(layer)
+                for layer in submodule.layers
+            )
+
+
+def find_submodules(module: nnx.Module) -> dict[str, tuple]:
+    """Dotted name → path of every submodule that can be called."""
+    return {
+        ".".join(map(str, path)): path
+        for path, submodule in nnx.iter_modules(module)
+        if path and callable(submodule)
+    }
+
+
+class LinenNetwork(WrappedNetwork):
+    """A Flax Linen module with its variables, see `wrap_linen`."""
+
+    def __init__(
+        self,
+        module: linen.Module,
+        variables: Mapping[str, Any],
+        layers: Layers,
+        arguments: Mapping[str, Any] | None,
+        form: OutputForm,
+    ) -> None:
+        """Keep the module and what it computes with."""
+        super().__init__(layers, form)
+        self._module = nnx.static(module)
+        self.variables = nnx.data(dict(variables))
+        self._arguments = tuple((arguments or {}).items())
+
+    @property
+    def evaluation(self) -> str:
+        """See `WrappedNetwork`."""
+        return advise_evaluation(type(self._module).__call__)
+
+    def outputs(self, images: Array, layers: Sequence[str]) -> Mapping[str, Any]:
+        """Linen's own intermediates, of the submodules asked for."""
+        called: list[str] = []
+
+        def is_wanted(module: linen.Module, method: str) -> bool:
+            if method != "__call__":
+                return False
+            called.append(".".join(module.path))
+            return called[-1] in layers
+
+        _, state = self._module.apply(
+            self.variables,
+            images,
+            capture_intermediates=is_wanted,
+            mutable=["intermediates"],
+            **dict(self._arguments),
+        )
+        found = {}
+        for layer in layers:
+            if layer not in called:
+                raise unknown_name_error("submodule", layer, dict.fromkeys(filter(None, called)))
+            inner: Any = state.get("intermediates", {})
+            for part in (*layer.split("."), "__call__"):
+                inner = inner.get(part, {})
+            found[layer] = _only_call(layer, tuple(inner))
+        return found
+
+
+def find_inner_paths(tree: Mapping[str, Any], above: str = "") -> tuple[str, ...]:
+    """Dotted paths of the inner nodes of nested dictionaries, parents first."""
+    inner = [(above + name, child) for name, child in tree.items() if isinstance(child, Mapping)]
+    return tuple(
+        path for name, child in inner for path in (name, *find_inner_paths(child, above=name + "."))
+    )
+
+
+class TorchNetwork(WrappedNetwork):
+    """A PyTorch module, see `wrap_torch`."""
+
+    is_traceable = False
+
+    def __init__(self, module: torch.nn.Module, layers: Layers, form: OutputForm) -> None:
+        """Keep the module, in evaluation mode."""
+        finishes = layers if isinstance(layers, Mapping) else {}
+        super().__init__(layers if isinstance(layers, str) else tuple(layers), form)
+        self._module = nnx.static(module)
+        self._finish_tensor = tuple(finishes.items())
+
+    def outputs(self, images: Array, layers: Sequence[str]) -> Mapping[str, Any]:
+        """The outputs of submodules, recorded by hooks, in float32."""
+        compute = functools.partial(self._compute, tuple(layers))
+        if not isinstance(images, jax.core.Tracer):
+            return dict(zip(layers, compute(images), strict=True))
+        found = compute(np.zeros((1, *images.shape[1:]), np.float32))  # for the shapes
+        shapes = [(len(images) * len(one), *one.shape[1:]) for one in found]
+        shapes = [jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes]
+        return dict(zip(layers, jax.pure_callback(compute, shapes, images), strict=True))
+
+    def _compute(self, layers: tuple[str, ...], images: Any) -> list[np.ndarray]:
+        import torch
+
+        calls: dict[str, list[Any]] = {layer: [] for layer in layers}
+        pixels = torch.from_numpy(np.array(images, np.float32).transpose(0, 3, 1, 2))
+        with contextlib.ExitStack() as hooks, torch.inference_mode():
+            for layer in layers:
+                submodule = self._module.get_submodule(layer)
+                record = lambda _, __, output, layer=layer: calls[layer].append(output)  # noqa: E731
+                hooks.callback(submodule.register_forward_hook(record).remove)
+            self._module(pixels.to(next(self._module.parameters(), pixels)))
+        finishes, found = dict(self._finish_tensor), []
+        for layer, outputs in calls.items():
+            output, finish = _only_call(layer, tuple(outputs)), finishes.get(layer)
+            output = output if finish is None else finish(output)
+            if not isinstance(output, torch.Tensor):
+                self._form.lay_out(layer, output, len(images))  # which refuses it
+            found.append(output.detach().float().cpu().numpy())
+        return found
+
+
+def _only_call(layer: str, outputs: tuple) -> Any:
+    """What a submodule returned in its only call."""
+    if len(outputs) != 1:
+        times = f"{len(outputs)} times" if outputs else "never, or only inside a scan"
+        raise Net2VecError(
+            f"submodule {layer} is called {times} in a forward pass, not once; give its response "
+            "by wrap_function"
+        )
+    return outputs[0]
