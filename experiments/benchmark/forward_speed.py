@@ -13,7 +13,12 @@ from jaxtyping import Array, Float
 from rich.table import Table
 
 from experiments.benchmark.measurement import describe_machine, timed
-from experiments.torch_reference.networks import CAFFE_NETWORKS, build_torch_network, state_arrays
+from experiments.torch_reference.networks import (
+    CAFFE_NETWORKS,
+    build_torch_network,
+    is_installed,
+    state_arrays,
+)
 from net2vec_jax.core.console import open_console, tabulate, track
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 from net2vec_jax.core.result_files import make_folder, write_json
@@ -26,7 +31,7 @@ class SpeedFlags:
     """Flags of the comparison.
 
     Attributes:
-      networks: names in the zoo; all by default.
+      networks: names in the zoo; by default all whose originals are installed.
       batch_size: images per forward pass.
       rounds: how often each side is timed, in turn.
       out: JSON file for the measurements.
@@ -46,7 +51,7 @@ class ForwardSpeed:
     ours: list[float]  # per image, of each round
     torch: list[float]
     compile_seconds: float  # of ours' first call, less a round
-    difference: float  # largest of the logits, in their standard deviations
+    difference: float  # largest of the last layer, in its standard deviations
 
     def ratio(self) -> float:
         """Ours' median time over torch's; below 1, ours is faster."""
@@ -60,7 +65,7 @@ def _logits(network: Network, images: Float[Array, "N H W 3"]) -> Float[Array, "
 
 
 def measure(name: str, *, batch_size: int, rounds: int) -> ForwardSpeed:
-    """Time one network on both sides, and compare the logits."""
+    """Time one network on both sides, and compare the logits, or what else comes last."""
     module = build_torch_network(name)
     network = port_network(NETWORKS[name], state_arrays(name, module), origin="torch's weights")
     side = NETWORKS[name].input_size
@@ -116,7 +121,8 @@ def main(flags: SpeedFlags) -> None:
     if flags.out is not None:
         make_folder(flags.out.parent)
     torch.set_num_threads(int(describe_machine()["cores"]))
-    names = track(flags.networks or tuple(NETWORKS), "networks", unit="network")
+    chosen = flags.networks or tuple(filter(is_installed, NETWORKS))
+    names = track(chosen, "networks", unit="network")
     speeds = [measure(name, batch_size=flags.batch_size, rounds=flags.rounds) for name in names]
     console = open_console()
     machine = describe_machine() | {"torch": torch.__version__}

@@ -75,6 +75,12 @@ def build_torch_network(name: str, *, seed: int = 0) -> nn.Module:
     return module.eval()
 
 
+def is_installed(name: str) -> bool:
+    """Whether the package is that builds the network."""
+    package = ORIGINALS[name][0] if name in ORIGINALS else "torchvision"
+    return name in CAFFE_NETWORKS or importlib.util.find_spec(package) is not None
+
+
 def _demand(module: str, package: str, name: str) -> None:
     if importlib.util.find_spec(module) is None:
         raise Net2VecError(f"{name} is compared with {package}: pip install {package}")

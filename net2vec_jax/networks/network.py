@@ -29,6 +29,7 @@ class Network(nnx.Module):
       aliases: other names, the original's module paths ("features.1"), each with its layer's.
       lacking: layers that cannot be computed, since the weights lack what they need.
       smallest_input: the fewest pixels along an image's side that leave something to every layer.
+      side_multiple: what an image's sides must be multiples of, in pixels.
       is_traceable: whether JAX computes it; what computes elsewhere is slow under `jax.jit`, and
         may wait for ever on several devices.
     """
@@ -37,6 +38,7 @@ class Network(nnx.Module):
     aliases: Mapping[str, str] = MappingProxyType({})
     lacking: tuple[str, ...] = ()
     smallest_input: int = 1
+    side_multiple: int = 1
     is_traceable: ClassVar[bool] = True
 
     def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
@@ -111,6 +113,12 @@ class Network(nnx.Module):
             raise Net2VecError(
                 f"images of {images.shape[1]} × {images.shape[2]} pixels are too small for "
                 f"{type(self).__name__}, which needs {self.smallest_input} on each side"
+            )
+        if any(side % self.side_multiple for side in images.shape[1:3]):
+            raise Net2VecError(
+                f"images of {images.shape[1]} × {images.shape[2]} pixels do not divide into the "
+                f"patches of {type(self).__name__}: resize them to multiples of "
+                f"{self.side_multiple} pixels"
             )
         if not jnp.issubdtype(images.dtype, jnp.floating):
             raise Net2VecError(f"images are {images.dtype}; preprocess them to float32 first")

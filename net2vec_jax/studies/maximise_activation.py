@@ -110,7 +110,8 @@ def choose_size(loaded: LoadedNetwork, size: int | None) -> int:
     """Pixels along a side: those asked for, or as few as give telling images."""
     if size is not None:
         return size
-    return min(max(DEFAULT_SIZE, loaded.network.smallest_input), max(loaded.input_size, 1))
+    chosen = min(max(DEFAULT_SIZE, loaded.network.smallest_input), max(loaded.input_size, 1))
+    return chosen - chosen % loaded.network.side_multiple
 
 
 def maximise_concepts(

@@ -17,9 +17,12 @@ from torchvision_golden import golden_state_dict, read_golden
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.load import NETWORKS, load_network, port_network, save_network
+from net2vec_jax.networks.loaded import LoadedNetwork
 from net2vec_jax.networks.models.dinov2 import resample_bicubically
+from net2vec_jax.networks.preprocessing import IMAGENET
 from net2vec_jax.networks.untrained import untrain
 from net2vec_jax.networks.zoo.transformers import TRANSFORMER_ENTRIES
+from net2vec_jax.studies.maximise_activation import choose_size
 from net2vec_jax.weights.porting import find_rules
 from net2vec_jax.weights.spellings import respell
 
@@ -58,6 +61,12 @@ def _listings(path):
     return json.loads(gzip.decompress(path.read_bytes()))
 
 
+def _spell(name, arrays):
+    """The arrays under the original's keys, by the first spelling that fits."""
+    fitting = [one for one in NETWORKS[name].spellings if one.fits(arrays)]
+    return respell(arrays, fitting[0]) if fitting else arrays
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_other_libraries_names_fit(name, golden_dir):
     entry, wanted = NETWORKS[name], _wanted(name)
@@ -67,7 +76,7 @@ def test_other_libraries_names_fit(name, golden_dir):
     bare = {key.removeprefix("visual."): shape for key, shape in wanted.items()}
     for library, listing in (listings | {"original": wanted, "original, bare": bare}).items():
         arrays = {key: np.broadcast_to(np.False_, shape) for key, shape in listing.items()}
-        spelt = respell(arrays, entry.spellings)
+        spelt = _spell(name, arrays)
         fitting = {
             key: array.shape
             for key, array in spelt.items()
@@ -79,23 +88,20 @@ def test_other_libraries_names_fit(name, golden_dir):
 def test_spellings_keep_numbers():
     rng = np.random.default_rng(0)
 
-    def spell(name, arrays):
-        return respell(arrays, NETWORKS[name].spellings)
-
     parts = {word: rng.random((4, 4)) for word in ("key", "value", "query")}
     marks = {"embeddings.patch_embeddings.projection.bias": np.zeros(4)}
     arrays = {f"encoder.layer.0.attention.attention.{k}.weight": a for k, a in parts.items()}
     joint = np.concatenate([parts["query"], parts["key"], parts["value"]])
-    found = spell("dinov2_vits14", arrays | marks)["blocks.0.attn.qkv.weight"]
+    found = _spell("dinov2_vits14", arrays | marks)["blocks.0.attn.qkv.weight"]
     np.testing.assert_array_equal(found, joint)
     tokens = {"reg_token": rng.random((1, 4, 6)), "pos_embed": rng.random((1, 9, 6))}
-    found = spell("dinov2_vits14_reg", tokens)["pos_embed"]
+    found = _spell("dinov2_vits14_reg", tokens)["pos_embed"]
     np.testing.assert_array_equal(found[:, 1:], tokens["pos_embed"])
     np.testing.assert_array_equal(found[:, 0], 0)
     head = {"norm_pre.bias": np.zeros(4), "head.weight": rng.random((3, 4))}
-    found = spell("clip_vit_b_16", head | {"head.bias": np.zeros(3)})["visual.proj"]
+    found = _spell("clip_vit_b_16", head | {"head.bias": np.zeros(3)})["visual.proj"]
     np.testing.assert_array_equal(found, head["head.weight"].T)
-    assert "visual.proj" not in spell("clip_vit_b_16", head | {"head.bias": np.ones(3)})
+    assert "visual.proj" not in _spell("clip_vit_b_16", head | {"head.bias": np.ones(3)})
 
 
 @pytest.mark.parametrize("antialias", [False, True])
@@ -138,7 +144,7 @@ def test_tokens_without_a_place_are_layers_of_their_own():
 
 
 def test_sizes_that_the_original_does_not_take_are_refused():
-    with pytest.raises(Net2VecError, match="224 × 230 pixels do not divide into patches of 14"):
+    with pytest.raises(Net2VecError, match=r"224 × 230 pixels do not divide .* multiples of 14"):
         _shapes(_abstract("dinov2_vits14"), (224, 230), ["block0"])
     with pytest.raises(Net2VecError, match="resize the images"):
         _shapes(_abstract("clip_vit_b_32"), (256, 256), ["block0"])
@@ -148,6 +154,11 @@ def test_sizes_that_the_original_does_not_take_are_refused():
     )
     with pytest.raises(Net2VecError, match=r"attention pooling.*resize the images to 224 × 224"):
         _shapes(_abstract("clip_resnet50"), (256, 256), ["embedding"])
+
+
+def test_optimised_images_divide_into_patches():
+    loaded = LoadedNetwork("own", _abstract("dinov2_vits14"), "", 224, IMAGENET, ("block0",))
+    assert choose_size(loaded, None) == 126
 
 
 def test_swin_takes_any_size():

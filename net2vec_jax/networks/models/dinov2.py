@@ -12,9 +12,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.layers.blocks import PRECISION
 from net2vec_jax.networks.models.vision_transformer import Keys, Size, VisionTransformer
+from net2vec_jax.networks.network import Network
 from net2vec_jax.weights.layouts import SAME, Rule
 
 PATCH, GRID, REGISTERS = 14, 37, 4
@@ -40,7 +40,7 @@ class DinoV2(VisionTransformer):
         activation="mlp.act",
         scales=("ls1.gamma", "ls2.gamma"),
     )
-    smallest_input = PATCH
+    smallest_input = side_multiple = PATCH
 
     def __init__(self, *, classes: int = 0, rngs: nnx.Rngs) -> None:
         """Random weights; there are no classes."""
@@ -76,12 +76,7 @@ class DinoV2(VisionTransformer):
         return jnp.concatenate([positions[:, :1], patches.reshape(1, height * width, -1)], axis=1)
 
     def _check(self, images: Array | np.ndarray) -> None:
-        super(VisionTransformer, self)._check(images)
-        if images.shape[1] % PATCH or images.shape[2] % PATCH:
-            raise Net2VecError(
-                f"images of {images.shape[1]} × {images.shape[2]} pixels do not divide into "
-                f"patches of {PATCH} × {PATCH}: resize them, to 224 × 224 for instance"
-            )
+        Network._check(self, images)  # of any size
 
 
 def resample_bicubically(
