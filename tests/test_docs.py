@@ -10,9 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from helpers import import_script, is_script
+from PIL import Image
 
 import net2vec_jax as n2v
 from net2vec_jax.data.broden.writer import write_broden
@@ -236,3 +238,31 @@ def test_every_public_name_of_the_face_has_a_docstring_with_an_example() -> None
         if not (text or is_table) or (needs_example and ">>> " not in text):
             lacking.append(name)
     assert not lacking
+
+
+def test_tiny_darknet_names_what_photographs_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_dir: Path
+) -> None:
+    files = shared_dir / "weights" / "darknet_tiny_tfjs"
+    photographs = shared_dir / "data" / "msrc_v2" / "images"
+    if not (files.is_dir() and photographs.is_dir()):
+        pytest.skip("needs Tiny Darknet's files and the photographs of MSRC v2")
+    monkeypatch.chdir(tmp_path)
+    Path(files.name).symlink_to(files)
+    text = OWN_MODELS.read_text(encoding="utf-8").split("# tiny_darknet.py\n")[1].split("```")[0]
+    assert len(text.splitlines()) < 60
+    code: dict = {}
+    exec(compile(text, "tiny_darknet.py", "exec"), code)
+    network = code["make_network"]()
+    labels = (files / "labels_in_darknet_order.txt").read_text().splitlines()
+    expected = {"12_10_s.jpg": "drake", "13_7_s.jpg": "bookcase", "15_5_s.jpg": "tabby"}
+    images = [
+        np.asarray(Image.open(photographs / photograph).convert("RGB").resize((224, 224)))
+        for photograph in expected
+    ]
+    with jax.numpy_rank_promotion("allow"):
+        found = network.network.activations(network.preprocessing()(np.stack(images)), ["logits"])
+    for label, logits in zip(expected.values(), np.asarray(found["logits"]), strict=True):
+        chances = np.exp(logits) / np.exp(logits).sum()
+        assert labels[chances.argmax()] == label
+        assert chances.max() > 0.5
