@@ -157,7 +157,10 @@ def _port(
     read, prefix, remarks = _read(path, options.checkpoint_key)
     settings = read_hub_settings(path if path.is_dir() else path.parent)
     network = _abstract(entry, None)
-    fit = fit_keys(read.arrays, _describe_wanted(entry, network), prefix=prefix)
+    try:
+        fit = fit_keys(read.arrays, _describe_wanted(entry, network), prefix=prefix)
+    except Net2VecError as error:
+        raise Net2VecError(f"{path}: {error}") from error
     images, said = _find_images(entry, view, fit, options, settings)
     remarks += [*fit.remarks, *said]
     network = _fill(entry, network, fit, f"the weights in {path}", images[2])

@@ -27,10 +27,10 @@ Arrays = Mapping[str, np.ndarray]
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """Parts of keys that torch's parallel, compiled, sharded and checkpointed modules add anywhere."""
 _PARAMETER = re.compile(r".*(weight|bias|kernel|scale|gamma|beta|alpha|slope)s?$")
-# Names of what comes behind a network, or is compared with what it gives.
+# Names of what comes behind a network or normalises its images, or is compared with what it gives.
 _BEHIND = re.compile(
     r"(.*_)?(heads?|fc|logits?|linear|(proj|proto|predict|classif|queue|aux)\w*|criterion|loss"
-    r"|mlp_head|memory_bank|centers?|pooler)\d*"
+    r"|mlp_head|memory_bank|centers?|pooler|mean|std|normali[sz]\w*)\d*"
 )
 # Which of two equal networks follows the other: its average, its momentum encoder, its target.
 _FOLLOWER = re.compile(r"ema|averag|momentum|target|_k(\.|$)")
@@ -174,13 +174,14 @@ def fit_keys(weights: Arrays, wanted: Wanted, *, prefix: str | None = None) -> F
         remarks.append(f"it has no {list_names(modules)} that fits")
     outside = [key for key in weights if not _is_below(key, chosen.prefix)]
     kept, behind = {}, []
+    linear = _find_linear(arrays) if without else set()
     for key, array in arrays.items():
         if key in wanted.shapes:
             if key not in without:
                 kept[key] = array
             else:
                 behind.append(key)
-        elif _is_behind(key, wanted, without):
+        elif _is_behind(key, wanted, without, linear):
             behind.append(key)
         elif not _is_ignored(key, array, wanted):
             kept[key] = array
@@ -206,7 +207,12 @@ def strip_wrappers(weights: Arrays) -> dict[str, np.ndarray]:
 
 
 def _find_candidates(weights: Arrays, wanted: Wanted, prefix: str | None) -> Iterator[_Candidate]:
-    """All that the keys could mean: what lies behind each prefix, in each library's names."""
+    """All that the keys could mean: what lies behind each prefix, in each library's names.
+
+    Where one module holds the whole network but for its classifier ("features"), the file may be
+    that module's.
+    """
+    whole = list({key.partition(".")[0] for key in wanted.body})
     groups: dict[str, dict[str, np.ndarray]] = {}
     for key, array in weights.items():
         parts = key.split(".")
@@ -216,6 +222,10 @@ def _find_candidates(weights: Arrays, wanted: Wanted, prefix: str | None) -> Ite
         if prefix not in (None, name):
             continue
         yield _Candidate(name, None, rename_keys(group, wanted.renames))
+        around = (name.rpartition(".")[2], *(key.partition(".")[0] for key in group))
+        if len(whole) == 1 and whole[0] not in around:
+            inside = {f"{whole[0]}.{key}": array for key, array in group.items()}
+            yield _Candidate(name, None, rename_keys(inside, wanted.renames))
         for spelling in wanted.spellings:
             if spelling.fits(group):
                 yield _Candidate(
@@ -268,7 +278,7 @@ def _describe(candidate: _Candidate) -> list[str]:
 
 
 def _are_equal(one: Arrays, other: Arrays, keys: Iterable[str]) -> bool:
-    return all(np.array_equal(one[key], other[key]) for key in keys)
+    return all(np.array_equal(one[key], other[key], equal_nan=True) for key in keys)
 
 
 def _reshape(array: np.ndarray, shape: Shape | None) -> np.ndarray:
@@ -283,14 +293,18 @@ def _reshape(array: np.ndarray, shape: Shape | None) -> np.ndarray:
 
 
 def _find_missing_head(arrays: Arrays, wanted: Wanted) -> list[str]:
-    """Keys of the head from the first layer on of which a module is missing, or of other shape."""
+    """Keys of the head from the first layer on of which a module is missing, or of other shape.
+
+    Logits without bias are another classifier's.
+    """
     for place, keys in enumerate(wanted.head):
         modules: dict[str, list[str]] = {}
         for key in keys:
             modules.setdefault(key.rpartition(".")[0] or key, []).append(key)
         for module in modules.values():
             found = [key for key in module if key in arrays]
-            if not found or any(
+            logits = wanted.logits_key in module
+            if len(found) < (len(module) if logits else 1) or any(
                 _without_classes(arrays[key].shape, key, wanted)
                 != _without_classes(wanted.shapes[key], key, wanted)
                 for key in found
@@ -309,8 +323,20 @@ def _is_below(key: str, prefix: str) -> bool:
     return not prefix or key.startswith(f"{prefix}.")
 
 
-def _is_behind(key: str, wanted: Wanted, without: Collection[str]) -> bool:
-    """Whether an unknown key is part of another head than the network's."""
+def _find_linear(arrays: Arrays) -> set[str]:
+    """The first names of keys below which are matrices and nothing of more axes, as in a head."""
+    axes: dict[str, int] = {}
+    for key, array in arrays.items():
+        first = key.partition(".")[0]
+        axes[first] = max(array.ndim, axes.get(first, 0))
+    return {first for first, most in axes.items() if most == 2}
+
+
+def _is_behind(key: str, wanted: Wanted, without: Collection[str], linear: Collection[str]) -> bool:
+    """Whether an unknown key is part of another head than the network's.
+
+    Where the network's own is missing, whatever is `linear` takes its place.
+    """
     if any(_is_below(key, known.rpartition(".")[0] or known) for known in without):
         return True
     first = key.partition(".")[0]
@@ -318,7 +344,7 @@ def _is_behind(key: str, wanted: Wanted, without: Collection[str]) -> bool:
         return False
     if first in {known.partition(".")[0] for keys in wanted.head for known in keys}:
         return bool(without)
-    return _BEHIND.fullmatch(first) is not None
+    return first in linear or _BEHIND.fullmatch(first) is not None
 
 
 def _is_ignored(key: str, array: np.ndarray, wanted: Wanted) -> bool:

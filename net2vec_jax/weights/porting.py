@@ -159,7 +159,9 @@ def port_weights(
                 reshaped[key] = array.reshape(expected)
             else:
                 mismatched[key] = f"{key} has shape {array.shape}, not {expected}"
-            if array.dtype.kind not in "fiu":
+            if array.dtype.kind in "iu":
+                mismatched[key] = f"{key} has integers ({array.dtype}), as quantised weights"
+            elif array.dtype.kind != "f":
                 mismatched[key] = f"{key} has type {array.dtype}, not a real number's"
     weights = reshaped
     check_fit(

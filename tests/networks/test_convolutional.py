@@ -18,6 +18,7 @@ from torchvision_golden import golden_state_dict, read_golden
 
 from net2vec_jax.networks.load import NETWORKS, load_network, port_network
 from net2vec_jax.weights.porting import find_rules, rename_keys
+from net2vec_jax.weights.spellings import respell
 
 GOLDEN = (
     "convnextv2_nano",
@@ -83,6 +84,19 @@ def test_keys_and_shapes_fit_exactly(listing):
 
     known = {key: shape for key, shape in shapes.items() if "num_batches" not in key}
     assert long_axes(known) == long_axes(wanted)
+
+
+def test_a_residual_network_may_be_a_sequence_of_its_children():
+    entry = NETWORKS["resnet34"]
+    network = nnx.eval_shape(lambda: entry.build(rngs=nnx.Rngs(0)))
+    keys = {key for rule in find_rules(network).values() for key in rule.keys}
+    places = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4", "_", "fc")
+    numbered = {}
+    for key in keys:
+        first, rest = key.split(".", 1)
+        numbered[f"{places.index(first)}.{rest}"] = np.zeros(1)
+    [sequence] = [one for one in entry.spellings if one.fits(numbered)]
+    assert respell(numbered, sequence).keys() == keys
 
 
 @pytest.mark.parametrize("name", ["convnextv2_atto", "efficientnet_b0"])

@@ -90,6 +90,12 @@ def test_the_head_may_be_missing_or_another():
     others = {
         "none": {},
         "deeper": {"fc.1.weight": np.ones((2, 4)), "fc.1.bias": np.ones(2)},
+        "unbiased": {"fc.weight": np.ones((9, 4))},
+        "several": {
+            "color.weight": np.ones((2, 4)),
+            "color.bias": np.ones(2),
+            "age.1.w": np.eye(4),
+        },
         "wider": {"fc.weight": np.ones((9, 5)), "fc.bias": np.ones(9)},
         "elsewhere": {"projection_head.0.weight": np.ones((3, 4)), "prototypes.weight": np.eye(3)},
     }
@@ -100,15 +106,47 @@ def test_the_head_may_be_missing_or_another():
     assert fit_keys(_network(classes=3), WANTED).without == frozenset()
 
 
-@pytest.mark.parametrize(
-    "key", ["fc.bias", "conv1.weight", "layer1.0.conv.weight", "layer1.0.norm.weight"]
-)
+@pytest.mark.parametrize("key", ["conv1.weight", "layer1.0.conv.weight", "layer1.0.norm.weight"])
 def test_a_part_of_a_layer_is_missed_by_porting(key):
     weights = _network()
     del weights[key]
     fit = fit_keys(weights, WANTED)
     assert not fit.without
     assert fit.arrays.keys() == weights.keys()
+
+
+def test_kernels_beside_a_missing_head_are_none():
+    body = {key: array for key, array in _network().items() if key in BODY}
+    fit = fit_keys(body | {"extra.0.weight": np.ones((4, 4, 1, 1)), "extra.1.w": np.eye(4)}, WANTED)
+    assert {"extra.0.weight", "extra.1.w"} <= fit.arrays.keys()
+
+
+def test_what_normalises_images_is_left_out_and_said():
+    buffers = {"mean": np.ones((1, 3, 1, 1)), "normalize.std": np.ones(3), "pixel_std": np.ones(3)}
+    fit = fit_keys(_network() | buffers, WANTED)
+    _assert_same(fit, _network())
+    assert fit.remarks == ("not used: mean (1 array), normalize (1 array), pixel_std (1 array)",)
+
+
+def test_numbers_that_are_none_are_left_to_porting():
+    weights = _network()
+    weights["conv1.weight"][0] = np.nan
+    _assert_same(fit_keys(weights, WANTED), weights)
+    both = _behind("model", weights) | _behind("attacker.model", weights)
+    assert fit_keys(both, WANTED).prefix == "model"
+
+
+@pytest.mark.parametrize("prefix", ["", "0.", "encoder.net."])
+def test_the_one_module_of_a_network_may_be_alone(prefix):
+    body = {"0.weight": np.ones((4, 3)), "1.weight": np.ones((2, 4))}
+    wanted = Wanted(
+        {f"features.{key}": array.shape for key, array in body.items()} | {"fc.bias": (9,)},
+        [["fc.bias"]],
+        "fc.bias",
+    )
+    fit = fit_keys({f"{prefix}{key}": array for key, array in body.items()}, wanted)
+    _assert_same(fit, {f"features.{key}": array for key, array in body.items()})
+    assert fit.without == {"fc.bias"}
 
 
 @pytest.mark.parametrize("key", ["ca.fc1.weight", "layer1.1.conv.weight", "layer1.0.prelu.weight"])

@@ -99,6 +99,13 @@ def test_long_lists_are_cut_short():
         port_weights(_Two(), _weights() | {f"k{number:02}": np.zeros(1) for number in range(20)})
 
 
+def test_integers_are_refused(key="conv.weight"):
+    weights = _weights()
+    weights[key] = weights[key].astype(np.int8)
+    with pytest.raises(Net2VecError, match=rf"{key} has integers \(int8\)"):
+        port_weights(_Two(), weights)
+
+
 def test_keys_are_ignored_only_by_name():
     weights = _weights() | {"aux.weight": np.zeros(1)}
     with pytest.raises(Net2VecError, match=r"unexpected aux\.weight"):

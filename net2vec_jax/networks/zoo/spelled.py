@@ -36,6 +36,16 @@ RESNET = (
             (r"^classifier\.1\.", "fc."),
         ),
     ),
+    Spelling(
+        "torch.nn.Sequential(*children)",
+        r"4\.0\.conv1\.",
+        (
+            (r"^0\.", "conv1."),
+            (r"^1\.", "bn1."),
+            *((rf"^{n + 3}\.", f"layer{n}.") for n in range(1, 5)),
+            (r"^9\.", "fc."),
+        ),
+    ),
 )
 
 VGG = (

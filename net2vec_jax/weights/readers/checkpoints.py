@@ -24,7 +24,7 @@ from net2vec_jax.weights.readers.torch_pickle import (
 
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights")
 """Under which keys checkpoints keep what they are about, the most usual first."""
-AVERAGED = re.compile(r"(?<![a-z])(ema|swa|avg|averaged?|shadow|polyak)(?![a-z])")
+AVERAGED = re.compile(r"(?<![a-z])(ema|swa|avg|averaged?|shadow|polyak|momentum|target)(?![a-z])")
 NO_NETWORK = re.compile(r"optim|sched|scaler|(?<![a-z])rng")
 MOST_LEVELS = 4
 SMALLEST_SHARE = 0.2
@@ -71,7 +71,8 @@ def choose_state_dict(
     """The tensors by key, where they stand, and where others do.
 
     Of several state dicts the one with the usual name is taken, rather the raw than the averaged
-    weights; small ones, such as those of a loss, are never taken unasked.
+    weights; small ones, such as those of a loss, are never taken unasked. Those of a list or tuple
+    are named by their places, from "0".
 
     Args:
       saved: what the file holds, with records in place of tensors.
@@ -81,6 +82,9 @@ def choose_state_dict(
       RefusedError: there is none, there are several, or there is none at the place asked for; it
         holds an object that is no tensor.
     """
+    if type(saved) in (list, tuple):
+        named = {str(n): v for n, v in enumerate(saved) if isinstance(v, dict) and not is_tensor(v)}
+        saved = named or saved
     found = _find_state_dicts(saved)
     if not found:
         raise RefusedError(_describe_contents(saved))
@@ -191,16 +195,28 @@ def _describe_contents(saved: Any) -> str:
     """Why what a file holds is refused: it has no state dict."""
     entries = saved if type(saved) is dict else {"": saved}
     _refuse_quantised(entries)
-    for key, value in entries.items():
-        if is_tensor(value) or not isinstance(value, PickledObject):
-            continue
-        if value.is_model or value is saved:
+    level, seen = [("", saved)], set()
+    for _ in range(MOST_LEVELS + 1):
+        inner = []
+        for key, value in level:
             where = f"its entry {key!r:.60} is" if key else "holds"
-            what = "a whole model" if value.is_model else "an object"
-            return (
-                f"{where} {what} of class {value.kind}, which only its own code can open; there, "
-                "save its weights with torch.save(model.state_dict(), FILE)"
-            )
+            if id(value) in seen or is_tensor(value):
+                continue
+            seen.add(id(value))
+            if isinstance(value, PickledObject) and (value.is_model or value is saved):
+                what = "a whole model" if value.is_model else "an object"
+                return (
+                    f"{where} {what} of class {value.kind}, which only its own code can open; "
+                    "there, save its weights with torch.save(model.state_dict(), FILE)"
+                )
+            if type(value) is list and value and key and all(map(is_tensor, value)):
+                return (
+                    f"{where} a list of {len(value)} tensors, without the names of weights; copy "
+                    "them into the model (ema.copy_to) and save its state_dict()"
+                )
+            if type(value) is dict:
+                inner += [(f"{key}.{name}".strip("."), item) for name, item in value.items()]
+        level = inner
     if isinstance(saved, dict) and not is_tensor(saved):
         if not saved:
             return "holds an empty state dict"

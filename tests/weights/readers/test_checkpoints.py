@@ -38,6 +38,7 @@ TRAINING = {
         ("state_dict.model", lambda state: {"state_dict": {"model": state}}),
         ("a.b.c.d", lambda state: {"a": {"b": {"c": {"d": state, "heads": {}}}}}),
         ("state_dict_ema", lambda state: {"state_dict_ema": state}),
+        ("a.b", lambda state: {"a": {"b": state, "averages": list(state.values())}}),
     ],
 )
 def test_the_only_state_dict_is_taken(tmp_path, path, nested):
@@ -56,6 +57,7 @@ def test_the_only_state_dict_is_taken(tmp_path, path, nested):
         ("net", "ema.shadow"),
         ("backbone", "modelEMA"),
         ("state_dict", "swa_state_dict"),
+        ("online", "target"),
     ],
 )
 def test_raw_weights_go_before_averaged_ones(tmp_path, taken, averaged):
@@ -94,6 +96,16 @@ def test_networks_without_a_usual_name_must_be_chosen(tmp_path, names):
     np.testing.assert_array_equal(found.arrays["0.weight"], 1.0)
 
 
+def test_lists_of_state_dicts_are_looked_into(tmp_path):
+    found = read(tmp_path, (network(1.0), 12, [3]))
+    assert (found.checkpoint_key, len(found.arrays)) == ("0", 10)
+    with pytest.raises(Net2VecError, match=r"several networks: 0 \(10 tensors\), 1 \(10 tensors\)"):
+        read(tmp_path, [network(1.0), network(2.0)])
+    np.testing.assert_array_equal(
+        read(tmp_path, [network(1.0), network(2.0)], "1").arrays["0.weight"], 2.0
+    )
+
+
 def test_one_dictionary_under_two_names_can_be_asked_for_by_either(tmp_path):
     state = network()
     for key in ("best", "last"):
@@ -129,6 +141,12 @@ def test_what_is_no_tensor_in_a_state_dict_is_left_out_or_refused(tmp_path):
         (
             {"model": torch.nn.ReLU()},
             r"its entry 'model' is a whole model of class \S*ReLU",
+        ),
+        ({"a": {"net": torch.nn.ReLU()}}, r"its entry 'a\.net' is a whole model of class \S*ReLU"),
+        ((torch.nn.ReLU(), 3), r"its entry '0' is a whole model of class \S*ReLU"),
+        (
+            {"decay": 0.9, "shadow_params": [torch.ones(2), torch.ones(3)]},
+            r"its entry 'shadow_params' is a list of 2 tensors, without the names",
         ),
         (np.arange(3), "no state dict but a tensor"),
         (np.random.default_rng(0), "holds an object of class numpy"),
