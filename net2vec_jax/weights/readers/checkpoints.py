@@ -215,7 +215,11 @@ def _describe_contents(saved: Any) -> str:
                     "them into the model (ema.copy_to) and save its state_dict()"
                 )
             if type(value) is dict:
-                inner += [(f"{key}.{name}".strip("."), item) for name, item in value.items()]
+                inner += [
+                    (f"{key}.{name}".strip("."), item)
+                    for name, item in value.items()
+                    if not NO_NETWORK.search(str(name).lower())
+                ]
         level = inner
     if isinstance(saved, dict) and not is_tensor(saved):
         if not saved:

@@ -148,6 +148,7 @@ def test_what_is_no_tensor_in_a_state_dict_is_left_out_or_refused(tmp_path):
             {"decay": 0.9, "shadow_params": [torch.ones(2), torch.ones(3)]},
             r"its entry 'shadow_params' is a list of 2 tensors, without the names",
         ),
+        ({"optimizer": {"parts": [torch.ones(2)]}}, r"but 'optimizer' \(an object of type dict"),
         (np.arange(3), "no state dict but a tensor"),
         (np.random.default_rng(0), "holds an object of class numpy"),
     ],
