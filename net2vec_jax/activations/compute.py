@@ -10,7 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -163,7 +163,8 @@ def _cast(network: Network, dtype: ComputeType) -> Network:
     if dtype not in get_args(ComputeType):
         raise Net2VecError(f"dtype {dtype!r} is none of {', '.join(get_args(ComputeType))}")
 
-    def cast(leaf: Array) -> Array:
+    def cast(leaf: Any) -> Any:
+        leaf = leaf if hasattr(leaf, "astype") else np.asarray(leaf)  # as a float of Python
         return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
     return jax.tree.map(cast, network)

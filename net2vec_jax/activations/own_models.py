@@ -11,7 +11,10 @@ import weakref
 from collections.abc import Callable, Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import nnx
+from jax.interpreters import partial_eval
 from jaxtyping import Array, UInt8
 
 from net2vec_jax.core.errors import Net2VecError
@@ -72,5 +75,33 @@ def check_own_model(
                     f"layer {layer}: the response to an image changes by {change / size:.0%} "
                     f"{reason}; {network.evaluation}{cure}"
                 )
+    _refuse_generators(network, layers, image.shape)
     network.check_axes(image.shape[0], image.shape[1], layers)
     _CHECKED[network].update(layers)
+
+
+def _refuse_generators(
+    network: WrappedNetwork, layers: tuple[str, ...], image: tuple[int, ...]
+) -> None:
+    """Refuse layers that random number generators of NNX reach.
+
+    A few copies may all be drawn alike, as where stochastic depth seldom drops a block or drops it
+    for the whole batch; what the program reads is sure.
+    """
+    generators = [
+        isinstance(leaf, nnx.RngState)
+        for leaf in jax.tree.leaves(network, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
+        for _ in jax.tree.leaves(leaf)
+    ]
+    if not any(generators):
+        return
+    images = jax.ShapeDtypeStruct((IMAGES, *image), jnp.float32)
+    for layer in layers:
+        respond = lambda network, images, layer=layer: network.activations(images, [layer])  # noqa: E731
+        program = jax.make_jaxpr(respond)(network, images).jaxpr
+        _, used = partial_eval.dce_jaxpr(program, [True] * len(program.outvars))
+        if any(np.logical_and(generators, used[: len(generators)])):
+            raise Net2VecError(
+                f"layer {layer}: the response depends on a random number generator of the model; "
+                f"{network.evaluation}, or take a layer before the random numbers"
+            )

@@ -21,6 +21,7 @@ from net2vec_jax.networks.modules import (
     TorchNetwork,
     find_inner_paths,
     find_submodules,
+    find_torch_submodules,
     name_functions,
 )
 from net2vec_jax.networks.preprocessing import IMAGENET, Preprocessing
@@ -75,6 +76,7 @@ def wrap_nnx(
       >>> n2v.collect_activations(network, np.zeros((2, 32, 32, 3), np.uint8), "layers.0")
       LayerActivations(mine, layer layers.0: 2 × 8 × 8 × 8)
     """
+    _require_kind(model, nnx.Module)
     module = nnx.clone(model)
     module.eval()
     name_functions(module)
@@ -125,6 +127,12 @@ def wrap_linen(
       >>> n2v.collect_activations(network, np.zeros((2, 32, 32, 3), np.uint8), "layers_0")
       LayerActivations(mine, layer layers_0: 2 × 8 × 8 × 8)
     """
+    _require_kind(model, linen.Module)
+    if not isinstance(variables, Mapping) or (variables and "params" not in variables):
+        raise Net2VecError(
+            "variables are all that model.init returned, {'params': …, 'batch_stats': …}; of a "
+            "TrainState, {'params': state.params, …}"
+        )
     layers = find_inner_paths(variables.get("params", {})) if layers is None else layers
     form = OutputForm(channels_first, grid, leading_tokens)
     network = LinenNetwork(model, variables, layers, arguments, form)
@@ -187,7 +195,8 @@ def wrap_torch(
     Args:
       model: called as `model(images)` with images [N, 3, H, W]; put into evaluation mode.
       layers: paths of submodules, as in `named_modules`; or {path: function}, where the function
-        makes the tensor of the response from what the submodule returns.
+        makes the tensor of the response from what the submodule returns. What changes it in place
+        later, such as `nn.ReLU(inplace=True)`, does not count.
       preprocessing: see `wrap_nnx`, as what follows.
       channels_first: maps come out as [N, K, h, w], as is the rule in PyTorch.
 
@@ -195,27 +204,70 @@ def wrap_torch(
       The network; its fingerprint is of the module's state dict.
 
     Raises:
-      Net2VecError: there is no such submodule; the message names the nearest.
+      Net2VecError: there is no such submodule, and the message names the nearest; or the model is
+        TorchScript, or has weights without values.
 
     Examples:
       >>> import torch  # doctest: +SKIP
       >>> import net2vec_jax as n2v
-      >>> network = n2v.wrap_torch(torch.nn.Conv2d(3, 8, 3), layers=[""])  # doctest: +SKIP
+      >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3))  # doctest: +SKIP
+      >>> network = n2v.wrap_torch(model, layers=["0"])  # doctest: +SKIP
     """
+    import torch
+
+    _require_kind(model, torch.nn.Module)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise Net2VecError(
+            "TorchScript does not show its layers; wrap the Python module that it was made from"
+        )
     model.eval()
-    paths = dict(model.named_modules())
+    paths = find_torch_submodules(model)
     for path in () if isinstance(layers, str) else layers:
-        if path not in paths:
+        if path.replace("/", ".") not in paths:
             raise unknown_name_error("submodule", path, filter(None, paths))
     network = TorchNetwork(model, layers, OutputForm(channels_first, grid, leading_tokens))
-    weights = {key: _to_numpy(value) for key, value in model.state_dict().items()}
+    try:
+        weights = jax.tree.map(
+            lambda leaf: _to_numpy(leaf) if torch.is_tensor(leaf) else np.empty(0),
+            dict(model.state_dict()),
+        )
+    except (NotImplementedError, RuntimeError, ValueError) as error:  # on device meta, or lazy
+        raise Net2VecError(
+            f"{type(model).__name__} has weights without values; load them first"
+        ) from error
     return _load(network, weights, name or type(model).__name__, preprocessing, input_size)
 
 
 def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
     tensor = tensor.detach().cpu()
+    tensor = tensor.dequantize() if tensor.is_quantized else tensor
     is_bfloat16 = str(tensor.dtype) == "torch.bfloat16"  # which numpy does not know
     return (tensor.float() if is_bfloat16 else tensor).numpy()
+
+
+_WRAPPERS = {
+    "flax.nnx": "wrap_nnx", "flax.linen": "wrap_linen", "torch": "wrap_torch",
+}  # fmt: skip
+
+
+def _require_kind(model: Any, kind: type) -> None:
+    """Refuse what is no module of this kind, and say what takes it."""
+    if isinstance(model, kind):
+        return
+    parents = [parent.__module__ for parent in type(model).__mro__]
+    wrappers = [
+        wrapper
+        for package, wrapper in _WRAPPERS.items()
+        if any(parent.startswith(package) for parent in parents)
+    ]
+    if isinstance(model, type):
+        advice = "that is a class; build the model first"
+    else:
+        advice = f"use {(wrappers or ['wrap_function'])[0]}"
+    library = kind.__module__.split(".")[0]
+    raise Net2VecError(
+        f"the model is {type(model).__name__}, not a {library} {kind.__name__}: {advice}"
+    )
 
 
 def _load(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -49,7 +49,12 @@ class FunctionNetwork(WrappedNetwork):
           Net2VecError: a layer is not among it.
         """
         returned = self._apply(self.parameters, images)
-        returned = {name.replace("/", "."): output for name, output in returned.items()}
+        if not isinstance(returned, Mapping):
+            kind = "an array" if isinstance(returned, jax.Array) else type(returned).__name__
+            raise Net2VecError(
+                f"the function returned {kind}, not a dictionary; return {{{layers[0]!r}: …}}"
+            )
+        returned = {str(name).replace("/", "."): output for name, output in returned.items()}
         for layer in layers:
             if layer not in returned:
                 raise unknown_name_error("layer, not returned by the function:", layer, returned)
@@ -76,12 +81,12 @@ class NNXNetwork(WrappedNetwork):
         """Keep the module, in evaluation mode."""
         super().__init__(layers, form)
         self.module = module
-        self._arguments = tuple((arguments or {}).items())
+        self._arguments = _freeze(arguments)
 
     @property
     def evaluation(self) -> str:
         """See `WrappedNetwork`."""
-        return advise_evaluation(type(self.module).__call__)
+        return advise_evaluation(type(self.module).__call__, vars(self.module))
 
     def outputs(self, images: Array, layers: Sequence[str]) -> Mapping[str, Any]:
         """The outputs of submodules that record what they return."""
@@ -93,7 +98,7 @@ class NNXNetwork(WrappedNetwork):
         forward = nnx.capture(lambda module: module(images, **dict(self._arguments)), _Output)
         _, state = forward(module)
         returned = {
-            ".".join(map(str, path[:-1])): output.get_value()
+            _join(path[:-1]): output.get_value()
             for path, output in nnx.to_flat_state(state)
             if path[-1] == _RECORD
         }
@@ -139,10 +144,15 @@ def name_functions(module: nnx.Module) -> None:
             )
 
 
+def _join(path: Iterable[Any]) -> str:
+    """The dotted name of a path; a slash counts as a dot, as in `WrappedNetwork`."""
+    return ".".join(map(str, path)).replace("/", ".")
+
+
 def find_submodules(module: nnx.Module) -> dict[str, tuple]:
     """Dotted name → path of every submodule that can be called."""
     return {
-        ".".join(map(str, path)): path
+        _join(path): path
         for path, submodule in nnx.iter_modules(module)
         if path and callable(submodule)
     }
@@ -163,21 +173,23 @@ class LinenNetwork(WrappedNetwork):
         super().__init__(layers, form)
         self._module = nnx.static(module)
         self.variables = nnx.data(dict(variables))
-        self._arguments = tuple((arguments or {}).items())
+        self._arguments = _freeze(arguments)
 
     @property
     def evaluation(self) -> str:
         """See `WrappedNetwork`."""
-        return advise_evaluation(type(self._module).__call__)
+        return advise_evaluation(type(self._module).__call__, vars(self._module))
 
     def outputs(self, images: Array, layers: Sequence[str]) -> Mapping[str, Any]:
         """Linen's own intermediates, of the submodules asked for."""
         called: list[str] = []
+        paths: dict[str, tuple[str, ...]] = {}
 
         def is_wanted(module: linen.Module, method: str) -> bool:
             if method != "__call__":
                 return False
-            called.append(".".join(module.path))
+            called.append(_join(module.path))
+            paths[called[-1]] = module.path
             return called[-1] in layers
 
         _, state = self._module.apply(
@@ -192,10 +204,21 @@ class LinenNetwork(WrappedNetwork):
             if layer not in called:
                 raise unknown_name_error("submodule", layer, dict.fromkeys(filter(None, called)))
             inner: Any = state.get("intermediates", {})
-            for part in (*layer.split("."), "__call__"):
+            for part in (*paths[layer], "__call__"):
                 inner = inner.get(part, {})
             found[layer] = _only_call(layer, tuple(inner))
         return found
+
+
+def _freeze(arguments: Mapping[str, Any] | None) -> tuple[tuple[str, Any], ...]:
+    """Further arguments of a model's call, none of which is an array."""
+    for name, value in (arguments or {}).items():
+        if any(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(value)):
+            raise Net2VecError(
+                f"arguments={{{name!r}: …}} is an array; make it a parameter of the model, or "
+                "call the model in a function for wrap_function"
+            )
+    return tuple((arguments or {}).items())
 
 
 def find_inner_paths(tree: Mapping[str, Any], above: str = "") -> tuple[str, ...]:
@@ -218,41 +241,63 @@ class TorchNetwork(WrappedNetwork):
         self._module = nnx.static(module)
         self._finish_tensor = tuple(finishes.items())
 
+    @property
+    def evaluation(self) -> str:
+        """See `WrappedNetwork`."""
+        return (
+            "the module is in evaluation mode, so change what ignores it, such as F.dropout "
+            "without training=self.training, or track_running_stats=False"
+        )
+
     def outputs(self, images: Array, layers: Sequence[str]) -> Mapping[str, Any]:
         """The outputs of submodules, recorded by hooks, in float32."""
         compute = functools.partial(self._compute, tuple(layers))
         if not isinstance(images, jax.core.Tracer):
             return dict(zip(layers, compute(images), strict=True))
-        found = compute(np.zeros((1, *images.shape[1:]), np.float32))  # for the shapes
-        shapes = [(len(images) * len(one), *one.shape[1:]) for one in found]
-        shapes = [jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes]
+        found = compute(np.zeros(images.shape, np.float32))  # for the shapes
+        shapes = [jax.ShapeDtypeStruct(one.shape, np.float32) for one in found]
         return dict(zip(layers, jax.pure_callback(compute, shapes, images), strict=True))
 
     def _compute(self, layers: tuple[str, ...], images: Any) -> list[np.ndarray]:
         import torch
+        from torch.utils import _pytree
 
         calls: dict[str, list[Any]] = {layer: [] for layer in layers}
+        submodules = find_torch_submodules(self._module)
+        copy = lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf  # noqa: E731
         pixels = torch.from_numpy(np.array(images, np.float32).transpose(0, 3, 1, 2))
         with contextlib.ExitStack() as hooks, torch.inference_mode():
             for layer in layers:
-                submodule = self._module.get_submodule(layer)
-                record = lambda _, __, output, layer=layer: calls[layer].append(output)  # noqa: E731
-                hooks.callback(submodule.register_forward_hook(record).remove)
-            self._module(pixels.to(next(self._module.parameters(), pixels)))
-        finishes, found = dict(self._finish_tensor), []
-        for layer, outputs in calls.items():
-            output, finish = _only_call(layer, tuple(outputs)), finishes.get(layer)
-            output = output if finish is None else finish(output)
-            if not isinstance(output, torch.Tensor):
-                self._form.lay_out(layer, output, len(images))  # which refuses it
-            found.append(output.detach().float().cpu().numpy())
+                # Copied, since what follows may work in place, as `nn.ReLU(inplace=True)` does.
+                record = lambda _, __, output, layer=layer: calls[layer].append(  # noqa: E731
+                    _pytree.tree_map(copy, output)
+                )
+                hooks.callback(submodules[layer].register_forward_hook(record).remove)
+            weights = filter(torch.is_floating_point, self._module.parameters())
+            self._module(pixels.to(next(weights, pixels)))
+            finishes, found = dict(self._finish_tensor), []
+            for layer, outputs in calls.items():
+                output, finish = _only_call(layer, tuple(outputs)), finishes.get(layer)
+                output = output if finish is None else finish(output)
+                is_tensor = isinstance(output, torch.Tensor)
+                if is_tensor and output.is_floating_point():
+                    found.append(output.float().cpu().numpy())
+                else:
+                    other = output.cpu().numpy() if is_tensor else output
+                    self._form.lay_out(layer, other, len(images))  # which refuses it
         return found
+
+
+def find_torch_submodules(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    """Dotted name → submodule; a slash in a name counts as a dot."""
+    return {name.replace("/", "."): submodule for name, submodule in module.named_modules()}
 
 
 def _only_call(layer: str, outputs: tuple) -> Any:
     """What a submodule returned in its only call."""
     if len(outputs) != 1:
-        times = f"{len(outputs)} times" if outputs else "never, or only inside a scan"
+        unseen = "never, or only inside a scan or by another method,"
+        times = f"{len(outputs)} times" if outputs else unseen
         raise Net2VecError(
             f"submodule {layer} is called {times} in a forward pass, not once; give its response "
             "by wrap_function"

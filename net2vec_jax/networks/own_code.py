@@ -7,14 +7,15 @@ import re
 import sysconfig
 import textwrap
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import jax
 
 _EVALUATION = {
-    "deterministic": True, "eval": True, "inference": True, "use_running_average": True,
-    "is_training": False, "train": False, "training": False,
+    "deterministic": True, "eval": True, "eval_mode": True, "evaluate": True, "inference": True,
+    "use_running_average": True, "enable_dropout": False, "is_train": False, "is_training": False,
+    "train": False, "train_mode": False, "training": False,
 }  # fmt: skip
 """What arguments that choose between training and evaluation are called, and what evaluates."""
 _FOREIGN = (
@@ -49,8 +50,12 @@ def describe_failure(error: Exception) -> str:
     return f"{type(error).__name__}: {said}{place}"
 
 
-def advise_evaluation(call: Callable) -> str:
+def advise_evaluation(call: Callable, attributes: Iterable[str] = ()) -> str:
     """How a model, called by `call`, is put into evaluation mode.
+
+    Args:
+      call: its method.
+      attributes: names of its own, that it may have been built with.
 
     Examples:
       >>> advise_evaluation(lambda images, train=True: images)
@@ -60,6 +65,9 @@ def advise_evaluation(call: Callable) -> str:
     found = {name: value for name, value in _EVALUATION.items() if name in names}
     if found:
         return f"evaluate: give arguments={found}"
+    fields = [f"{name}={value}" for name, value in _EVALUATION.items() if name in set(attributes)]
+    if fields:
+        return f"evaluate: build the model with {', '.join(fields)}"
     return (
         "evaluate: call it with train=False, deterministic=True, use_running_average=True or what "
         "its argument is called (arguments={…} of wrap_nnx and wrap_linen; model.eval() in PyTorch)"
@@ -74,7 +82,7 @@ def find_cure(error: Exception, evaluation: str) -> str:
       evaluation: how it is put into evaluation mode, see `advise_evaluation`.
     """
     name, said = type(error).__name__, str(error)
-    if isinstance(error, _VALUES_NEEDED):
+    if isinstance(error, _VALUES_NEEDED) or "Tracer.__" in said:
         return (
             "; the model is compiled, so if, while, float() and numpy cannot see values: use "
             "jnp.where, jax.lax.cond and jax.numpy"
@@ -87,6 +95,14 @@ def find_cure(error: Exception, evaluation: str) -> str:
         )
     if name == "ModifyScopeVariableError":
         return f"; the model is in training mode; {evaluation}"
+    if name == "ScopeCollectionNotFound":
+        return (
+            "; give all variables that model.init returned, {'params': …, 'batch_stats': …}, as "
+            "they were trained"
+        )
+    missing = re.search(r"missing \d+ required (?:positional|keyword-only) argument.*", said)
+    if missing and any(f"'{argument}'" in missing[0] for argument in _EVALUATION):
+        return f"; {evaluation}"
     if re.search(r"\bRNG|PRNG|\brngs?\b|[Rr]equires a key", said):
         return (
             f"; random numbers belong to training; {evaluation}; if it needs them in evaluation "

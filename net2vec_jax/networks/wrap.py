@@ -63,6 +63,7 @@ class OutputForm:
                 f"layer {layer} gives shape {shape} for {images} images, not [N, h, w, K] or "
                 f"[N, K]{_advise_shape(layer, shape, images)}"
             )
+        _refuse_tokens_as_rows(layer, shape, self)
         output = jnp.asarray(output)
         if grid is not None:
             _require_tokens(layer, shape[1], *grid, self.leading_tokens)
@@ -76,12 +77,15 @@ AS_IT_IS = OutputForm()
 def _advise_shape(layer: str, shape: tuple[int, ...], images: int) -> str:
     """What to do about an output whose axes are not those of a response."""
     finish = f"a function, layers={{{layer!r}: …}}, that"
-    if shape[:1] == (images,):
+    if shape[:1] == (images,) and len(shape) < 5:
         return "; if these are tokens, give grid=(h, w)" if len(shape) == 3 else ""
+    if shape[:1] == (images,):
+        return f"; give {finish} takes one of the further axes' entries"
     if shape[1:2] == (images,):
         return (
-            "; the images seem to be axis 1, as where blocks are stacked by a scan: give "
-            f"{finish} takes one of them, such as lambda blocks: blocks[-1]"
+            "; the images seem to be axis 1: where blocks are stacked by a scan, give "
+            f"{finish} takes one of them, such as lambda blocks: blocks[-1]; where tokens come "
+            "first, one that swaps them, lambda tokens: tokens.swapaxes(0, 1)"
         )
     if shape and shape[0] and shape[0] % images == 0:
         return (
@@ -89,6 +93,19 @@ def _advise_shape(layer: str, shape: tuple[int, ...], images: int) -> str:
             f"{finish} puts them together, or take the block around them"
         )
     return ""
+
+
+def _refuse_tokens_as_rows(layer: str, shape: tuple[int, ...], form: OutputForm) -> None:
+    """Refuse [N, blocks, tokens, K] and attention [N, heads, tokens, tokens] as maps."""
+    grid = form.grid
+    if grid is None or min(grid) == 1 or len(shape) != 4:
+        return
+    if shape[2] == form.leading_tokens + grid[0] * grid[1]:
+        raise Net2VecError(
+            f"layer {layer} gives shape {shape}, whose axis 2 has the length of all tokens: it is "
+            "no map [N, h, w, K] but has blocks or attention heads as axis 1; give a function, "
+            f"layers={{{layer!r}: …}}, that makes it [N, tokens, K], such as lambda x: x[:, -1]"
+        )
 
 
 def _require_tokens(layer: str, tokens: int, rows: int, columns: int, leading: int) -> None:
@@ -110,11 +127,14 @@ def _require_tokens(layer: str, tokens: int, rows: int, columns: int, leading: i
 _IMAGE_FORMS: dict[str, Callable[[Array], Array]] = {
     "[N, 3, H, W]: hand it images.transpose(0, 3, 1, 2)": lambda x: x.transpose(0, 3, 1, 2),
     "one image [H, W, 3] at a time: use jax.vmap": lambda x: x[0],
+    "batches of one image [1, H, W, 3]: use jax.vmap(…)(images[:, None])": lambda x: x[:1],
     "one image [3, H, W] at a time: hand jax.vmap images.transpose(0, 3, 1, 2)": (
         lambda x: x[0].transpose(2, 0, 1)
     ),
 }
 """How else a model may want its images, and how they become so."""
+_SIDES = (32, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 336, 384, 448, 518)
+"""Pixels along a side of the images that models are usually built for."""
 
 
 class WrappedNetwork(Network):
@@ -187,6 +207,11 @@ class WrappedNetwork(Network):
             with contextlib.suppress(Exception):
                 jax.eval_shape(lambda x: self.outputs(change(x), layers), images)  # noqa: B023
                 return f"; it wants {advice}"
+        for side in _SIDES if self.is_traceable else ():
+            with contextlib.suppress(Exception):
+                shape = jax.ShapeDtypeStruct((len(images), side, side, 3), images.dtype)
+                jax.eval_shape(lambda x: self.outputs(x, layers), shape)
+                return f"; it takes images of {side} × {side} pixels: write the dataset so"
         return ""
 
     def check_axes(self, height: int, width: int, layers: Sequence[str]) -> None:

@@ -48,6 +48,34 @@ def test_random_numbers_are_named() -> None:
     assert collect(lambda images: images + jnp.broadcast_to(constant, images.shape)).shape[0] == 6
 
 
+class SeldomDrops(nnx.Module):
+    """Drops a layer once in thousand batches, which no few images show."""
+
+    def __init__(self) -> None:
+        self.first = nnx.Linear(3, 3, rngs=nnx.Rngs(0))
+        self.second = nnx.Linear(3, 3, rngs=nnx.Rngs(1))
+        self.dropout = nnx.Dropout(0.5, rngs=nnx.Rngs(2))  # off in evaluation mode
+        self.rngs = nnx.Rngs(3)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        keep = jax.random.bernoulli(self.rngs.params(), 0.999)
+        return self.second(self.dropout(self.first(images)) * keep.astype(jnp.float32))
+
+
+def test_seldom_random_numbers_are_named() -> None:
+    loaded = wrap_nnx(SeldomDrops(), layers=["first", "second", "dropout"])
+    assert len(collect_activations(loaded, IMAGES, "first")) == 6
+    assert len(collect_activations(loaded, IMAGES, "dropout")) == 6
+    with pytest.raises(Net2VecError, match=r"layer second: .* a random number generator"):
+        collect_activations(loaded, IMAGES, "second")
+
+
+def test_parameters_may_be_numbers_of_python() -> None:
+    loaded = wrap_function(lambda scale, x: {"layer": scale * x}, 2.0, layers=["layer"])
+    found = collect_activations(loaded, IMAGES, "layer").stored.read(range(6))
+    np.testing.assert_allclose(found, collect(lambda x: 2 * x), rtol=1e-6)
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 5, 32])
 @pytest.mark.parametrize("blocks", [3, 4, 32])
 def test_stacked_blocks_are_refused_whatever_the_batch_size(blocks: int, batch_size: int) -> None:

@@ -411,6 +411,125 @@ def test_torch_submodules_that_do_not_fit_are_refused(images: jax.Array) -> None
         network.activations(images, ["0"])
 
 
+def test_torch_responses_are_those_before_work_in_place(images: jax.Array) -> None:
+    torch = pytest.importorskip("torch")
+    convolution = torch.nn.Conv2d(3, 4, 3)
+    model = torch.nn.Sequential(convolution, torch.nn.ReLU(inplace=True))
+    network = wrap_torch(model, layers={"0": None}).network
+    expected = convolution(torch.from_numpy(np.array(images).transpose(0, 3, 1, 2)))
+    found = respond(network, images, "0")["0"].transpose(0, 3, 1, 2)
+    assert found.min() < 0
+    np.testing.assert_allclose(found, expected.detach().numpy(), **ROUNDING)
+    changing = wrap_torch(model, layers={"0": torch.relu_}).network
+    assert respond(changing, images, "0")["0"].min() == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [(lambda x: x > 0, "bool"), (lambda x: x.int(), "int32"), (lambda x: x + 1j, "complex64")],
+)
+def test_torch_outputs_that_are_no_floats_are_refused(change, kind: str, images: jax.Array) -> None:
+    torch = pytest.importorskip("torch")
+    network = wrap_torch(torch.nn.Sequential(torch.nn.ReLU()), layers={"0": change}).network
+    with pytest.raises(Net2VecError, match=f"layer 0 gives an array of {kind}"):
+        respond(network, images, "0")
+
+
+def test_torch_modules_of_every_kind(images: jax.Array) -> None:
+    torch = pytest.importorskip("torch")
+
+    class Extra(torch.nn.ModuleDict):
+        def __init__(self) -> None:
+            super().__init__({"a/b": torch.nn.Conv2d(3, 4, 3)})
+            self.size = torch.nn.Parameter(torch.zeros(1, dtype=torch.int64), requires_grad=False)
+
+        def get_extra_state(self):
+            return {"version": 1}
+
+        def forward(self, values):
+            return self["a/b"](values)
+
+    network = wrap_torch(Extra(), layers=["a/b"]).network
+    assert respond(network, images, "a/b")["a/b"].shape[3] == 4
+    for model, said in [
+        (torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, device="meta")), "weights without values"),
+        (torch.nn.Sequential(torch.nn.LazyConv2d(4, 3)), "weights without values"),
+        (torch.jit.ScriptModule(), "TorchScript"),
+        ({"weight": torch.zeros(1)}, "is dict, not a torch Module"),
+    ]:
+        with pytest.raises(Net2VecError, match=said):
+            wrap_torch(model, layers=["0"])
+
+
+def test_models_for_another_wrapper_are_refused(linen_variables) -> None:
+    module = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
+    nested = nnx.Sequential(module)
+    for call, said in [
+        (lambda: wrap_nnx(LinenModel()), "use wrap_linen"),
+        (lambda: wrap_nnx(nnx.relu), "use wrap_function"),
+        (lambda: wrap_nnx(nnx.Linear), "is a class"),
+        (lambda: wrap_linen(module, linen_variables), "use wrap_nnx"),
+        (lambda: wrap_linen(LinenModel(), linen_variables["params"]), "all that model.init"),
+        (lambda: wrap_nnx(nested, arguments={"a": jnp.ones(1)}), "'a': …} is an array"),
+    ]:
+        with pytest.raises(Net2VecError, match=said):
+            call()
+
+
+def test_slashes_in_names_count_as_dots(images: jax.Array) -> None:
+    class Named(nnx.Module):
+        def __init__(self) -> None:
+            self.parts = nnx.Dict({"a/b": nnx.Linear(3, 4, rngs=nnx.Rngs(0))})
+
+        def __call__(self, values: jax.Array) -> jax.Array:
+            return self.parts["a/b"](values)
+
+    network = wrap_nnx(Named(), layers=["parts.a/b"]).network
+    assert respond(network, images, "parts.a/b")["parts.a/b"].shape[3] == 4
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda _, x: x, "the function returned an array, not a dictionary"),
+        (lambda _, x: ({"a": x}, {}), "the function returned tuple, not a dictionary"),
+        (lambda _, x: f"{x.mean():.3f}", "cannot see values"),
+        (lambda _, x: {"a": x.reshape(-1, 64, 64, 3) @ jnp.ones((3, len(x)))}, "64 × 64 pixels"),
+    ],
+)
+def test_functions_that_do_not_fit_say_why(call, said: str) -> None:
+    network = wrap_function(call, {}, layers=["a"]).network
+    with pytest.raises(Net2VecError, match=said):
+        jax.eval_shape(lambda x: network.activations(x, ["a"]), jnp.zeros((3, 32, 32, 3)))
+
+
+def test_stacked_tokens_are_no_maps(images: jax.Array) -> None:
+    for channels_first in (False, True):
+        form = {"grid": (8, 8), "leading_tokens": 1, "channels_first": channels_first}
+        for last in (5, 65):
+            network = make_constant(jnp.zeros((len(images), 2, 65, last)), **form)
+            with pytest.raises(Net2VecError, match="blocks or attention heads as axis 1"):
+                respond(network, images, "layer")
+
+
+def test_models_built_for_training_say_how_to_evaluate(images: jax.Array) -> None:
+    class Built(linen.Module):
+        training: bool = True
+
+        @linen.compact
+        def __call__(self, values: jax.Array) -> jax.Array:
+            return linen.BatchNorm(use_running_average=not self.training)(values)
+
+    variables = {"params": {}} | Built().init(jax.random.key(0), images)
+    with pytest.raises(Net2VecError, match="build the model with training=False"):
+        network = wrap_linen(Built(), variables, layers=["BatchNorm_0"]).network
+        respond(network, images, "BatchNorm_0")
+    with pytest.raises(Net2VecError, match="give all variables"):
+        variables = {"params": variables["params"]}
+        network = wrap_linen(Built(False), variables, layers=["BatchNorm_0"]).network
+        respond(network, images, "BatchNorm_0")
+
+
 def test_wrapped_models_say_what_they_are() -> None:
     model = Model()
     loaded = wrap_nnx(model, layers=["blocks.1", "blocks.2"], preprocessing=CENTRED)
