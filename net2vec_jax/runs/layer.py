@@ -163,7 +163,8 @@ class LayerRun:
     @property
     def untrained_directory(self) -> Path:
         """Folder of the activations of the network before its training."""
-        return self.activations_directory.parent / "untrained" / self.layer_name
+        seed = f"seed_{self.flags.seed}"  # that of its weights
+        return self.activations_directory.parent / "untrained" / seed / self.layer_name
 
     @cached_property
     def layer(self) -> LayerActivations:
