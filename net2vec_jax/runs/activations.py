@@ -93,10 +93,15 @@ def fit_subset_sizes(
     responses: Responses = "positive",
 ) -> tuple[int, ...]:
     """The sizes below the layer's number of filters; all filters are probed anyhow."""
+    filters = count_filters(find_shape(loaded, layer, dataset)[-1], responses)
+    return tuple(size for size in sorted(set(sizes)) if size < filters)
+
+
+def find_shape(loaded: LoadedNetwork, layer: str, dataset: ConceptDataset) -> tuple[int, ...]:
+    """The shape of a layer's activations on one image, without computing them."""
     image = dataset.image(0)
     shape = jax.ShapeDtypeStruct((1, *image.shape), np.float32)
     found = jax.eval_shape(
         lambda network, images: network.activations(images, (layer,)), loaded.network, shape
     )
-    filters = count_filters(found[layer].shape[-1], responses)
-    return tuple(size for size in sorted(set(sizes)) if size < filters)
+    return found[layer].shape

@@ -21,9 +21,9 @@ from net2vec_jax.data.decoded import decode_masks
 from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
 from net2vec_jax.data.open import open_screened_dataset, require_both_splits
 from net2vec_jax.networks.choice import open_network
-from net2vec_jax.networks.load import LoadedNetwork
+from net2vec_jax.networks.load import NETWORKS, LoadedNetwork
 from net2vec_jax.networks.untrained import has_untrained
-from net2vec_jax.runs.activations import describe_origin, store_layers
+from net2vec_jax.runs.activations import describe_origin, find_shape, store_layers
 from net2vec_jax.runs.classification import ClassificationProbe, probe_classification
 from net2vec_jax.runs.directory import LABELS_STAGE, RUN_FILE, SCENES_FOLDER, RunDirectory
 from net2vec_jax.runs.files import CONCEPTS, MEASURES, RIVALS, SCORES, ProbeKind
@@ -163,7 +163,8 @@ class LayerRun:
     @property
     def untrained_directory(self) -> Path:
         """Folder of the activations of the network before its training."""
-        return self.activations_directory.parent / "untrained" / self.layer_name
+        seed = f"seed_{self.flags.seed}"  # that of its weights
+        return self.activations_directory.parent / "untrained" / seed / self.layer_name
 
     @cached_property
     def layer(self) -> LayerActivations:
@@ -293,6 +294,9 @@ def collect_missing_layers(runs: Sequence[LayerRun]) -> None:
 
     Args:
       runs: of one network, with the same dataset and preprocessing.
+
+    Raises:
+      Net2VecError: a layer of the zoo has no spatial extent, which segmentation needs.
     """
     missing = [
         run for run in runs if not run.run.has(run.table) and not run.activations_directory.exists()
@@ -300,6 +304,9 @@ def collect_missing_layers(runs: Sequence[LayerRun]) -> None:
     if missing:
         first = missing[0]
         assert isinstance(first.probed, LoadedNetwork)  # nothing collects an array
+        for run in missing:
+            if run.kind == "segmentation" and first.probed.name in NETWORKS:
+                _refuse_flat(first.probed, run)
         origins = {run.activations_directory: run.activations_origin for run in missing}
         _store_stage("activations", missing, first.probed, origins)
     asking = [run for run in runs if run.needs_untrained]
@@ -312,6 +319,14 @@ def collect_missing_layers(runs: Sequence[LayerRun]) -> None:
             for run in missing
         }
         _store_stage("untrained activations", missing, network, origins)
+
+
+def _refuse_flat(network: LoadedNetwork, run: LayerRun) -> None:
+    if len(find_shape(network, run.layer_name, run.dataset)) != 4:
+        raise Net2VecError(
+            f"layer {run.layer_name} has no spatial extent, which the segmentation probe needs: "
+            "leave it out, or use classification"
+        )
 
 
 def _store_stage(

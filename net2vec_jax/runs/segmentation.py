@@ -254,7 +254,7 @@ def train_segmentation(
             return None
         return collect_activations(
             network, dataset, layer.layer, preprocessing=preprocessing,
-            responses=layer.responses, progress=progress,
+            dtype=cast(Any, layer.origin["dtype"]), responses=layer.responses, progress=progress,
         )  # fmt: skip
 
     problem = Problem(lambda: layer, lambda: masks, collect_untrained)

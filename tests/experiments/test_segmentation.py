@@ -322,6 +322,28 @@ def test_several_layers_in_one_pass_equal_one_by_one(
         segmentation.main(dataclasses.replace(flags, out=finished.run.path))
 
 
+def test_layers_without_spatial_extent_are_refused_before_any_work(
+    finished: LayerRun, tmp_path: Path
+) -> None:
+    flags = dataclasses.replace(finished.flags, layer=("block1", "logits"), out=tmp_path / "out")
+    with pytest.raises(Net2VecError, match="logits has no spatial extent"):
+        segmentation.main(flags)
+    assert not (flags.out / "block1" / "activations").exists()
+
+
+def test_seeds_share_activations_but_not_those_before_training(
+    finished: LayerRun, network, tmp_path: Path
+) -> None:
+    for seed in (0, 1):
+        changes = {"out": tmp_path / f"out{seed}", "activations": tmp_path / "shared", "seed": seed}
+        run(
+            dataclasses.replace(finished.flags, **changes, untrained=True, filters=(), epochs=1),
+            network,
+        )
+    stored = (tmp_path / "shared").glob("untrained/*/block1")
+    assert sorted(path.parent.name for path in stored) == ["seed_0", "seed_1"]
+
+
 def test_results_of_a_concept_do_not_depend_on_the_others(
     finished: LayerRun, network, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ import net2vec_jax as n2v
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.layers.blocks import Convolution
 from net2vec_jax.networks.untrained import untrain
+from net2vec_jax.runs import segmentation
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), np.uint8)
 
@@ -55,3 +56,19 @@ def test_an_untrained_network_is_a_rival() -> None:
         plain = n2v.train_segmentation(other, dataset, **settings, **more)
         assert plain.rivals.names == ("single_same_rule", "prior")
         assert plain.scores().untrained_val_iou.isna().all()
+
+
+def test_an_untrained_network_computes_in_the_layers_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    masks = np.ones((6, 16, 16), np.int32)
+    dataset = n2v.from_arrays(IMAGES, masks, {1: "ground"})
+    network = n2v.load_network("efficientnet_lite0")
+    layer = n2v.collect_activations(network, dataset, "block0", dtype="bfloat16")
+    collect, types = segmentation.collect_activations, []
+
+    def spy(*arguments, **options):
+        types.append(options["dtype"])
+        return collect(*arguments, **options)
+
+    monkeypatch.setattr(segmentation, "collect_activations", spy)
+    n2v.train_segmentation(layer, dataset, epochs=1, bootstrap_samples=20, controls=False)
+    assert types == ["bfloat16"]
