@@ -247,7 +247,7 @@ def test_names_of_sources_hold_from_any_folder(
         flags = SegmentationFlags(
             dataset=dataset, network=network, weights=weights, layer=("x",), out=Path("run")
         )
-        noted = describe_sources(flags, object())
+        noted = describe_sources(flags, object(), None)
         return {name: noted[name] for name in ("dataset", "network", "weights", "activations")}
 
     noted = note("photos", "efficientnet_lite0")

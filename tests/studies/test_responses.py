@@ -37,6 +37,7 @@ def flags(finished_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Stu
         segmentation_epochs=2,
         segmentation_batch_size=8,
         classification_epochs=2,
+        untrained=False,
         bootstrap_samples=20,
     )
 
