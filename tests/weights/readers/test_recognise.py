@@ -25,7 +25,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 10
         (b'{"modelTopology": {}}', r"TensorFlow\.js"),
         ("404: Not Found — see ü".encode(), "is text"),
         (b'name: "AlexNet"\nlayer {\n}', r"description of a Caffe network.*\.caffemodel"),
-        (gzip.compress(b"x" * 100), "compressed by gzip; unpack it"),
+        (gzip.compress(b"x" * 100, mtime=0), "compressed by gzip; unpack it"),
         (b"\x08\x07\x12\x07pytorch", "ONNX"),
         (b"\x1c\0\0\0TFL3\x14\0", "TensorFlow Lite"),
         (b"\x81\xa6params\x80", "msgpack"),
