@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -24,8 +23,6 @@ from net2vec_jax.networks.options import WeightOptions, read_options
 from net2vec_jax.networks.untrained import untrain
 from net2vec_jax.weights.fitting import fit_keys
 from net2vec_jax.weights.porting import port_weights
-
-KERAS = Path("/work/shared/weights/squeezenet_v1.1_keras")
 
 
 def _weights(name="squeezenet1_1", classes=5, seed=0):
@@ -182,13 +179,13 @@ def test_the_configuration_beside_a_file_says_what_the_network_sees(save, tmp_pa
     assert said.own_preprocessing.mean == (1, 2, 3)
 
 
-@pytest.mark.skipif(not KERAS.exists(), reason="needs the published files")
 @pytest.mark.parametrize("layout", ["tf", "th"])
-def test_squeezenet_of_keras_is_read(layout):
+def test_squeezenet_of_keras_is_read(shared_dir, layout):
     pytest.importorskip("h5py")
-    [file] = KERAS.glob(f"*{layout}_kernels*.h5")
+    keras = shared_dir / "weights" / "squeezenet_v1.1_keras"
+    [file] = keras.glob(f"*{layout}_kernels*.h5")
     loaded = load_network("squeezenet1_1", weights=file)
-    converted = load_network("squeezenet1_1", weights=next(KERAS.glob("*.safetensors")))
+    converted = load_network("squeezenet1_1", weights=next(keras.glob("*.safetensors")))
     expected = _respond(converted)
     assert isinstance(loaded.network, nnx.Module)
     assert np.abs(_respond(loaded) - expected).max() < 1e-4 * expected.std()

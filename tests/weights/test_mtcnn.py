@@ -19,53 +19,59 @@ from net2vec_jax.weights.layouts import CONVOLUTION, LINEAR, SAME, Layout, Rule
 from net2vec_jax.weights.porting import port_weights
 from net2vec_jax.weights.readers.files import load_weight_file
 
-FIXTURES = Path("/work/shared/weights/reader_fixtures")
-SIDE, FILTERS = 3, 64  # of the map in front of the linear layer
+SIDE = 3  # of the map in front of the first linear layer
 
 SWAPPED = Layout(CONVOLUTION.file_shapes, lambda kernel: kernel.transpose(3, 2, 1, 0))
 MATLAB_MAP = Layout(
     LINEAR.file_shapes,
-    lambda kernel: kernel.reshape(-1, FILTERS, SIDE, SIDE).transpose(3, 2, 1, 0),
+    lambda kernel: kernel.reshape(len(kernel), -1, SIDE, SIDE).transpose(3, 2, 1, 0),
 )
 TORCH_MAP = Layout(
     LINEAR.file_shapes,
-    lambda kernel: kernel.reshape(-1, SIDE, SIDE, FILTERS).transpose(2, 1, 3, 0),
+    lambda kernel: kernel.reshape(len(kernel), SIDE, SIDE, -1).transpose(2, 1, 3, 0),
 )
 
 
+class Part(nnx.Module):
+    """A layer's parameters, at home under any key."""
+
+    key = ""
+
+    def __init__(self, layer, weight, bias, layout):
+        self.kernel, self.bias = layer.kernel, layer.bias
+        self.found = {"kernel": Rule((weight,), layout), "bias": Rule((bias,), SAME)}
+
+    def rules(self, key):
+        return self.found
+
+
 def _port(arrays, torch):
-    """The parameters by name, in Flax's layout."""
-
-    class Part(nnx.Module):
-        key = ""
-
-        def __init__(self, layer, file_key, layout):
-            self.kernel, self.bias = layer.kernel, layer.bias
-            weight, bias = ("weight", "bias") if torch else ("0", "1")
-            self.found = {
-                "kernel": Rule((f"{file_key}.{weight}",), layout),
-                "bias": Rule((f"{file_key}.{bias}",), SAME),
-            }
-
-        def rules(self, key):
-            return self.found
-
-    rngs = nnx.Rngs(0)
-    kernel, flattened = (CONVOLUTION, TORCH_MAP) if torch else (SWAPPED, MATLAB_MAP)
-    names = ("dense4", "dense5_1", "dense5_2") if torch else ("conv4", "conv5-1", "conv5-2")
-    module = nnx.Dict(
-        conv1=Part(Convolution(3, 28, 3, rngs=rngs), "conv1", kernel),
-        conv2=Part(Convolution(28, 48, 3, rngs=rngs), "conv2", kernel),
-        conv3=Part(Convolution(48, FILTERS, 2, rngs=rngs), "conv3", kernel),
-        dense=Part(Linear(FILTERS * SIDE**2, 128, rngs=rngs), names[0], flattened),
-        score=Part(Linear(128, 2, rngs=rngs), names[1], LINEAR),
-        box=Part(Linear(128, 4, rngs=rngs), names[2], LINEAR),
-    )
-    return nnx.state(port_weights(module, arrays, ignored=("*relu*", "conv5-3.*")))
+    """The parameters in Flax's layout, in the order of the layers."""
+    weight, bias = ("weight", "bias") if torch else ("0", "1")
+    parts = []
+    for key, array in arrays.items():
+        layer, _, end = key.rpartition(".")
+        if end != weight or array.ndim == 1:  # the slope of a nonlinearity
+            continue
+        if array.ndim == 4:
+            outputs, inputs, size, _ = array.shape
+            made = Convolution(inputs, outputs, size, rngs=nnx.Rngs(0))
+            layout = CONVOLUTION if torch else SWAPPED
+        else:
+            made = Linear(*array.shape[::-1], rngs=nnx.Rngs(0))
+            layout = LINEAR
+            if all(part.kernel.ndim == 4 for part in parts):
+                layout = TORCH_MAP if torch else MATLAB_MAP
+        parts.append(Part(made, key, f"{layer}.{bias}", layout))
+    network = nnx.Dict({f"layer{place}": part for place, part in enumerate(parts)})
+    return nnx.state(port_weights(network, arrays, ignored=("*[rR]e[lL][uU]*",)))
 
 
-@pytest.mark.skipif(not FIXTURES.exists(), reason="needs the published files")
-def test_both_files_of_a_network_agree_once_ported():
-    torchs = load_weight_file(FIXTURES / "facenet_mtcnn_pt" / "rnet.pt")
-    caffes = load_weight_file(FIXTURES / "mtcnn_caffemodel" / "MTCNNv1_det2.caffemodel")
+@pytest.mark.parametrize(("torchs", "caffes"), [("pnet", "1"), ("rnet", "2"), ("onet", "3")])
+def test_both_files_of_a_network_agree_once_ported(shared_dir: Path, torchs, caffes):
+    fixtures = shared_dir / "weights" / "reader_fixtures"
+    torchs = load_weight_file(fixtures / "facenet_mtcnn_pt" / f"{torchs}.pt")
+    caffes = load_weight_file(fixtures / "mtcnn_caffemodel" / f"MTCNNv1_det{caffes}.caffemodel")
+    if "dense5_1.weight" in torchs:  # PyTorch's leaves the landmarks out
+        caffes = {key: array for key, array in caffes.items() if not key.startswith("conv5-3")}
     jax.tree.map(np.testing.assert_array_equal, _port(torchs, True), _port(caffes, False))
