@@ -52,7 +52,7 @@ def fetch_hub_weights(weights: str) -> Path:
     """Download a weight file, and the configuration beside it, unless they are in the cache.
 
     Args:
-      weights: "hf:OWNER/NAME[@REVISION][/FILE]" or "timm:NAME[@REVISION][/FILE]".
+      weights: `hf:OWNER/NAME[@REVISION][/FILE]` or `timm:NAME[@REVISION][/FILE]`.
 
     Returns:
       The file; of weights in several files, their index.
