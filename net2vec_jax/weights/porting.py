@@ -72,7 +72,7 @@ def find_rules(
         if key is None:
             key = str(path[-1])
         else:
-            while isinstance(modules[around], nnx.List):
+            while around and isinstance(modules[around], nnx.List):
                 around = around[:-1]
         return _join(*locate(around)), key
 

@@ -28,6 +28,11 @@ def _weights(seed=0):
     return weights | {"bn.num_batches_tracked": np.array(7)}
 
 
+def test_a_list_may_be_the_module_itself():
+    rules = find_rules(nnx.List([Linear(2, 3, key="fc", rngs=nnx.Rngs(0))]))
+    assert rules["0.kernel"].keys == ("fc.weight",)
+
+
 def test_every_parameter_is_filled_in_our_layout():
     weights = _weights()
     module = port_weights(_Two(), weights)
