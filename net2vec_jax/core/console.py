@@ -93,12 +93,18 @@ def tabulate(
       columns: their headings.
       rows: of cells.
       texts: number of columns on the left whose cells are texts; the others' are flush right.
-      no_wrap: keep every cell on one line.
+      no_wrap: keep every cell but the texts on one line.
       options: of `rich.table.Table`.
     """
     table = Table(title=title, **{"box": box.SIMPLE_HEAD, **options})
     for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place < texts else "right", no_wrap=no_wrap)
+        is_text = place < texts  # a long name goes on below, rather than being cut
+        table.add_column(
+            column,
+            justify="left" if is_text else "right",
+            no_wrap=no_wrap and not is_text,
+            overflow="fold" if is_text else "ellipsis",
+        )
     for row in rows:
         table.add_row(*row)
     return table

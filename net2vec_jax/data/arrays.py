@@ -12,16 +12,11 @@ from jaxtyping import Bool, Int, UInt8
 from net2vec_jax.core.console import announce
 from net2vec_jax.core.errors import Net2VecError, list_names
 from net2vec_jax.data.concepts import Concept, ConceptCatalog, normalize_name
-from net2vec_jax.data.dataset import ImageLabels, summarise_dataset
-from net2vec_jax.data.groups import (
-    draw_val_groups,
-    name_group,
-    number_groups,
-    remark_on_groups,
-)
+from net2vec_jax.data.dataset import ConceptDataset, ImageLabels
+from net2vec_jax.data.groups import draw_val_groups, name_group, number_groups, remark_on_groups
 
 
-class ArrayDataset:
+class ArrayDataset(ConceptDataset):
     """Images and masks in memory, as a `ConceptDataset`.
 
     Attributes: those of `ConceptDataset`, `image_size`, (H, W), and `notices`.
@@ -56,13 +51,6 @@ class ArrayDataset:
             self.notices = remark_on_groups(self.image_names, groups, is_val, remedy="groups")
             digest.update(fingerprint_images(self.image_groups).encode())
         self.fingerprint = digest.hexdigest()
-
-    def __repr__(self) -> str:
-        return summarise_dataset(self)
-
-    def __len__(self) -> int:
-        """The number of images N."""
-        return len(self._images)
 
     def image(self, index: int) -> np.ndarray:
         """uint8 [H, W, 3], RGB, of the image at `index`."""

@@ -74,10 +74,7 @@ def load_packed_images(dataset: ConceptDataset, *, progress: bool = False) -> Co
 
 
 def load_concept_masks(
-    dataset: ConceptDataset,
-    *,
-    category_choice: CategoryChoice = "union",
-    progress: bool = False,
+    dataset: ConceptDataset, *, category_choice: CategoryChoice = "union", progress: bool = False
 ) -> ConceptMasks:
     """What `collect_concept_masks` gives, from disk; collected and kept there the first time.
 

@@ -54,10 +54,7 @@ class _ChangedError(Exception):
 
 
 def open_entry(
-    dataset: ConceptDataset,
-    kind: str,
-    read: Callable[[Path], Entry],
-    write: Callable[[Path], None],
+    dataset: ConceptDataset, kind: str, read: Callable[[Path], Entry], write: Callable[[Path], None]
 ) -> Entry | None:
     """Read an entry of the dataset, which is written if it is not there.
 

@@ -92,9 +92,18 @@ class ConceptDataset(Protocol):
     segmentation_size: tuple[int, int]
     fingerprint: str
 
+    def __repr__(self) -> str:
+        val = int(np.count_nonzero(self.is_val))
+        groups = getattr(self, "image_groups", None)
+        in_groups = "" if groups is None else f" in {len(np.unique(groups)):,} groups"
+        return (
+            f"{type(self).__name__}({self.name}: {len(self) - val:,} train and {val:,} val "
+            f"images{in_groups}, {len(self.catalog):,} concepts)"
+        )
+
     def __len__(self) -> int:
         """The number of images N."""
-        ...
+        return len(self.image_names)
 
     def image(self, index: int) -> np.ndarray:
         """uint8 [H, W, 3], RGB, of the image at `index`."""
@@ -127,13 +136,6 @@ class DatasetView(ConceptDataset):
         if name.startswith("_"):  # not set yet, as when a copy is made
             raise AttributeError(name)
         return getattr(self._dataset, name)
-
-    def __repr__(self) -> str:
-        return summarise_dataset(self)
-
-    def __len__(self) -> int:
-        """The number of images N."""
-        return len(self._dataset)
 
     def image(self, index: int) -> np.ndarray:
         """uint8 [H, W, 3], RGB, of the image at `index`."""
@@ -193,14 +195,3 @@ def map_in_order(
         finally:
             for future in waiting:
                 future.cancel()
-
-
-def summarise_dataset(dataset: ConceptDataset) -> str:
-    """One line for `repr`: how many images, groups of them if there are any, and concepts."""
-    val = int(np.count_nonzero(dataset.is_val))
-    groups = getattr(dataset, "image_groups", None)
-    in_groups = "" if groups is None else f" in {len(np.unique(groups)):,} groups"
-    return (
-        f"{type(dataset).__name__}({dataset.name}: {len(dataset) - val:,} train and {val:,} val "
-        f"images{in_groups}, {len(dataset.catalog):,} concepts)"
-    )

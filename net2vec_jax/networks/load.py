@@ -15,6 +15,7 @@ from flax import nnx
 
 from net2vec_jax.core.console import announce
 from net2vec_jax.core.errors import Net2VecError, list_names, unknown_name_error
+from net2vec_jax.networks.layers.blocks import LayerNormalisation
 from net2vec_jax.networks.loaded import LoadedNetwork
 from net2vec_jax.networks.network import Network
 from net2vec_jax.networks.options import WeightOptions, read_options
@@ -83,10 +84,7 @@ def load_network(
       'block10'
     """
     options = WeightOptions(
-        checkpoint_key=checkpoint_key,
-        mean=mean,
-        deviation=deviation,
-        channel_order=channel_order,
+        checkpoint_key=checkpoint_key, mean=mean, deviation=deviation, channel_order=channel_order
     )
     options.check_options()
     if name not in NETWORKS and weights is None and Path(name).is_dir():
@@ -146,12 +144,7 @@ def open_network_origin(origin: Mapping[str, Any]) -> LoadedNetwork:
 
 
 def _port(
-    entry: NetworkEntry,
-    path: Path,
-    view: View,
-    source: str,
-    weights: str,
-    options: WeightOptions,
+    entry: NetworkEntry, path: Path, view: View, source: str, weights: str, options: WeightOptions
 ) -> LoadedNetwork:
     """Port a weight file; the number of classes is the file's."""
     read, prefix, remarks = _read(path, options.checkpoint_key)
@@ -227,6 +220,7 @@ def _fill(
     """The network with the weights, of as many classes as they, without the layers they lack."""
     if _count_classes(entry, fit.arrays) not in (None, entry.sources[0].classes):
         network = _abstract(entry, _count_classes(entry, fit.arrays))
+    _set_epsilon(network, fit.spelling and fit.spelling.epsilon)
     if fit.without:
         lacking = (layer for layer in _find_head(entry, network) if fit.without >= {*layer.keys})
         _drop_layers(entry, network, next(lacking).layer)
@@ -303,11 +297,7 @@ def _usual_order(entry: NetworkEntry) -> ChannelOrder:
 
 
 def _find_images(
-    entry: NetworkEntry,
-    view: View,
-    fit: Fit,
-    options: WeightOptions,
-    settings: HubSettings,
+    entry: NetworkEntry, view: View, fit: Fit, options: WeightOptions, settings: HubSettings
 ) -> tuple[Images, list[str]]:
     """What images the network sees: as asked for, as the Hub says, as usual; and what to say."""
     mean, deviation = view.own.mean, view.own.deviation
@@ -356,6 +346,16 @@ def _abstract(entry: NetworkEntry, classes: int | None) -> Network:
     return nnx.eval_shape(lambda: entry.build(classes=classes, rngs=nnx.Rngs(0)))
 
 
+def _find_normalisations(network: Network) -> list[LayerNormalisation]:
+    modules = (module for _, module in nnx.iter_modules(network))
+    return [module for module in modules if isinstance(module, LayerNormalisation)]
+
+
+def _set_epsilon(network: Network, epsilon: float | None) -> None:
+    for norm in _find_normalisations(network):
+        norm.epsilon = epsilon or norm.epsilon
+
+
 def _count_classes(entry: NetworkEntry, weights: Arrays) -> int | None:
     """How many logits the file's network has; None if it has none."""
     logits = weights.get(entry.logits_key)
@@ -384,6 +384,7 @@ def save_network(loaded: LoadedNetwork, directory: str | Path) -> None:
         mean=loaded.own_preprocessing.mean,
         deviation=loaded.own_preprocessing.deviation,
         lacking_from=(*loaded.network.lacking, "")[0],
+        epsilon=max((norm.epsilon for norm in _find_normalisations(loaded.network)), default=0.0),
     )
     save_ported(Path(directory), loaded.network, description)
 
@@ -397,6 +398,7 @@ def _load_ported(entry: NetworkEntry, directory: Path) -> LoadedNetwork:
     own = Preprocessing(description.mean, description.deviation)
     known = [source.view for source in entry.sources if source.view.own == own]
     network = _abstract(entry, description.classes)
+    _set_epsilon(network, description.epsilon)
     if description.lacking_from:
         _drop_layers(entry, network, description.lacking_from)
     return LoadedNetwork(

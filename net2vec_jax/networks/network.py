@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar, Self, cast
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,11 @@ class Network(nnx.Module):
     smallest_input: int = 1
     side_multiple: int = 1
     is_traceable: ClassVar[bool] = True
+
+    @classmethod
+    def sized(cls, name: str, **attributes: Any) -> type[Self]:
+        """A network of this kind, a class called `name`: a row of a table of its attributes."""
+        return cast("type[Self]", type(name, (cls,), attributes))
 
     def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
         """Every layer's name and response, in the order of `layers`, computed one by one."""

@@ -67,9 +67,7 @@ def plot_weight_iou_correlations(
 
 
 @paper_style()
-def plot_probe_correlations(
-    layers: Mapping[str, tuple[Correlations, Correlations]],
-) -> Figure:
+def plot_probe_correlations(layers: Mapping[str, tuple[Correlations, Correlations]]) -> Figure:
     """Histograms of r between the weights of both probes, two panels per layer.
 
     Args:

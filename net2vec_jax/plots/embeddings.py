@@ -15,10 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from net2vec_jax.analysis.category_means import find_members, order_categories
-from net2vec_jax.analysis.geometry.concept_embeddings import (
-    NearestCategories,
-    NeighbourStability,
-)
+from net2vec_jax.analysis.geometry.concept_embeddings import NearestCategories, NeighbourStability
 from net2vec_jax.plots.panels import (
     add_legend,
     check_layers,

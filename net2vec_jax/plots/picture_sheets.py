@@ -18,13 +18,7 @@ from matplotlib.figure import Figure
 
 from net2vec_jax.activations.responses import show_filter
 from net2vec_jax.plots.fonts import count_letters, shorten
-from net2vec_jax.plots.overlays import (
-    COLORS,
-    darken_outside,
-    draw_mask,
-    draw_outline,
-    draw_scores,
-)
+from net2vec_jax.plots.overlays import COLORS, darken_outside, draw_mask, draw_outline, draw_scores
 from net2vec_jax.plots.paper_style import paper_style, style_category
 from net2vec_jax.plots.pictures import ConceptPicture
 from net2vec_jax.plots.sheet import GREY, Sheet

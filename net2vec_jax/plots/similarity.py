@@ -22,12 +22,7 @@ from net2vec_jax.analysis.similarity.network_similarity import (
 from net2vec_jax.analysis.similarity.pair_comparison import PairComparison
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.plots.fonts import count_letters, shorten_wide
-from net2vec_jax.plots.panels import (
-    add_category_legend,
-    lay_out_panels,
-    name_cells,
-    write_cells,
-)
+from net2vec_jax.plots.panels import add_category_legend, lay_out_panels, name_cells, write_cells
 from net2vec_jax.plots.paper_style import COLUMN_WIDTH, PAGE_WIDTH, paper_style, style_category
 
 MEASURES: dict[DistanceMeasure, str] = {

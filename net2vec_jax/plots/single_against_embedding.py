@@ -107,10 +107,7 @@ def plot_single_against_embedding(
 
 @paper_style()
 def plot_category_scores(
-    layers: Mapping[str, Comparison],
-    *,
-    score: str = "set IoU on val",
-    chance: float | None = None,
+    layers: Mapping[str, Comparison], *, score: str = "set IoU on val", chance: float | None = None
 ) -> Figure:
     """Mean score of single filters and embeddings per category, a panel per layer.
 
@@ -160,10 +157,7 @@ def plot_category_scores(
 
 @paper_style()
 def plot_scores_by_layer(
-    layers: Mapping[str, Comparison],
-    *,
-    score: str = "set IoU on val",
-    chance: float | None = None,
+    layers: Mapping[str, Comparison], *, score: str = "set IoU on val", chance: float | None = None
 ) -> Figure:
     """Mean score of single filters and embeddings by layer, a panel per category.
 

@@ -214,7 +214,8 @@ def bootstrap_ratios(
     bounds = []
     for top, bottom in zip(numerator, denominator, strict=True):
         if cluster is not None:
-            top, bottom = _add_rows(top, unit), _add_rows(bottom, unit)
+            units = unit.max(initial=-1) + 1
+            top, bottom = (sum_rows(rows.T, unit, units).T for rows in (top, bottom))
         redrawn = redraw_columns(top, bottom, key=key, samples=samples)
         total = bottom.sum(0, dtype=np.float64)
         estimate = top.sum(0, dtype=np.float64) / np.maximum(total, 1e-20)
@@ -446,13 +447,6 @@ def _include(
 def _hide_empty(values: np.ndarray, group: np.ndarray) -> np.ndarray:
     """NaN in place of the values [G] of groups without entries."""
     return np.where(np.bincount(group, minlength=len(values)) > 0, values, np.nan)
-
-
-def _add_rows(values: np.ndarray, unit: np.ndarray) -> np.ndarray:
-    """Sums [U, H] of the rows [N, H] of each unit, float64."""
-    total = np.zeros((unit.max(initial=-1) + 1, values.shape[1]))
-    np.add.at(total, unit, values)
-    return total
 
 
 def _check_ratios(

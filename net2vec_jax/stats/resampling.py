@@ -153,7 +153,6 @@ def reweigh_ratios(
     group: np.ndarray,
     groups: int,
     *,
-    unit: np.ndarray | None = None,
     key: Array,
     samples: int,
 ) -> Float[np.ndarray, "samples G"]:
@@ -170,18 +169,16 @@ def reweigh_ratios(
       coefficients: [R].
       group: to which group each entry belongs, integers [P] in 0 … groups-1.
       groups: G.
-      unit: entries of one unit have one weight, integers [P] from 0. None: each has its own.
       key: PRNG key.
       samples: how many times the images are weighted.
 
     Returns:
       Σ_r coefficient_r · ratio_r of every sample, float32.
     """
-    unit = np.arange(len(group)) if unit is None else unit
+    unit, owner = np.arange(len(group)), np.arange(groups)
     size = mean_size(denominator, group, groups, unit)
-    each = np.arange(groups)
     return _reweigh_with(
-        numerator, denominator, coefficients, size, each, group, unit, key=key, samples=samples
+        numerator, denominator, coefficients, size, owner, group, unit, key=key, samples=samples
     )
 
 
@@ -304,14 +301,8 @@ def flip_sums(
     values: np.ndarray, group: np.ndarray, groups: int, *, key: Array, samples: int
 ) -> Float[np.ndarray, "samples G"]:
     """Sums over each group of `values` [P] whose signs are drawn anew in every sample."""
-    sums = _flip(
-        key,
-        jnp.asarray(values, jnp.float32),
-        jnp.asarray(group, jnp.int32),
-        groups=groups,
-        samples=samples,
-    )
-    return np.asarray(sums)
+    arrays = jnp.asarray(values, jnp.float32), jnp.asarray(group, jnp.int32)
+    return np.asarray(_flip(key, *arrays, groups=groups, samples=samples))
 
 
 @jax.jit(static_argnames=("groups", "samples"))

@@ -19,7 +19,7 @@ import numpy as np
 
 from net2vec_jax.core.errors import Net2VecError, list_names
 from net2vec_jax.weights.layouts import Shape
-from net2vec_jax.weights.porting import Renames, rename_keys
+from net2vec_jax.weights.porting import Renames, drop_ones, rename_keys
 from net2vec_jax.weights.spellings import Spelling, respell
 
 Arrays = Mapping[str, np.ndarray]
@@ -287,9 +287,9 @@ def _reshape(array: np.ndarray, shape: Shape | None) -> np.ndarray:
     A linear layer as a 1 × 1 or full-size convolution [out, in, h, w] is the same numbers as
     [out, in · h · w]; so is a factor [K] as [K, 1, 1].
     """
-    if shape is None or array.shape[:1] != shape[:1] or array.size != math.prod(shape):
+    if shape is None or array.size != math.prod(shape):
         return array
-    return array.reshape(shape)
+    return array.reshape(shape) if drop_ones(array.shape)[:1] == drop_ones(shape)[:1] else array
 
 
 def _find_missing_head(arrays: Arrays, wanted: Wanted) -> list[str]:

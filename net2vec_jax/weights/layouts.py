@@ -72,6 +72,26 @@ def linear_after_map(height: int, width: int) -> Layout:
     return Layout(lambda shape: (shape[::-1],), convert)
 
 
+def scaled_rules(key: str, scale: str) -> dict[str, Rule]:
+    """Rules of a linear layer times a factor per channel that goes out: `kernel` and `bias`.
+
+    Args:
+      key: the layer in the file.
+      scale: the factors [out].
+    """
+    kernel = Layout(
+        lambda shape: (shape[::-1], shape[1:]),
+        lambda kernel, factor: (kernel.astype(np.float64) * factor[:, None]).T,
+    )
+    bias = Layout(
+        lambda shape: (shape, shape), lambda bias, factor: bias.astype(np.float64) * factor
+    )
+    return {
+        "kernel": Rule((f"{key}.weight", scale), kernel),
+        "bias": Rule((f"{key}.bias", scale), bias),
+    }
+
+
 def affine_rules(norm: str, epsilon: float) -> dict[str, Rule]:
     """Rules of a batch normalisation that is an affine layer of its own: `scale` and `bias`.
 

@@ -30,8 +30,8 @@ AnyModule = TypeVar("AnyModule", bound=nnx.Module)
 
 DESCRIPTION_FILE = "network.json"
 PARAMETERS_FOLDER = "parameters"
-FORMAT = 2
-"""Raised whenever older readers would misread a directory; 1 had all layers."""
+FORMAT = 3
+"""Raised whenever older readers would misread a directory; 1 had all layers, 2 the usual ε."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class PortedDescription:
       input_size: pixels along a side of the images that it was trained on.
       source: where the weights come from, in words.
       lacking_from: the first layer that the weights lack; empty if they lack none.
+      epsilon: ε of its layer normalisations; 0 of the usual one.
       version: of net2vec_jax, which ported them.
     """
 
@@ -58,6 +59,7 @@ class PortedDescription:
     input_size: int
     source: str
     lacking_from: str = ""
+    epsilon: float = 0.0
     version: str = net2vec_jax.__version__
 
 
@@ -179,7 +181,7 @@ def _read(directory: Path) -> tuple[PortedDescription, dict[str, str]]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         written = record.pop("format")
-        if written not in (1, FORMAT):
+        if written not in (1, 2, FORMAT):
             raise Net2VecError(
                 f"{directory} has format {written!r}, and this release of net2vec_jax reads "
                 f"{FORMAT}; it was written by {record.get('version')!r}: use that release, or port "
@@ -196,7 +198,7 @@ def _read(directory: Path) -> tuple[PortedDescription, dict[str, str]]:
 def _as_description(record: dict[str, Any]) -> PortedDescription:
     """The description in a JSON object; raises ValueError if it is not one."""
     fields = {field.name: field.type for field in dataclasses.fields(PortedDescription)}
-    record.setdefault("lacking_from", "")
+    record = {"lacking_from": "", "epsilon": 0.0} | record
     if record.keys() != fields.keys():
         raise ValueError(f"missing or unexpected: {sorted(record.keys() ^ fields.keys())}")
     for name, kind in fields.items():

@@ -125,7 +125,7 @@ def port_weights(
     Args:
       module: gives structure, shapes and origins; its own values are not used, so it may be
         abstract, as `nnx.eval_shape` makes it.
-      weights: arrays by key, as `load_torch_file` returns them.
+      weights: arrays by key, as `read_weight_file` finds them.
       caffe: see `find_rules`.
       reverse_channels: see `find_rules`.
       ignored: shell patterns of keys that have no counterpart in the module.
@@ -155,7 +155,7 @@ def port_weights(
             array = weights.get(key)
             if array is None:
                 continue
-            if _drop_ones(array.shape) == _drop_ones(expected):
+            if drop_ones(array.shape) == drop_ones(expected):
                 reshaped[key] = array.reshape(expected)
             else:
                 mismatched[key] = f"{key} has shape {array.shape}, not {expected}"
@@ -206,7 +206,7 @@ def _is_finite(array: np.ndarray) -> bool:
         return bool(np.isfinite(array.sum(dtype=np.float64))) or bool(np.isfinite(array).all())
 
 
-def _drop_ones(shape: Shape) -> Shape:
+def drop_ones(shape: Shape) -> Shape:
     """A shape without its axes of length 1.
 
     What one library keeps as a linear layer is a 1 × 1 convolution of another.

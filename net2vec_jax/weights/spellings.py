@@ -48,6 +48,7 @@ class Spelling:
       architectures: regular expression of the names, in the library's configuration, of networks
         that compute the same; some have the same keys and pad otherwise.
       convert: what else differs: the original's arrays from the renamed ones.
+      epsilon: ε of the layer normalisations, where that is not the original's.
     """
 
     library: str
@@ -57,10 +58,25 @@ class Spelling:
     images: Images | None = None
     architectures: str = ".*"
     convert: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
+    epsilon: float | None = None
 
     def fits(self, keys: Iterable[str]) -> bool:
         """Whether the mark is found among the keys."""
         return any(re.match(self.mark, key) for key in keys)
+
+
+def join_attention(attention: str, joint: str) -> Renames:
+    """The renames of queries, keys and values, which transformers keeps apart.
+
+    Args:
+      attention: regular expression of the module that has them.
+      joint: the original's key of all three, up to "weight" or "bias".
+    """
+    return tuple(
+        (rf"^(?!text)(.*?)\.{attention}\.(?:{name}|{name[0]}_proj)\.(weight|bias)$",
+         rf"\1.{joint}\2#{number}")
+        for number, name in enumerate(("query", "key", "value"))
+    )  # fmt: skip
 
 
 def respell(weights: Mapping[str, np.ndarray], spelling: Spelling) -> dict[str, np.ndarray]:

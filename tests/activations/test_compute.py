@@ -13,7 +13,7 @@ from helpers import ListDataset, make_catalog
 from net2vec_jax.activations.compute import compute_activations, store_activations
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.dataset import ImageLabels
-from net2vec_jax.networks.models.efficientnet import EfficientNetLite0
+from net2vec_jax.networks.models.efficientnet import EFFICIENTNET_LITES
 from net2vec_jax.networks.network import Network
 from net2vec_jax.networks.preprocessing import IMAGENET
 
@@ -104,7 +104,7 @@ def draw_weights(network: Network) -> Network:
 def test_bfloat16_is_close_and_float32_is_untouched() -> None:
     labels = [ImageLabels({}, {"object": (1,)})] * 2
     dataset = Noise(make_catalog(1), ("object",), labels, (16, 16))
-    network = draw_weights(nnx.eval_shape(lambda: EfficientNetLite0(rngs=nnx.Rngs(0))))
+    network = draw_weights(nnx.eval_shape(lambda: EFFICIENTNET_LITES[0](rngs=nnx.Rngs(0))))
     layers = ["block0", "block4"]
     found = {}
     for dtype in ("float32", "bfloat16"):

@@ -11,11 +11,7 @@ import pytest
 from net2vec_jax.core import errors
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data import bad_images
-from net2vec_jax.data.bad_images import (
-    ListsBadImages,
-    find_bad_images,
-    leave_out_bad_images,
-)
+from net2vec_jax.data.bad_images import ListsBadImages, find_bad_images, leave_out_bad_images
 from net2vec_jax.data.broden.dataset import BrodenDataset
 from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.dataset import ConceptDataset, ImageLabels, LabelledImage, map_in_order

@@ -21,15 +21,7 @@ def test_concepts_of_one_name_are_told_apart_by_number() -> None:
 
 
 def test_the_number_behind_a_shared_name_is_taken_off() -> None:
-    names = [
-        "crane (17)",
-        "red-c (5)",
-        "sea (beach)-s",
-        "hat (2) (3)",
-        "(4)",
-        " (4)",
-        "Route 66",
-    ]
+    names = ["crane (17)", "red-c (5)", "sea (beach)-s", "hat (2) (3)", "(4)", " (4)", "Route 66"]
     assert [strip_number(name) for name in names] == [
         "crane", "red-c", "sea (beach)-s", "hat (2)", "(4)", " (4)", "Route 66",
     ]  # fmt: skip

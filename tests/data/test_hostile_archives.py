@@ -166,9 +166,7 @@ def test_archives_that_are_refused(
     (data / f"{TOP}.lock").touch()
     row = rows_of(__file__, "test_archives_that_are_refused")[case]
     refuse(
-        row,
-        archive.parent,
-        lambda: prepare_broden(data, 227, archive=archive, expected=content[1]),
+        row, archive.parent, lambda: prepare_broden(data, 227, archive=archive, expected=content[1])
     )
 
 

@@ -422,11 +422,7 @@ READ: dict[str, tuple[Callable[[Content, Path], object], dict, str]] = {
         {"mug (186)": (2, 2, 25), "mug (1333)": (2, 2, 25)},
         "",
     ),
-    "COCO category id 0": (
-        number_from_zero,
-        ALL_MUGS,
-        "'mug' 0 → 1",
-    ),
+    "COCO category id 0": (number_from_zero, ALL_MUGS, "'mug' 0 → 1"),
 }
 
 

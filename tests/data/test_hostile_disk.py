@@ -198,9 +198,7 @@ def start_preparing(archive: Path, data: Path, content: Path, *, kill_after: int
 
 
 def test_process_killed_while_unpacking(
-    data: Path,
-    published: tuple[Path, ExpectedCounts],
-    tmp_path_factory: pytest.TempPathFactory,
+    data: Path, published: tuple[Path, ExpectedCounts], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     archive, expected = published
     row_of("test_process_killed_while_unpacking", "process killed while unpacking")
@@ -217,9 +215,7 @@ def test_process_killed_while_unpacking(
 
 
 def test_two_processes_preparing_the_same_dataset(
-    data: Path,
-    published: tuple[Path, ExpectedCounts],
-    tmp_path_factory: pytest.TempPathFactory,
+    data: Path, published: tuple[Path, ExpectedCounts], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     row_of("test_two_processes_preparing_the_same_dataset", "two processes preparing at once")
     earlier = snapshot(data.parent / "runs")
@@ -294,9 +290,7 @@ def test_read_only_data_directories(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "mkdir", mkdir)
         refuse(
-            row,
-            data.parent,
-            lambda: prepare_broden(data, 227, archive=archive, expected=expected),
+            row, data.parent, lambda: prepare_broden(data, 227, archive=archive, expected=expected)
         )
 
 

@@ -9,14 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile import (
-    NO_MESSAGE,
-    assert_documented,
-    refuse,
-    rows_of,
-    unchanged,
-    write_png_header,
-)
+from hostile import NO_MESSAGE, assert_documented, refuse, rows_of, unchanged, write_png_header
 from PIL import Image
 
 from net2vec_jax.core.errors import Net2VecError

@@ -15,6 +15,8 @@ from net2vec_jax.networks.load import (
     _abstract,
     _describe_wanted,
     _find_head,
+    _find_normalisations,
+    _set_epsilon,
     load_network,
     open_network_origin,
     save_network,
@@ -85,6 +87,17 @@ def test_a_network_without_its_head_is_loaded_stored_and_asked(save, tmp_path, c
             with pytest.raises(Net2VecError, match=f"layer {layer} cannot be computed"):
                 one.network.activations(np.zeros((1, 40, 40, 3), np.float32), [layer])
     assert untrain(loaded, IMAGES).network.layers[-1] == "logits"
+
+
+def test_normalisations_have_the_epsilon_of_the_librarys_names(save, tmp_path):
+    network = _abstract(NETWORKS["vit_b_16"], None)
+    _set_epsilon(network, NETWORKS["vit_b_16"].spellings[1].epsilon)
+    assert {norm.epsilon for norm in _find_normalisations(network)} == {1e-12}
+    loaded = load_network("convnextv2_atto", weights=save(_weights("convnextv2_atto")))
+    _set_epsilon(loaded.network, 1e-9)
+    save_network(loaded, tmp_path / "ported")
+    again = load_network(tmp_path / "ported").network
+    assert {norm.epsilon for norm in _find_normalisations(again)} == {1e-9}
 
 
 def test_images_are_seen_as_the_flags_say(save, tmp_path):

@@ -12,12 +12,7 @@ from flax import nnx
 from torchvision_golden import golden_state_dict, read_golden
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.networks.load import (
-    NETWORKS,
-    load_network,
-    open_network_origin,
-    save_network,
-)
+from net2vec_jax.networks.load import NETWORKS, load_network, open_network_origin, save_network
 from net2vec_jax.networks.preprocessing import IMAGENET, REFERENCE_CODE_PREPROCESSING, Preprocessing
 from net2vec_jax.weights.cache import find_efficientnet_lite
 from net2vec_jax.weights.porting import find_rules, port_weights

@@ -45,10 +45,7 @@ def make_overlap(
 
 @pytest.mark.parametrize(
     ("plot", "name"),
-    [
-        (plot_concepts_per_filter, "histogram"),
-        (plot_categories_per_filter, "category_numbers"),
-    ],
+    [(plot_concepts_per_filter, "histogram"), (plot_categories_per_filter, "category_numbers")],
 )
 def test_bars_are_what_was_found_and_marks_are_chance(plot, name: str) -> None:
     layers = {"conv4": make_overlap(0), "conv5": make_overlap(1)}

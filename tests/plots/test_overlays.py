@@ -4,12 +4,7 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import to_rgb
 
-from net2vec_jax.plots.overlays import (
-    darken_outside,
-    draw_mask,
-    draw_outline,
-    draw_scores,
-)
+from net2vec_jax.plots.overlays import darken_outside, draw_mask, draw_outline, draw_scores
 from net2vec_jax.plots.paper_style import CATEGORY_STYLES
 
 RNG = np.random.default_rng(0)

@@ -13,7 +13,7 @@ import pytest
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.weights.readers import torch_pickle
-from net2vec_jax.weights.readers.files import load_weight_file
+from net2vec_jax.weights.readers.files import read_weight_file
 
 
 def embed(value: object) -> bytes:
@@ -40,7 +40,7 @@ def load(folder: Path, code: bytes) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", code)
         archive.writestr("archive/data/0", np.arange(24, dtype=np.float32).tobytes())
-    return load_weight_file(path)
+    return read_weight_file(path).arrays
 
 
 DTYPE_STATE = embed((3, ">", None, None, None, -1, -1, 0))

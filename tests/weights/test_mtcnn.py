@@ -17,7 +17,7 @@ from flax import nnx
 from net2vec_jax.networks.layers.blocks import Convolution, Linear
 from net2vec_jax.weights.layouts import CONVOLUTION, LINEAR, SAME, Layout, Rule
 from net2vec_jax.weights.porting import port_weights
-from net2vec_jax.weights.readers.files import load_weight_file
+from net2vec_jax.weights.readers.files import read_weight_file
 
 SIDE = 3  # of the map in front of the first linear layer
 
@@ -70,8 +70,9 @@ def _port(arrays, torch):
 @pytest.mark.parametrize(("torchs", "caffes"), [("pnet", "1"), ("rnet", "2"), ("onet", "3")])
 def test_both_files_of_a_network_agree_once_ported(shared_dir: Path, torchs, caffes):
     fixtures = shared_dir / "weights" / "reader_fixtures"
-    torchs = load_weight_file(fixtures / "facenet_mtcnn_pt" / f"{torchs}.pt")
-    caffes = load_weight_file(fixtures / "mtcnn_caffemodel" / f"MTCNNv1_det{caffes}.caffemodel")
+    torchs = read_weight_file(fixtures / "facenet_mtcnn_pt" / f"{torchs}.pt").arrays
+    caffe_file = fixtures / "mtcnn_caffemodel" / f"MTCNNv1_det{caffes}.caffemodel"
+    caffes = read_weight_file(caffe_file).arrays
     if "dense5_1.weight" in torchs:  # PyTorch's leaves the landmarks out
         caffes = {key: array for key, array in caffes.items() if not key.startswith("conv5-3")}
     jax.tree.map(np.testing.assert_array_equal, _port(torchs, True), _port(caffes, False))

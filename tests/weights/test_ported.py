@@ -13,12 +13,7 @@ from flax import nnx
 
 import net2vec_jax
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.weights.ported import (
-    PortedDescription,
-    load_ported,
-    read_description,
-    save_ported,
-)
+from net2vec_jax.weights.ported import PortedDescription, load_ported, read_description, save_ported
 
 DESCRIPTION = PortedDescription(
     network="tiny",
@@ -166,7 +161,7 @@ def test_missing_and_foreign_directories_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 3}, r"has format 3, and this release of net2vec_jax reads 2"),
+        ({"format": 4}, r"has format 4, and this release of net2vec_jax reads 3"),
         ({"format": None}, "has format None"),
         ({"classes": "365"}, r"network\.json is damaged \(ValueError: classes is '365'\)"),
         ({"classes": True}, "classes is True"),

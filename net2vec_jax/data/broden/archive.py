@@ -174,10 +174,7 @@ def _refuse_differences(path: Path, checks: Sequence[CountCheck], accept: bool) 
 
 
 def _write_record(directory: Path, checks: Sequence[CountCheck], sha256: str) -> None:
-    record = {
-        "archive_sha256": sha256,
-        "checks": [dataclasses.asdict(check) for check in checks],
-    }
+    record = {"archive_sha256": sha256, "checks": [dataclasses.asdict(check) for check in checks]}
     text = json.dumps(record, indent=2) + "\n"
     (directory / RECORD_FILE).write_text(text, encoding="utf-8")
 

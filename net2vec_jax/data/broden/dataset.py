@@ -23,7 +23,7 @@ from net2vec_jax.data.broden.tables import (
     read_labels,
 )
 from net2vec_jax.data.concepts import normalize_name
-from net2vec_jax.data.dataset import VAL, ImageLabels, summarise_dataset
+from net2vec_jax.data.dataset import VAL, ConceptDataset, ImageLabels
 from net2vec_jax.data.groups import GROUP_COLUMN, number_groups, remark_on_groups
 from net2vec_jax.data.images.files import (
     check_regular_file,
@@ -34,7 +34,7 @@ from net2vec_jax.data.images.files import (
 from net2vec_jax.data.images.resized import remark_on_photograph
 
 
-class BrodenDataset:
+class BrodenDataset(ConceptDataset):
     """A Broden directory, as a `ConceptDataset`.
 
     Images with no data in any of the categories are dropped (behaviour 1.6), so are those with
@@ -106,13 +106,6 @@ class BrodenDataset:
         on_groups = remark_on_groups(self.image_names, groups, self.is_val, remedy=remedy)
         self.notices = (*notices, *on_groups)
         self.fingerprint = self._fingerprint(index_path, label_path, allow_missing)
-
-    def __repr__(self) -> str:
-        return summarise_dataset(self)
-
-    def __len__(self) -> int:
-        """The number of images N."""
-        return len(self._rows)
 
     def image(self, index: int) -> np.ndarray:
         """uint8 [H, W, 3], RGB, of the image at `index`; see `read_image` for other kinds.

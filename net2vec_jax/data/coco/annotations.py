@@ -14,12 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from net2vec_jax.core.errors import Net2VecError, join_messages, list_names
-from net2vec_jax.data.coco.files import (
-    FileIndex,
-    check_file_name,
-    check_text,
-    find_image,
-)
+from net2vec_jax.data.coco.files import FileIndex, check_file_name, check_text, find_image
 from net2vec_jax.data.coco.json_files import read_lists
 from net2vec_jax.data.coco.regions import MOST_PIXELS, Segmentation, check_segmentation
 from net2vec_jax.data.concepts import Concept, ConceptCatalog, normalize_name

@@ -26,7 +26,7 @@ from net2vec_jax.data.coco.annotations import (
 from net2vec_jax.data.coco.files import name_apart
 from net2vec_jax.data.coco.regions import decode_regions
 from net2vec_jax.data.concepts import normalize_name
-from net2vec_jax.data.dataset import SPLITS, VAL, ImageLabels, summarise_dataset
+from net2vec_jax.data.dataset import SPLITS, VAL, ConceptDataset, ImageLabels
 from net2vec_jax.data.groups import (
     GROUP_COLUMN,
     name_group,
@@ -80,7 +80,7 @@ def parse_coco_name(text: str) -> list[CocoPart]:
     return [CocoPart(*(Path(path).expanduser() for path in part if path)) for part in parts]
 
 
-class CocoDataset:
+class CocoDataset(ConceptDataset):
     """Images annotated in COCO's form, as a `ConceptDataset`.
 
     All images of the annotation files take part, those without annotation too: there is nothing on
@@ -158,13 +158,6 @@ class CocoDataset:
         on_groups = remark_on_groups(self.image_names, groups, self.is_val, remedy=_GROUPS)
         self.notices = (*notices, *([notice] if notice else []), *on_groups)
         self.fingerprint = self._fingerprint(resolution)
-
-    def __repr__(self) -> str:
-        return summarise_dataset(self)
-
-    def __len__(self) -> int:
-        """The number of images N."""
-        return len(self._images)
 
     def image(self, index: int) -> np.ndarray:
         """uint8 [S, S, 3], RGB, of the image at `index`; see `read_resized_image`.

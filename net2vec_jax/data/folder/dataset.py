@@ -20,7 +20,7 @@ import numpy as np
 
 from net2vec_jax.core.errors import Net2VecError, join_messages, list_names
 from net2vec_jax.data.concepts import normalize_name
-from net2vec_jax.data.dataset import VAL, ImageLabels, summarise_dataset
+from net2vec_jax.data.dataset import VAL, ConceptDataset, ImageLabels
 from net2vec_jax.data.folder.files import (
     find_images,
     find_layers,
@@ -30,12 +30,7 @@ from net2vec_jax.data.folder.files import (
 )
 from net2vec_jax.data.folder.masks import MaskMeaning
 from net2vec_jax.data.folder.tables import read_concept_table, read_image_labels, read_splits
-from net2vec_jax.data.groups import (
-    GROUP_COLUMN,
-    number_groups,
-    remark_on_groups,
-    split_by_groups,
-)
+from net2vec_jax.data.groups import GROUP_COLUMN, number_groups, remark_on_groups, split_by_groups
 from net2vec_jax.data.images.files import check_regular_file
 from net2vec_jax.data.images.resized import (
     DEFAULT_RESOLUTION,
@@ -141,7 +136,7 @@ def _describe_unread(directory: Path, others: Iterable[str], unread: list[str]) 
     return notices
 
 
-class FolderDataset:
+class FolderDataset(ConceptDataset):
     """A folder of images with masks, as a `ConceptDataset`.
 
     Images are in the order of a hash of their names, as Broden's are (behaviour 1.7). An image with
@@ -222,13 +217,6 @@ class FolderDataset:
         for concept in self.catalog:
             self._category_of[concept.number] = self.categories.index(concept.primary_category)
         self.fingerprint = self._fingerprint(resolution, allow_missing)
-
-    def __repr__(self) -> str:
-        return summarise_dataset(self)
-
-    def __len__(self) -> int:
-        """The number of images N."""
-        return len(self.image_names)
 
     def image(self, index: int) -> np.ndarray:
         """uint8 [S, S, 3], RGB, upright, of the image at `index`; see `read_resized_image`.

@@ -24,12 +24,7 @@ from net2vec_jax.data.concepts import (
 )
 from net2vec_jax.data.dataset import SPLITS
 from net2vec_jax.data.groups import GROUP_COLUMN, name_group
-from net2vec_jax.data.tables import (
-    FILLERS,
-    LARGEST_NUMBER,
-    parse_whole_number,
-    read_table,
-)
+from net2vec_jax.data.tables import FILLERS, LARGEST_NUMBER, parse_whole_number, read_table
 
 CONCEPT_COLUMNS = ("number", "name", "category")
 NO_LABEL_VALUE = 255

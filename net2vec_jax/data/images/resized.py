@@ -158,11 +158,7 @@ def _explain_misfit(image: Image.Image, shape: tuple[int, int]) -> str:
 
 
 def remark_on_photograph(
-    path: Path,
-    shape: tuple[int, int] | None,
-    *,
-    otherwise: str | None,
-    prefer_stored: bool = False,
+    path: Path, shape: tuple[int, int] | None, *, otherwise: str | None, prefer_stored: bool = False
 ) -> tuple[str, ...]:
     """What `read_resized_image` assumes of a photograph.
 

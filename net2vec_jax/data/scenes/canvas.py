@@ -113,11 +113,7 @@ class Canvas:
         }
 
     def draw(
-        self,
-        rng: np.random.Generator,
-        thing: str,
-        pieces: Iterable[Piece],
-        placement: Placement,
+        self, rng: np.random.Generator, thing: str, pieces: Iterable[Piece], placement: Placement
     ) -> None:
         """Paints a thing's pieces in their order."""
         for each in pieces:

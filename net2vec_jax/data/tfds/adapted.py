@@ -15,7 +15,7 @@ import numpy as np
 
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 from net2vec_jax.data.concepts import ConceptCatalog
-from net2vec_jax.data.dataset import VAL, ImageLabels, map_in_order, summarise_dataset
+from net2vec_jax.data.dataset import VAL, ConceptDataset, ImageLabels, map_in_order
 from net2vec_jax.data.groups import name_group, number_groups, remark_on_groups
 from net2vec_jax.data.images.resized import open_image, resize_image
 from net2vec_jax.data.tfds.records import TfdsRecords
@@ -55,7 +55,7 @@ class TfdsAdapter:
     version: int = 1
 
 
-class AdaptedDataset:
+class AdaptedDataset(ConceptDataset):
     """One of TFDS's datasets, as a `ConceptDataset`.
 
     Images are numbered split by split in the order of the files; TFDS keeps no names that could be
@@ -121,13 +121,6 @@ class AdaptedDataset:
         self.notices = remark_on_groups(
             self.image_names, groups, self.is_val, remedy="#FEATURE behind the name"
         )
-
-    def __repr__(self) -> str:
-        return summarise_dataset(self)
-
-    def __len__(self) -> int:
-        """The number of images N."""
-        return len(self._places)
 
     def source_files(self) -> Iterator[Path]:
         """The files that all else is read from."""

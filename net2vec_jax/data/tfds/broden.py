@@ -17,7 +17,7 @@ import numpy as np
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.concepts import Concept, ConceptCatalog
-from net2vec_jax.data.dataset import SPLITS, VAL, ImageLabels, summarise_dataset
+from net2vec_jax.data.dataset import SPLITS, VAL, ConceptDataset, ImageLabels
 from net2vec_jax.data.groups import number_groups
 from net2vec_jax.data.images.files import read_image, read_label_plane
 from net2vec_jax.data.tables import LARGEST_NUMBER
@@ -27,7 +27,7 @@ FORMAT = 1
 """Version of the metadata and of the meaning of the records."""
 
 
-class TfdsBrodenDataset:
+class TfdsBrodenDataset(ConceptDataset):
     """A prepared `broden` or `scenes`, as a `ConceptDataset`.
 
     Images, labels, names, splits and order are those of the Broden directory it was written from.
@@ -76,13 +76,6 @@ class TfdsBrodenDataset:
         self._known[[0, *self.catalog.by_number]] = True
         used = tuple(dict.fromkeys(split for _, split in rows))
         self.fingerprint = records.fingerprint(used, FORMAT, self.source_fingerprint, digests)
-
-    def __repr__(self) -> str:
-        return summarise_dataset(self)
-
-    def __len__(self) -> int:
-        """The number of images N."""
-        return len(self.image_names)
 
     def source_files(self) -> Iterator[Path]:
         """The files that all else is read from."""

@@ -27,6 +27,7 @@ from net2vec_jax.weights.layouts import (
     affine_rules,
     folded_rules,
     linear_after_map,
+    scaled_rules,
 )
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
@@ -126,10 +127,7 @@ class Convolution(nnx.Module):
 
 
 def convolve_depthwise(
-    images: Float[Array, "N H W K"],
-    kernel: Float[Array, "k k 1 K"],
-    stride: int,
-    padding: Pads,
+    images: Float[Array, "N H W K"], kernel: Float[Array, "k k 1 K"], stride: int, padding: Pads
 ) -> Float[Array, "N h w K"]:
     """Convolve every channel with its own kernel, in the form that suits the platform.
 
@@ -146,10 +144,7 @@ def convolve_depthwise(
 
 
 def sum_shifted(
-    images: Float[Array, "N H W K"],
-    kernel: Float[Array, "k k 1 K"],
-    stride: int,
-    padding: Pads,
+    images: Float[Array, "N H W K"], kernel: Float[Array, "k k 1 K"], stride: int, padding: Pads
 ) -> Float[Array, "N h w K"]:
     """A depthwise convolution as k² shifted maps, each scaled and added."""
     rows, columns = kernel.shape[:2]
@@ -234,6 +229,7 @@ class Linear(nnx.Module):
         *,
         key: str | None = None,
         grid: tuple[int, int] | None = None,
+        scale: str | None = None,
         rngs: nnx.Rngs,
     ) -> None:
         """Random weights: He's normal kernel, zero bias.
@@ -241,22 +237,23 @@ class Linear(nnx.Module):
         Args:
           inputs: numbers that come in.
           outputs: numbers that go out.
-          key: of the original's layer.
+          key: of the original's layer; behind a last "_" comes "weight" without a dot.
           grid: (height, width) of the map that is flattened in front of it, if there is one.
+          scale: key of the factors by which the original multiplies the result, if there are any.
           rngs: source of the random kernel.
         """
         deviation = (2.0 / inputs) ** 0.5
         self.kernel = nnx.Param(deviation * jax.random.normal(rngs.params(), (inputs, outputs)))
         self.bias = nnx.Param(jnp.zeros(outputs))
-        self.key, self.grid = key, grid
+        self.key, self.grid, self.scale = key, grid, scale
 
     def rules(self, key: str) -> dict[str, Rule]:
         """Where kernel and bias come from."""
+        if self.scale is not None:
+            return scaled_rules(key, self.scale)
         layout = LINEAR if self.grid is None else linear_after_map(*self.grid)
-        return {
-            "kernel": Rule((f"{key}.weight",), layout),
-            "bias": Rule((f"{key}.bias",), SAME),
-        }
+        key = key if key.endswith("_") else f"{key}."
+        return {"kernel": Rule((f"{key}weight",), layout), "bias": Rule((f"{key}bias",), SAME)}
 
     def __call__(self, vectors: Float[Array, "*axes I"]) -> Float[Array, "*axes O"]:
         """vectors · kernel + bias."""
@@ -305,10 +302,7 @@ class LayerNormalisation(nnx.Module):
 
     def rules(self, key: str) -> dict[str, Rule]:
         """Where scale and bias come from."""
-        return {
-            "scale": Rule((f"{key}.weight",), SAME),
-            "bias": Rule((f"{key}.bias",), SAME),
-        }
+        return {"scale": Rule((f"{key}.weight",), SAME), "bias": Rule((f"{key}.bias",), SAME)}
 
     def __call__(self, values: Float[Array, "*axes K"]) -> Float[Array, "*axes K"]:
         """The normalised values; mean and variance are taken in float32."""

@@ -7,7 +7,7 @@ costs no accuracy beyond float32's rounding and saves a pass over every map.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -143,22 +143,22 @@ class MobileNetwork(Network):
 
     Attributes:
       stages: of the network.
-      same: see `lay_out_blocks`.
       first: number of the first block.
+      head_place: of the head in torchvision's `features`, from which it has its other keys.
+      same: see `lay_out_blocks`.
       epsilon: ε of the batch normalisations.
       keys: those of the stem and the head.
       logits_key: that of the last layer.
-      other_aliases: of other layers than the blocks, and of their last.
       shapes: of the blocks.
     """
 
     stages: ClassVar[Sequence[StageShape]]
-    same: ClassVar[bool]
     first: ClassVar[int]
-    epsilon: ClassVar[float]
+    head_place: ClassVar[int | None] = None
+    same: ClassVar[bool] = False
+    epsilon: ClassVar[float] = 1e-5
     keys: ClassVar[tuple[Keys, Keys]]
-    logits_key: ClassVar[str]
-    other_aliases: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    logits_key: ClassVar[str] = "classifier.1"
     shapes: ClassVar[tuple[BlockShape, ...]]
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -167,13 +167,17 @@ class MobileNetwork(Network):
         if not hasattr(cls, "stages"):
             return
         cls.shapes = lay_out_blocks(cls.stages, same=cls.same)
-        names, aliases = ["stem"], {}
+        names, aliases = ["stem"], {cls.logits_key: "logits"}
+        if cls.head_place:
+            stem, head = "features.0", f"features.{cls.head_place}"
+            cls.keys = (f"{stem}.0", f"{stem}.1"), (f"{head}.0", f"{head}.1")
+            aliases |= {stem: "stem", head: "head", "features": "head", "classifier": "logits"}
         for number, shape in enumerate(cls.shapes, cls.first):
             parts = ("_expand", "_depthwise", "") if shape.expansion > 1 else ("_depthwise", "")
             names += [f"block{number}{part}" for part in parts]
             aliases[cls.block_key(number, shape)] = f"block{number}"
         cls.layers = (*names, "head", "logits")
-        cls.aliases = MappingProxyType({**aliases, cls.logits_key: "logits", **cls.other_aliases})
+        cls.aliases = MappingProxyType(aliases)
 
     @staticmethod
     def activate(values: Float[Array, "N h w K"]) -> Float[Array, "N h w K"]:

@@ -16,24 +16,15 @@ from jaxtyping import Array, Float
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.layers.attention import attend
-from net2vec_jax.networks.layers.blocks import (
-    PRECISION,
-    Convolution,
-    LayerNormalisation,
-    Linear,
-)
+from net2vec_jax.networks.layers.blocks import PRECISION, Convolution, LayerNormalisation, Linear
 from net2vec_jax.networks.layers.nonlinearities import quick_gelu, relu
 from net2vec_jax.networks.layers.pooling import average_pool
 from net2vec_jax.networks.models.resnet import Bottleneck, Stages
 from net2vec_jax.networks.models.vision_transformer import Keys, Size, VisionTransformer
 from net2vec_jax.networks.network import Network
-from net2vec_jax.weights.layouts import SAME, Layout, Rule
+from net2vec_jax.weights.layouts import SAME, Rule
 
 VIT_EMBEDDING, RESNET_EMBEDDING = 512, 1024
-
-# Positions [L, D] and a class token [D]: the file has no axis for images.
-_WITHOUT_IMAGES = Layout(lambda shape: (shape[1:],), lambda array: array)
-_VECTOR = Layout(lambda shape: (shape[-1:],), lambda array: array)
 
 
 class Projection(nnx.Module):
@@ -99,13 +90,6 @@ class ClipViT(VisionTransformer):
         options = {"stride": patch, "padding": 0, "bias": False, "key": self.keys.patches}
         return Convolution(3, width, patch, **options, rngs=rngs)
 
-    def rules(self, key: str) -> dict[str, Rule]:
-        """Where the network's own parameters come from."""
-        return {
-            "class_token": Rule((self.keys.class_token,), _VECTOR),
-            "positions": Rule((self.keys.positions,), _WITHOUT_IMAGES),
-        }
-
     def begin(self, patches: Float[Array, "N h w D"]) -> Float[Array, "N L D"]:
         """What the first block takes."""
         return self.first_norm(super().begin(patches))
@@ -154,7 +138,7 @@ class AttentionPool(nnx.Module):
 
     def rules(self, key: str) -> dict[str, Rule]:
         """Where the positions come from."""
-        return {"positions": Rule((f"{key}.positional_embedding",), _WITHOUT_IMAGES)}
+        return {"positions": Rule((f"{key}.positional_embedding",), SAME)}
 
     def __call__(self, images: Float[Array, "N h w K"]) -> Float[Array, "N O"]:
         """One vector for each image."""

@@ -8,90 +8,24 @@ into the second linear layer when weights are ported. V2 normalises the response
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
 from net2vec_jax.networks.layers.blocks import Convolution, LayerNormalisation, Linear
 from net2vec_jax.networks.layers.nonlinearities import gelu
-from net2vec_jax.networks.network import Network
-from net2vec_jax.weights.layouts import Layout, Rule
+from net2vec_jax.networks.layers.stages import StagedNetwork
+from net2vec_jax.weights.layouts import SAME, Rule
 
 EXPANSION = 4
 EPSILON = 1e-6
 BAND_PIXELS = 1500
 """At least so many pixels, of all images together, go through a block's linear layers at a time on
 CPU; fewer do not make up for reading the kernels again."""
-
-# The second linear layer [out, in] and its bias [out], times the factor [out, 1, 1] of the block.
-_SCALED_KERNEL = Layout(
-    lambda shape: (shape[::-1], (shape[1], 1, 1)),
-    lambda kernel, factor: (kernel.astype(np.float64) * factor[:, :, 0]).T,
-)
-_OF_A_MAP = Layout(lambda shape: ((1, 1, 1, *shape),), np.ravel)
-_SCALED_BIAS = Layout(
-    lambda shape: (shape, (*shape, 1, 1)),
-    lambda bias, factor: bias.astype(np.float64) * factor[:, 0, 0],
-)
-
-
-class ScaledLinear(Linear):
-    """A block's second linear layer, the block's factor included."""
-
-    def rules(self, key: str) -> dict[str, Rule]:
-        """Where kernel and bias come from."""
-        return {
-            "kernel": Rule((f"{key}.weight", "layer_scale"), _SCALED_KERNEL),
-            "bias": Rule((f"{key}.bias", "layer_scale"), _SCALED_BIAS),
-        }
-
-
-@dataclass(frozen=True)
-class Keys:
-    """The original's names of the modules.
-
-    In braces stand the stage's number from 0 (`index`), a block's place in it, and the numbers that
-    torchvision gives to what is in front of a stage (`before`) and to the stage itself (`inside`).
-
-    Attributes:
-      stem: a convolution "….0" and a normalisation "….1".
-      downsample: in front of a stage.
-      block: of a stage.
-      parts: depthwise convolution, normalisation and the two linear layers of a block.
-      norm: in front of the logits.
-      logits: the last layer.
-    """
-
-    stem: str
-    downsample: str
-    block: str
-    parts: tuple[str, str, str, str]
-    norm: str
-    logits: str
-
-
-TORCHVISION = Keys(
-    "features.0",
-    "features.{before}",
-    "features.{inside}.{place}",
-    ("block.0", "block.2", "block.3", "block.5"),
-    "classifier.0",
-    "classifier.2",
-)
-FACEBOOK = Keys(
-    "downsample_layers.0",
-    "downsample_layers.{index}",
-    "stages.{index}.{place}",
-    ("dwconv", "norm", "pwconv1", "pwconv2"),
-    "norm",
-    "head",
-)
 
 
 class ResponseNormalisation(nnx.Module):
@@ -111,10 +45,7 @@ class ResponseNormalisation(nnx.Module):
 
     def rules(self, key: str) -> dict[str, Rule]:
         """Where scale and bias come from."""
-        return {
-            "scale": Rule((f"{key}.gamma",), _OF_A_MAP),
-            "bias": Rule((f"{key}.beta",), _OF_A_MAP),
-        }
+        return {"scale": Rule((f"{key}.gamma",), SAME), "bias": Rule((f"{key}.beta",), SAME)}
 
     def __call__(self, values: Float[Array, "N h w K"]) -> Float[Array, "N h w K"]:
         """The normalised values; norms are taken in float32."""
@@ -128,25 +59,24 @@ class Block(nnx.Module):
     """A block; its output may have any sign."""
 
     def __init__(
-        self,
-        channels: int,
-        *,
-        keys: Keys = TORCHVISION,
-        key: str | None = None,
-        rngs: nnx.Rngs,
+        self, channels: int, *, second: bool = False, key: str | None = None, rngs: nnx.Rngs
     ) -> None:
-        """Random weights; `key` is the block's in the original's file."""
+        """Random weights, of the second version or the first; `key` is the block's in the file."""
         self.key = key
-        depthwise, norm, expand, project = keys.parts
+        depthwise, norm, expand, project = (
+            ("dwconv", "norm", "pwconv1", "pwconv2")
+            if second
+            else ("block.0", "block.2", "block.3", "block.5")
+        )
         inner = EXPANSION * channels
         self.depthwise = Convolution(
             channels, channels, 7, padding=3, groups=channels, key=depthwise, rngs=rngs
         )
         self.norm = LayerNormalisation(channels, key=norm)
         self.expand = Linear(channels, inner, key=expand, rngs=rngs)
-        second = keys is FACEBOOK
         self.compete = ResponseNormalisation(inner, key="grn") if second else None
-        self.project = (Linear if second else ScaledLinear)(inner, channels, key=project, rngs=rngs)
+        scale = None if second else "layer_scale"
+        self.project = Linear(inner, channels, key=project, scale=scale, rngs=rngs)
 
     def __call__(self, images: Float[Array, "N h w K"]) -> Float[Array, "N h w K"]:
         """The block's output."""
@@ -202,125 +132,64 @@ class Downsample(nnx.Module):
         return self.convolution(self.norm(images))
 
 
-class ConvNeXt(Network):
+class ConvNeXt(StagedNetwork):
     """Layers `stem`, `stage1_block0`, …, `stage1`, `downsample2`, …, `stage4`, `logits`.
 
-    The last block of a stage is named as the stage, since its output is the stage's. With 224
-    pixels the stages measure 56², 28², 14² and 7²; each has twice the filters of the one before.
-    All layers may have any sign.
+    With 224 pixels the stages measure 56², 28², 14² and 7². All layers may have any sign.
 
     Attributes:
-      blocks: how many each of the four stages has.
-      width: filters of the first stage.
-      keys: the original's names.
+      second: whether it is of the second version, with Facebook's names; or else torchvision's.
+      head_keys: the original's names of the normalisation in front of the logits, and of these.
     """
 
-    blocks: ClassVar[tuple[int, int, int, int]]
-    width: ClassVar[int]
-    keys: ClassVar[Keys] = TORCHVISION
+    second: ClassVar[bool] = False
+    stem_keys = ("features.0.0", "features.0.1")
+    head_keys: ClassVar[tuple[str, str]] = ("classifier.0", "classifier.2")
+    other_aliases = MappingProxyType(
+        {"features.0": "stem", "features": "stage4"}
+        | {"classifier.2": "logits", "classifier": "logits"}
+    )
+    epsilon = EPSILON
     smallest_input = 32
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        """Name the layers, and the original's modules."""
-        super().__init_subclass__(**options)
-        modules = tuple(cls.modules())
-        cls.layers = ("stem", *(name for name, *_ in modules), "logits")
-        aliases = {cls.keys.stem: "stem", cls.keys.logits: "logits"}
-        aliases |= {key: name for name, _, key, _ in modules}
-        aliases |= {
-            key.rsplit(".", 1)[0]: name for name, _, key, _ in modules if name.startswith("stage")
-        }
-        if cls.keys is TORCHVISION:
-            aliases |= {"features": "stage4", "classifier": "logits"}
-        cls.aliases = MappingProxyType(aliases)
-
-    @classmethod
-    def modules(cls) -> Iterator[tuple[str, str, str, int]]:
-        """Every layer's name, its module's name here, the original's key, and stage from 0."""
-        for index, blocks in enumerate(cls.blocks):
-            numbers = {"index": index, "before": 2 * index, "inside": 2 * index + 1}
-            if index:
-                name = f"downsample{index + 1}"
-                yield name, name, cls.keys.downsample.format(**numbers), index
-            for place in range(blocks):
-                module = f"stage{index + 1}_block{place}"
-                name = f"stage{index + 1}" if place == blocks - 1 else module
-                yield name, module, cls.keys.block.format(**numbers, place=place), index
 
     def __init__(self, *, classes: int = 1000, rngs: nnx.Rngs) -> None:
         """Random weights; `classes` is the number of logits."""
-        width, keys = self.width, self.keys
-        self.stem = Convolution(3, width, 4, stride=4, padding=0, key=f"{keys.stem}.0", rngs=rngs)
-        self.stem_norm = LayerNormalisation(width, key=f"{keys.stem}.1")
-        for name, module, key, stage in self.modules():
-            width = self.width * 2**stage
-            if name.startswith("downsample"):
-                made = Downsample(width // 2, width, key=key, rngs=rngs)
-            else:
-                made = Block(width, keys=keys, key=key, rngs=rngs)
-            setattr(self, module, made)
-        self.norm = LayerNormalisation(width, key=keys.norm)
-        self.logits = Linear(width, classes, key=keys.logits, rngs=rngs)
+        width, (norm, logits) = self.add_stages(rngs), self.head_keys
+        self.norm = LayerNormalisation(width, key=norm)
+        self.logits = Linear(width, classes, key=logits, rngs=rngs)
 
-    def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
-        """Every layer's name and response, in the order of `layers`, computed one by one."""
-        values = self.stem_norm(self.stem(images))
-        yield "stem", values
-        for name, module, *_ in self.modules():
-            values = getattr(self, module)(values)
-            yield name, values
+    def make_downsample(self, width: int, key: str, rngs: nnx.Rngs) -> Downsample:
+        """A normalisation and a convolution."""
+        return Downsample(width // 2, width, key=key, rngs=rngs)
+
+    def make_block(self, width: int, key: str, rngs: nnx.Rngs) -> Block:
+        """As the version has it."""
+        return Block(width, second=self.second, key=key, rngs=rngs)
+
+    def finish(self, values: Float[Array, "N h w K"]) -> Iterator[tuple[str, Array]]:
+        """`logits`."""
         yield "logits", self.logits(self.norm(values.mean((1, 2))))
 
 
-class ConvNeXtTiny(ConvNeXt):
-    """18 blocks; 96, 192, 384 and 768 filters."""
+class ConvNeXtV2(ConvNeXt):
+    """The same layers; see `ResponseNormalisation`."""
 
-    blocks, width = (3, 3, 9, 3), 96
-
-
-class ConvNeXtSmall(ConvNeXt):
-    """36 blocks; 96, 192, 384 and 768 filters."""
-
-    blocks, width = (3, 3, 27, 3), 96
-
-
-class ConvNeXtBase(ConvNeXt):
-    """36 blocks; 128, 256, 512 and 1024 filters."""
-
-    blocks, width = (3, 3, 27, 3), 128
+    second = True
+    stem_keys = ("downsample_layers.0.0", "downsample_layers.0.1")
+    downsample_key = "downsample_layers.{index}"
+    block_key = "stages.{index}.{place}"
+    head_keys = ("norm", "head")
+    other_aliases = MappingProxyType({"downsample_layers.0": "stem", "head": "logits"})
 
 
-class ConvNeXtV2Atto(ConvNeXt):
-    """12 blocks; 40, 80, 160 and 320 filters."""
-
-    blocks, width, keys = (2, 2, 6, 2), 40, FACEBOOK
-
-
-class ConvNeXtV2Femto(ConvNeXt):
-    """12 blocks; 48, 96, 192 and 384 filters."""
-
-    blocks, width, keys = (2, 2, 6, 2), 48, FACEBOOK
-
-
-class ConvNeXtV2Pico(ConvNeXt):
-    """12 blocks; 64, 128, 256 and 512 filters."""
-
-    blocks, width, keys = (2, 2, 6, 2), 64, FACEBOOK
-
-
-class ConvNeXtV2Nano(ConvNeXt):
-    """14 blocks; 80, 160, 320 and 640 filters."""
-
-    blocks, width, keys = (2, 2, 8, 2), 80, FACEBOOK
-
-
-class ConvNeXtV2Tiny(ConvNeXt):
-    """18 blocks; 96, 192, 384 and 768 filters."""
-
-    blocks, width, keys = (3, 3, 9, 3), 96, FACEBOOK
-
-
-class ConvNeXtV2Base(ConvNeXt):
-    """36 blocks; 128, 256, 512 and 1024 filters."""
-
-    blocks, width, keys = (3, 3, 27, 3), 128, FACEBOOK
+CONVNEXTS = {
+    "convnext_tiny": ConvNeXt.sized("ConvNeXtTiny", blocks=(3, 3, 9, 3), width=96),
+    "convnext_small": ConvNeXt.sized("ConvNeXtSmall", blocks=(3, 3, 27, 3), width=96),
+    "convnext_base": ConvNeXt.sized("ConvNeXtBase", blocks=(3, 3, 27, 3), width=128),
+    "convnextv2_atto": ConvNeXtV2.sized("ConvNeXtV2Atto", blocks=(2, 2, 6, 2), width=40),
+    "convnextv2_femto": ConvNeXtV2.sized("ConvNeXtV2Femto", blocks=(2, 2, 6, 2), width=48),
+    "convnextv2_pico": ConvNeXtV2.sized("ConvNeXtV2Pico", blocks=(2, 2, 6, 2), width=64),
+    "convnextv2_nano": ConvNeXtV2.sized("ConvNeXtV2Nano", blocks=(2, 2, 8, 2), width=80),
+    "convnextv2_tiny": ConvNeXtV2.sized("ConvNeXtV2Tiny", blocks=(3, 3, 9, 3), width=96),
+    "convnextv2_base": ConvNeXtV2.sized("ConvNeXtV2Base", blocks=(3, 3, 27, 3), width=128),
+}

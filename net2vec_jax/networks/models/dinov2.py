@@ -7,6 +7,8 @@ the exact ones, but smoothed first where the grid gets smaller.
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -17,7 +19,7 @@ from net2vec_jax.networks.models.vision_transformer import Keys, Size, VisionTra
 from net2vec_jax.networks.network import Network
 from net2vec_jax.weights.layouts import SAME, Rule
 
-PATCH, GRID, REGISTERS = 14, 37, 4
+PATCH, GRID = 14, 37
 OFFSET = 0.1  # of the original without registers, which wanted to be safe from rounding
 
 
@@ -35,7 +37,7 @@ class DinoV2(VisionTransformer):
         norm="norm",
         block="blocks.{}",
         norms=("norm1", "norm2"),
-        attention=("attn.qkv.", "attn.proj"),
+        attention=("attn.qkv", "attn.proj"),
         inner=("mlp.fc1", "mlp.fc2"),
         activation="mlp.act",
         scales=("ls1.gamma", "ls2.gamma"),
@@ -109,37 +111,14 @@ def resample_bicubically(
     return matrix.astype(np.float32)
 
 
-class DinoV2Small(DinoV2):
-    """12 blocks of 384 channels."""
-
-    size = Size(384, 6, 12, PATCH, GRID)
-
-
-class DinoV2Base(DinoV2):
-    """12 blocks of 768 channels."""
-
-    size = Size(768, 12, 12, PATCH, GRID)
-
-
-class DinoV2Large(DinoV2):
-    """24 blocks of 1024 channels."""
-
-    size = Size(1024, 16, 24, PATCH, GRID)
-
-
-class DinoV2SmallRegisters(DinoV2):
-    """12 blocks of 384 channels, 4 registers."""
-
-    size = Size(384, 6, 12, PATCH, GRID, REGISTERS)
-
-
-class DinoV2BaseRegisters(DinoV2):
-    """12 blocks of 768 channels, 4 registers."""
-
-    size = Size(768, 12, 12, PATCH, GRID, REGISTERS)
-
-
-class DinoV2LargeRegisters(DinoV2):
-    """24 blocks of 1024 channels, 4 registers."""
-
-    size = Size(1024, 16, 24, PATCH, GRID, REGISTERS)
+DINOV2S = {
+    "dinov2_vits14": DinoV2.sized("DinoV2Small", size=Size(384, 6, 12, PATCH, GRID)),
+    "dinov2_vitb14": DinoV2.sized("DinoV2Base", size=Size(768, 12, 12, PATCH, GRID)),
+    "dinov2_vitl14": DinoV2.sized("DinoV2Large", size=Size(1024, 16, 24, PATCH, GRID)),
+}
+DINOV2S |= {
+    f"{name}_reg": DinoV2.sized(
+        f"{small.__name__}Registers", size=dataclasses.replace(small.size, registers=4)
+    )
+    for name, small in DINOV2S.items()
+}

@@ -9,7 +9,6 @@ stem and head, and the repeats of the first and the last stage.
 from __future__ import annotations
 
 import math
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import jax
@@ -56,20 +55,14 @@ def scale_stages(width: float, depth: float) -> tuple[StageShape, ...]:
 class EfficientNetB0(MobileNetwork):
     """Layers `stem`, `blockI_expand`, `blockI_depthwise`, `blockI` (I = 0 … 15), `head`, `logits`.
 
-    Maps measure as those of `EfficientNetLite0`. All may have any sign: `stem`, `head`, `_expand`
+    Maps measure as those of EfficientNet-Lite0. All may have any sign: `stem`, `head`, `_expand`
     and `_depthwise` are no smaller than -0.28. `_depthwise` is taken before the squeeze and
     excitation, a block's output after the residual addition. `block0` has no expansion.
     """
 
     stages = STAGES
-    same = False
     first = 0
-    epsilon = 1e-5
-    keys = (("features.0.0", "features.0.1"), ("features.8.0", "features.8.1"))
-    logits_key = "classifier.1"
-    other_aliases = MappingProxyType(
-        {"features.0": "stem", "features.8": "head", "features": "head", "classifier": "logits"}
-    )
+    head_place = 8
 
     @staticmethod
     def activate(values: Float[Array, "N h w K"]) -> Float[Array, "N h w K"]:
@@ -98,7 +91,7 @@ class EfficientNetLite(MobileNetwork):
 
     `stem`, `head`, `_expand` and `_depthwise` lie in [0, 6]; a block's output is taken after the
     residual addition and may have any sign. `block0` has no expansion. Each of the seven stages has
-    the size of map that it has in `EfficientNetLite0`.
+    the size of map that it has in the first.
     """
 
     scale: ClassVar[tuple[float, float]]  # of width and depth
@@ -126,36 +119,10 @@ class EfficientNetLite(MobileNetwork):
         return expand + others
 
 
-class EfficientNetLite0(EfficientNetLite):
-    """Layers as in `EfficientNetLite`; 16 blocks.
-
-    With H × W = 224 × 224 the maps measure 112² × 32 (stem), 112² × 16 (block0), 56² × 24 (1, 2),
-    28² × 40 (3, 4), 14² × 80 (5 … 7), 14² × 112 (8 … 10), 7² × 192 (11 … 14), 7² × 320 (15) and
-    7² × 1280 (head).
-    """
-
-    scale = (1.0, 1.0)
-
-
-class EfficientNetLite1(EfficientNetLite):
-    """21 blocks as wide as those of `EfficientNetLite0`; 240 pixels."""
-
-    scale = (1.0, 1.1)
-
-
-class EfficientNetLite2(EfficientNetLite):
-    """21 blocks of 16, 24, 48, 88, 120, 208 and 352 filters; 260 pixels."""
-
-    scale = (1.1, 1.2)
-
-
-class EfficientNetLite3(EfficientNetLite):
-    """24 blocks of 24, 32, 48, 96, 136, 232 and 384 filters; 280 pixels."""
-
-    scale = (1.2, 1.4)
-
-
-class EfficientNetLite4(EfficientNetLite):
-    """30 blocks of 24, 32, 56, 112, 160, 272 and 448 filters; 300 pixels."""
-
-    scale = (1.4, 1.8)
+# At 224 pixels maps of the first measure 112² × 32 (stem), 112² × 16 (block0), 56² × 24 (1, 2),
+# 28² × 40 (3, 4), 14² × 80 (5 to 7), 14² × 112 (8 to 10), 7² × 192 (11 to 14), 7² × 320 (15),
+# 7² × 1280 (head); the others have 21, 21, 24 and 30 blocks.
+EFFICIENTNET_LITES = [
+    EfficientNetLite.sized(f"EfficientNetLite{number}", scale=scale)
+    for number, scale in enumerate([(1.0, 1.0), (1.0, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8)])
+]

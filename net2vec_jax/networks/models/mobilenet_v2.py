@@ -6,8 +6,6 @@ weights are ported.
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 from net2vec_jax.networks.layers.inverted_bottleneck import BlockShape, Keys, MobileNetwork
 
 STAGES = (  # the paper's table 2: expansion, output channels, repeats, stride; kernel size
@@ -32,14 +30,8 @@ class MobileNetV2(MobileNetwork):
     """
 
     stages = STAGES
-    same = False
     first = 1
-    epsilon = 1e-5
-    keys = (("features.0.0", "features.0.1"), ("features.18.0", "features.18.1"))
-    logits_key = "classifier.1"
-    other_aliases = MappingProxyType(
-        {"features.0": "stem", "features.18": "head", "features": "head", "classifier": "logits"}
-    )
+    head_place = 18
 
     @classmethod
     def block_key(cls, number: int, shape: BlockShape) -> str:

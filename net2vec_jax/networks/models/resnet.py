@@ -178,55 +178,18 @@ class ResNet(Network):
         yield "logits", self.logits(values.mean((1, 2)))
 
 
-class ResNet18(ResNet):
-    """Two basic blocks per stage; 64, 128, 256 and 512 filters."""
-
-    stages = Stages((2, 2, 2, 2), BasicBlock)
+def _sized(name: str, *stages: Any, **options: int) -> type[ResNet]:
+    return ResNet.sized(name, stages=Stages(*stages, **options))
 
 
-class ResNet34(ResNet):
-    """16 basic blocks; 64, 128, 256 and 512 filters."""
-
-    stages = Stages((3, 4, 6, 3), BasicBlock)
-
-
-class ResNet50(ResNet):
-    """16 bottlenecks; 256, 512, 1024 and 2048 filters."""
-
-    stages = Stages((3, 4, 6, 3), Bottleneck)
-
-
-class ResNet101(ResNet):
-    """33 bottlenecks; 256, 512, 1024 and 2048 filters."""
-
-    stages = Stages((3, 4, 23, 3), Bottleneck)
-
-
-class ResNet152(ResNet):
-    """50 bottlenecks; 256, 512, 1024 and 2048 filters."""
-
-    stages = Stages((3, 8, 36, 3), Bottleneck)
-
-
-class WideResNet50(ResNet):
-    """`ResNet50` with twice the channels inside the bottlenecks."""
-
-    stages = Stages((3, 4, 6, 3), Bottleneck, group_width=128)
-
-
-class WideResNet101(ResNet):
-    """`ResNet101` with twice the channels inside the bottlenecks."""
-
-    stages = Stages((3, 4, 23, 3), Bottleneck, group_width=128)
-
-
-class ResNeXt50(ResNet):
-    """`ResNet50` with 32 groups of 4 channels in the first bottlenecks."""
-
-    stages = Stages((3, 4, 6, 3), Bottleneck, groups=32, group_width=4)
-
-
-class ResNeXt101(ResNet):
-    """`ResNet101` with 32 groups of 8 channels in the first bottlenecks."""
-
-    stages = Stages((3, 4, 23, 3), Bottleneck, groups=32, group_width=8)
+RESNETS = {  # twice the width, or so many groups, are those inside the bottlenecks
+    "resnet18": _sized("ResNet18", (2, 2, 2, 2), BasicBlock),
+    "resnet34": _sized("ResNet34", (3, 4, 6, 3), BasicBlock),
+    "resnet50": _sized("ResNet50", (3, 4, 6, 3), Bottleneck),
+    "resnet101": _sized("ResNet101", (3, 4, 23, 3), Bottleneck),
+    "resnet152": _sized("ResNet152", (3, 8, 36, 3), Bottleneck),
+    "wide_resnet50_2": _sized("WideResNet50", (3, 4, 6, 3), Bottleneck, group_width=128),
+    "wide_resnet101_2": _sized("WideResNet101", (3, 4, 23, 3), Bottleneck, group_width=128),
+    "resnext50_32x4d": _sized("ResNeXt50", (3, 4, 6, 3), Bottleneck, groups=32, group_width=4),
+    "resnext101_32x8d": _sized("ResNeXt101", (3, 4, 23, 3), Bottleneck, groups=32, group_width=8),
+}

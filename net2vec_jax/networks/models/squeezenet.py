@@ -19,18 +19,7 @@ from net2vec_jax.networks.layers.nonlinearities import relu
 from net2vec_jax.networks.layers.sequential import SequentialNetwork
 
 # Squeezed channels, channels of either expansion.
-FIRES = MappingProxyType(
-    {
-        "fire2": (16, 64),
-        "fire3": (16, 64),
-        "fire4": (32, 128),
-        "fire5": (32, 128),
-        "fire6": (48, 192),
-        "fire7": (48, 192),
-        "fire8": (64, 256),
-        "fire9": (64, 256),
-    }
-)
+FIRES = MappingProxyType({f"fire{n}": (n // 2 * 16, n // 2 * 64) for n in range(2, 10)})
 
 
 class Fire(nnx.Module):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import MappingProxyType
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,14 +16,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from net2vec_jax.networks.layers.attention import attend
-from net2vec_jax.networks.layers.blocks import (
-    PRECISION,
-    Convolution,
-    LayerNormalisation,
-    Linear,
-)
+from net2vec_jax.networks.layers.blocks import PRECISION, LayerNormalisation, Linear
 from net2vec_jax.networks.layers.nonlinearities import gelu
-from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.layers.stages import StagedNetwork
 from net2vec_jax.weights.layouts import LINEAR, SAME, Rule
 
 WINDOW, HEAD_WIDTH, EPSILON = 7, 32, 1e-5
@@ -145,90 +139,42 @@ class Downsample(nnx.Module):
         return jnp.matmul(joined, self.kernel[...], precision=PRECISION)
 
 
-class Swin(Network):
+class Swin(StagedNetwork):
     """Layers `stem`, `stage1_block0`, …, `stage1`, `downsample2`, …, `stage4`, `norm`, `logits`.
 
     With 224 pixels the stages measure 56², 28², 14² and 7². All layers may have any sign.
-
-    Attributes:
-      width: filters of the first stage; each stage has twice as many as the one before.
-      blocks: of the four stages.
     """
 
-    width: ClassVar[int]
-    blocks: ClassVar[tuple[int, int, int, int]]
+    stem_keys = ("features.0.0", "features.0.2")
+    head = ("norm", "logits")
+    other_aliases = MappingProxyType({"features.0": "stem", "features": "stage4", "head": "logits"})
+    epsilon = EPSILON
     smallest_input = 4
-
-    def __init_subclass__(cls, **options: bool) -> None:
-        """The layers of a network whose size is known."""
-        super().__init_subclass__(**options)
-        modules = cls.modules()
-        cls.layers = ("stem", *(name for name, *_ in modules), "norm", "logits")
-        cls.aliases = MappingProxyType(
-            {"features.0": "stem"}
-            | {path: name for name, _, path, _ in modules}
-            | {f"features.{2 * stage - 1}": f"stage{stage}" for stage in range(1, 5)}
-            | {"features": "stage4", "head": "logits"}
-        )
-
-    @classmethod
-    def modules(cls) -> list[tuple[str, str, str, int]]:
-        """Every layer's name, its module's name here, torchvision's path, and stage.
-
-        The last block of a stage is named as the stage, since its output is the stage's.
-        """
-        found = []
-        for stage, blocks in enumerate(cls.blocks, 1):
-            if stage > 1:
-                name = f"downsample{stage}"
-                found.append((name, name, f"features.{2 * stage - 2}", stage))
-            for place in range(blocks):
-                module = f"stage{stage}_block{place}"
-                name = f"stage{stage}" if place == blocks - 1 else module
-                found.append((name, module, f"features.{2 * stage - 1}.{place}", stage))
-        return found
 
     def __init__(self, *, classes: int = 1000, rngs: nnx.Rngs) -> None:
         """Random weights; `classes` is the number of logits."""
-        width = self.width
-        self.stem = Convolution(3, width, 4, stride=4, padding=0, key="features.0.0", rngs=rngs)
-        self.stem_norm = LayerNormalisation(width, epsilon=EPSILON, key="features.0.2")
-        for name, module, key, stage in self.modules():
-            width = self.width * 2 ** (stage - 1)
-            if name.startswith("downsample"):
-                made = Downsample(width // 2, key=key, rngs=rngs)
-            else:
-                shift = WINDOW // 2 if int(key.rsplit(".", 1)[1]) % 2 else 0
-                made = Block(width, shift=shift, key=key, rngs=rngs)
-            setattr(self, module, made)
+        width = self.add_stages(rngs)
         self.norm = LayerNormalisation(width, epsilon=EPSILON)
         self.logits = Linear(width, classes, key="head", rngs=rngs)
 
-    def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
-        """Every layer's name and response, in the order of `layers`, computed one by one."""
-        values = self.stem_norm(self.stem(images))
-        yield "stem", values
-        for name, module, _, _ in self.modules():
-            values = getattr(self, module)(values)
-            yield name, values
+    def make_downsample(self, width: int, key: str, rngs: nnx.Rngs) -> Downsample:
+        """Joins 2 × 2 places."""
+        return Downsample(width // 2, key=key, rngs=rngs)
+
+    def make_block(self, width: int, key: str, rngs: nnx.Rngs) -> Block:
+        """Every other block has shifted windows."""
+        shift = WINDOW // 2 if int(key.rsplit(".", 1)[1]) % 2 else 0
+        return Block(width, shift=shift, key=key, rngs=rngs)
+
+    def finish(self, values: Float[Array, "N h w K"]) -> Iterator[tuple[str, Array]]:
+        """`norm` and `logits`."""
         values = self.norm(values)
         yield "norm", values
         yield "logits", self.logits(values.mean((1, 2)))
 
 
-class SwinTiny(Swin):
-    """12 blocks; 96, 192, 384 and 768 filters."""
-
-    width, blocks = 96, (2, 2, 6, 2)
-
-
-class SwinSmall(Swin):
-    """24 blocks; 96, 192, 384 and 768 filters."""
-
-    width, blocks = 96, (2, 2, 18, 2)
-
-
-class SwinBase(Swin):
-    """24 blocks; 128, 256, 512 and 1024 filters."""
-
-    width, blocks = 128, (2, 2, 18, 2)
+SWINS = {  # with 96 or 128 filters in the first stage and eight times as many in the last
+    "swin_t": Swin.sized("SwinTiny", width=96, blocks=(2, 2, 6, 2)),
+    "swin_s": Swin.sized("SwinSmall", width=96, blocks=(2, 2, 18, 2)),
+    "swin_b": Swin.sized("SwinBase", width=128, blocks=(2, 2, 18, 2)),
+}

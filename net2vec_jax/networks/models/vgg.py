@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from flax import nnx
 
@@ -20,35 +20,6 @@ WIDTHS = (64, 128, 256, 512, 512)
 KEYS = MappingProxyType({"fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6"})
 
 
-def place_maps(per_stage: tuple[int, ...], *, normalised: bool = False) -> Mapping[str, int]:
-    """Every convolution and pooling layer with its place in torchvision's `features`.
-
-    Args:
-      per_stage: the number of convolutions of each of the five stages.
-      normalised: a batch normalisation comes behind each; and behind that, or else the convolution,
-        its ReLU. A pooling layer takes one place.
-    """
-    places, place = {}, 0
-    for stage, convolutions in enumerate(per_stage, 1):
-        for number in range(1, convolutions + 1):
-            places[f"conv{stage}_{number}"] = place
-            place += 3 if normalised else 2
-        places[f"pool{stage}"] = place
-        place += 1
-    return MappingProxyType(places)
-
-
-def name_places(places: Mapping[str, int], *, normalised: bool = False) -> Mapping[str, str]:
-    """Torchvision's module paths: of the ReLU behind each convolution and of the pooling."""
-    behind = 2 if normalised else 1
-    aliases = {
-        f"features.{place + (0 if name.startswith('pool') else behind)}": name
-        for name, place in places.items()
-    }
-    linear = {"classifier.1": "fc6", "classifier.4": "fc7", "classifier.6": "fc8"}
-    return MappingProxyType(aliases | {"features": "pool5"} | linear | {"classifier": "fc8"})
-
-
 class VGG(ClassifierNetwork):
     """Layers `conv1_1`, …, `pool1`, …, `pool5`, `fc6`, `fc7`, `fc8`.
 
@@ -56,17 +27,36 @@ class VGG(ClassifierNetwork):
     torchvision, `fc6` sees `pool5` averaged to 7 × 7, which changes nothing at 224.
 
     Attributes:
-      places: see `place_maps`.
+      per_stage: the number of convolutions of each of the five stages.
+      places: of every convolution and pooling layer in torchvision's `features`.
       normalised: whether torchvision's version has batch normalisations.
       caffe: whether the file is the authors', with names as ours.
     """
 
+    per_stage: ClassVar[tuple[int, ...]]
     places: ClassVar[Mapping[str, int]]
     normalised: ClassVar[bool] = False
     caffe: ClassVar[bool] = False
     smallest_input = 32
     pool_size = 2
     pooled = 7
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Name the layers, and torchvision's modules: what lies behind ReLU and pooling."""
+        super().__init_subclass__(**options)
+        places, aliases, place, step = {}, {}, 0, 3 if cls.normalised else 2
+        for stage, convolutions in enumerate(cls.per_stage, 1):
+            for number in range(1, convolutions + 1):
+                name = f"conv{stage}_{number}"
+                places[name], aliases[f"features.{place + step - 1}"] = place, name
+                place += step
+            places[f"pool{stage}"], aliases[f"features.{place}"] = place, f"pool{stage}"
+            place += 1
+        linear = {"classifier.1": "fc6", "classifier.4": "fc7", "classifier.6": "fc8"}
+        cls.places, cls.layers = MappingProxyType(places), (*places, *FULLY_CONNECTED)
+        cls.aliases = MappingProxyType(
+            aliases | {"features": "pool5"} | linear | {"classifier": "fc8"}
+        )
 
     def __init__(self, *, classes: int = 1000, rngs: nnx.Rngs) -> None:
         """Random weights; `classes` is the number of logits."""
@@ -88,9 +78,7 @@ class VGG(ClassifierNetwork):
 class VGG16(VGG):
     """13 convolutions; layers as in `VGG`, from `conv1_1` to `conv5_3`."""
 
-    places = place_maps((2, 2, 3, 3, 3))
-    layers = (*places, *FULLY_CONNECTED)
-    aliases = name_places(places)
+    per_stage = (2, 2, 3, 3, 3)
 
 
 class CaffeVGG16(VGG16):
@@ -103,14 +91,10 @@ class NormalisedVGG16(VGG):
     """VGG16 that was trained with batch normalisation; layers as in `VGG16`."""
 
     normalised = True
-    places = place_maps((2, 2, 3, 3, 3), normalised=True)
-    layers = (*places, *FULLY_CONNECTED)
-    aliases = name_places(places, normalised=True)
+    per_stage = (2, 2, 3, 3, 3)
 
 
 class VGG19(VGG):
     """16 convolutions; layers as in `VGG`, from `conv1_1` to `conv5_4`."""
 
-    places = place_maps((2, 2, 4, 4, 4))
-    layers = (*places, *FULLY_CONNECTED)
-    aliases = name_places(places)
+    per_stage = (2, 2, 4, 4, 4)

@@ -23,7 +23,7 @@ from net2vec_jax.networks.layers.attention import attend
 from net2vec_jax.networks.layers.blocks import Convolution, LayerNormalisation, Linear
 from net2vec_jax.networks.layers.nonlinearities import gelu
 from net2vec_jax.networks.network import Network
-from net2vec_jax.weights.layouts import LINEAR, SAME, Layout, Rule
+from net2vec_jax.weights.layouts import SAME, Rule
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,7 @@ class Keys:
       norm: the normalisation behind the last block.
       block: a block, with its number for {}.
       norms: the normalisations in front of attention and of the inner layer.
-      attention: queries, keys and values in one, with the dot or underscore before "weight" and
-        "bias"; and the linear layer behind.
+      attention: the linear layer of queries, keys and values in one, and the one behind.
       inner: the two linear layers behind attention.
       activation: the module between them, which alone is no key: for the layers' aliases.
       scales: what the original multiplies attention's and the inner layers' results with.
@@ -77,44 +76,6 @@ class Size:
     registers: int = 0
 
 
-# A linear layer [out, in] and its bias [out], times the scale [out] of what the block adds.
-_SCALED_KERNEL = Layout(
-    lambda shape: (shape[::-1], shape[1:]),
-    lambda kernel, scale: (kernel.astype(np.float64) * scale[:, None]).T,
-)
-_SCALED_BIAS = Layout(
-    lambda shape: (shape, shape), lambda bias, scale: bias.astype(np.float64) * scale
-)
-
-
-class PackedLinear(Linear):
-    """The linear layers of queries, keys and values in one."""
-
-    def rules(self, key: str) -> dict[str, Rule]:
-        """Where kernel and bias come from; `key` ends in the character before "weight"."""
-        return {"kernel": Rule((f"{key}weight",), LINEAR), "bias": Rule((f"{key}bias",), SAME)}
-
-
-class ScaledLinear(Linear):
-    """A linear layer whose result the original may scale by channel."""
-
-    def __init__(
-        self, inputs: int, outputs: int, *, key: str, scale: str | None, rngs: nnx.Rngs
-    ) -> None:
-        """Random weights; `scale` is the scale's key beside the layer's own."""
-        super().__init__(inputs, outputs, key=key, rngs=rngs)
-        self.scale = scale
-
-    def rules(self, key: str) -> dict[str, Rule]:
-        """Where kernel and bias come from."""
-        if self.scale is None:
-            return super().rules(key)
-        return {
-            "kernel": Rule((f"{key}.weight", self.scale), _SCALED_KERNEL),
-            "bias": Rule((f"{key}.bias", self.scale), _SCALED_BIAS),
-        }
-
-
 class Attention(nnx.Module):
     """Every token looks at every other."""
 
@@ -124,8 +85,8 @@ class Attention(nnx.Module):
         """Random weights."""
         width, (joint, output) = size.width, keys.attention
         self.heads = size.heads
-        self.queries_keys_values = PackedLinear(width, 3 * width, key=joint, rngs=rngs)
-        self.output = ScaledLinear(width, width, key=output, scale=keys.scales[0], rngs=rngs)
+        self.queries_keys_values = Linear(width, 3 * width, key=joint, rngs=rngs)
+        self.output = Linear(width, width, key=output, scale=keys.scales[0], rngs=rngs)
 
     def __call__(self, tokens: Float[Array, "N L D"]) -> Float[Array, "N L D"]:
         """What each token takes from the others."""
@@ -153,7 +114,7 @@ class Block(nnx.Module):
         self.attention = Attention(size, keys, rngs=rngs)
         self.norm2 = LayerNormalisation(width, epsilon=epsilon, key=keys.norms[1])
         self.expand = Linear(width, inner, key=expand, rngs=rngs)
-        self.project = ScaledLinear(inner, width, key=project, scale=keys.scales[1], rngs=rngs)
+        self.project = Linear(inner, width, key=project, scale=keys.scales[1], rngs=rngs)
 
     def responses(self, tokens: Float[Array, "N L D"]) -> Iterator[tuple[str, Array]]:
         """("_mlp", the inner layer behind its nonlinearity) and ("", the block's output)."""

@@ -6,13 +6,11 @@ here take red, green and blue: their first kernel is turned around when weights 
 
 from __future__ import annotations
 
+from functools import partial
+
 from net2vec_jax.networks.models.caffe_alexnet import CaffeAlexNet, CaffeNet
 from net2vec_jax.networks.models.googlenet import CAFFE_GOOGLENET_IGNORED, CaffeGoogLeNet
-from net2vec_jax.networks.models.squeezenet import (
-    CaffeSqueezeNet10,
-    CaffeSqueezeNet11,
-    SqueezeNet,
-)
+from net2vec_jax.networks.models.squeezenet import CaffeSqueezeNet10, CaffeSqueezeNet11, SqueezeNet
 from net2vec_jax.networks.models.vgg import CaffeVGG16
 from net2vec_jax.networks.preprocessing import REFERENCE_CODE_PREPROCESSING, Preprocessing, View
 from net2vec_jax.networks.zoo.entry import (
@@ -30,6 +28,9 @@ _OVERRIDES = (
     ("imagenet", None),
     ("reference_code", Preprocessing(REFERENCE_CODE_PREPROCESSING.mean, UNDIVIDED)),
 )
+
+
+_entry = partial(NetworkEntry, ignored=(), caffe=True)
 
 
 def _subtract(red: float, green: float, blue: float) -> View:
@@ -66,15 +67,13 @@ def _squeezenet(version: str, build: type[SqueezeNet]) -> NetworkEntry:
     The renames are those of the arrays that Deep Compression decodes to.
     """
     url = f"{SQUEEZENET}SqueezeNet_v{version}/squeezenet_v{version}.caffemodel"
-    return NetworkEntry(
+    return _entry(
         f"caffe_squeezenet{version.replace('.', '_')}",
         build,
         (WeightSource("imagenet", url, None, 1000, GOOGLENET_VIEW),),
         SQUEEZENET_LAYERS,
         "conv10.1",
         input_size=227,
-        ignored=(),
-        caffe=True,
         renames=(
             (r"/conv1x1_1/", "/squeeze1x1/"),
             (r"/conv(.x.)_2/", r"/expand\1/"),
@@ -100,44 +99,30 @@ VGG16 = WeightSource(
 )
 
 CAFFE_ENTRIES = (
-    NetworkEntry(
+    _entry(
         "caffenet",
         CaffeNet,
         (CAFFENET, _places365("alexnet")),  # a CaffeNet, by its prototxt
         ALEXNET_LAYERS,
         "fc8.1",
         input_size=227,
-        ignored=(),
-        caffe=True,
     ),
-    NetworkEntry(
-        "caffe_alexnet",
-        CaffeAlexNet,
-        (ALEXNET,),
-        ALEXNET_LAYERS,
-        "fc8.1",
-        input_size=227,
-        ignored=(),
-        caffe=True,
-    ),
-    NetworkEntry(
+    _entry("caffe_alexnet", CaffeAlexNet, (ALEXNET,), ALEXNET_LAYERS, "fc8.1", input_size=227),
+    _entry(
         "caffe_vgg16",
         CaffeVGG16,
         (VGG16, _places365("vgg16")),
         VGG16_LAYERS,
         "fc8.1",
-        ignored=(),
-        caffe=True,
         renames=((r"^fc8a\.", "fc8."),),  # of Places365
     ),
-    NetworkEntry(
+    _entry(
         "caffe_googlenet",
         CaffeGoogLeNet,
         (GOOGLENET, _places365("googlenet")),
         GOOGLENET_LAYERS,
         "loss3/classifier.1",
         ignored=CAFFE_GOOGLENET_IGNORED,
-        caffe=True,
     ),
     _squeezenet("1.0", CaffeSqueezeNet10),
     _squeezenet("1.1", CaffeSqueezeNet11),

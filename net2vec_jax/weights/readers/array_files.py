@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ BFLOAT16 = np.dtype("V2")
 MOST_GROWTH = 100
 """Weights that a file holds more tightly packed than this are none; it would fill the memory."""
 SPARED_BYTES = 2**28
+MOST_SECONDS = 60
 
 
 def load_npz_file(path: str | Path) -> dict[str, np.ndarray]:
@@ -50,8 +53,8 @@ def load_npz_file(path: str | Path) -> dict[str, np.ndarray]:
 def load_keras_file(path: str | Path) -> dict[str, np.ndarray]:
     """Read the weights that Keras has written in HDF5, by h5py.
 
-    HDF5's own library, which h5py calls, does not end on some damaged files: one of more than
-    10,000 with random damage.
+    HDF5's own library, which h5py calls, does not end on some damaged files, so that another
+    process reads the file's structure first, within `MOST_SECONDS`.
 
     Args:
       path: an .h5 file of a model's weights or of a whole model.
@@ -66,6 +69,14 @@ def load_keras_file(path: str | Path) -> dict[str, np.ndarray]:
     path = Path(path)
     h5py = import_extra("h5py", "keras")
     found: list[Any] = []
+    visit = "import sys, h5py; h5py.File(sys.argv[1]).visititems(lambda *_: None)"
+    try:
+        command = [sys.executable, "-Pc", visit, str(path)]
+        subprocess.run(command, timeout=MOST_SECONDS, capture_output=True, check=False)
+    except subprocess.TimeoutExpired:
+        raise Net2VecError(
+            f"{path}: its structure cannot be read within {MOST_SECONDS} seconds; it is damaged"
+        ) from None
     try:
         with h5py.File(path, "r") as file:
             # Links to other files are not followed.

@@ -30,17 +30,6 @@ WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".h5", ".npz"
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})\b")
 
 
-def load_weight_file(
-    path: str | Path, *, checkpoint_key: str | None = None
-) -> dict[str, np.ndarray]:
-    """Read a weight file; see `read_weight_file`.
-
-    Returns:
-      {key: array}.
-    """
-    return read_weight_file(path, checkpoint_key).arrays
-
-
 def read_weight_file(path: str | Path, checkpoint_key: str | None = None) -> WeightFile:
     """Read a weight file, whose format its contents tell, whatever its name.
 

@@ -79,10 +79,7 @@ def test_archive_becomes_a_directory_that_is_ready(
 
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
 def test_script_prints_the_table(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture,
-    resolution: int,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, resolution: int
 ) -> None:
     expected = write_published_broden(tmp_path / "b", resolution=resolution, images=4)
     archive = zip_folder(tmp_path / "b", tmp_path / "b.zip", top=f"broden1_{resolution}")

@@ -8,7 +8,7 @@ from flax import nnx
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.models import convnext
-from net2vec_jax.networks.models.convnext import Block, ConvNeXtTiny
+from net2vec_jax.networks.models.convnext import CONVNEXTS, Block
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_a_height_without_divisors_is_one_band_or_single_rows(height):
 
 @pytest.mark.parametrize(("size", "grid"), [((32, 32), (1, 1)), ((63, 75), (1, 2))])
 def test_small_images_leave_something_to_every_layer(size, grid):
-    network = nnx.eval_shape(lambda: ConvNeXtTiny(rngs=nnx.Rngs(0)))
+    network = nnx.eval_shape(lambda: CONVNEXTS["convnext_tiny"](rngs=nnx.Rngs(0)))
     images = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
     shapes = jax.eval_shape(
         lambda network, images: dict(network.responses(images)), network, images

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.weights.readers.files import load_weight_file, read_weight_file
+from net2vec_jax.weights.readers.files import read_weight_file
 
 torch = pytest.importorskip("torch")
 
@@ -138,10 +138,7 @@ def test_what_is_no_tensor_in_a_state_dict_is_left_out_or_refused(tmp_path):
             r"but 'epoch' \(an object of type int",
         ),
         (torch.nn.Linear(2, 2), r"holds a whole model of class torch\.nn\.modules\.linear\.Linear"),
-        (
-            {"model": torch.nn.ReLU()},
-            r"its entry 'model' is a whole model of class \S*ReLU",
-        ),
+        ({"model": torch.nn.ReLU()}, r"its entry 'model' is a whole model of class \S*ReLU"),
         ({"a": {"net": torch.nn.ReLU()}}, r"its entry 'a\.net' is a whole model of class \S*ReLU"),
         ((torch.nn.ReLU(), 3), r"its entry '0' is a whole model of class \S*ReLU"),
         (
@@ -156,4 +153,4 @@ def test_what_is_no_tensor_in_a_state_dict_is_left_out_or_refused(tmp_path):
 def test_files_without_a_state_dict_say_what_they_hold(tmp_path, saved, complaint):
     torch.save(saved, tmp_path / "a.pth")
     with pytest.raises(Net2VecError, match=complaint):
-        load_weight_file(tmp_path / "a.pth")
+        read_weight_file(tmp_path / "a.pth")

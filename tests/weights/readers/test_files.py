@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.weights.readers.files import load_weight_file, read_weight_file
+from net2vec_jax.weights.readers.files import read_weight_file
 
 ARRAYS = {"a": np.ones((2, 2), np.float32), "b": np.zeros((3, 2), np.float32)}
 
@@ -29,20 +29,20 @@ def test_contents_and_not_names_choose_the_reader(tmp_path):
             "a",
             "a.h5",
         ):
-            found = load_weight_file(shutil.copy(file, tmp_path / name))
+            found = read_weight_file(shutil.copy(file, tmp_path / name)).arrays
             np.testing.assert_array_equal(found["a"], 1)
 
 
 def test_caffe_files_are_read_by_the_caffe_reader(tmp_path):
     (tmp_path / "a.caffemodel").write_bytes(b"no protobuf\xff")
     with pytest.raises(Net2VecError, match=r"a\.caffemodel: is no \.caffemodel"):
-        load_weight_file(tmp_path / "a.caffemodel")
+        read_weight_file(tmp_path / "a.caffemodel")
 
 
 def test_missing_files_are_refused(tmp_path):
     for name in ("none.h5", "none", "model.safetensors.index.json"):
         with pytest.raises(Net2VecError, match="no such weight file"):
-            load_weight_file(tmp_path / name)
+            read_weight_file(tmp_path / name)
 
 
 def test_checkpoint_keys_are_for_checkpoints(tmp_path):
@@ -77,10 +77,10 @@ def test_models_in_several_files_are_read_as_one(sharded):
 def test_a_part_of_a_model_is_refused(sharded):
     part = min(sharded.glob("model-*"))
     with pytest.raises(Net2VecError, match=r"one of 2 parts.*give model\.\w+\.index\.json"):
-        load_weight_file(part)
+        read_weight_file(part)
     part.unlink()
     with pytest.raises(Net2VecError, match=rf"its files {part.name} are missing"):
-        load_weight_file(sharded)
+        read_weight_file(sharded)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_damaged_indices_are_refused(tmp_path, index, complaint):
     path = tmp_path / "model.safetensors.index.json"
     path.write_text(index)
     with pytest.raises(Net2VecError, match=complaint):
-        load_weight_file(path)
+        read_weight_file(path)
 
 
 def test_folders_of_the_hub_are_read(tmp_path):

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.weights.readers.files import load_weight_file, read_weight_file
+from net2vec_jax.weights.readers.files import read_weight_file
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 102530333\n"
 
@@ -40,7 +40,7 @@ def test_other_files_are_named(tmp_path, suffix, contents, complaint):
     path = tmp_path / f"weights{suffix}"
     path.write_bytes(contents)
     with pytest.raises(Net2VecError, match=rf"weights{suffix}: .*({complaint})"):
-        load_weight_file(path)
+        read_weight_file(path)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_other_archives_are_named(tmp_path, names, complaint):
         for name in names:
             archive.writestr(name, b"x")
     with pytest.raises(Net2VecError, match=complaint):
-        load_weight_file(tmp_path / "a.pth")
+        read_weight_file(tmp_path / "a.pth")
 
 
 def test_a_script_of_torch_is_named(tmp_path):
@@ -67,7 +67,7 @@ def test_a_script_of_torch_is_named(tmp_path):
         script = torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2))
         script.save(str(tmp_path / "a.pt"))
     with pytest.raises(Net2VecError, match=r"TorchScript.*torch\.jit\.load\(FILE\)\.state_dict"):
-        load_weight_file(tmp_path / "a.pt")
+        read_weight_file(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize(
@@ -94,4 +94,4 @@ def test_parts_of_tensorflow_models_are_named(tmp_path):
     for name in ("model.ckpt.data-00000-of-00001", "model.ckpt.index", "group1-shard1of3"):
         (tmp_path / name).write_bytes(b"\xff\xfe\0\1" * 9)
         with pytest.raises(Net2VecError, match="part of a TensorFlow model"):
-            load_weight_file(tmp_path / name)
+            read_weight_file(tmp_path / name)

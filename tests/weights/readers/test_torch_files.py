@@ -18,7 +18,7 @@ import pytest
 from torch_tar import NUMBERS, tar_file
 
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.weights.readers.files import load_weight_file
+from net2vec_jax.weights.readers.files import read_weight_file
 from net2vec_jax.weights.readers.torch_files import LEGACY_MAGIC, LEGACY_PROTOCOL
 
 
@@ -70,7 +70,7 @@ def test_strides_and_offsets_select_from_the_storage(tmp_path, write):
         repeated=_tensor((5, 2), (0, 1)),
         odd_stride=_tensor((1, 2), (2**70, 1)),
     )
-    read = load_weight_file(write(tmp_path / "a.pth", code))
+    read = read_weight_file(write(tmp_path / "a.pth", code)).arrays
     whole = NUMBERS.reshape(2, 3, 4)
     np.testing.assert_array_equal(read["whole"], whole)
     np.testing.assert_array_equal(read["transposed"], whole[1].T)
@@ -83,7 +83,7 @@ def test_strides_and_offsets_select_from_the_storage(tmp_path, write):
 
 def test_arrays_share_the_file_and_cannot_change_it(tmp_path):
     code = _state(a=_tensor((24,), (1,)), b=_tensor((12,), (2,)))
-    read = load_weight_file(_zip_file(tmp_path / "a.pth", code))
+    read = read_weight_file(_zip_file(tmp_path / "a.pth", code)).arrays
     assert np.shares_memory(read["a"], read["b"])
     assert not read["a"].flags.writeable
 
@@ -105,7 +105,7 @@ def test_reads_what_torch_writes(tmp_path, legacy):
     }
     path = tmp_path / "a.pth"
     torch.save(tensors, path, _use_new_zipfile_serialization=not legacy)
-    read = load_weight_file(path)
+    read = read_weight_file(path).arrays
     assert list(read) == list(tensors)
     for key, tensor in tensors.items():
         tensor = tensor.detach()
@@ -117,7 +117,7 @@ def test_state_dict_of_a_module_is_read(tmp_path):
     torch = pytest.importorskip("torch")
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     torch.save(module.state_dict(), tmp_path / "a.pth")
-    assert list(load_weight_file(tmp_path / "a.pth")) == list(module.state_dict())
+    assert list(read_weight_file(tmp_path / "a.pth").arrays) == list(module.state_dict())
 
 
 class _Command:
@@ -141,12 +141,12 @@ def test_pickled_code_does_not_run(tmp_path, write, protocol):
     evil = evil[9:] if protocol == 4 else evil  # without the length of the frame
     tensor = _tensor((2, 2), (2, 1))
     beside = _state(config=evil, state_dict=_state(a=tensor)[2:-1])
-    assert list(load_weight_file(write(tmp_path / "evil.pth", beside))) == ["a"]
+    assert list(read_weight_file(write(tmp_path / "evil.pth", beside)).arrays) == ["a"]
     path = write(tmp_path / "evil.pth", _state(**{"a": tensor, "c": tensor, "b.w": evil}))
     with pytest.raises(
         Net2VecError, match=r"evil\.pth: its entry 'b\.w' is an object of \w+\.system"
     ):
-        load_weight_file(path)
+        read_weight_file(path)
     assert not trace.exists()
 
 
@@ -171,13 +171,13 @@ def test_pickled_code_does_not_run(tmp_path, write, protocol):
 )
 def test_tensors_beyond_their_storage_are_refused(tmp_path, write, tensor):
     with pytest.raises(Net2VecError, match=r"a\.pth: its tensor wrong"):
-        load_weight_file(write(tmp_path / "a.pth", _state(right=_tensor((2,), (1,)), wrong=tensor)))
+        read_weight_file(write(tmp_path / "a.pth", _state(right=_tensor((2,), (1,)), wrong=tensor)))
 
 
 def test_storage_that_the_file_lacks_is_refused(tmp_path):
     path = _zip_file(tmp_path / "a.pth", _state(a=_tensor((2,), (1,), key="7")))
     with pytest.raises(Net2VecError, match="tensor a has a storage that the file does not hold"):
-        load_weight_file(path)
+        read_weight_file(path)
 
 
 @pytest.mark.parametrize(
@@ -191,17 +191,17 @@ def test_storage_that_the_file_lacks_is_refused(tmp_path):
 )
 def test_files_without_a_state_dict_are_refused(tmp_path, code, message):
     with pytest.raises(Net2VecError, match=message):
-        load_weight_file(_zip_file(tmp_path / "a.pth", code))
+        read_weight_file(_zip_file(tmp_path / "a.pth", code))
 
 
 def test_zip_without_tensors_and_compressed_zip_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
         archive.writestr("letter.txt", "hello")
     with pytest.raises(Net2VecError, match=r"a zip archive of letter\.txt"):
-        load_weight_file(tmp_path / "a.pth")
+        read_weight_file(tmp_path / "a.pth")
     path = _zip_file(tmp_path / "b.pth", PLAIN, compression=zipfile.ZIP_DEFLATED)
     with pytest.raises(Net2VecError, match="is compressed"):
-        load_weight_file(path)
+        read_weight_file(path)
 
 
 @WRITERS
@@ -211,7 +211,7 @@ def test_every_truncation_is_refused(tmp_path, write):
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
         with pytest.raises(Net2VecError, match=r"a\.pth"):
-            load_weight_file(path)
+            read_weight_file(path)
 
 
 @WRITERS
@@ -226,7 +226,7 @@ def test_damaged_bytes_are_read_or_refused_but_never_crash(tmp_path, write, data
         contents[data.draw(st.integers(0, len(contents) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(contents)
     try:
-        for array in load_weight_file(path).values():
+        for array in read_weight_file(path).arrays.values():
             array.sum()
     except Net2VecError:
         pass
@@ -237,7 +237,7 @@ def test_big_endian_files_are_turned(tmp_path):
     _zip_file(path, PLAIN, {"0": NUMBERS.astype(">f4").tobytes()})
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("archive/byteorder", "big")
-    np.testing.assert_array_equal(load_weight_file(path)["a"], NUMBERS[:6].reshape(2, 3))
+    np.testing.assert_array_equal(read_weight_file(path).arrays["a"], NUMBERS[:6].reshape(2, 3))
 
 
 def test_views_of_the_oldest_format_are_read(tmp_path):
@@ -245,7 +245,7 @@ def test_views_of_the_oldest_format_are_read(tmp_path):
     identity = b"(" + _embed("storage") + b"ctorch\nFloatStorage\n"
     identity += _embed("0") + _embed("cpu") + _embed(24) + view + b"tQ"
     code = b"ctorch._utils\n_rebuild_tensor\n(" + identity + _embed(1) + _embed((2,)) + _embed((3,))
-    read = load_weight_file(_legacy_file(tmp_path / "a.pth", _state(a=code + b"tR")))
+    read = read_weight_file(_legacy_file(tmp_path / "a.pth", _state(a=code + b"tR"))).arrays
     np.testing.assert_array_equal(read["a"], [5.0, 8.0])
 
 
@@ -270,7 +270,7 @@ def test_types_that_numpy_lacks_are_refused_by_name(tmp_path, legacy):
             state = {"a": values, "b.weight": tensor}
             torch.save(state, path, _use_new_zipfile_serialization=not legacy)
         with pytest.raises(Net2VecError, match=rf"its tensor b\.weight is {complaint}"):
-            load_weight_file(path)
+            read_weight_file(path)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -288,7 +288,7 @@ def test_tensors_with_attributes_of_subclasses_and_of_untyped_storages_are_read(
     unsigned = values.to(torch.uint16)
     state = {"a": parameter, "b": marked, "c": values.as_subclass(Image), "d": unsigned}
     torch.save(state, tmp_path / "a.pth", _use_new_zipfile_serialization=not legacy)
-    found = load_weight_file(tmp_path / "a.pth")
+    found = read_weight_file(tmp_path / "a.pth").arrays
     for key in "abc":
         np.testing.assert_array_equal(found[key], values.numpy(), strict=True)
     np.testing.assert_array_equal(found["d"], unsigned.numpy(), strict=True)
@@ -339,7 +339,7 @@ def test_objects_beside_the_weights_do_not_matter(tmp_path, legacy):
         tmp_path / "a.pth",
         _use_new_zipfile_serialization=not legacy,
     )
-    found = load_weight_file(tmp_path / "a.pth")
+    found = read_weight_file(tmp_path / "a.pth").arrays
     assert list(found) == ["weight", "bias"]
     np.testing.assert_array_equal(found["weight"], module.weight.detach().numpy())
 
@@ -357,7 +357,7 @@ def test_pickled_arrays_of_numpy_are_read(tmp_path, protocol):
     }
     saved = {"model": arrays, "__author__": "somebody", "lr": np.float32(0.1)}
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(saved, protocol))
-    found = load_weight_file(tmp_path / "a.pkl")
+    found = read_weight_file(tmp_path / "a.pkl").arrays
     assert list(found) == list(arrays)
     for key, array in arrays.items():
         np.testing.assert_array_equal(found[key], array.astype(array.dtype.newbyteorder("=")))
@@ -370,7 +370,7 @@ def test_tensors_that_torch_did_not_save_itself_are_read(tmp_path, protocol):
     values = torch.arange(12, dtype=torch.float32).reshape(3, 4)
     state = {"a": values[1:].T, "b": values, "c": torch.tensor([1.5]).bfloat16()}
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(state, protocol))
-    for key, array in load_weight_file(tmp_path / "a.pkl").items():
+    for key, array in read_weight_file(tmp_path / "a.pkl").arrays.items():
         np.testing.assert_array_equal(array, state[key].float().numpy(), strict=True)
 
 
@@ -378,13 +378,13 @@ def test_pickled_arrays_of_anything_but_numbers_are_refused(tmp_path):
     arrays = {"a": NUMBERS, "c": NUMBERS, "b": np.array(["x"], object)}
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(arrays, 2))
     with pytest.raises(Net2VecError, match="its tensor b is a numpy array of type"):
-        load_weight_file(tmp_path / "a.pkl")
+        read_weight_file(tmp_path / "a.pkl")
 
 
 def test_tar_files_of_the_oldest_torch_are_read(tmp_path):
     path = tmp_path / "a.pth"
     path.write_bytes(tar_file())
-    found = load_weight_file(path)
+    found = read_weight_file(path).arrays
     np.testing.assert_array_equal(found["a.weight"], NUMBERS.reshape(4, 6), strict=True)
     np.testing.assert_array_equal(found["view"], NUMBERS[6:12].reshape(3, 2).T, strict=True)
     assert not found["a.weight"].flags.writeable
@@ -395,7 +395,7 @@ def test_torch_reads_the_tar_file_alike(tmp_path):
     torch = pytest.importorskip("torch")
     (tmp_path / "a.pth").write_bytes(tar_file())
     expected = torch.load(tmp_path / "a.pth", weights_only=False)
-    for key, array in load_weight_file(tmp_path / "a.pth").items():
+    for key, array in read_weight_file(tmp_path / "a.pth").arrays.items():
         np.testing.assert_array_equal(array, expected[key].numpy(), strict=True)
 
 
@@ -413,7 +413,7 @@ def test_torch_reads_the_tar_file_alike(tmp_path):
 def test_damaged_tar_files_are_refused(tmp_path, changes, complaint):
     (tmp_path / "a.pth").write_bytes(tar_file(**changes))
     with pytest.raises(Net2VecError, match=complaint):
-        load_weight_file(tmp_path / "a.pth")
+        read_weight_file(tmp_path / "a.pth")
 
 
 def test_every_truncation_of_a_tar_file_is_refused(tmp_path):
@@ -421,7 +421,7 @@ def test_every_truncation_of_a_tar_file_is_refused(tmp_path):
     for length in range(0, len(whole) - 10240, 97):
         (tmp_path / "a.pth").write_bytes(whole[:length])
         with pytest.raises(Net2VecError, match=r"a\.pth"):
-            load_weight_file(tmp_path / "a.pth")
+            read_weight_file(tmp_path / "a.pth")
 
 
 def test_the_helper_writes_what_pickle_reads():
