@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 from net2vec_jax.networks.layers.blocks import Convolution, LayerNormalisation, Linear
 from net2vec_jax.networks.layers.nonlinearities import gelu
-from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.network import Network, Steps
 from net2vec_jax.weights.layouts import Layout, Rule
 
 EXPANSION = 4
@@ -262,13 +262,11 @@ class ConvNeXt(Network):
         self.norm = LayerNormalisation(width, key=keys.norm)
         self.logits = Linear(width, classes, key=keys.logits, rngs=rngs)
 
-    def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
-        """Every layer's name and response, in the order of `layers`, computed one by one."""
-        values = self.stem_norm(self.stem(images))
-        yield "stem", values
+    def steps(self, images: Float[Array, "N H W 3"]) -> Steps:
+        """See `Network`."""
+        values = yield "stem", self.stem_norm(self.stem(images))
         for name, module, *_ in self.modules():
-            values = getattr(self, module)(values)
-            yield name, values
+            values = yield name, getattr(self, module)(values)
         yield "logits", self.logits(self.norm(values.mean((1, 2))))
 
 

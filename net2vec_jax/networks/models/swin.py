@@ -6,7 +6,6 @@ padded to whole windows, as in torchvision.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -24,7 +23,7 @@ from net2vec_jax.networks.layers.blocks import (
     Linear,
 )
 from net2vec_jax.networks.layers.nonlinearities import gelu
-from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.network import Network, Steps
 from net2vec_jax.weights.layouts import LINEAR, SAME, Rule
 
 WINDOW, HEAD_WIDTH, EPSILON = 7, 32, 1e-5
@@ -204,15 +203,12 @@ class Swin(Network):
         self.norm = LayerNormalisation(width, epsilon=EPSILON)
         self.logits = Linear(width, classes, key="head", rngs=rngs)
 
-    def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
-        """Every layer's name and response, in the order of `layers`, computed one by one."""
-        values = self.stem_norm(self.stem(images))
-        yield "stem", values
+    def steps(self, images: Float[Array, "N H W 3"]) -> Steps:
+        """See `Network`."""
+        values = yield "stem", self.stem_norm(self.stem(images))
         for name, module, _, _ in self.modules():
-            values = getattr(self, module)(values)
-            yield name, values
-        values = self.norm(values)
-        yield "norm", values
+            values = yield name, getattr(self, module)(values)
+        values = yield "norm", self.norm(values)
         yield "logits", self.logits(values.mean((1, 2)))
 
 
