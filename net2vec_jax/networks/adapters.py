@@ -25,7 +25,7 @@ from net2vec_jax.networks.modules import (
     name_functions,
 )
 from net2vec_jax.networks.preprocessing import IMAGENET, Preprocessing
-from net2vec_jax.networks.wrap import Layers, OutputForm, WrappedNetwork
+from net2vec_jax.networks.wrap import Layers, OutputForm, Rest, WrappedNetwork
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +42,7 @@ def wrap_nnx(
     channels_first: bool = False,
     grid: tuple[int, int] | None = None,
     leading_tokens: int = 0,
+    rest: Rest | None = None,
 ) -> LoadedNetwork:
     """A Flax NNX module as a network whose layers are submodules.
 
@@ -61,6 +62,8 @@ def wrap_nnx(
       channels_first: maps come out as [N, K, h, w].
       grid: (h, w) of the patches, for outputs [N, tokens, K] of a transformer.
       leading_tokens: how many tokens come before those of the patches.
+      rest: {layer: function}, where the function makes the model's last output, such as logits
+        [N, classes], of the layer's response; for `LoadedNetwork.continue_from`.
 
     Returns:
       The network; its fingerprint is `module_fingerprint(model)`.
@@ -86,7 +89,7 @@ def wrap_nnx(
         if path.replace("/", ".") not in paths:
             raise unknown_name_error("submodule", path, paths)
     form = OutputForm(channels_first, grid, leading_tokens)
-    network = NNXNetwork(module, layers, arguments, form)
+    network = NNXNetwork(module, layers, arguments, form, rest)
     return _load(network, model, name or type(model).__name__, preprocessing, input_size)
 
 
@@ -102,6 +105,7 @@ def wrap_linen(
     channels_first: bool = False,
     grid: tuple[int, int] | None = None,
     leading_tokens: int = 0,
+    rest: Rest | None = None,
 ) -> LoadedNetwork:
     """A Flax Linen module as a network whose layers are submodules.
 
@@ -111,8 +115,8 @@ def wrap_linen(
       layers: paths of submodules, "Conv_0" or "blocks_3/Conv_1" ("blocks_3.Conv_1" is the same);
         or {path: function}, see `wrap_nnx`. By default all submodules with parameters.
         A path that does not exist is noticed when images are first computed.
-      preprocessing: see `wrap_nnx`, as `name`, `input_size`, `channels_first`, `grid` and
-        `leading_tokens`.
+      preprocessing: see `wrap_nnx`, as `name`, `input_size`, `channels_first`, `grid`,
+        `leading_tokens` and `rest`.
       arguments: further arguments of the model, hashable: {"train": False}.
 
     Returns:
@@ -135,7 +139,7 @@ def wrap_linen(
         )
     layers = find_inner_paths(variables.get("params", {})) if layers is None else layers
     form = OutputForm(channels_first, grid, leading_tokens)
-    network = LinenNetwork(model, variables, layers, arguments, form)
+    network = LinenNetwork(model, variables, layers, arguments, form, rest)
     return _load(network, variables, name or type(model).__name__, preprocessing, input_size)
 
 
@@ -150,6 +154,7 @@ def wrap_function(
     channels_first: bool = False,
     grid: tuple[int, int] | None = None,
     leading_tokens: int = 0,
+    rest: Rest | None = None,
 ) -> LoadedNetwork:
     """A function as a network: the most general way.
 
@@ -171,7 +176,7 @@ def wrap_function(
       LayerActivations(mine, layer pixels: 2 × 32 × 32 × 3)
     """
     form = OutputForm(channels_first, grid, leading_tokens)
-    network = FunctionNetwork(model, parameters, layers, form)
+    network = FunctionNetwork(model, parameters, layers, form, rest)
     called = getattr(model, "__name__", "function")
     return _load(network, parameters, name or called, preprocessing, input_size)
 
@@ -186,11 +191,12 @@ def wrap_torch(
     channels_first: bool = True,
     grid: tuple[int, int] | None = None,
     leading_tokens: int = 0,
+    rest: Rest | None = None,
 ) -> LoadedNetwork:
     """A PyTorch module as a network whose layers are submodules.
 
     PyTorch computes, on the device where the module is, in float32. So there are no gradients:
-    images cannot be optimised for such a network.
+    images cannot be optimised for such a network. `rest` is of JAX, which differentiates it.
 
     Args:
       model: called as `model(images)` with images [N, 3, H, W]; put into evaluation mode.
@@ -225,7 +231,8 @@ def wrap_torch(
     for path in () if isinstance(layers, str) else layers:
         if path.replace("/", ".") not in paths:
             raise unknown_name_error("submodule", path, filter(None, paths))
-    network = TorchNetwork(model, layers, OutputForm(channels_first, grid, leading_tokens))
+    form = OutputForm(channels_first, grid, leading_tokens)
+    network = TorchNetwork(model, layers, form, rest)
     try:
         weights = jax.tree.map(
             lambda leaf: _to_numpy(leaf) if torch.is_tensor(leaf) else np.empty(0),

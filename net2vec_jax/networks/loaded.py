@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.network import Network
 from net2vec_jax.networks.options import WeightOptions
 from net2vec_jax.networks.preprocessing import Overrides, Preprocessing, View
@@ -49,6 +54,47 @@ class LoadedNetwork:
           Net2VecError: there is no such preprocessing, or it makes no sense for the network.
         """
         return View(self.own_preprocessing, self.overrides).preprocessing(mode)
+
+    def continue_from(
+        self,
+        layer: str,
+        response: Float[Array | np.ndarray, "N *places K"],
+        images: UInt8[Array | np.ndarray, "N H W 3"] | None = None,
+        *,
+        preprocessing: str = "own",
+    ) -> Float[Array, "N ..."]:
+        """The last layer's response, most often the logits, with another response of one layer.
+
+        See `Network.continue_from`: equal to the whole pass where the response is the layer's own.
+
+        Args:
+          layer: name or alias.
+          response: [N, h, w, K] or [N, K], as `collect_activations` gives it.
+          images: RGB, that it is a response to. Not needed where they have no other way to the last
+            layer than through this one, and are of the network's input size.
+          preprocessing: of the images, see `preprocessing`.
+
+        Raises:
+          Net2VecError: images are needed; the response has another shape; there is no such layer;
+            or it is a wrapped model that was given no `rest` for the layer.
+
+        Examples:
+          >>> import net2vec_jax as n2v
+          >>> network = n2v.load_network("efficientnet_lite0")
+          >>> network.continue_from("block10", np.zeros((2, 14, 14, 112), np.float32)).shape
+          (2, 1000)
+        """
+        response = jnp.asarray(response)
+        if images is not None:
+            given = self.preprocessing(preprocessing)(jnp.asarray(images)).astype(response.dtype)
+            return self.network.continue_from(layer, response, given)
+        if self.network.sees_images_behind(layer, self.input_size):
+            raise Net2VecError(
+                f"behind {layer}, {self.name} sees the images on another way too (around a block, "
+                "or by a class token): give the images of the response"
+            )
+        size = (len(response), self.input_size, self.input_size, 3)
+        return self.network.continue_from(layer, response, jnp.zeros(size, response.dtype))
 
     @property
     def origin(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from jaxtyping import Array
 
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 from net2vec_jax.networks.own_code import advise_evaluation
-from net2vec_jax.networks.wrap import AS_IT_IS, Layers, OutputForm, WrappedNetwork
+from net2vec_jax.networks.wrap import AS_IT_IS, Layers, OutputForm, Rest, WrappedNetwork
 
 if TYPE_CHECKING:
     import torch
@@ -36,9 +36,10 @@ class FunctionNetwork(WrappedNetwork):
         parameters: Any,
         layers: Layers,
         form: OutputForm = AS_IT_IS,
+        rest: Rest | None = None,
     ) -> None:
         """Keep the function and what it computes with."""
-        super().__init__(layers, form)
+        super().__init__(layers, form, rest)
         self._apply = nnx.static(apply)
         self.parameters = nnx.data(parameters)
 
@@ -77,9 +78,10 @@ class NNXNetwork(WrappedNetwork):
         layers: Layers,
         arguments: Mapping[str, Any] | None,
         form: OutputForm,
+        rest: Rest | None = None,
     ) -> None:
         """Keep the module, in evaluation mode."""
-        super().__init__(layers, form)
+        super().__init__(layers, form, rest)
         self.module = module
         self._arguments = _freeze(arguments)
 
@@ -168,9 +170,10 @@ class LinenNetwork(WrappedNetwork):
         layers: Layers,
         arguments: Mapping[str, Any] | None,
         form: OutputForm,
+        rest: Rest | None = None,
     ) -> None:
         """Keep the module and what it computes with."""
-        super().__init__(layers, form)
+        super().__init__(layers, form, rest)
         self._module = nnx.static(module)
         self.variables = nnx.data(dict(variables))
         self._arguments = _freeze(arguments)
@@ -234,10 +237,12 @@ class TorchNetwork(WrappedNetwork):
 
     is_traceable = False
 
-    def __init__(self, module: torch.nn.Module, layers: Layers, form: OutputForm) -> None:
+    def __init__(
+        self, module: torch.nn.Module, layers: Layers, form: OutputForm, rest: Rest | None = None
+    ) -> None:
         """Keep the module, in evaluation mode."""
         finishes = layers if isinstance(layers, Mapping) else {}
-        super().__init__(layers if isinstance(layers, str) else tuple(layers), form)
+        super().__init__(layers if isinstance(layers, str) else tuple(layers), form, rest)
         self._module = nnx.static(module)
         self._finish_tensor = tuple(finishes.items())
 

@@ -2,13 +2,14 @@
 
 A `Network` is a plain `flax.nnx.Module` and so a pytree: it goes through `jax.jit`, `jax.vmap` and
 `jax.device_put` as it is. A subclass yields its layers' responses one after the other; whoever asks
-stops at the deepest layer wanted, so that nothing beyond it is computed or even traced.
+stops at the deepest layer wanted, so that nothing beyond it is computed or even traced. It goes on
+with what it is sent for a response: the response itself, or another in its place.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Self, cast
 
@@ -16,9 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.interpreters import partial_eval
 from jaxtyping import Array, Float
 
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
+
+Steps = Generator[tuple[str, Array], Array, Any]
+"""Yields a layer's name and response, and is sent what it goes on with."""
 
 
 class Network(nnx.Module):
@@ -46,9 +51,20 @@ class Network(nnx.Module):
         """A network of this kind, a class called `name`: a row of a table of its attributes."""
         return cast("type[Self]", type(name, (cls,), attributes))
 
+    def steps(self, images: Float[Array, "N H W 3"]) -> Steps:
+        """Every layer's name and response, in the order of `layers`; goes on with what is sent."""
+        raise NotImplementedError
+
     def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
         """Every layer's name and response, in the order of `layers`, computed one by one."""
-        raise NotImplementedError
+        steps = self.steps(images)
+        found = next(steps, None)
+        while found is not None:
+            yield found
+            try:
+                found = steps.send(found[1])
+            except StopIteration:
+                return
 
     def resolve_layer(self, name: str) -> str:
         """The layer's own name from its name or alias.
@@ -98,6 +114,55 @@ class Network(nnx.Module):
         self._check(images)
         found = self._respond(jnp.asarray(images), tuple(dict.fromkeys(resolved.values())))
         return {name: found[layer] for name, layer in resolved.items()}
+
+    def continue_from(
+        self,
+        layer: str,
+        response: Float[Array | np.ndarray, "N *places K"],
+        images: Array | np.ndarray,
+    ) -> Float[Array, "N ..."]:
+        """The last layer's response, most often the logits, with another response of one layer.
+
+        The forward pass of the images with the layer's response replaced. Where all that follows
+        sees nothing else of the images (`sees_images_behind`), only their shape counts, and under
+        `jax.jit` nothing before the layer is computed. Elsewhere, as inside a residual block or
+        beside a class token, what goes around the layer comes from the images.
+
+        Args:
+          layer: name or alias.
+          response: of the shape that the layer's has on the images.
+          images: preprocessed RGB images, floating-point [N, H, W, 3].
+
+        Raises:
+          Net2VecError: there is no such layer, or the response has another shape.
+        """
+        name = self.resolve_layer(layer)
+        self._check(images)
+        images, response = jnp.asarray(images), jnp.asarray(response)
+        own = jax.eval_shape(lambda images: self._respond(images, (name,))[name], images)
+        if own.shape != response.shape:
+            raise Net2VecError(
+                f"the response of {layer} has shape {response.shape}, but the layer gives "
+                f"{own.shape} for images {images.shape}"
+            )
+        steps = self.steps(images)
+        reached, found = next(steps)
+        while reached != self.layers[-1]:
+            reached, found = steps.send(response if reached == name else found)
+        return response if name == reached else found
+
+    def sees_images_behind(self, layer: str, size: int) -> bool:
+        """Whether something of the images reaches the last layer around this one.
+
+        Args:
+          layer: name or alias.
+          size: pixels along a side of the images.
+        """
+        images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+        response = jax.eval_shape(lambda images: self.activations(images, [layer])[layer], images)
+        go_on = lambda response, images: self.continue_from(layer, response, images)  # noqa: E731
+        program = jax.make_jaxpr(go_on)(response, images).jaxpr
+        return partial_eval.dce_jaxpr(program, [True] * len(program.outvars))[1][-1]
 
     def _respond(self, images: Float[Array, "N H W 3"], layers: Sequence[str]) -> dict[str, Array]:
         """The responses of `layers`, names of their own, by name."""

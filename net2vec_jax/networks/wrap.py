@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.core
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from net2vec_jax.core.errors import Net2VecError
@@ -24,6 +25,8 @@ from net2vec_jax.networks.own_code import advise_evaluation, describe_failure, f
 # What turns a submodule's output into the layer's response; None leaves it as it is.
 Finish = Callable[[Any], Any] | None
 Layers = Sequence[str] | Mapping[str, Finish]
+Rest = Mapping[str, Callable[[Array], Array]]
+"""By layer, what the model makes of the layer's response, to its end."""
 
 
 @dataclass(frozen=True)
@@ -144,8 +147,8 @@ class WrappedNetwork(Network):
       layers: their names; unlike those of the built-in networks, of this very object.
     """
 
-    def __init__(self, layers: Layers, form: OutputForm) -> None:
-        """Keep the layers' names, what finishes their outputs, and these outputs' form."""
+    def __init__(self, layers: Layers, form: OutputForm, rest: Rest | None = None) -> None:
+        """Keep the layers' names, what finishes their outputs, their form, and what follows."""
         if isinstance(layers, str):
             raise Net2VecError(f"layers is a sequence of names; write [{layers!r}]")
         finishes = layers if isinstance(layers, Mapping) else dict.fromkeys(layers)
@@ -153,6 +156,9 @@ class WrappedNetwork(Network):
         self.layers = tuple(finishes)
         self._finish = tuple(finishes.values())
         self._form = form
+        self._rest = tuple((rest or {}).items())
+        for name in dict(self._rest):
+            self.resolve_layer(name)
         wrong = [name for name in self.layers if not name.strip(".") or os.sep in name]
         if wrong or not self.layers:
             raise Net2VecError(
@@ -213,6 +219,30 @@ class WrappedNetwork(Network):
                 jax.eval_shape(lambda x: self.outputs(x, layers), shape)
                 return f"; it takes images of {side} × {side} pixels: write the dataset so"
         return ""
+
+    def continue_from(
+        self,
+        layer: str,
+        response: Float[Array | np.ndarray, "N *places K"],
+        images: Array | np.ndarray | None = None,
+    ) -> Float[Array, "N ..."]:
+        """What the function given for the layer, `rest`, makes of a response.
+
+        Raises:
+          Net2VecError: none was given; or there is no such layer.
+        """
+        rest = {self.resolve_layer(name): function for name, function in self._rest}
+        found = rest.get(self.resolve_layer(layer))
+        if found is None:
+            raise Net2VecError(
+                f"how the model goes on from layer {layer} is not known; give a function that "
+                f"makes the logits [N, classes] of its response: rest={{{layer!r}: …}}"
+            )
+        return found(jnp.asarray(response))
+
+    def sees_images_behind(self, layer: str, size: int) -> bool:
+        """False: the function given for a layer takes its response alone."""
+        return False
 
     def check_axes(self, height: int, width: int, layers: Sequence[str]) -> None:
         """Refuse maps [N, K, h, w] that are taken for [N, h, w, K], or the other way round.

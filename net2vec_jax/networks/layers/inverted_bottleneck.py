@@ -7,7 +7,7 @@ costs no accuracy beyond float32's rounding and saves a pass over every map.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from net2vec_jax.networks.layers.blocks import Convolution, Linear, Padding
 from net2vec_jax.networks.layers.nonlinearities import relu6
-from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.network import Network, Steps
 
 STEM_FILTERS, HEAD_FILTERS = 32, 1280
 Keys = tuple[str, str]  # of a convolution and of the batch normalisation behind it
@@ -122,18 +122,16 @@ class InvertedBottleneck(nnx.Module):
         self.adds_input = shape.stride == 1 and shape.inputs == shape.outputs
         self.activate = network.activate
 
-    def responses(self, images: Float[Array, "N H W I"]) -> Iterator[tuple[str, Array]]:
-        """("_expand", …), ("_depthwise", …) and ("", the block's output), one by one."""
+    def steps(self, images: Float[Array, "N H W I"], name: str) -> Steps:
+        """The responses `name`_expand, `name`_depthwise and `name`, which the block returns."""
         values = images
         if self.expand is not None:
-            values = self.activate(self.expand(values))
-            yield "_expand", values
-        values = self.activate(self.depthwise(values))
-        yield "_depthwise", values
+            values = yield f"{name}_expand", self.activate(self.expand(values))
+        values = yield f"{name}_depthwise", self.activate(self.depthwise(values))
         if self.excite is not None:
             values = self.excite(values)
         values = self.project(values)
-        yield "", values + images if self.adds_input else values
+        return (yield name, values + images if self.adds_input else values)
 
 
 class MobileNetwork(Network):
@@ -216,14 +214,10 @@ class MobileNetwork(Network):
         )
         self.logits = Linear(HEAD_FILTERS, classes, key=self.logits_key, rngs=rngs)
 
-    def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
-        """Every layer's name and response, in the order of `layers`, computed one by one."""
-        values = self.activate(self.stem(images))
-        yield "stem", values
+    def steps(self, images: Float[Array, "N H W 3"]) -> Steps:
+        """See `Network`."""
+        values = yield "stem", self.activate(self.stem(images))
         for number, block in enumerate(self.blocks, self.first):
-            for suffix, response in block.responses(values):
-                yield f"block{number}{suffix}", response
-                values = response if not suffix else values
-        values = self.activate(self.head(values))
-        yield "head", values
+            values = yield from block.steps(values, f"block{number}")
+        values = yield "head", self.activate(self.head(values))
         yield "logits", self.logits(values.mean((1, 2)))

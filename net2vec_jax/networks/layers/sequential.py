@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar
 
 from flax import nnx
@@ -15,7 +14,7 @@ from net2vec_jax.networks.layers.pooling import (
     max_pool,
     normalise_local_responses,
 )
-from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.network import Network, Steps
 
 FULLY_CONNECTED = ("fc6", "fc7", "fc8")
 
@@ -34,12 +33,11 @@ class SequentialNetwork(Network):
     pool_size: ClassVar[int] = 3
     round_up: ClassVar[bool] = False
 
-    def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
-        """Every layer's name and response, in the order of `layers`, computed one by one."""
+    def steps(self, images: Float[Array, "N H W 3"]) -> Steps:
+        """See `Network`."""
         values = images
         for name in self.layers:
-            values = self.compute(name, values)
-            yield name, values
+            values = yield name, self.compute(name, values)
 
     def compute(self, name: str, values: Array) -> Array:
         """The response of a layer to that of the layer before."""

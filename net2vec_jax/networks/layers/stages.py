@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from net2vec_jax.networks.layers.blocks import Convolution, LayerNormalisation
-from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.network import Network, Steps
 
 
 class StagedNetwork(Network):
@@ -86,15 +86,13 @@ class StagedNetwork(Network):
         """A block of `width` channels."""
         raise NotImplementedError
 
-    def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
-        """Every layer's name and response, in the order of `layers`, computed one by one."""
-        values = self.stem_norm(self.stem(images))
-        yield "stem", values
+    def steps(self, images: Float[Array, "N H W 3"]) -> Steps:
+        """See `Network`."""
+        values = yield "stem", self.stem_norm(self.stem(images))
         for name, module, *_ in self.modules():
-            values = getattr(self, module)(values)
-            yield name, values
+            values = yield name, getattr(self, module)(values)
         yield from self.finish(values)
 
-    def finish(self, values: Float[Array, "N h w K"]) -> Iterator[tuple[str, Array]]:
+    def finish(self, values: Float[Array, "N h w K"]) -> Steps:
         """The responses of the head."""
         raise NotImplementedError

@@ -6,7 +6,6 @@ begins with three convolutions, averages where torchvision's strides, and pools 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import MappingProxyType
 
 import jax
@@ -21,7 +20,7 @@ from net2vec_jax.networks.layers.nonlinearities import quick_gelu, relu
 from net2vec_jax.networks.layers.pooling import average_pool
 from net2vec_jax.networks.models.resnet import Bottleneck, Stages
 from net2vec_jax.networks.models.vision_transformer import Keys, Size, VisionTransformer
-from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.network import Network, Steps
 from net2vec_jax.weights.layouts import SAME, Rule
 
 VIT_EMBEDDING, RESNET_EMBEDDING = 512, 1024
@@ -206,15 +205,12 @@ class ClipResNet50(Network):
             inputs, RESNET_EMBEDDING, 32, 7, key="visual.attnpool", rngs=rngs
         )
 
-    def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
-        """Every layer's name and response, in the order of `layers`, computed one by one."""
+    def steps(self, images: Float[Array, "N H W 3"]) -> Steps:
+        """See `Network`."""
         values = images
         for name in self.layers[:3]:
-            values = relu(getattr(self, name)(values))
-            yield name, values
-        values = average_pool(values, 2)
-        yield "pool1", values
+            values = yield name, relu(getattr(self, name)(values))
+        values = yield "pool1", average_pool(values, 2)
         for block, (name, _) in zip(self.blocks, self.stages.modules(), strict=True):
-            values = block(values)
-            yield name, values
+            values = yield name, block(values)
         yield "embedding", self.embedding(values)

@@ -7,7 +7,6 @@ into the second linear layer when weights are ported. V2 normalises the response
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -19,6 +18,7 @@ from jaxtyping import Array, Float
 from net2vec_jax.networks.layers.blocks import Convolution, LayerNormalisation, Linear
 from net2vec_jax.networks.layers.nonlinearities import gelu
 from net2vec_jax.networks.layers.stages import StagedNetwork
+from net2vec_jax.networks.network import Steps
 from net2vec_jax.weights.layouts import SAME, Rule
 
 EXPANSION = 4
@@ -166,7 +166,7 @@ class ConvNeXt(StagedNetwork):
         """As the version has it."""
         return Block(width, second=self.second, key=key, rngs=rngs)
 
-    def finish(self, values: Float[Array, "N h w K"]) -> Iterator[tuple[str, Array]]:
+    def finish(self, values: Float[Array, "N h w K"]) -> Steps:
         """`logits`."""
         yield "logits", self.logits(self.norm(values.mean((1, 2))))
 

@@ -7,7 +7,6 @@ between, and becomes an affine layer; one behind a convolution is folded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import MappingProxyType
 
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ from jaxtyping import Array, Float
 from net2vec_jax.networks.layers.blocks import Affine, Convolution, Linear
 from net2vec_jax.networks.layers.nonlinearities import relu
 from net2vec_jax.networks.layers.pooling import average_pool, max_pool
-from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.network import Network, Steps
 
 STEM_FILTERS, GROWTH, BOTTLENECK = 96, 48, 4
 LAYERS_PER_BLOCK = (6, 12, 36, 24)
@@ -104,19 +103,15 @@ class DenseNet161(Network):
         self.norm5 = Affine(inputs, key="features.norm5")
         self.logits = Linear(inputs, classes, key="classifier", rngs=rngs)
 
-    def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
-        """Every layer's name and response, in the order of `layers`, computed one by one."""
-        values = relu(self.conv0(images))
-        yield "conv0", values
-        values = max_pool(values, 3, 2, padding=1)
-        yield "pool0", values
+    def steps(self, images: Float[Array, "N H W 3"]) -> Steps:
+        """See `Network`."""
+        values = yield "conv0", relu(self.conv0(images))
+        values = yield "pool0", max_pool(values, 3, 2, padding=1)
         for number, block in enumerate(self.blocks, 1):
             for layer in block:
                 values = jnp.concatenate([values, layer(values)], axis=3)
-            yield f"denseblock{number}", values
+            values = yield f"denseblock{number}", values
             if number <= len(self.transitions):
-                values = self.transitions[number - 1](values)
-                yield f"transition{number}", values
-        values = relu(self.norm5(values))
-        yield "norm5", values
+                values = yield f"transition{number}", self.transitions[number - 1](values)
+        values = yield "norm5", relu(self.norm5(values))
         yield "logits", self.logits(values.mean((1, 2)))

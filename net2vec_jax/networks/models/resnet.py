@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from net2vec_jax.networks.layers.blocks import Convolution, Linear
 from net2vec_jax.networks.layers.nonlinearities import relu
 from net2vec_jax.networks.layers.pooling import max_pool
-from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.network import Network, Steps
 
 STEM_FILTERS = 64
 
@@ -166,15 +166,12 @@ class ResNet(Network):
         self.blocks = nnx.List(layers)
         self.logits = Linear(inputs, classes, key="fc", rngs=rngs)
 
-    def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
-        """Every layer's name and response, in the order of `layers`, computed one by one."""
-        values = relu(self.conv1(images))
-        yield "conv1", values
-        values = max_pool(values, 3, 2, padding=1)
-        yield "pool1", values
+    def steps(self, images: Float[Array, "N H W 3"]) -> Steps:
+        """See `Network`."""
+        values = yield "conv1", relu(self.conv1(images))
+        values = yield "pool1", max_pool(values, 3, 2, padding=1)
         for block, (name, _) in zip(self.blocks, self.stages.modules(), strict=True):
-            values = block(values)
-            yield name, values
+            values = yield name, block(values)
         yield "logits", self.logits(values.mean((1, 2)))
 
 

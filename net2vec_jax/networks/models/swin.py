@@ -6,7 +6,6 @@ padded to whole windows, as in torchvision.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import MappingProxyType
 
 import jax
@@ -19,6 +18,7 @@ from net2vec_jax.networks.layers.attention import attend
 from net2vec_jax.networks.layers.blocks import PRECISION, LayerNormalisation, Linear
 from net2vec_jax.networks.layers.nonlinearities import gelu
 from net2vec_jax.networks.layers.stages import StagedNetwork
+from net2vec_jax.networks.network import Steps
 from net2vec_jax.weights.layouts import LINEAR, SAME, Rule
 
 WINDOW, HEAD_WIDTH, EPSILON = 7, 32, 1e-5
@@ -166,10 +166,9 @@ class Swin(StagedNetwork):
         shift = WINDOW // 2 if int(key.rsplit(".", 1)[1]) % 2 else 0
         return Block(width, shift=shift, key=key, rngs=rngs)
 
-    def finish(self, values: Float[Array, "N h w K"]) -> Iterator[tuple[str, Array]]:
+    def finish(self, values: Float[Array, "N h w K"]) -> Steps:
         """`norm` and `logits`."""
-        values = self.norm(values)
-        yield "norm", values
+        values = yield "norm", self.norm(values)
         yield "logits", self.logits(values.mean((1, 2)))
 
 

@@ -7,7 +7,7 @@ folded into the last linear layer of attention and of the inner layers when weig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
@@ -22,7 +22,7 @@ from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.layers.attention import attend
 from net2vec_jax.networks.layers.blocks import Convolution, LayerNormalisation, Linear
 from net2vec_jax.networks.layers.nonlinearities import gelu
-from net2vec_jax.networks.network import Network
+from net2vec_jax.networks.network import Network, Steps
 from net2vec_jax.weights.layouts import SAME, Rule
 
 
@@ -116,12 +116,10 @@ class Block(nnx.Module):
         self.expand = Linear(width, inner, key=expand, rngs=rngs)
         self.project = Linear(inner, width, key=project, scale=keys.scales[1], rngs=rngs)
 
-    def responses(self, tokens: Float[Array, "N L D"]) -> Iterator[tuple[str, Array]]:
-        """("_mlp", the inner layer behind its nonlinearity) and ("", the block's output)."""
+    def attend(self, tokens: Float[Array, "N L D"]) -> tuple[Array, Array]:
+        """The tokens behind attention, and the inner layer behind its nonlinearity."""
         tokens = tokens + self.attention(self.norm1(tokens))
-        inner = self.activation(self.expand(self.norm2(tokens)))
-        yield "_mlp", inner
-        yield "", tokens + self.project(inner)
+        return tokens, self.activation(self.expand(self.norm2(tokens)))
 
 
 class VisionTransformer(Network):
@@ -207,20 +205,17 @@ class VisionTransformer(Network):
             "positions": Rule((self.keys.positions,), SAME),
         }
 
-    def responses(self, images: Float[Array, "N H W 3"]) -> Iterator[tuple[str, Array]]:
-        """Every layer's name and response, in the order of `layers`, computed one by one."""
+    def steps(self, images: Float[Array, "N H W 3"]) -> Steps:
+        """See `Network`."""
         patches = self.patches(images)
         _, height, width, _ = patches.shape
         tokens = self.begin(patches)
         for number, block in enumerate(self.blocks):
-            for suffix, response in block.responses(tokens):
-                if suffix:
-                    yield f"block{number}{suffix}", self._on_grid(response, height, width)
-                else:
-                    tokens = response
-            yield from self._name_tokens(f"block{number}", tokens, height, width)
-        tokens = self.norm(tokens)
-        yield from self._name_tokens("norm", tokens, height, width)
+            tokens, inner = block.attend(tokens)
+            inner = yield from self._name_patches(f"block{number}_mlp", inner, height, width)
+            tokens = tokens + block.project(inner)
+            tokens = yield from self._name_tokens(f"block{number}", tokens, height, width)
+        tokens = yield from self._name_tokens("norm", self.norm(tokens), height, width)
         if self.head is not None:
             yield self.head, getattr(self, self.head)(tokens[:, 0])
 
@@ -242,19 +237,27 @@ class VisionTransformer(Network):
 
     def _name_tokens(
         self, name: str, tokens: Float[Array, "N L D"], height: int, width: int
-    ) -> Iterator[tuple[str, Array]]:
-        """A response as a map, and each of its tokens without a place."""
-        yield name, self._on_grid(tokens, height, width)
-        for number in range(self.size.registers):
-            yield f"{name}_register{number}", tokens[:, 1 + number]
-        yield f"{name}_class", tokens[:, 0]
+    ) -> Steps:
+        """A response as a map, and each of its tokens without a place; returns the tokens."""
+        tokens = yield from self._name_patches(name, tokens, height, width)
+        others = {1 + number: f"_register{number}" for number in range(self.size.registers)}
+        for place, suffix in (others | {0: "_class"}).items():
+            token = tokens[:, place]
+            found = yield f"{name}{suffix}", token
+            tokens = tokens if found is token else tokens.at[:, place].set(found)
+        return tokens
 
-    def _on_grid(
-        self, tokens: Float[Array, "N L D"], height: int, width: int
-    ) -> Float[Array, "N h w D"]:
-        """The patches' tokens, row by row."""
-        patches = tokens[:, 1 + self.size.registers :]
-        return patches.reshape(patches.shape[0], height, width, patches.shape[2])
+    def _name_patches(
+        self, name: str, tokens: Float[Array, "N L D"], height: int, width: int
+    ) -> Steps:
+        """The patches' tokens as a map, row by row; returns all tokens."""
+        first = 1 + self.size.registers
+        patches = tokens[:, first:].reshape(tokens.shape[0], height, width, tokens.shape[2])
+        found = yield name, patches
+        if found is patches:
+            return tokens
+        found = found.reshape(tokens.shape[0], height * width, tokens.shape[2])
+        return jnp.concatenate([tokens[:, :first], found], axis=1)
 
     def _check(self, images: Array | np.ndarray) -> None:
         super()._check(images)
