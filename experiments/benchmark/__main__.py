@@ -1,4 +1,4 @@
-"""How fast is every stage beside the original's way in PyTorch? Both in turn, on the same data.
+"""How fast is every stage beside PyTorch? All sides in turn, on the same data.
 
   python -m experiments.benchmark --scale small|camvid|broden --out DIR [--dataset BRODEN_DIR]
 
@@ -7,6 +7,8 @@
 112 filters on 2 CPU cores, nearly all in torch. `broden`: training and evaluation on data of
 Broden's size (63,305 images, 1,197 concepts, AlexNet's conv5), drawn in memory, and on a tenth and
 a third of it; 5 minutes, 6 GB. Without torch only `broden` runs.
+PyTorch works once as the original does, concept by concept, and once with all concepts in one
+program, as fast as we can write it.
 Each side has a process of its own; they take turns, medians over the rounds are told, compilation
 apart. Writes the table's numbers to benchmark.json, and figures, to --out.
 Expected on 2 x86 cores: see docs/performance.md.
@@ -44,7 +46,7 @@ SHARES = (0.1, 1 / 3, 1.0)
 
 
 class Stage(NamedTuple):
-    """A stage that both sides have a method for.
+    """A stage that the sides have a method for.
 
     Attributes:
       name: in the table.
@@ -52,6 +54,7 @@ class Stage(NamedTuple):
       unit: of its work.
       tolerance: how much the sides' results may differ; None where they are not compared.
       note: what a reader must know.
+      vectorised: the tolerance of torch's vectorised program; None where there is none.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Stage(NamedTuple):
     unit: str
     tolerance: float | None
     note: str
+    vectorised: float | None = None
 
 
 STAGES = (
@@ -66,19 +70,20 @@ STAGES = (
           "torch runs the whole network with a hook, as the original"),
     Stage("decoding", "decoding", "images", None, "photographs and labels, once; torch's side "
           "decodes them one after the other"),
-    Stage("thresholds", "quantiles", "values", None, "ours are exact, the other side's are the "
-          "original's streaming sketch"),
+    Stage("thresholds", "quantiles", "values", None, "ours are exact, the original's way is a "
+          "streaming sketch, vectorised exact", 1e-6),
     Stage("single filters", "single_filters", "pairs × filters", 0.0, "torch goes label by label "
-          "and decodes the masks, as the original; timed on few concepts, scaled"),
+          "and decodes the masks, as the original; timed on few concepts, scaled", 0.0),
     Stage("training", "segmentation", "pairs", 1e-4, "train images, all epochs; every tensor of "
-          "torch in memory, and the time to build them left out"),
+          "torch in memory, and the time to build them left out, which is part "
+          "of ours", 1e-4),
     Stage("training from files", "segmentation_from_files", "pairs", None, "train and val; torch "
           "decodes, builds its tensors and runs val in every epoch, as the original, timed on few "
           "concepts for two epochs, scaled; ours decodes once and evaluates at the end"),
     Stage("evaluation", "evaluation", "pairs", 1e-6, "torch decodes the masks, as the original; "
-          "timed on few concepts, scaled"),
+          "timed on few concepts, scaled", 1e-6),
     Stage("classification", "classification", "images", 1e-4, "all epochs; torch's activations in "
-          "memory"),
+          "memory; vectorised: pooled, and images drawn beforehand, which ours draws", 1e-4),
 )  # fmt: skip
 WHOLE = "end to end"
 PARTS_OF_WHOLE = (
@@ -121,63 +126,80 @@ class Report(NamedTuple):
 
 
 def compare_stages(flags: BenchmarkFlags, settings: Settings, rounds: int) -> Report:
-    """All stages on both sides."""
-    ours = Worker("experiments.benchmark.ours:OurSide", settings)
-    theirs = Worker("experiments.benchmark.torch_side:TorchSide", settings)
+    """All stages on all sides."""
+    sides = {
+        "ours": Worker("experiments.benchmark.ours:OurSide", settings),
+        "torch": Worker("experiments.benchmark.torch_side:TorchSide", settings),
+        "vectorised": Worker("experiments.benchmark.vectorised_side:VectorisedSide", settings),
+    }
     measured: dict[str, Measurement] = {}
     differences: dict[str, float] = {}
-    bar = open_bar("stages", total=(2 * len(STAGES) + 1) * rounds, unit="run", delay=0)
+    disagreements: dict[str, float] = {}
+    bar = open_bar("stages", total=(len(STAGES) + 1) * rounds, unit="round", delay=0)
     try:
         for stage in STAGES:
             bar.set_description(stage.name)
-            first = ours.run(stage.method)
-            turns: list[tuple[Outcome, Outcome]] = []
+            tolerances = {"torch": stage.tolerance, "vectorised": stage.vectorised}
+            first = sides["ours"].run(stage.method)
+            if stage.vectorised is None:
+                del tolerances["vectorised"]
+            else:
+                sides["vectorised"].run(stage.method)  # warms up, as ours has
+            turns: dict[str, list[Outcome]] = {name: [] for name in ("ours", *tolerances)}
             for _ in range(rounds):
-                turns.append((ours.run(stage.method), theirs.run(stage.method)))
-                bar.update(2)
+                for name, outcomes in turns.items():
+                    outcomes.append(sides[name].run(stage.method))
+                bar.update()
             measured[stage.name] = _measure(stage, first, turns)
-            if stage.tolerance is not None:
-                mine, other = (np.asarray(outcome.result, float) for outcome in turns[-1])
-                differences[stage.name] = float(np.abs(mine - other).max(initial=0))
+            for name, tolerance in tolerances.items():
+                if tolerance is not None:
+                    mine, other = (
+                        np.asarray(turns[side][-1].result, float) for side in ("ours", name)
+                    )
+                    what = stage.name + (", vectorised" if name == "vectorised" else "")
+                    differences[what] = float(np.abs(mine - other).max(initial=0))
+                    if not differences[what] <= tolerance:
+                        disagreements[what] = differences[what]
         bar.set_description(WHOLE)
-        whole = [ours.run("whole") for _ in range(rounds)]
-        bar.update(rounds)
-        sizes = ours.run("describe").result | theirs.run("describe").result
+        whole = []
+        for _ in range(rounds):
+            whole.append(sides["ours"].run("whole"))
+            bar.update()
+        sizes = {}
+        for side in sides.values():
+            sizes |= side.run("describe").result
     finally:
         bar.close()
-        ours.stop()
-        theirs.stop()
+        for side in sides.values():
+            side.stop()
     parts = [measured[name] for name in PARTS_OF_WHOLE]
     measured[WHOLE] = Measurement(
         WHOLE, "runs", 1.0, [each.seconds for each in whole],
         np.median([each.seconds for each in whole]) + sum(m.compile_seconds for m in parts),
         [sum(part.torch_seconds for part in parts)], 1.0,
-        max((each.peak_memory or 0 for each in whole), default=0) or None, None,
-        f"from files to the tables of IoUs; torch: the sum of {', '.join(PARTS_OF_WHOLE)}",
+        max((each.peak_memory or 0 for each in whole), default=0) or None,
+        note=f"from files to the tables of IoUs; torch: the sum of {', '.join(PARTS_OF_WHOLE)}",
     )  # fmt: skip
-    disagreements = {
-        stage.name: differences[stage.name]
-        for stage in STAGES
-        if stage.tolerance is not None and not differences[stage.name] <= stage.tolerance
-    }
     listed = list(measured.values())
     figure = plot_stages(
         [each.stage for each in listed],
-        [each.ours_seconds for each in listed],
-        [each.torch_seconds for each in listed],
+        {
+            "net2vec_jax": [each.ours_seconds for each in listed],
+            "PyTorch, as the original": [each.torch_seconds for each in listed],
+            "PyTorch, vectorised": [each.vectorised_seconds for each in listed],
+        },
     )
     sizes["largest differences"] = differences
     return Report(listed, sizes, disagreements, {"stages": figure})
 
 
-def _measure(stage: Stage, first: Outcome, turns: list[tuple[Outcome, Outcome]]) -> Measurement:
-    mine, other = zip(*turns, strict=True)
+def _measure(stage: Stage, first: Outcome, turns: dict[str, list[Outcome]]) -> Measurement:
+    seconds = {name: [each.seconds for each in outcomes] for name, outcomes in turns.items()}
+    memory = {name: max(each.peak_memory or 0 for each in turns[name]) or None for name in turns}
     return Measurement(
-        stage.name, stage.unit, mine[0].work, [each.seconds for each in mine], first.seconds,
-        [each.seconds for each in other], other[0].work,
-        max(each.peak_memory or 0 for each in mine) or None,
-        max(each.peak_memory or 0 for each in other) or None,
-        stage.note,
+        stage.name, stage.unit, turns["ours"][0].work, seconds["ours"], first.seconds,
+        seconds["torch"], turns["torch"][0].work, memory["ours"], memory["torch"],
+        seconds.get("vectorised", []), stage.note,
     )  # fmt: skip
 
 

@@ -33,6 +33,8 @@ class Measurement:
       torch_work: how much one run of torch does; its time is scaled to `work`.
       ours_memory: bytes that ours' process held at most; None where it cannot be told.
       torch_memory: the same of torch's.
+      vectorised: seconds of each round of torch with all concepts in one program, which does all of
+        `work`; empty where there is no such program.
       note: what a reader must know to judge the numbers.
     """
 
@@ -45,6 +47,7 @@ class Measurement:
     torch_work: float = 1.0
     ours_memory: int | None = None
     torch_memory: int | None = None
+    vectorised: list[float] = dataclasses.field(default_factory=list)
     note: str = ""
 
     @property
@@ -56,6 +59,11 @@ class Measurement:
     def torch_seconds(self) -> float:
         """Median over the rounds, scaled to ours' work; NaN where torch was not run."""
         return float(np.median(self.torch)) * self.work / self.torch_work if self.torch else np.nan
+
+    @property
+    def vectorised_seconds(self) -> float:
+        """Median over the rounds; NaN where there is no such program."""
+        return float(np.median(self.vectorised)) if self.vectorised else np.nan
 
     @property
     def compile_seconds(self) -> float:
@@ -71,6 +79,8 @@ class Measurement:
             "torch_seconds": self.torch_seconds,
             "torch_work_per_second": self.work / self.torch_seconds,
             "ratio": self.torch_seconds / self.ours_seconds,
+            "vectorised_seconds": self.vectorised_seconds,
+            "vectorised_ratio": self.vectorised_seconds / self.ours_seconds,
         }
         return {name: None if np.isnan(value) else value for name, value in values.items()}
 
@@ -84,10 +94,11 @@ def timed(function: Callable[[], R]) -> tuple[R, float]:
 
 def print_measurements(console: Console, measured: Sequence[Measurement]) -> None:
     """One row per stage; then the notes."""
-    columns = ("ours s", "torch s", "ratio", "ours work/s", "compile s", "ours MB", "torch MB")
-    table = tabulate(
-        None, ("stage", *columns), (), no_wrap=True, pad_edge=False, collapse_padding=True
+    columns = (
+        *("stage", "ours s", "torch s", "ratio", "vectorised s", "ratio", "ours work/s"),
+        *("compile s", "ours MB", "torch MB"),
     )
+    table = tabulate(None, columns, (), no_wrap=True, pad_edge=False, collapse_padding=True)
     for item in measured:
         rate = item.work / item.ours_seconds
         table.add_row(
@@ -95,6 +106,8 @@ def print_measurements(console: Console, measured: Sequence[Measurement]) -> Non
             f"{item.ours_seconds:.3g}",
             f"{item.torch_seconds:.4g}" if item.torch else "",
             f"{item.torch_seconds / item.ours_seconds:.3g}×" if item.torch else "",
+            f"{item.vectorised_seconds:.3g}" if item.vectorised else "",
+            f"{item.vectorised_seconds / item.ours_seconds:.3g}×" if item.vectorised else "",
             f"{rate:,.0f} {item.unit}" if rate >= 10 else f"{rate:.3g} {item.unit}",
             f"{item.compile_seconds:.1f}",
             _megabytes(item.ours_memory),

@@ -8,6 +8,8 @@ Masks are packed down the columns: uint8 [P, ceil(Y / 8), X], bit s of byte (j, 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Literal
@@ -256,20 +258,15 @@ def _combine(
     In one category, planes and numbers of a cell are layers: a number is a full layer (behaviour
     1.6). Over several categories (union) a pixel counts once, so that α stays a coverage.
     """
-    height, width = size
-    mask = np.zeros((-(-height // 8), width), np.uint8)
-    pixels, whole = 0, False
-    for category in categories:
-        if category not in marked or number in whole_image.get(category, ()):
-            # Where a category has only whole-image labels: whichever they are (behaviour 5.3).
-            whole = True
-            pixels += height * width
-        if number in marked.get(category, ()):
-            layers, count = marked[category][number]
-            mask |= layers
-            pixels += count
+    # Where a category has only whole-image labels: whichever they are (behaviour 5.3).
+    whole = [c for c in categories if c not in marked or number in whole_image.get(c, ())]
+    layers = [marked[c][number] for c in categories if number in marked.get(c, ())]
     if whole:
         mask = np.packbits(np.ones(size, bool), axis=-2, bitorder="little")
+    elif layers:
+        mask = functools.reduce(np.bitwise_or, (bits for bits, _ in layers))
+    else:
+        mask = np.zeros((-(-size[0] // 8), size[1]), np.uint8)
     if len(categories) > 1:
-        pixels = int(np.bitwise_count(mask).sum())
-    return pixels, whole, mask
+        return int(np.bitwise_count(mask).sum()), bool(whole), mask
+    return len(whole) * math.prod(size) + sum(count for _, count in layers), bool(whole), mask

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,6 +12,7 @@ from net2vec_jax.plots.panels import lay_out_one, write_beside
 from net2vec_jax.plots.paper_style import plain_style
 
 OURS, THEIRS = "#0072B2", "#D55E00"
+SIDES = (OURS, THEIRS, "#E69F00")
 
 
 class PlainLogFormatter(LogFormatter):
@@ -23,37 +24,32 @@ class PlainLogFormatter(LogFormatter):
 
 
 @plain_style()
-def plot_stages(
-    stages: Sequence[str],
-    ours: Sequence[float],
-    theirs: Sequence[float],
-    *,
-    names: tuple[str, str] = ("net2vec_jax", "PyTorch"),
-) -> Figure:
-    """Time of each stage on two sides, with their ratio, on a logarithmic axis.
+def plot_stages(stages: Sequence[str], seconds: Mapping[str, Sequence[float]]) -> Figure:
+    """Time of each stage on up to three sides, on a logarithmic axis.
 
     Args:
       stages: names, first to last.
-      ours: seconds, positive.
-      theirs: seconds; NaN where there is none.
-      names: of the sides.
+      seconds: by the name of the side, positive; NaN where there is none. The first side has all;
+        beside the bars of the others stands by how much they are longer.
     """
-    figure, axes = lay_out_one(0.9 + 0.42 * len(stages), width=7.2)
-    place = np.arange(len(stages))
-    axes.barh(place - 0.19, ours, 0.36, color=OURS, label=names[0])
-    axes.barh(place + 0.19, theirs, 0.36, color=THEIRS, label=names[1])
+    sides = list(seconds.values())
+    figure, axes = lay_out_one(0.9 + 0.21 * len(sides) * len(stages), width=7.2)
+    place, height = np.arange(len(stages)), 0.76 / len(sides)
+    for number, (name, color) in enumerate(zip(seconds, SIDES, strict=False)):
+        where = place + (number - (len(sides) - 1) / 2) * height
+        axes.barh(where, seconds[name], 0.95 * height, color=color, label=name)
+        for y, mine, other in zip(where, sides[0], seconds[name], strict=True):
+            if number and np.isfinite(other):
+                ratio = f"{other / mine:.3g}×"
+                write_beside(axes, ratio, (other, y), (4, 0), va="center", fontsize=8)
     axes.set(xscale="log", xlabel="seconds")
-    for y, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
-        if np.isfinite(other):
-            ratio = f"{other / mine:.3g}×"
-            write_beside(axes, ratio, (max(mine, other), y), (4, 0), va="center", fontsize=9)
-    low, high = np.nanmin([ours, theirs]), np.nanmax([ours, theirs])
+    low, high = np.nanmin(sides), np.nanmax(sides)
     axes.set_xlim(low / 2, high * (high / low) ** 0.12 * 1.5)
     axes.xaxis.set_major_formatter(PlainLogFormatter())
     axes.xaxis.set_minor_formatter(PlainLogFormatter())
     axes.set_yticks(place, stages)
     axes.invert_yaxis()
-    figure.legend(loc="outside upper right", ncols=2)
+    figure.legend(loc="outside upper right", ncols=len(sides))
     return figure
 
 

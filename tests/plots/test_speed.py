@@ -8,11 +8,12 @@ from net2vec_jax.plots.speed import PlainLogFormatter, plot_prediction, plot_sca
 
 
 def test_stages_show_times_and_ratios() -> None:
-    figure = plot_stages(["decoding", "training"], [2.0, 0.5], [8.0, np.nan])
+    sides = {"ours": [2.0, 0.5], "theirs": [8.0, np.nan], "others": [np.nan, 1.0]}
+    figure = plot_stages(["decoding", "training"], sides)
     (axes,) = figure.axes
     widths = [patch.get_width() for patch in axes.patches]
-    np.testing.assert_array_equal(widths, [2.0, 0.5, 8.0, np.nan])
-    assert [text.get_text() for text in axes.texts] == ["4×"]
+    np.testing.assert_array_equal(widths, [2.0, 0.5, 8.0, np.nan, np.nan, 1.0])
+    assert [text.get_text() for text in axes.texts] == ["4×", "2×"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["decoding", "training"]
     assert axes.get_xscale() == "log"
     figure.draw_without_rendering()

@@ -149,7 +149,7 @@ class BrodenDataset(ConceptDataset):
         path = self._path(name)
         source = f"index.csv line {row.line}"
         plane = read_label_plane(path, self.segmentation_size, source=source)
-        if not self._known[plane].all():
+        if not self._known.take(plane).all():
             unknown = int(plane[~self._known[plane]][0])
             raise Net2VecError(
                 f"{path}: label number {unknown} is not in label.csv with a category of index.csv"

@@ -185,8 +185,8 @@ def read_label_plane(
         _check_size(where, "label plane", (image.height, image.width), size, source)
         if not is_rgb_of_8_bits(image):
             raise Net2VecError(f"{where}: a label plane must be an 8-bit RGB image (R + 256·G)")
-        pixels = np.asarray(drop_opaque_alpha(image, where)).astype(np.int32)
-        return pixels[..., 0] + 256 * pixels[..., 1]
+        pixels = np.asarray(drop_opaque_alpha(image, where))
+        return pixels[..., 0] + pixels[..., 1].astype(np.int32) * 256
 
 
 def is_rgb_of_8_bits(image: ImageFile.ImageFile) -> bool:

@@ -17,14 +17,9 @@ from experiments.torch_reference.segmentation import (  # noqa: E402
     train_segmentation_torch,
 )
 from net2vec_jax.activations.binary import (  # noqa: E402
-    BinaryActivations,
     collect_binary_activations,
 )
 from net2vec_jax.core.errors import Net2VecError  # noqa: E402
-from net2vec_jax.data.broden.dataset import BrodenDataset  # noqa: E402
-from net2vec_jax.data.broden.writer import write_broden  # noqa: E402
-from net2vec_jax.data.dataset import ImageLabels, LabelledImage  # noqa: E402
-from net2vec_jax.data.masks import ConceptMasks, collect_concept_masks  # noqa: E402
 from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation  # noqa: E402
 from net2vec_jax.probes.segmentation.training import (  # noqa: E402
     SegmentationConfig,
@@ -34,42 +29,11 @@ from net2vec_jax.probes.segmentation.training import (  # noqa: E402
 from net2vec_jax.probes.single_filters.evaluation import probe_single_filters  # noqa: E402
 from net2vec_jax.stats.metrics import set_iou  # noqa: E402
 
-IMAGES, GRID, SIZE, FILTERS = 26, (4, 5), (10, 13), 9
-NAMES = {1: "wheel", 2: "car", 3: "street-s"}
-
-
-@pytest.fixture
-def dataset(tmp_path) -> BrodenDataset:
-    """Images with a plane of parts, one of objects and, on some, a whole-image scene."""
-    rng = np.random.default_rng(0)
-
-    def draw(index: int) -> LabelledImage:
-        parts, objects = rng.random((2, 1, *SIZE)) < 0.3
-        planes = {"part": parts * np.int32(1), "object": objects * np.int32(2)}
-        scenes = {"scene": (3,)} if index % 3 == 0 else {}
-        image = rng.integers(0, 256, (20, 26, 3), dtype=np.uint8)
-        split = "train" if index < 17 else "val"
-        return LabelledImage(f"a/{index:03}.png", split, image, ImageLabels(planes, scenes))
-
-    write_broden(tmp_path / "broden", (draw(index) for index in range(IMAGES)), NAMES)
-    return BrodenDataset(tmp_path / "broden")
-
-
-@pytest.fixture
-def masks(dataset) -> ConceptMasks:
-    return collect_concept_masks(dataset)
-
-
-@pytest.fixture
-def activations() -> BinaryActivations:
-    values = np.random.default_rng(1).random((IMAGES, *GRID, FILTERS), np.float32)
-    return collect_binary_activations([values], np.full(FILTERS, 0.8, np.float32))
-
 
 def test_torch_trains_the_same_weights(dataset, masks, activations):
     """17 train images in batches of 4: the last batch is a single image."""
     config = SegmentationConfig(epochs=4, batch_size=4, learning_rate=1e-2)
-    heads = make_segmentation_heads(masks, filters=FILTERS, key=jax.random.key(0))
+    heads = make_segmentation_heads(masks, filters=activations.filters, key=jax.random.key(0))
     ours = train_segmentation_heads(heads, activations, masks, config)
     counts = evaluate_segmentation(ours.weights, heads, activations, masks)
     val = masks.pair_is_val[counts.pair]
@@ -91,7 +55,7 @@ def test_torch_trains_the_same_weights(dataset, masks, activations):
 
 @pytest.mark.parametrize("cache", ["masks", "none"])
 def test_what_is_cached_does_not_matter(dataset, masks, activations, cache):
-    start = np.linspace(-0.3, 0.3, FILTERS, dtype=np.float32)
+    start = np.linspace(-0.3, 0.3, activations.filters, dtype=np.float32)
 
     def train(cache: str) -> np.ndarray:
         result = train_segmentation_torch(
@@ -112,10 +76,10 @@ def test_a_mask_read_again_is_the_packed_mask(dataset, masks):
 
 
 def test_torch_says_what_it_cannot_train(masks, activations, dataset):
-    start = np.zeros(FILTERS, np.float32)
+    start = np.zeros(activations.filters, np.float32)
     with pytest.raises(Net2VecError, match="dataset is needed"):
         train_segmentation_torch(activations, masks, 0, start, cache="none")
-    untrained = dataclasses.replace(masks, is_val=np.ones(IMAGES, bool))
+    untrained = dataclasses.replace(masks, is_val=np.ones(len(activations), bool))
     with pytest.raises(Net2VecError, match="'wheel' has no train image"):
         train_segmentation_torch(activations, untrained, 0, start)
 
@@ -123,13 +87,13 @@ def test_torch_says_what_it_cannot_train(masks, activations, dataset):
 def test_torch_counts_single_filters_like_a_loop_over_pixels(masks, activations):
     concepts = [2, 0]
     counts = probe_single_filters_torch(activations, masks, concepts, batch_size=4)
-    expected = np.zeros((2, 2, 2, FILTERS), np.int64)
+    expected = np.zeros((2, 2, 2, activations.filters), np.int64)
     for pair in np.flatnonzero(np.isin(masks.pair_concept, concepts)):
         place = concepts.index(masks.pair_concept[pair])
         split = int(masks.pair_is_val[pair])
         target = masks.unpack(slice(pair, pair + 1))[0]
         maps = activations.unpack(masks.pair_image[pair : pair + 1])[0].astype(float)
-        marked = upsample_by_loop(maps.transpose(2, 0, 1), SIZE) > 0.5
+        marked = upsample_by_loop(maps.transpose(2, 0, 1), masks.segmentation_size) > 0.5
         expected[0, split, place] += (marked & target).sum((1, 2))
         expected[1, split, place] += (marked | target).sum((1, 2))
     np.testing.assert_array_equal(counts.intersection, expected[0])
@@ -140,7 +104,7 @@ def test_torch_counts_single_filters_like_a_loop_over_pixels(masks, activations)
 
 
 def test_torch_evaluates_like_ours(dataset, masks, activations):
-    heads = make_segmentation_heads(masks, filters=FILTERS, key=jax.random.key(0))
+    heads = make_segmentation_heads(masks, filters=activations.filters, key=jax.random.key(0))
     counts = evaluate_segmentation(heads.initial_weights, heads, activations, masks)
     val = masks.pair_is_val[counts.pair]
     overlap = type(counts.overlap)(*(values[val] for values in counts.overlap))
