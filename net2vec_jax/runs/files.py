@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-import orbax.checkpoint
 
 from net2vec_jax.activations.responses import find_responses, name_filters
 from net2vec_jax.activations.standardized import ActivationScale
@@ -353,11 +352,10 @@ def write_embeddings(run: RunDirectory, table: ProbedConcepts, trained: TrainedH
     }
     # Orbax stores no empty arrays, which those of no epoch are.
     tree |= {name: v for name, v in by_epoch.items() if v is not None and len(v)}
-    with (
-        run.new_folder(EMBEDDINGS) as folder,
-        orbax.checkpoint.StandardCheckpointer() as checkpointer,
-    ):
-        checkpointer.save(folder.absolute(), tree)
+    from orbax.checkpoint import v1 as orbax
+
+    with run.new_folder(EMBEDDINGS) as folder:
+        orbax.save(str(folder.absolute()), tree)
 
 
 def read_embeddings(directory: Path, numbers: np.ndarray) -> TrainedHeads:
@@ -370,11 +368,11 @@ def read_embeddings(directory: Path, numbers: np.ndarray) -> TrainedHeads:
     Raises:
       Net2VecError: the folder is missing or damaged.
     """
+    from orbax.checkpoint import v1 as orbax
+
     path = directory / EMBEDDINGS
     with reading(path):
-        with orbax.checkpoint.StandardCheckpointer() as checkpointer:
-            tree: dict[str, Any] = checkpointer.restore(path.absolute())
-        tree = jax.tree.map(np.asarray, tree)
+        tree: dict[str, Any] = jax.tree.map(np.asarray, orbax.load(str(path.absolute())))
         table = dict(tree["heads"])
         place = {number: place for place, number in enumerate(numbers.tolist())}
         none = np.zeros((0, len(tree["weights"])), np.float32)

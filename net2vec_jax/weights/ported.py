@@ -31,7 +31,7 @@ AnyModule = TypeVar("AnyModule", bound=nnx.Module)
 DESCRIPTION_FILE = "network.json"
 PARAMETERS_FOLDER = "parameters"
 FORMAT = 3
-"""Raised whenever older readers would misread a directory; 1 had all layers, 2 the usual ε."""
+"""Raised whenever older readers would misread a directory: 1 had all layers, 2 the usual ε."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def save_ported(directory: str | Path, module: nnx.Module, description: PortedDe
     Raises:
       Net2VecError: there is something at the path already, or it cannot be written.
     """
-    import orbax.checkpoint
+    from orbax.checkpoint import v1 as orbax
 
     directory = Path(directory).absolute()
     partial = directory.with_name(directory.name + ".partial")
@@ -85,8 +85,7 @@ def save_ported(directory: str | Path, module: nnx.Module, description: PortedDe
             shutil.rmtree(partial)
         partial.mkdir(parents=True)
         values = {path: variable[...] for path, (_, variable) in _variables(module).items()}
-        with orbax.checkpoint.StandardCheckpointer() as checkpointer:
-            checkpointer.save(partial / PARAMETERS_FOLDER, values)
+        orbax.save(str(partial / PARAMETERS_FOLDER), values)
         files = _fingerprints(partial / PARAMETERS_FOLDER)
         record = {"format": FORMAT, **dataclasses.asdict(description), "files": files}
         text = json.dumps(record, indent=2, ensure_ascii=False)
@@ -129,7 +128,7 @@ def load_ported(directory: str | Path, module: AnyModule) -> AnyModule:
       Net2VecError: the directory is missing or damaged, or its parameters do not fit the module;
         the message lists what is missing, unexpected and mismatched.
     """
-    import orbax.checkpoint
+    from orbax.checkpoint import v1 as orbax
 
     directory = Path(directory).absolute()
     _, files = _read(directory)
@@ -141,16 +140,15 @@ def load_ported(directory: str | Path, module: AnyModule) -> AnyModule:
             state = "another than was written" if name in found else "missing"
             raise _damaged(parameters / name, f"the file is {state}")
     try:
-        with orbax.checkpoint.StandardCheckpointer() as checkpointer:
-            stored = checkpointer.metadata(parameters).item_metadata.tree
-            refusal = f"the weights in {directory} do not fit {type(module).__name__}"
-            _check_fit(refusal, stored, variables)
-            default = jnp.zeros(()).sharding
-            wanted = {
-                path: jax.ShapeDtypeStruct(variable.shape, variable.dtype, sharding=default)
-                for path, (_, variable) in variables.items()
-            }
-            values = checkpointer.restore(parameters, wanted)
+        stored = orbax.metadata(str(parameters)).metadata
+        refusal = f"the weights in {directory} do not fit {type(module).__name__}"
+        _check_fit(refusal, stored, variables)
+        default = jnp.zeros(()).sharding
+        wanted = {
+            path: jax.ShapeDtypeStruct(variable.shape, variable.dtype, sharding=default)
+            for path, (_, variable) in variables.items()
+        }
+        values = orbax.load(str(parameters), wanted)
     except Net2VecError:
         raise
     except Exception as error:  # there is no end to how Orbax and tensorstore tell of damage

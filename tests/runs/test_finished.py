@@ -15,7 +15,7 @@ from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.broden.dataset import BrodenDataset
 from net2vec_jax.probes.heads import ALL_FILTERS
 from net2vec_jax.runs.directory import RunDirectory
-from net2vec_jax.runs.files import read_thresholds
+from net2vec_jax.runs.files import read_embeddings, read_thresholds
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.flags import SegmentationFlags
 from net2vec_jax.runs.notes import describe_sources
@@ -73,6 +73,14 @@ def test_a_classification_run_is_read_back(finished_study: Path) -> None:
     np.testing.assert_array_equal(run.subset_weights(5)[1, 1], weights[find_head(run, 1, 1, 5)])
     with pytest.raises(Net2VecError, match="no IoU of single filters"):
         _ = run.single_ious
+
+
+def test_embeddings_of_orbax_first_interface_are_read(golden_dir: Path) -> None:
+    trained = read_embeddings(golden_dir / "orbax_v0", np.array([7, 9]))
+    np.testing.assert_array_equal(trained.weights, np.arange(6).reshape(2, 3))
+    np.testing.assert_array_equal(trained.heads.concept, [1, 0])
+    np.testing.assert_array_equal(trained.heads.filter_mask, np.ones((2, 3), bool))
+    np.testing.assert_array_equal(trained.loss, np.ones((1, 2)))
 
 
 def test_sources_are_opened_from_a_finished_run(finished_study: Path) -> None:

@@ -7,9 +7,9 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint
 import pytest
 from flax import nnx
+from orbax.checkpoint import v1 as orbax
 
 import net2vec_jax
 from net2vec_jax.core.errors import Net2VecError
@@ -69,6 +69,13 @@ def test_parameters_come_back_bit_by_bit(whole):
     assert [path.name for path in whole.parent.iterdir()] == ["tiny"]
 
 
+def test_what_orbax_wrote_by_its_first_interface_is_read(golden_dir):
+    module = nnx.eval_shape(lambda: _Layer(2, 3, rngs=nnx.Rngs(0)))
+    loaded = load_ported(golden_dir / "orbax_v0" / "ported", module)
+    np.testing.assert_array_equal(loaded.kernel[...], np.arange(6).reshape(2, 3))
+    np.testing.assert_array_equal(loaded.bias[...], np.arange(3) / 4)
+
+
 def test_description_comes_back(whole):
     assert read_description(whole) == DESCRIPTION
     assert DESCRIPTION.version == net2vec_jax.__version__
@@ -81,7 +88,7 @@ def test_directories_can_be_moved(copy, tmp_path):
 
 
 def test_the_device_that_saved_them_need_not_exist(copy):
-    stored = copy / "parameters" / "_sharding"
+    stored = copy / "parameters" / "state" / "_sharding"
     assert "cpu:0" in stored.read_text()
     stored.write_text(stored.read_text().replace("cpu:0", "cuda:7"))
     path = copy / "network.json"
@@ -122,7 +129,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     def fail(*args):
         raise ValueError("RESOURCE_EXHAUSTED: No space left on device")
 
-    monkeypatch.setattr(orbax.checkpoint.StandardCheckpointer, "save", fail)
+    monkeypatch.setattr(orbax, "save", fail)
     with pytest.raises(Net2VecError, match=r"a cannot be written .*No space left"):
         save_ported(tmp_path / "a", _Tiny(rngs=nnx.Rngs(1)), DESCRIPTION)
     assert list(tmp_path.iterdir()) == []
@@ -196,8 +203,9 @@ def test_every_file_that_is_missing_shorter_or_changed_is_noticed(whole, copy):
     for path in files:
         contents = path.read_bytes()
         changed = bytearray(contents)
-        changed[len(changed) // 2] ^= 1
-        for damaged in (None, contents[:-1], bytes(changed)):
+        if contents:
+            changed[len(changed) // 2] ^= 1
+        for damaged in (None, contents[:-1] or b"x", bytes(changed) or b"y"):
             path.unlink() if damaged is None else path.write_bytes(damaged)
             with pytest.raises(Net2VecError, match=rf"{re.escape(str(path))} is damaged .the file"):
                 load_ported(copy, module)
