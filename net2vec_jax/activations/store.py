@@ -102,13 +102,7 @@ class ActivationStore:
         Raises:
           Net2VecError: names what differs.
         """
-        for name, value in origin.items():
-            if self.origin.get(name) != value:
-                raise Net2VecError(
-                    f"{self.directory} holds activations of another {name}: "
-                    f"{self.origin.get(name)!r}, not {value!r}; choose another directory or "
-                    "remove this one"
-                )
+        check_origin(self.directory, self.origin, origin)
 
 
 class ActivationWriter:
@@ -175,6 +169,16 @@ class ActivationWriter:
             os.replace(self._partial, self._directory)
         wait_for_hosts(f"finish {self._directory.name}")
         return ActivationStore(self._directory)
+
+
+def check_origin(directory: Path, found: Mapping[str, str], origin: Mapping[str, str]) -> None:
+    """Refuse activations that something else has made, see `ActivationStore.check_origin`."""
+    for name, value in origin.items():
+        if found.get(name) != value:
+            raise Net2VecError(
+                f"{directory} holds activations of another {name}: {found.get(name)!r}, not "
+                f"{value!r}; choose another directory or remove this one"
+            )
 
 
 def check_indices(images: Sequence[int] | np.ndarray, count: int, name: str) -> np.ndarray:
