@@ -19,7 +19,7 @@ import math
 import shutil
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -84,7 +84,9 @@ class Kept:
 
     def place(self, layer: Path) -> Path:
         """The folder beside a layer's own: its name tells all that `Kept` does."""
-        named = self.pooling if self.quantile is None else f"top_{self.quantile:g}_{self.method}"
+        named = (
+            self.pooling if self.quantile is None else f"top_{float(self.quantile)}_{self.method}"
+        )
         side = "" if self.responses == "positive" else f"_{self.responses}"
         return layer.with_name(f"{layer.name}.{named}{side}")
 
@@ -122,8 +124,9 @@ class Condensed:
         )
 
     def _load(self, name: str) -> np.ndarray:
+        """An array, of which only what is read comes into memory."""
         try:
-            return np.load(self.directory / f"{name}.npy")
+            return np.asarray(np.load(self.directory / f"{name}.npy", mmap_mode="r"))
         except (OSError, ValueError, EOFError) as error:
             raise self._damaged(error) from error
 
@@ -156,6 +159,28 @@ class Condensed:
             self._load("position"), self._load("filter"), count_first(count), count
         )
         return BinaryActivations(None, grid, filters, entries)
+
+
+def open_condensed(
+    layer: str | Path, kept: Sequence[Kept], origin: Mapping[str, str]
+) -> tuple[Condensed, ...]:
+    """What is kept of a layer, in the order of `kept`; nothing, if one of them is not there.
+
+    Args:
+      layer: the layer's folder, see `Kept.place`.
+      kept: of the layer.
+      origin: what made the activations.
+
+    Raises:
+      Net2VecError: they are of something else, or damaged.
+    """
+    places = [one.place(Path(layer)) for one in kept]
+    if not all(place.exists() for place in places):
+        return ()
+    found = tuple(Condensed(place) for place in places)
+    for one in found:
+        one.check_origin(origin)
+    return found
 
 
 class CondensedWriter:
