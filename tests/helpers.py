@@ -5,6 +5,7 @@ Everything is drawn from an explicit seed and small enough to be checked by brut
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,6 +70,11 @@ def pack_activations(bits: np.ndarray) -> BinaryActivations:
     for k in range(filters):
         packed[:, :, k // 8] |= bits[..., k].reshape(images, -1).astype(np.uint8) << (k % 8)
     return BinaryActivations(packed, (height, width), filters)
+
+
+def list_activations(activations: BinaryActivations) -> BinaryActivations:
+    """The same activations as lists only."""
+    return dataclasses.replace(activations, packed=None, entries=activations.active_entries)
 
 
 def make_random_problem(

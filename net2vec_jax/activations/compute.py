@@ -17,9 +17,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from net2vec_jax.activations.condensed import CondensedWriter
 from net2vec_jax.activations.own_models import TOLERANCE, check_own_model
-from net2vec_jax.activations.store import ActivationStore, ActivationWriter
+from net2vec_jax.activations.store import (
+    CHUNK_IMAGES,
+    ActivationStore,
+    ActivationWriter,
+    StoredType,
+)
 from net2vec_jax.core.console import open_bar
+from net2vec_jax.core.devices import share_of_host
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.dataset import map_in_order
 from net2vec_jax.networks.network import Network
@@ -188,28 +195,50 @@ def store_activations(
     directories: Mapping[str, str | Path],
     images: int,
     origins: Mapping[str, Mapping[str, str]],
+    *,
+    dtype: StoredType = "float32",
+    condensed: Mapping[str, Sequence[CondensedWriter]] | None = None,
+    first: int | None = None,
 ) -> dict[str, ActivationStore]:
-    """Write the activations of several layers, each into a store of its own.
+    """Write the activations of several layers, each into a store of its own, or what is kept of it.
 
     Args:
       batches: as `compute_activations` yields them, of this host's share of the images.
-      directories: where each layer's store goes.
+      directories: where each layer's store goes; layers without one are only condensed.
       images: N.
       origins: what made each layer's activations, see `ActivationStore`.
+      dtype: of stored values.
+      condensed: what else is kept of layers, which may go on after a pass that was stopped.
+      first: place of the first image of the batches among all; by default where this host's share
+        begins.
 
     Returns:
       The finished stores; all appear at the end or none.
     """
     writers: dict[str, ActivationWriter] = {}
+    condensed = condensed or {}
+    if first is None:
+        first = share_of_host(images, multiple=CHUNK_IMAGES).start
     try:
         for batch in batches:
+            count = 0
             for layer, values in batch.items():
-                if layer not in writers:
-                    shape = (images, *values.shape[1:])
-                    writers[layer] = ActivationWriter(directories[layer], shape, origins[layer])
-                writers[layer].write(values)
+                count = len(values)
+                if layer in directories:
+                    if layer not in writers:
+                        shape = (images, *values.shape[1:])
+                        writers[layer] = ActivationWriter(
+                            directories[layer], shape, origins[layer], dtype
+                        )
+                    writers[layer].write(values)
+                for keeper in condensed.get(layer, ()):
+                    keeper.add(values, first)
+            first += count
     except BaseException:
         for writer in writers.values():
             writer.abandon()
         raise
+    for keepers in condensed.values():
+        for keeper in keepers:
+            keeper.finish()
     return {layer: writer.finish() for layer, writer in writers.items()}

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Array, Float, Num, UInt8
+from jaxtyping import Array, Float, Int, Num, UInt8
 
 from net2vec_jax.activations.binary import BinaryActivations, collect_binary_activations
 from net2vec_jax.activations.compute import ComputeType, compute_activations, store_activations
+from net2vec_jax.activations.condensed import SIGNED_IMAGES, Condensed
 from net2vec_jax.activations.external import ExternalActivations
 from net2vec_jax.activations.finite import require_finite
 from net2vec_jax.activations.pooled import Pooling, collect_pooled_activations
@@ -21,6 +24,7 @@ from net2vec_jax.activations.responses import (
     apply_responses,
     check_responses,
     count_filters,
+    count_signed,
     find_responses,
     note_responses,
 )
@@ -36,17 +40,20 @@ from net2vec_jax.networks.preprocessing import PreprocessingName
 
 BATCH = 256
 """Images read at a time from an array in memory."""
+IMAGES_PER_READ = 128
+"""Of chosen ones."""
+VALUES_PER_READ = 2**24
+"""Of binary activations."""
 
 
 @runtime_checkable
 class StoredActivations(Protocol):
-    """Where a layer's activations lie: in memory, on disk, or in an array of the user's own.
+    """Where a layer's activations lie: in memory, on disk, or in an array of the user's own."""
 
-    Attributes:
-      shape: (N, h, w, K), or (N, K) of a layer without spatial extent.
-    """
-
-    shape: tuple[int, ...]
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, h, w, K), or (N, K) of a layer without spatial extent."""
+        ...
 
     def batches(self) -> Iterator[np.ndarray]:
         """The activations of consecutive images, float32 [n, h, w, K] or [n, K]."""
@@ -88,42 +95,59 @@ class ActivationsInMemory:
 
 
 class ActivationsOnDemand:
-    """Activations that are computed anew whenever they are read; nothing is kept.
-
-    Attributes:
-      shape: (N, h, w, K) or (N, K).
-    """
+    """Activations that are computed anew whenever they are read; nothing is kept."""
 
     def __init__(
         self,
-        network: LoadedNetwork,
-        dataset: ConceptDataset,
+        open_sources: Callable[[], tuple[LoadedNetwork, ConceptDataset]],
         layer: str,
         *,
         preprocessing: PreprocessingName,
         dtype: ComputeType,
+        batch_size: int = 32,
+        shape: tuple[int, ...] | None = None,
     ) -> None:
-        """Of a layer on the dataset's images."""
-        self._network, self._dataset, self._layer = network, dataset, layer
+        """Of a layer on a dataset's images, both opened when values are first asked for."""
+        self._open_sources, self._layer = open_sources, layer
         self._preprocessing: PreprocessingName = preprocessing
         self._dtype: ComputeType = dtype
-        self.shape: tuple[int, ...] = (len(dataset), *self.read([0]).shape[1:])
+        self._batch_size, self._shape = batch_size, shape
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, h, w, K) or (N, K)."""
+        if self._shape is None:
+            self._shape = (len(self._sources[1]), *self.read([0]).shape[1:])
+        return self._shape
+
+    @cached_property
+    def _sources(self) -> tuple[LoadedNetwork, ConceptDataset]:
+        try:
+            return self._open_sources()
+        except Net2VecError as error:
+            raise Net2VecError(
+                f"activations of {self._layer} are computed again, since the run did not keep them "
+                f"(--keep-activations float32 does), but {error}"
+            ) from error
 
     def batches(self) -> Iterator[np.ndarray]:
         """See `StoredActivations`."""
-        yield from self._compute(range(len(self._dataset)))
+        yield from self._compute(range(len(self._sources[1])))
 
     def read(self, images: Sequence[int] | np.ndarray) -> np.ndarray:
         """See `StoredActivations`."""
-        chosen = check_indices(images, len(self._dataset), self._dataset.name)
+        dataset = self._sources[1]
+        chosen = check_indices(images, len(dataset), dataset.name)
         return np.concatenate(list(self._compute(chosen.tolist())))
 
     def _compute(self, images: Sequence[int]) -> Iterator[np.ndarray]:
+        network, dataset = self._sources
         batches = compute_activations(
-            self._network.network,
-            self._dataset,
+            network.network,
+            dataset,
             [self._layer],
-            preprocess=self._network.preprocessing(self._preprocessing),
+            preprocess=network.preprocessing(self._preprocessing),
+            batch_size=self._batch_size,
             dtype=self._dtype,
             images=images,
         )
@@ -144,6 +168,7 @@ class LayerActivations:
         responses, where these are not the positive ones.
       network: what computed them; None of activations computed elsewhere.
       image_size: (H, W) of the images; None of activations computed elsewhere.
+      condensed: what was kept of them in one pass, which is then not looked for again.
     """
 
     layer: str
@@ -151,6 +176,7 @@ class LayerActivations:
     origin: Mapping[str, str]
     network: LoadedNetwork | None = None
     image_size: tuple[int, int] | None = None
+    condensed: tuple[Condensed, ...] = ()
 
     def __repr__(self) -> str:
         made_by = self.network.name if self.network else "computed elsewhere"
@@ -177,10 +203,15 @@ class LayerActivations:
         """K."""
         return self.shape[-1]
 
-    def batches(self) -> Iterator[np.ndarray]:
-        """The activations of consecutive images, float32 [n, h, w, K] or [n, K]."""
+    def batches(
+        self, images: Int[np.ndarray, " n"] | None = None
+    ) -> Iterator[Float[np.ndarray, "m ..."]]:
+        """The activations of consecutive images, or of these, float32 [m, h, w, K] or [m, K]."""
         responses = self.responses
-        return (apply_responses(batch, responses) for batch in self.stored.batches())
+        if images is None:
+            return (apply_responses(batch, responses) for batch in self.stored.batches())
+        parts = np.split(images, range(IMAGES_PER_READ, len(images), IMAGES_PER_READ))
+        return (self.read(part) for part in parts)
 
     def read(self, images: Sequence[int] | np.ndarray) -> np.ndarray:
         """The activations of these images only, in their order."""
@@ -200,14 +231,35 @@ class LayerActivations:
         Raises:
           Net2VecError: the quantile is out of range, or an activation is not finite.
         """
+        for found in self.condensed:
+            if (found.kept.quantile, found.kept.method) == (quantile, method):
+                return found.thresholds
         batches = track(self.batches(), "thresholds" if progress else None, unit="batch")
         values = int(np.prod(self.shape[:-1]))
         return collect_thresholds(batches, values, quantile=quantile, method=method)
 
-    def binary(self, thresholds: Float[np.ndarray, " K"] | None = None) -> BinaryActivations:
-        """Binary activations 1[A_k > T_k]; with the default thresholds if none are given."""
+    def binary(
+        self,
+        thresholds: Float[np.ndarray, " K"] | None = None,
+        images: Int[np.ndarray, " n"] | None = None,
+    ) -> BinaryActivations:
+        """Binary activations 1[A_k > T_k].
+
+        Args:
+          thresholds: of the filters; the default ones if none are given.
+          images: of these images only.
+        """
         chosen = self.thresholds() if thresholds is None else thresholds
-        return collect_binary_activations(self.batches(), chosen)
+        kept = self._find_binary(chosen) if len(self.shape) == 4 else None
+        if kept is None:
+            return collect_binary_activations(self.batches(images), chosen)
+        return kept if images is None else kept.select(images)
+
+    def _find_binary(self, thresholds: np.ndarray) -> BinaryActivations | None:
+        for found in self.condensed:
+            if found.kept.quantile is not None and np.array_equal(found.thresholds, thresholds):
+                return found.read_binary()
+        return None
 
     def pooled(
         self,
@@ -217,8 +269,24 @@ class LayerActivations:
         progress: bool = False,
     ) -> Float[np.ndarray, "P N K"]:
         """One number per image and filter, see `collect_pooled_activations`."""
+        if thresholds is None:
+            for found in self.condensed:
+                if (found.kept.quantile, found.kept.pooling) == (None, pooling):
+                    return found.pooled
+        elif (kept := self._find_binary(thresholds)) is not None:
+            shape, size = self.shape, max(1, VALUES_PER_READ // math.prod(self.shape[1:]))
+            bits = (kept.unpack(slice(n, n + size)) for n in range(0, len(kept), size))
+            parts = (part.reshape(-1, *shape[1:]).astype(np.float32) for part in bits)
+            return collect_pooled_activations(parts, pooling=pooling)
         batches = track(self.batches(), "pooling" if progress else None, unit="batch")
         return collect_pooled_activations(batches, pooling=pooling, thresholds=thresholds)
+
+    def count_signed(self) -> int:
+        """How many filters of the first images are signed, see `responses.count_signed`."""
+        for found in self.condensed:
+            if found.signed is not None:
+                return found.signed
+        return count_signed(self.read(np.arange(min(len(self), SIGNED_IMAGES))))
 
 
 class ArrayImages:

@@ -54,13 +54,14 @@ def collect_pooled_activations(
     for batch in require_finite_batches(batches):
         if thresholds is not None:
             batch = (batch > thresholds.astype(np.float32)).astype(np.float32)
-        pooled.append(_pool(batch, pooling))
+        pooled.append(pool(batch, pooling))
     if not pooled:
         raise Net2VecError("there are no activations to pool")
     return np.concatenate(pooled, axis=1).astype(np.float32, copy=False)
 
 
-def _pool(batch: np.ndarray, pooling: Pooling) -> np.ndarray:
+def pool(batch: Float[np.ndarray, "n ..."], pooling: Pooling) -> Float[np.ndarray, "P n K"]:
+    """Pooled values of a batch, see `collect_pooled_activations`."""
     if batch.ndim == 2:
         return batch[None]
     if batch.ndim != 4:

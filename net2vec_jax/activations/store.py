@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import tensorstore
@@ -19,13 +20,15 @@ import tensorstore
 from net2vec_jax.core.devices import is_first_host, share_of_host, wait_for_hosts
 from net2vec_jax.core.errors import Net2VecError
 
+StoredType = Literal["float32", "bfloat16", "float16"]
+"""Of values on disk; those of fewer bits are what everything reads."""
 ORIGIN_FILE = "origin.json"
 CHUNK_IMAGES = 64
 """Images per file; hosts' shares of the images begin at multiples of it."""
 
 
 class ActivationStore:
-    """Activations float32 [N, h, w, K] (or [N, K]) of N images in a finished store.
+    """Activations [N, h, w, K] (or [N, K]) of N images in a finished store, read as float32.
 
     Attributes:
       directory: where it lies.
@@ -73,7 +76,7 @@ class ActivationStore:
             if current is None:
                 continue
             try:
-                yield current.result()
+                yield current.result().astype(np.float32, copy=False)
             except (OSError, ValueError) as error:
                 raise Net2VecError(
                     f"{self.directory} is damaged ({error}); remove it and collect again"
@@ -90,7 +93,7 @@ class ActivationStore:
         """
         chosen = check_indices(images, len(self), str(self.directory))
         try:
-            return self._array.oindex[chosen].read().result()
+            return self._array.oindex[chosen].read().result().astype(np.float32, copy=False)
         except (OSError, ValueError) as error:
             raise Net2VecError(
                 f"{self.directory} is damaged ({error}); remove it and collect again"
@@ -102,13 +105,7 @@ class ActivationStore:
         Raises:
           Net2VecError: names what differs.
         """
-        for name, value in origin.items():
-            if self.origin.get(name) != value:
-                raise Net2VecError(
-                    f"{self.directory} holds activations of another {name}: "
-                    f"{self.origin.get(name)!r}, not {value!r}; choose another directory or "
-                    "remove this one"
-                )
+        check_origin(self.directory, self.origin, origin)
 
 
 class ActivationWriter:
@@ -118,7 +115,11 @@ class ActivationWriter:
     """
 
     def __init__(
-        self, directory: str | Path, shape: tuple[int, ...], origin: Mapping[str, str]
+        self,
+        directory: str | Path,
+        shape: tuple[int, ...],
+        origin: Mapping[str, str],
+        dtype: StoredType = "float32",
     ) -> None:
         """Begin a store of activations of `shape` [N, h, w, K] or [N, K] in `directory`."""
         self._directory = Path(directory)
@@ -132,7 +133,7 @@ class ActivationWriter:
         self._origin = dict(origin)
         chunk = (min(CHUNK_IMAGES, shape[0]), *shape[1:])
         grid = {"name": "regular", "configuration": {"chunk_shape": chunk}}
-        metadata = {"shape": shape, "data_type": "float32", "chunk_grid": grid}
+        metadata = {"shape": shape, "data_type": dtype, "chunk_grid": grid}
         spec = _spec(self._partial) | {"metadata": metadata}
         self._array = tensorstore.open(spec, create=True, open=True).result()
         self._written = 0
@@ -142,9 +143,14 @@ class ActivationWriter:
         """Append the activations of the next images; copied at once, written in the background."""
         end = self._written + len(batch)
         first = self._share.start
-        future = self._array[first + self._written : first + end].write(
-            np.asarray(batch, np.float32)
-        )
+        with np.errstate(over="ignore"):
+            values = np.asarray(batch, self._array.dtype.numpy_dtype)
+        if values.dtype == np.float16 and not np.isfinite(values).all():
+            raise Net2VecError(
+                f"{self._directory}: an activation is beyond float16, which ends at 65,504; keep "
+                "bfloat16 or float32"
+            )
+        future = self._array[first + self._written : first + end].write(values)
         future.copy.result()
         self._pending = [write for write in self._pending if not write.done()] + [future]
         self._written = end
@@ -175,6 +181,16 @@ class ActivationWriter:
             os.replace(self._partial, self._directory)
         wait_for_hosts(f"finish {self._directory.name}")
         return ActivationStore(self._directory)
+
+
+def check_origin(directory: Path, found: Mapping[str, str], origin: Mapping[str, str]) -> None:
+    """Refuse activations that something else has made, see `ActivationStore.check_origin`."""
+    for name, value in origin.items():
+        if found.get(name) != value:
+            raise Net2VecError(
+                f"{directory} holds activations of another {name}: {found.get(name)!r}, not "
+                f"{value!r}; choose another directory or remove this one"
+            )
 
 
 def check_indices(images: Sequence[int] | np.ndarray, count: int, name: str) -> np.ndarray:

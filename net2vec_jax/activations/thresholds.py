@@ -2,23 +2,28 @@
 
 The reference reads column round(1000·q) of a table of 1,000 quantiles (reference behaviour 3.2,
 3.3): for q = 0.005 the ascending position 994/999 among n values. Only the largest values can
-matter, so one pass that keeps those suffices: K × (0.5 % of n) numbers. Activations and thresholds
-are float32 wherever they are compared.
+matter, so one pass that keeps those suffices: K × (0.5 % of n) numbers, each with its place, so
+that the same pass gives what is above the thresholds. Activations and thresholds are float32
+wherever they are compared.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float
 
 from net2vec_jax.activations.finite import require_finite_batches
 from net2vec_jax.core.errors import Net2VecError
 
 QUANTILES = 1000
 """Columns of the reference's quantile table."""
+
+FEWEST_ROWS, MOST_ROWS = 64, 8192
+"""Places that are compared with the bounds at a time."""
 
 NO_THRESHOLD = 1.0
 """The quantile that stands for no threshold (behaviour Q-2)."""
@@ -46,7 +51,12 @@ def threshold_position(quantile: float) -> float:
 
 
 class TopValues:
-    """The largest values of each filter seen so far, enough to read one quantile exactly."""
+    """The largest values of each filter seen so far and where they stand, for one exact quantile.
+
+    The smallest of the `kept` largest values never falls while more are seen, so that what is not
+    above it can be passed over at once: of the later values hardly any is looked at twice. All that
+    is above the quantile in the end is among those kept.
+    """
 
     def __init__(self, count: int, position: float, method: QuantileMethod = "hazen") -> None:
         """Prepare for `count` values per filter and an ascending `position` in [0, 1]."""
@@ -56,39 +66,116 @@ class TopValues:
         self._count = count
         self._rank = min(max(rank, 1.0), float(count))  # 1-based; min and max beyond the ends
         self._kept = count - math.floor(self._rank) + 1
-        self._top: np.ndarray | None = None
-        self._seen = 0
+        self._rows = min(max(self._kept, FEWEST_ROWS), MOST_ROWS)
+        self.seen = 0
 
-    def add(self, values: np.ndarray) -> None:
-        """Take in `values` [n, K]."""
-        self._seen += len(values)
-        columns = np.ascontiguousarray(values.T)
-        columns = self._largest(columns)
-        if self._top is not None:
-            columns = self._largest(np.concatenate([self._top, columns], axis=1))
-        self._top = columns
+    def _begin(self, filters: int) -> None:
+        room = self._kept + max(self._kept // 4, self._rows)
+        self._values = np.empty((filters, room), np.float32)
+        self._places = np.empty((filters, room), np.uint32 if self._count < 2**32 else np.uint64)
+        self._filled = np.zeros(filters, np.int64)
+        self._bound = np.full(filters, -np.inf, np.float32)
 
-    def _largest(self, columns: np.ndarray) -> np.ndarray:
-        surplus = columns.shape[1] - self._kept
-        if surplus <= 0:
-            return columns
-        return np.partition(columns, surplus, axis=1)[:, surplus:]
+    def add(self, values: Float[np.ndarray, "n K"], first: int | None = None) -> None:
+        """Take in values, which stand at the places `first`, `first` + 1, …; by default the next.
 
-    def read(self) -> np.ndarray:
-        """The quantile of every filter, float32 [K].
+        Raises:
+          Net2VecError: they are of another number of filters.
+        """
+        first = self.seen if first is None else first
+        filters = values.shape[1]
+        if not self.seen:
+            self._begin(filters)
+        if filters != len(self._bound):
+            raise Net2VecError(f"activations of {filters} filters follow {len(self._bound)}")
+        narrow = np.uint16 if filters < 2**16 else np.uint32  # numpy sorts these in linear time
+        for start in range(0, len(values), self._rows):
+            part = np.ascontiguousarray(values[start : start + self._rows])
+            flat = np.flatnonzero(part > self._bound)
+            row, filter_ = np.divmod(flat, filters)
+            order = np.argsort(filter_.astype(narrow), kind="stable")
+            places = (row[order] + (first + start)).astype(self._places.dtype)
+            self._append(filter_[order], part.reshape(-1)[flat[order]], places)
+        self.seen += len(values)
+
+    def _append(self, filter_: np.ndarray, values: np.ndarray, places: np.ndarray) -> None:
+        """Keep entries, at most `_rows` of each filter; the filters are ascending."""
+        count = np.bincount(filter_, minlength=len(self._bound))
+        self._compact(np.flatnonzero(self._filled + count > self._values.shape[1]))
+        begin = self._filled - (np.cumsum(count) - count)
+        slot = np.arange(len(filter_)) + begin[filter_]
+        self._values[filter_, slot] = values
+        self._places[filter_, slot] = places
+        self._filled += count
+
+    def _compact(self, filters: np.ndarray) -> None:
+        """Keep the largest only, of these filters."""
+        for k in filters[self._filled[filters] >= self._kept]:
+            values, places = self._values[k], self._places[k]
+            surplus = self._filled[k] - self._kept
+            top = np.argpartition(values[: self._filled[k]], surplus)[surplus:]
+            values[: self._kept], places[: self._kept] = values[top], places[top]
+            self._filled[k], self._bound[k] = self._kept, values[0]
+
+    def dump(self) -> dict[str, np.ndarray]:
+        """What `merge` takes in: the largest values so far and their places, [K, n], and `seen`."""
+        if not self.seen:
+            return {"seen": np.array(0)}
+        self._compact(np.arange(len(self._bound)))
+        kept = slice(None, self._filled[0])  # all filters have equally many
+        return {
+            "values": self._values[:, kept],
+            "places": self._places[:, kept],
+            "seen": np.array(self.seen),
+        }
+
+    def merge(self, dumped: Mapping[str, np.ndarray]) -> None:
+        """Take in what another one has seen, see `dump`."""
+        if not dumped["seen"]:
+            return
+        values, places = dumped["values"], dumped["places"]
+        if not self.seen:
+            self._begin(len(values))
+        for start in range(0, values.shape[1], self._rows):
+            part = slice(start, start + self._rows)
+            filter_ = np.repeat(np.arange(len(values)), values[:, part].shape[1])
+            self._append(filter_, values[:, part].reshape(-1), places[:, part].reshape(-1))
+        self._compact(np.arange(len(values)))
+        self.seen += int(dumped["seen"])
+
+    def read(self) -> Float[np.ndarray, " K"]:
+        """The quantile of every filter, float32.
 
         Ties need no care: equal values have equal neighbours in the sorted order, so a threshold
         that falls among them is that very value, and `A > T` leaves all of them inactive.
+
+        Raises:
+          Net2VecError: another number of values was added.
         """
-        if self._top is None or self._seen != self._count:
-            raise Net2VecError(f"{self._seen} of {self._count} values per filter were added")
-        lower = math.floor(self._rank)
-        fraction = self._rank - lower
-        first = self._count - self._top.shape[1] + 1  # rank of the smallest value kept
-        ordered = np.sort(self._top, axis=1).astype(np.float64)
-        below = ordered[:, lower - first]
-        above = ordered[:, min(lower + 1, self._count) - first]
+        if self.seen != self._count:
+            raise Net2VecError(f"{self.seen} of {self._count} values per filter were added")
+        self._compact(np.arange(len(self._bound)))
+        fraction = self._rank - math.floor(self._rank)
+        second = min(self._kept, 2) - 1
+        ends = [np.partition(row[: self._kept], second)[[0, second]] for row in self._values]
+        below, above = np.array(ends, np.float64).T
         return (below + fraction * (above - below)).astype(np.float32)
+
+    def take_places(self, thresholds: Float[np.ndarray, " K"]) -> list[np.ndarray]:
+        """Where each filter is above its threshold, ascending; nothing can be added afterwards.
+
+        Args:
+          thresholds: what `read` gave, or higher ones.
+        """
+        found = []
+        for values, places, filled, threshold in zip(
+            self._values, self._places, self._filled, thresholds, strict=True
+        ):
+            chosen = np.sort(places[:filled][values[:filled] > threshold])
+            places[: len(chosen)] = chosen
+            found.append(places[: len(chosen)])
+        del self._values  # half of the memory
+        return found
 
 
 def collect_thresholds(

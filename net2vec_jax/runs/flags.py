@@ -10,6 +10,7 @@ import tyro
 
 from net2vec_jax.activations.compute import ComputeType
 from net2vec_jax.activations.responses import Responses
+from net2vec_jax.activations.store import StoredType
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.options import WeightOptions
 from net2vec_jax.networks.preprocessing import PreprocessingName
@@ -53,7 +54,10 @@ class LayerFlags(WeightOptions, ProbeSettings):
       responses: which side of its activations a filter responds with, for layers without a
         rectifier: "positive", "negative", or "both", where each filter k is two, +k and -k.
       images_per_batch: images per forward pass.
-      activations: folder of the stored activations; by default inside the run directory.
+      activations: folder of what is kept of the activations; by default inside the run directory.
+      keep_activations: also keep all values, "float32", or in half the space "bfloat16" or
+        "float16", whose rounded values are then what everything reads. By default only what the
+        probe needs is kept, a hundredth; analyses that need more compute the activations again.
       skip_bad_images: go on without the images that cannot be read, and list them in run.json; by
         default the run stops and lists them. Decodes every image once more.
       skip_bad_annotations: go on without the annotations of a COCO file that cannot be read (boxes
@@ -75,6 +79,7 @@ class LayerFlags(WeightOptions, ProbeSettings):
     responses: Responses = "positive"
     images_per_batch: Annotated[int, tyro.conf.arg(name="images-per-batch")] = 32
     activations: Path | None = None
+    keep_activations: Annotated[StoredType | None, tyro.conf.arg(name="keep-activations")] = None
     skip_bad_images: Annotated[bool, tyro.conf.arg(name="skip-bad-images")] = False
     skip_bad_annotations: Annotated[bool, tyro.conf.arg(name="skip-bad-annotations")] = False
     cache_data: bool = True
@@ -110,6 +115,7 @@ class LayerFlags(WeightOptions, ProbeSettings):
             "--preprocessing": self.preprocessing is not None,
             "--dtype": self.dtype != "float32",
             "--activations": self.activations is not None,
+            "--keep-activations": self.keep_activations is not None,
             "--skip-bad-images": self.skip_bad_images,
             **{f"--{name.replace('_', '-')}": True for name in self.chosen},
         }

@@ -1,4 +1,4 @@
-"""What all probes of a layer share: the run directory, the stored activations, the labels."""
+"""What all probes of a layer share: the run directory, what activations are kept, the labels."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+from net2vec_jax.activations.condensed import open_condensed
 from net2vec_jax.activations.external import ExternalActivations
-from net2vec_jax.activations.layer import LayerActivations
+from net2vec_jax.activations.layer import ActivationsOnDemand, LayerActivations
 from net2vec_jax.activations.responses import note_responses
 from net2vec_jax.activations.store import ActivationStore
 from net2vec_jax.core.console import announce, announce_left_out
@@ -23,7 +24,13 @@ from net2vec_jax.data.open import open_screened_dataset, require_both_splits
 from net2vec_jax.networks.choice import open_network
 from net2vec_jax.networks.load import NETWORKS, LoadedNetwork
 from net2vec_jax.networks.untrained import has_untrained
-from net2vec_jax.runs.activations import describe_origin, find_shape, store_layers
+from net2vec_jax.runs.activations import (
+    Wanted,
+    choose_kept,
+    collect_wanted,
+    describe_origin,
+    find_shape,
+)
 from net2vec_jax.runs.classification import ClassificationProbe, probe_classification
 from net2vec_jax.runs.directory import LABELS_STAGE, RUN_FILE, SCENES_FOLDER, RunDirectory
 from net2vec_jax.runs.files import CONCEPTS, MEASURES, RIVALS, SCORES, ProbeKind
@@ -150,14 +157,13 @@ class LayerRun:
     def _read_untrained(self) -> LayerActivations | None:
         if self.untrained is None:
             return None
-        origin = describe_origin(self.flags, self.dataset, self.untrained)
         return self._open_layer(
-            "untrained activations", self.untrained, self.untrained_directory, origin
+            "untrained activations", self.untrained, self.want_untrained(self.untrained)
         )
 
     @property
     def activations_directory(self) -> Path:
-        """Folder of the layer's stored activations."""
+        """The layer's folder, see `Wanted`."""
         return (self.flags.activations or self.run / "activations") / self.layer_name
 
     @property
@@ -166,24 +172,47 @@ class LayerRun:
         seed = f"seed_{self.flags.seed}"  # that of its weights
         return self.activations_directory.parent / "untrained" / seed / self.layer_name
 
+    @property
+    def wanted(self) -> Wanted:
+        """What the run needs of its layer."""
+        return self._want(self.activations_directory, self.activations_origin)
+
+    def want_untrained(self, network: LoadedNetwork) -> Wanted:
+        """What the run needs of the layer of the network before its training."""
+        origin = describe_origin(self.flags, self.dataset, network)
+        return self._want(self.untrained_directory, origin)
+
+    def _want(self, folder: Path, origin: dict[str, str]) -> Wanted:
+        standardizes = self.kind == "segmentation" and self.flags.find_preset().to_optimum
+        stored = self.flags.keep_activations or ("float32" if standardizes else None)
+        return Wanted(folder, origin, stored, choose_kept(self.kind, self.origin))
+
     @cached_property
     def layer(self) -> LayerActivations:
         """The layer's activations, collected if need be."""
-        origin = self.activations_origin
         if isinstance(self.probed, ExternalActivations):
             return LayerActivations(self.layer_name, self.probed, self.layer_origin)
-        return self._open_layer("activations", self.probed, self.activations_directory, origin)
+        return self._open_layer("activations", self.probed, self.wanted)
 
-    def _open_layer(
-        self, stage: str, network: LoadedNetwork, directory: Path, origin: dict[str, str]
-    ) -> LayerActivations:
-        """Stored activations, collected if need be."""
-        if not directory.exists():
-            _store_stage(stage, [self], network, {directory: origin})
-        store = ActivationStore(directory)
-        store.check_origin(origin)
-        origin = note_responses(origin, self.flags.responses)
-        return LayerActivations(self.layer_name, store, origin, network)
+    def _open_layer(self, stage: str, network: LoadedNetwork, wanted: Wanted) -> LayerActivations:
+        """Activations that are kept, or what is kept of them; collected if need be."""
+        if not wanted.is_there:
+            _collect_stage(stage, [self], network, [wanted])
+        origin = note_responses(wanted.origin, self.flags.responses)
+        if wanted.values.exists():
+            store = ActivationStore(wanted.values)
+            store.check_origin(wanted.origin)
+            return LayerActivations(self.layer_name, store, origin, network)
+        condensed = open_condensed(wanted.folder, wanted.kept, wanted.origin)
+        on_demand = ActivationsOnDemand(
+            lambda: (network, self.dataset),
+            self.layer_name,
+            preprocessing=self.flags.resolve_preprocessing(),
+            dtype=self.flags.dtype,
+            batch_size=self.flags.images_per_batch,
+            shape=condensed[0].shape,
+        )
+        return LayerActivations(self.layer_name, on_demand, origin, network, condensed=condensed)
 
     @cached_property
     def masks(self) -> ConceptMasks:
@@ -299,7 +328,10 @@ def collect_missing_layers(runs: Sequence[LayerRun]) -> None:
       Net2VecError: a layer of the zoo has no spatial extent, which segmentation needs.
     """
     missing = [
-        run for run in runs if not run.run.has(run.table) and not run.activations_directory.exists()
+        run
+        for run in runs
+        if not (run.run.has(run.table) and run.flags.keep_activations is None)
+        and not run.wanted.is_there
     ]
     if missing:
         first = missing[0]
@@ -307,18 +339,15 @@ def collect_missing_layers(runs: Sequence[LayerRun]) -> None:
         for run in missing:
             if run.kind == "segmentation" and first.probed.name in NETWORKS:
                 _refuse_flat(first.probed, run)
-        origins = {run.activations_directory: run.activations_origin for run in missing}
-        _store_stage("activations", missing, first.probed, origins)
+        _collect_stage("activations", missing, first.probed, [run.wanted for run in missing])
     asking = [run for run in runs if run.needs_untrained]
-    missing = [run for run in asking if not run.untrained_directory.exists()]
-    if missing and (network := missing[0].untrained):
+    if asking and (network := asking[0].untrained):
         for run in asking:
             run.untrained = network
-        origins = {
-            run.untrained_directory: describe_origin(run.flags, run.dataset, network)
-            for run in missing
-        }
-        _store_stage("untrained activations", missing, network, origins)
+        wanted = [run.want_untrained(network) for run in asking]
+        missing = [run for run, one in zip(asking, wanted, strict=True) if not one.is_there]
+        if missing:
+            _collect_stage("untrained activations", missing, network, wanted)
 
 
 def _refuse_flat(network: LoadedNetwork, run: LayerRun) -> None:
@@ -329,14 +358,14 @@ def _refuse_flat(network: LoadedNetwork, run: LayerRun) -> None:
         )
 
 
-def _store_stage(
-    name: str, runs: Sequence[LayerRun], network: LoadedNetwork, origins: dict[Path, dict[str, str]]
+def _collect_stage(
+    name: str, runs: Sequence[LayerRun], network: LoadedNetwork, wanted: Sequence[Wanted]
 ) -> None:
-    """Store layers in one pass, as a stage of all these runs."""
+    """Collect what is wanted of layers in one pass, as a stage of all these runs."""
     with contextlib.ExitStack() as stack:
         for run in runs:
             stack.enter_context(run.run.stage(name))
-        store_layers(runs[0].flags, runs[0].dataset, network, origins)
+        collect_wanted(runs[0].flags, runs[0].dataset, network, wanted)
 
 
 def finish_layers(flags: SegmentationFlags | ClassificationFlags) -> list[LayerRun]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from net2vec_jax.activations.binary import BinaryActivations, collect_binary_activations
+from net2vec_jax.activations.binary import BinaryActivations
 from net2vec_jax.activations.standardized import (
     SpatialActivations,
     collect_standardized_activations,
@@ -16,8 +16,6 @@ from net2vec_jax.runs.files import read_thresholds
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.sources import RunSources
 from net2vec_jax.stats.metrics import choose_best_filters, iou, set_iou
-
-IMAGES_PER_READ = 128
 
 
 def require_segmentation(run: FinishedRun) -> None:
@@ -106,8 +104,8 @@ def read_binary(
     Returns:
       (those of the m different images, int64 [n] in 0 … m-1).
     """
-    batches, index = _read(sources, image)
-    return collect_binary_activations(batches, read_thresholds(run.path)), index
+    unique, index = np.unique(image, return_inverse=True)
+    return sources.activations.binary(read_thresholds(run.path), unique), index
 
 
 def read_weighed(
@@ -116,17 +114,9 @@ def read_weighed(
     """What the run's embeddings weigh: standardised or binary activations, see `read_binary`."""
     if run.scale is None:
         return read_binary(run, sources, image)
-    batches, index = _read(sources, image)
-    return collect_standardized_activations(batches, run.scale), index
-
-
-def _read(sources: RunSources, image: np.ndarray) -> tuple[Iterator[np.ndarray], np.ndarray]:
-    """Activations of the images, each once, and where each image is among them."""
     unique, index = np.unique(image, return_inverse=True)
-    parts = [
-        unique[start : start + IMAGES_PER_READ] for start in range(0, len(unique), IMAGES_PER_READ)
-    ]
-    return (sources.activations.read(part) for part in parts), index
+    batches = sources.activations.batches(unique)
+    return collect_standardized_activations(batches, run.scale), index
 
 
 def find_truth(sources: RunSources, concept: np.ndarray, image: np.ndarray) -> np.ndarray:

@@ -23,7 +23,6 @@ from net2vec_jax.activations.responses import (
     Responses,
     apply_responses,
     count_filters,
-    count_signed,
     find_responses,
     name_filters,
 )
@@ -56,8 +55,6 @@ from net2vec_jax.runs.settings import (
 
 UNTRAINED_IMAGES = 64
 """Train images, at most, that the normalisations of an untrained network fit."""
-SIGNED_IMAGES = 16
-"""Images, at most, that say whether a layer is signed."""
 SIGNED_PART = 0.2
 """Of the filters; those of a layer with so many that are signed are announced."""
 Settings = TypeVar("Settings", bound=ProbeSettings)
@@ -451,7 +448,7 @@ def announce_signed(layer: LayerActivations) -> None:
     """Say that thresholds leave out the negative side of a layer, if it has one."""
     if layer.responses != "positive" or len(layer.shape) != 4:
         return
-    signed = count_signed(layer.read(np.arange(min(len(layer), SIGNED_IMAGES))))
+    signed = layer.count_signed()
     if signed >= SIGNED_PART * layer.filters:
         announce(
             [

@@ -14,6 +14,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from net2vec_jax.activations.condensed import Condensed, open_condensed
 from net2vec_jax.activations.external import ExternalActivations
 from net2vec_jax.activations.layer import (
     ActivationsOnDemand,
@@ -31,6 +32,7 @@ from net2vec_jax.networks.choice import open_network
 from net2vec_jax.networks.load import LoadedNetwork
 from net2vec_jax.networks.options import read_options
 from net2vec_jax.probes.presets import PRESETS
+from net2vec_jax.runs.activations import choose_kept, place_values
 from net2vec_jax.runs.classification import ClassificationProbe
 from net2vec_jax.runs.directory import SCENES_FOLDER
 from net2vec_jax.runs.finished import FinishedRun
@@ -148,33 +150,46 @@ class RunSources:
 
     @cached_property
     def activations(self) -> LayerActivations:
-        """The layer's activations: stored, or computed anew of a probe that was trained in memory.
+        """The layer's activations: stored, or computed anew where they are asked for.
 
         Raises:
           Net2VecError: they are not where they were, or of something else.
         """
-        return LayerActivations(self.run.layer, self._open_activations(), self.run.origin)
+        stored, condensed = self._open_activations()
+        return LayerActivations(self.run.layer, stored, self.run.origin, condensed=condensed)
 
-    def _open_activations(self) -> StoredActivations:
+    def _open_activations(self) -> tuple[StoredActivations, tuple[Condensed, ...]]:
         if self.run.origin.get("array"):
             path = self._flags.activations or self._find("activation_array", "activations")
             with self._explaining("activations", "--activations (and --dataset)"):
                 array = ExternalActivations(path, channels_first=self._noted["channels_first"])
             if array.fingerprint != self.run.origin["array"]:
                 raise Net2VecError(f"{path} is not the array of the run in {self.run.path}")
-            return array
+            return array, ()
         in_memory = not self._noted.get("activations")
         if in_memory and not self._flags.activations:
-            return ActivationsOnDemand(
-                self.network, self.dataset, self.run.layer,
-                preprocessing=self.run.origin["preprocessing"], dtype=self.run.origin["dtype"],
-            )  # fmt: skip
+            return self._compute_on_demand(), ()
         folder = Path(self._flags.activations or self._find("activations")) / self.run.layer
-        with self._explaining("activations", "--activations (and --dataset)"):
-            store = ActivationStore(folder)
         names = ("network", "layer", "weights", "preprocessing", "dtype", "dataset")
-        store.check_origin({name: self.run.origin[name] for name in names})
-        return store
+        origin = {name: self.run.origin[name] for name in names}
+        values = place_values(folder, self.run.origin)
+        condensed = ()
+        if not values.exists():
+            kept = choose_kept(self.run.kind, self.run.origin)
+            condensed = open_condensed(folder, kept, origin)
+        if condensed:
+            return self._compute_on_demand(condensed[0].shape), condensed
+        with self._explaining("activations", "--activations (and --dataset)"):
+            store = ActivationStore(values)
+        store.check_origin(origin)
+        return store, ()
+
+    def _compute_on_demand(self, shape: tuple[int, ...] | None = None) -> ActivationsOnDemand:
+        origin = self.run.origin
+        return ActivationsOnDemand(
+            lambda: (self.network, self.dataset), self.run.layer,
+            preprocessing=origin["preprocessing"], dtype=origin["dtype"], shape=shape,
+        )  # fmt: skip
 
     @cached_property
     def masks(self) -> ConceptMasks:

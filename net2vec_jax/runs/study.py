@@ -195,7 +195,7 @@ def finish_study(flags: StudyFlags) -> list[LayerResults]:
                 )
             )
         prepare_runs([run for pair in pairs for run in pair], masks)
-        collect_missing_layers([pair[0] for pair in pairs])
+        collect_missing_layers([run for pair in pairs for run in pair])
         for pair in pairs:
             for run in pair:
                 if not run.run.has(run.table):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import pack_activations
+from helpers import list_activations, pack_activations
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,6 +36,22 @@ def test_unpacking_inverts_packing(problem: tuple) -> None:
     np.testing.assert_array_equal(packed.unpack(), bits)
     np.testing.assert_array_equal(packed.packed, pack_activations(bits).packed)
     assert (len(packed), packed.grid, packed.filters) == (len(bits), bits.shape[1:3], bits.shape[3])
+
+
+@given(problem=problems)
+def test_lists_say_what_packed_bits_say(problem: tuple) -> None:
+    bits = draw_bits(*problem)
+    packed = pack_activations(bits)
+    lists = list_activations(packed)
+    rng = np.random.default_rng(problem[0])
+    images, filters = rng.integers(0, (len(bits), bits.shape[3]), (5, 2)).T
+    assert lists.packed is None and len(lists) == len(bits)
+    for chosen in (slice(None), slice(1, 3), images, images[:0]):
+        np.testing.assert_array_equal(lists.unpack(chosen), bits[chosen])
+        np.testing.assert_array_equal(lists.pack(chosen), packed.pack(chosen))
+        np.testing.assert_array_equal(lists.select(chosen).unpack(), bits[chosen])
+    for form in (lists, packed):
+        np.testing.assert_array_equal(form.maps(images, filters), bits[images, ..., filters])
 
 
 def assert_entries_are_the_active_ones(bits: np.ndarray) -> None:

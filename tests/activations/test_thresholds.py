@@ -136,5 +136,36 @@ def test_memory_is_bounded_by_the_quantile() -> None:
     top = TopValues(100_000, threshold_position(0.005))
     for _ in range(20):
         top.add(np.random.default_rng(0).random((5_000, 2)).astype(np.float32))
-        assert top._top is not None
-        assert top._top.shape[1] <= 0.0052 * 100_000
+    assert top.dump()["values"].shape == (2, 502)
+    assert top._values.shape[1] <= 2 * 502
+
+
+@given(
+    count=st.integers(2, 3000),
+    quantile=st.sampled_from([0.005, 0.1, 0.5]),
+    steps=st.sampled_from([None, 2, 20]),
+    hosts=st.integers(1, 3),
+    seed=st.integers(0, 10**6),
+)
+def test_places_are_those_above_the_threshold(
+    count: int, quantile: float, steps: int | None, hosts: int, seed: int
+) -> None:
+    data = np.random.default_rng(seed).normal(size=(count, 3)).astype(np.float32)
+    if steps:
+        data = np.round(data * steps)  # ties
+    data = np.sort(data, axis=0) if seed % 3 == 0 else data  # every value raises the bound
+    joined = TopValues(count, threshold_position(quantile))
+    for share in np.array_split(np.arange(count), hosts):
+        top = TopValues(count, threshold_position(quantile))
+        for batch in split(share, seed) if len(share) else []:
+            resumed = TopValues(count, threshold_position(quantile))
+            resumed.merge(top.dump())
+            resumed.add(data[batch], int(batch[0]))
+            top = resumed
+        joined.merge(top.dump())
+    thresholds = joined.read()
+    np.testing.assert_array_equal(thresholds, collect_thresholds([data], count, quantile=quantile))
+    for values, threshold, places in zip(
+        data.T, thresholds, joined.take_places(thresholds), strict=True
+    ):
+        np.testing.assert_array_equal(places, np.flatnonzero(values > threshold))

@@ -9,10 +9,14 @@ import shutil
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from net2vec_jax.activations import layer as activations_layer
+from net2vec_jax.activations import condensed
+from net2vec_jax.activations.pooled import collect_pooled_activations
+from net2vec_jax.activations.store import ActivationStore
+from net2vec_jax.activations.thresholds import collect_thresholds
 from net2vec_jax.core.console import run_script
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data import open as open_module
@@ -27,8 +31,10 @@ from net2vec_jax.runs import activations as layer_activations
 from net2vec_jax.runs import embedding_training, files, rivals
 from net2vec_jax.runs import layer as layer_run
 from net2vec_jax.runs.directory import RunDirectory
+from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.flags import SegmentationFlags
 from net2vec_jax.runs.layer import LayerRun
+from net2vec_jax.runs.sources import RunSources
 from net2vec_jax.studies import segmentation
 
 HEADERS = {
@@ -139,7 +145,8 @@ def test_concept_without_train_image_is_skipped_and_recorded(finished: LayerRun)
 @pytest.mark.parametrize(
     ("module", "stage"),
     [
-        (activations_layer, "collect_thresholds"),
+        (layer_activations, "store_activations"),
+        (layer_run, "open_condensed"),
         (layer_run, "decode_masks"),
         (embedding_training, "probe_single_filters"),
         (embedding_training, "train_segmentation_heads"),
@@ -171,8 +178,8 @@ def test_finished_stages_are_not_computed_again(
 ) -> None:
     shutil.copytree(finished.run.path, tmp_path / "out")
     monkeypatch.delattr(BrodenDataset, "image")  # nor is an image read
-    monkeypatch.delattr(layer_run, "store_layers")
-    monkeypatch.delattr(activations_layer, "collect_thresholds")
+    monkeypatch.delattr(layer_run, "collect_wanted")
+    monkeypatch.delattr(layer_run, "open_condensed")
     monkeypatch.delattr(embedding_training, "train_segmentation_heads")
     run(dataclasses.replace(finished.flags, out=tmp_path / "out"), network)
 
@@ -340,8 +347,98 @@ def test_seeds_share_activations_but_not_those_before_training(
             dataclasses.replace(finished.flags, **changes, untrained=True, filters=(), epochs=1),
             network,
         )
-    stored = (tmp_path / "shared").glob("untrained/*/block1")
+    stored = (tmp_path / "shared").glob(f"untrained/*/block1.top_{finished.flags.quantile}_hazen")
     assert sorted(path.parent.name for path in stored) == ["seed_0", "seed_1"]
+
+
+def list_folders(path: Path) -> list[str]:
+    return sorted(each.name for each in path.iterdir())
+
+
+def test_only_what_is_needed_is_kept(finished: LayerRun) -> None:
+    folder = finished.run / "activations"
+    assert list_folders(folder) == ["block1.mean", f"block1.top_{finished.flags.quantile}_hazen"]
+    layer = RunSources(FinishedRun(finished.run.path)).activations
+    whole = np.concatenate(list(layer.batches()))
+    thresholds = layer.thresholds(quantile=finished.flags.quantile)
+    np.testing.assert_array_equal(layer.binary(thresholds).unpack(), whole > thresholds)
+    np.testing.assert_array_equal(
+        layer.binary(thresholds, np.array([7, 2])).unpack(), whole[[7, 2]] > thresholds
+    )
+    assert layer.thresholds(quantile=0.3).shape == thresholds.shape  # computed again
+    np.testing.assert_array_equal(layer.pooled(), collect_pooled_activations([whole]))
+    for pooling in ("mean", "max"):
+        np.testing.assert_array_equal(
+            layer.pooled(pooling, thresholds=thresholds),
+            collect_pooled_activations([whole], pooling=pooling, thresholds=thresholds),
+        )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_values_are_kept_if_asked_for(
+    dtype: str, finished: LayerRun, network, tmp_path: Path
+) -> None:
+    flags = dataclasses.replace(finished.flags, keep_activations=dtype, out=tmp_path / "out")
+    kept = run(flags, network)
+    name = "block1" if dtype == "float32" else "block1.bfloat16"
+    assert list_folders(tmp_path / "out" / "activations") == [name]
+    layer = RunSources(FinishedRun(tmp_path / "out")).activations
+    values, expected = (np.concatenate(list(one.batches())) for one in (layer, finished.layer))
+    assert values.dtype == np.float32
+    rounded = np.array(jnp.asarray(expected, dtype), np.float32)
+    np.testing.assert_array_equal(values, rounded)
+    assert layer.condensed == ()
+    if dtype == "float32":
+        assert read_results(kept.run.path) == read_results(finished.run.path)
+    else:
+        thresholds = [float(row["threshold"]) for row in kept.run.read_table("thresholds.csv")]
+        np.testing.assert_array_equal(
+            np.float32(thresholds),
+            collect_thresholds([rounded], rounded[..., 0].size, quantile=flags.quantile),
+        )
+        with pytest.raises(Net2VecError, match="stored_as: 'bfloat16' there, None now"):
+            run(dataclasses.replace(flags, keep_activations=None), network)
+
+
+def test_values_of_a_finished_run_can_be_kept_later(
+    finished: LayerRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished.run.path, tmp_path / "out")
+    monkeypatch.delattr(embedding_training, "train_segmentation_heads")
+    flags = dataclasses.replace(finished.flags, out=tmp_path / "out", keep_activations="float32")
+    segmentation.main(flags)
+    layer = RunSources(FinishedRun(tmp_path / "out")).activations
+    assert isinstance(layer.stored, ActivationStore)
+    for one, other in zip(layer.batches(), finished.layer.batches(), strict=False):
+        np.testing.assert_array_equal(one[:4], other[:4])
+
+
+def test_a_pass_that_is_stopped_goes_on_where_it_was(
+    finished: LayerRun, network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = dataclasses.replace(finished.flags, images_per_batch=2)
+    run(dataclasses.replace(flags, out=tmp_path / "whole"), network)
+    add, images = condensed.CondensedWriter.add, []
+
+    def stop_sometimes(writer, batch, first: int) -> None:
+        images.append(first)
+        if len(images) in (5, 10):
+            raise KeyboardInterrupt
+        add(writer, batch, first)
+
+    monkeypatch.setattr(condensed, "SECONDS_PER_NOTE", 0)
+    monkeypatch.setattr(condensed, "SHARE_OF_TIME", float("inf"))
+    monkeypatch.setattr(condensed.CondensedWriter, "add", stop_sometimes)
+    flags = dataclasses.replace(flags, out=tmp_path / "parts")
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run(flags, network)
+    resumed = run(flags, network)
+    assert (images[5], images[10]) == (4, 8)
+    assert read_results(resumed.run.path) == read_results(tmp_path / "whole")
+    for path in (tmp_path / "whole" / "activations").rglob("*.npy"):
+        other = tmp_path / "parts" / path.relative_to(tmp_path / "whole")
+        assert other.read_bytes() == path.read_bytes()
 
 
 def test_results_of_a_concept_do_not_depend_on_the_others(

@@ -189,7 +189,7 @@ def place_images(
     """Activations of the images on their devices."""
     if isinstance(activations, StandardizedActivations):
         return RealActivations(place_parts(mesh, lambda d: activations.values[images[d]]))
-    return DenseActivations(place_parts(mesh, lambda d: activations.packed[images[d]]))
+    return DenseActivations(place_parts(mesh, lambda d: activations.pack(images[d])))
 
 
 def score_positions(

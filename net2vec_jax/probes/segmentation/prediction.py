@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int
 
 from net2vec_jax.activations.binary import BinaryActivations
 from net2vec_jax.activations.standardized import SpatialActivations
@@ -162,13 +162,12 @@ def predict_filters(
       segmentation_size: (Y, X).
     """
     chunks, kept = chunk_pairs(filter_, image)
-    masks = _threshold_chunks(
-        *chunks,
-        jnp.asarray(activations.packed),
-        grid=tuple(activations.grid),
-        size=tuple(segmentation_size),
-    )
-    return np.asarray(masks).reshape(-1, *masks.shape[2:])[:kept]
+    size = (segmentation_size[0], segmentation_size[1])
+    masks = [
+        np.asarray(_threshold(activations.maps(images, filters), size=size))
+        for filters, images in zip(*map(np.asarray, chunks), strict=True)
+    ]
+    return np.concatenate([np.zeros((0, *size), bool), *masks])[:kept]
 
 
 def chunk_pairs(first: np.ndarray, image: np.ndarray) -> tuple[tuple[Array, Array], int]:
@@ -198,17 +197,6 @@ def _score_chunks(
     return jax.lax.map(score, (head, image))
 
 
-@partial(jax.jit, static_argnames=("grid", "size"))
-def _threshold_chunks(
-    filter_: Int[Array, "chunks c"],
-    image: Int[Array, "chunks c"],
-    packed: UInt8[Array, "N p bytes"],
-    *,
-    grid: tuple[int, int],
-    size: tuple[int, int],
-) -> Bool[Array, "chunks c Y X"]:
-    def threshold(chunk: tuple[Array, Array]) -> Array:
-        filter_, image = chunk
-        return predict_pixels(packed, image, filter_, grid=grid, size=size).transpose(1, 0, 2)
-
-    return jax.lax.map(threshold, (filter_, image))
+@partial(jax.jit, static_argnames=("size",))
+def _threshold(maps: Bool[Array, "c h w"], *, size: tuple[int, int]) -> Bool[Array, "c Y X"]:
+    return predict_pixels(maps, size).transpose(1, 0, 2)

@@ -54,7 +54,7 @@ def arrange_activations(
     if form is None:
         form = "sparse" if jax.default_backend() == "cpu" else "dense"
     if form == "dense":
-        return DenseActivations(activations.packed)
+        return DenseActivations(activations.pack())
     entries = activations.active_entries
     return SparseActivations(entries.position, entries.filter, entries.first, entries.count)
 

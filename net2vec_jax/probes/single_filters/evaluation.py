@@ -9,6 +9,7 @@ intersections of a block of concepts with a block of filters. Images are divided
 from __future__ import annotations
 
 import itertools
+import math
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -31,6 +32,8 @@ FILTERS_AT_ONCE = {"cpu": 32}
 FILTERS_AT_ONCE_ELSEWHERE = 256
 CONCEPTS_AT_ONCE = 8
 BLOCKS_PER_CALL = 512
+BYTES_PER_DEVICE = 2**28
+"""Of packed activations, which are on a device at a time."""
 
 
 class _FilterBlocks(NamedTuple):
@@ -100,24 +103,27 @@ def probe_single_filters(
     concepts, filters = len(masks.catalog), activations.filters
     group = masks.pair_concept + concepts * masks.pair_is_val
     mesh = make_mesh()
-    blocks, images = _divide_images(activations, masks, group, mesh)
     counts = np.zeros((2, 2 * concepts, filters), np.int64)
     height, width = masks.segmentation_size
     at_once = min(BLOCKS_PER_CALL, 2**30 // (height * width))  # so that counts fit in 32 bits
-    calls = range(0, blocks[0].image.shape[0], at_once)
-    for start in track(calls, progress, unit="call"):
-        part = slice(start, start + at_once)
-        call = _place(mesh, [jax.tree.map(lambda x, part=part: x[part], each) for each in blocks])
-        counted = _count_blocks(
-            call,
-            images,
-            mesh=mesh,
-            geometry=geometry,
-            groups=2 * concepts,
-            filters=filters,
-            level=level,
-        )
-        counts += np.stack(fetch(counted)).sum(axis=1, dtype=np.int64)
+    parts = _divide_images(activations, masks, mesh.size)
+    for place in range(len(parts)):
+        blocks, images = _place_images(activations, masks, group, parts, place, mesh)
+        calls = range(0, blocks[0].image.shape[0], at_once)
+        of_part = f" {place + 1}/{len(parts)}" if progress and len(parts) > 1 else ""
+        for start in track(calls, progress + of_part, unit="call"):
+            part = slice(start, start + at_once)
+            call = _place(mesh, [jax.tree.map(lambda x, p=part: x[p], each) for each in blocks])
+            counted = _count_blocks(
+                call,
+                images,
+                mesh=mesh,
+                geometry=geometry,
+                groups=2 * concepts,
+                filters=filters,
+                level=level,
+            )
+            counts += np.stack(fetch(counted)).sum(axis=1, dtype=np.int64)
     shared, marked = counts
     area = np.zeros((2 * concepts, 1), np.int64)
     np.add.at(area[:, 0], group, masks.area)
@@ -126,23 +132,49 @@ def probe_single_filters(
 
 
 def _divide_images(
-    activations: BinaryActivations, masks: ConceptMasks, group: np.ndarray, mesh: Mesh
-) -> tuple[list[_FilterBlocks], _Images]:
-    """Each device's blocks of filters, padded to equally many; images and masks, on the devices."""
+    activations: BinaryActivations, masks: ConceptMasks, devices: int
+) -> list[list[slice]]:
+    """Consecutive images of every device, in parts whose packed bits take `BYTES_PER_DEVICE`."""
     images = len(activations)
     per_image = np.bincount(masks.pair_image, minlength=images)
     bounds = np.searchsorted(
-        np.cumsum(per_image), per_image.sum() * np.arange(1, mesh.size) / mesh.size
+        np.cumsum(per_image), per_image.sum() * np.arange(1, devices) / devices
     )
-    bounds = [0, *bounds.tolist(), images]
-    ranges = [slice(first, last) for first, last in itertools.pairwise(bounds)]
-    most = max(part.stop - part.start for part in ranges)
+    bounds = np.array([0, *bounds, images])
+    bits = int(np.diff(bounds).max()) * math.prod(activations.grid) * activations.filters
+    parts = max(1, -(-bits // (8 * BYTES_PER_DEVICE)))
+    cuts = np.linspace(bounds[:-1], bounds[1:], parts + 1).astype(int)  # [parts + 1, devices]
+    return [
+        [slice(first, last) for first, last in zip(*pair, strict=True)]
+        for pair in itertools.pairwise(cuts.tolist())
+    ]
+
+
+def _place_images(
+    activations: BinaryActivations,
+    masks: ConceptMasks,
+    group: np.ndarray,
+    parts: list[list[slice]],
+    place: int,
+    mesh: Mesh,
+) -> tuple[list[_FilterBlocks], _Images]:
+    """A part's images and masks on the devices, and each device's blocks of filters.
+
+    All are padded: the blocks to equally many, the others to the same shapes in every part.
+    """
+    ranges = parts[place]
+    shown = np.bincount(masks.pair_image, minlength=len(activations))
+    most, most_pairs, most_blocks = (
+        max(int(count[part].sum()) for ranges in parts for part in ranges)
+        for count in (np.ones_like(shown), shown, -(-shown // CONCEPTS_AT_ONCE))
+    )
     chosen = [
         np.flatnonzero((masks.pair_image >= part.start) & (masks.pair_image < part.stop))
         for part in ranges
     ]
     no_filter, no_group = activations.filters, 2 * len(masks.catalog)
-    blocks = [_lay_out_filters(activations.packed[part], no_filter) for part in ranges]
+    packed = [activations.pack(part) for part in ranges]
+    blocks = [_lay_out_filters(each, no_filter) for each in packed]
     size = max(*(len(each.image) for each in blocks), 1)
     if size > BLOCKS_PER_CALL:
         size = -(-size // BLOCKS_PER_CALL) * BLOCKS_PER_CALL
@@ -150,13 +182,10 @@ def _divide_images(
         _lay_out_pairs(masks.pair_image[kept] - part.start, group[kept], most, no_group)
         for part, kept in zip(ranges, chosen, strict=True)
     ]
-    longest = max(len(each.pair) for each in pairs)
     placed = _Images(
-        _place(mesh, [each.pad(longest, no_group) for each in pairs]),
-        place_parts(mesh, lambda d: pad_first_axis(activations.packed, most + 1, rows=ranges[d])),
-        place_parts(
-            mesh, lambda d: pad_first_axis(masks.packed, max(map(len, chosen)), rows=chosen[d])
-        ),
+        _place(mesh, [each.pad(max(most_blocks, 1), no_group) for each in pairs]),
+        place_parts(mesh, lambda d: pad_first_axis(packed[d], most + 1)),
+        place_parts(mesh, lambda d: pad_first_axis(masks.packed, most_pairs, rows=chosen[d])),
     )
     return [each.pad(size, most, no_filter) for each in blocks], placed
 

@@ -37,60 +37,30 @@ def count_chosen_filters(
     """
     pairs = np.arange(-(-len(masks.pair_image) // chunk_size) * chunk_size)
     pairs = np.minimum(pairs, len(masks.pair_image) - 1).reshape(-1, chunk_size)
-    filter_ = np.asarray(chosen)[masks.pair_concept[pairs]]
-    overlap = _count_chosen(
-        jnp.asarray(masks.pair_image[pairs]),
-        jnp.asarray(filter_, jnp.int32),
-        jnp.asarray(pairs, jnp.int32),
-        jnp.asarray(activations.packed),
-        jnp.asarray(masks.packed),
-        grid=activations.grid,
-        rows=masks.segmentation_size[0],
-    )
+    counted = []
+    for chunk in pairs:
+        filter_ = np.maximum(np.asarray(chosen)[masks.pair_concept[chunk]], 0)
+        maps = activations.maps(masks.pair_image[chunk], filter_)
+        counted.append(_count_chosen(maps, masks.packed[chunk], masks.segmentation_size))
+    overlap = Overlap(*(np.stack(values) for values in zip(*counted, strict=True)))
     kept = slice(None, len(masks.pair_image))
     shared, either = (np.asarray(values, np.int64).reshape(-1)[kept] for values in overlap)
     none = np.asarray(chosen)[masks.pair_concept] == NO_FILTER
     return Overlap(np.where(none, 0, shared), np.where(none, masks.area, either))
 
 
-@partial(jax.jit, static_argnames=("grid", "rows"))
+@partial(jax.jit, static_argnames=("size",))
 def _count_chosen(
-    image: Int[Array, "chunks size"],
-    filter_: Int[Array, "chunks size"],
-    pair: Int[Array, "chunks size"],
-    packed: UInt8[Array, "N p bytes"],
-    masks: UInt8[Array, "P mask_bytes X"],
-    *,
-    grid: tuple[int, int],
-    rows: int,
+    maps: Bool[Array, "c h w"], masks: UInt8[Array, "c mask_bytes X"], size: tuple[int, int]
 ) -> Overlap:
-    def count(chunk: tuple[Array, Array, Array]) -> Overlap:
-        image, filter_, pair = chunk
-        size = (rows, masks.shape[-1])
-        predicted = predict_pixels(packed, image, filter_, grid=grid, size=size)
-        return count_overlap(predicted, unpack_masks(masks[pair], rows))
-
-    return jax.lax.map(count, (image, filter_, pair))
+    return count_overlap(predict_pixels(maps, size), unpack_masks(masks, size[0]))
 
 
-def predict_pixels(
-    packed: UInt8[Array, "N p bytes"],
-    image: Int[Array, " c"],
-    filter_: Int[Array, " c"],
-    *,
-    grid: tuple[int, int],
-    size: tuple[int, int],
-) -> Bool[Array, "Y c X"]:
-    """Where filters fire on images: upsample(1[A_k > T_k]) > 0.5 (reference behaviour 4).
+def predict_pixels(maps: Bool[Array, "c h w"], size: tuple[int, int]) -> Bool[Array, "Y c X"]:
+    """Where filters fire: upsample(1[A_k > T_k]) > 0.5 (reference behaviour 4).
 
     Args:
-      packed: bits of the binary activations, see `BinaryActivations`.
-      image: index of each image.
-      filter_: number of the filter on each image.
-      grid: (h, w) of the activations.
+      maps: 1[A_k > T_k] of each filter on its image, see `BinaryActivations.maps`.
       size: (Y, X) of the pixels.
     """
-    shift = (filter_ % 8).astype(jnp.uint8)
-    active = (packed[image, :, filter_ // 8] >> shift[:, None]) & 1
-    maps = active.reshape(-1, *grid).transpose(1, 0, 2).astype(jnp.float32)
-    return upsample_rows(maps, size) > 0.5
+    return upsample_rows(maps.transpose(1, 0, 2).astype(jnp.float32), size) > 0.5

@@ -2,13 +2,20 @@
 
 import numpy as np
 import pytest
-from helpers import make_masks, make_random_problem, pack_activations, upsample_by_loop
+from helpers import (
+    list_activations,
+    make_masks,
+    make_random_problem,
+    pack_activations,
+    upsample_by_loop,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from net2vec_jax.activations.binary import BinaryActivations
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.masks import ConceptMasks
+from net2vec_jax.probes.single_filters import evaluation
 from net2vec_jax.probes.single_filters.evaluation import probe_single_filters
 from net2vec_jax.probes.single_filters.prediction import count_chosen_filters
 from net2vec_jax.stats.metrics import NO_FILTER, choose_best_filters, iou
@@ -45,6 +52,24 @@ def test_counts_equal_brute_force(seed: int) -> None:
     assert counts.intersection.dtype == counts.union.dtype == np.int64
     np.testing.assert_array_equal(counts.intersection, intersection)
     np.testing.assert_array_equal(counts.union, union)
+
+
+@pytest.mark.parametrize("bytes_", [1, 100, 2**20])
+def test_lists_in_parts_give_the_same_counts(bytes_: int, monkeypatch) -> None:
+    activations, masks = make_random_problem(7, images=23, density=0.3, **EXACT)
+    expected = probe_single_filters(activations, masks)
+    monkeypatch.setattr(evaluation, "BYTES_PER_DEVICE", bytes_)
+    for counts, same in zip(
+        probe_single_filters(list_activations(activations), masks), expected, strict=True
+    ):
+        np.testing.assert_array_equal(counts, same)
+    chosen = np.array([3, 0, NO_FILTER])
+    for counts, same in zip(
+        count_chosen_filters(list_activations(activations), masks, chosen),
+        count_chosen_filters(activations, masks, chosen),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(counts, same)
 
 
 @pytest.mark.parametrize("level", [0.0, 0.3])
