@@ -70,10 +70,6 @@ class ImageSubset(DatasetView):
         kept_names = "\0".join((dataset.fingerprint, *self.image_names))
         self.fingerprint = hashlib.sha256(kept_names.encode()).hexdigest()
 
-    def __len__(self) -> int:
-        """The number of images that are left."""
-        return len(self._kept)
-
     def image(self, index: int) -> np.ndarray:
         """uint8 [H, W, 3], RGB, of the image at `index` of those left."""
         return self._dataset.image(self._kept[index])

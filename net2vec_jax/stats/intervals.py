@@ -249,13 +249,9 @@ def compare_set_ious(
     Args:
       a: intersections and unions, integers [P], or [S, P] of S seeds.
       b: the same of the other probe, [P] or [S', P].
-      group: to which group each entry belongs, ascending in 0 … groups-1.
-      groups: how many groups there are.
-      cluster: film, patient or scene of each entry, from 0; the images of one cluster of a group
-        are resampled together, and count as one. None: every image by itself.
-      key: PRNG key.
+      group: see `bootstrap_set_iou`, as `groups`, `key` and `confidence`.
+      cluster: likewise; the images of one cluster count as one.
       samples: number of bootstrap samples; no p-value lies below 1 / (samples + 1).
-      confidence: nominal coverage of the interval, in (0, 1).
 
     Returns:
       The comparison. A p-value is at least 2^(1 - n), the smallest that n images can give by
@@ -325,15 +321,10 @@ def compare_accuracies(
     Args:
       a: whether each image is classified rightly, [P], or [S, P] of S seeds.
       b: the same of the other classifier, [P] or [S', P].
-      group: to which group each image belongs, in 0 … groups-1.
-      groups: how many groups there are.
-      stratum: part of the group that the interval resamples by itself, from 0. None: one.
-      cluster: film, patient or scene of each image, from 0; the images of one cluster of a group
-        are exchanged together. None: every image by itself.
-      key: PRNG key.
+      group: see `bootstrap_accuracy`, as `groups`, `stratum`, `key` and `confidence`.
+      cluster: likewise; the images of one cluster of a group are exchanged together.
       samples: number of permutations and of bootstrap samples; no p-value lies below
         1 / (samples + 1).
-      confidence: nominal coverage of the interval, in (0, 1).
 
     Returns:
       The comparison; NaN for a group without images.

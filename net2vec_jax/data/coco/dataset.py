@@ -257,14 +257,14 @@ class CocoDataset(ConceptDataset):
                     "mend them, or pass --skip-bad-annotations to go on without them"
                 )
         bad = [image.fault for one in read for image in one.images if image.fault is not None]
-        if bad and (len(bad) == len(self) or not allow_missing):
+        if bad and (len(bad) == len(self._images) or not allow_missing):
             advice = "mend the file"
             if any(not image.path.exists() for one in read for image in one.images):
                 advice += ", or give the folder that file_name is relative to as IMAGES"
-            if len(bad) < len(self):
+            if len(bad) < len(self._images):
                 advice += ", or pass --skip-bad-images to go on without them"
             messages.append(
-                f"{len(bad)} of {len(self)} images of {self.name} cannot be used: "
+                f"{len(bad)} of {len(self._images)} images of {self.name} cannot be used: "
                 f"{join_messages(bad)}\n{advice}"
             )
         if messages:

@@ -67,6 +67,7 @@ class ClipViT(VisionTransformer):
         activation="mlp.gelu",
     )
     head = "embedding"
+    patches_bias = False
     epsilon = 1e-5
     activation = staticmethod(quick_gelu)
     smallest_input = 224
@@ -82,12 +83,6 @@ class ClipViT(VisionTransformer):
     def other_names(cls) -> dict[str, str]:
         """More of the original's module paths."""
         return {"visual": "embedding"}
-
-    def make_patches(self, rngs: nnx.Rngs) -> Convolution:
-        """The convolution that makes tokens of patches, without bias."""
-        width, patch = self.size.width, self.size.patch
-        options = {"stride": patch, "padding": 0, "bias": False, "key": self.keys.patches}
-        return Convolution(3, width, patch, **options, rngs=rngs)
 
     def begin(self, patches: Float[Array, "N h w D"]) -> Float[Array, "N L D"]:
         """What the first block takes."""
@@ -192,15 +187,7 @@ class ClipResNet50(Network):
                 rngs=rngs,
             )
             setattr(self, f"conv{number}", made)
-        blocks, inputs = [], 64
-        for stage, count in enumerate(self.stages.blocks):
-            for place in range(count):
-                stride, key = 2 if stage and not place else 1, f"visual.layer{stage + 1}.{place}"
-                blocks.append(
-                    AveragingBottleneck(inputs, 64 * 2**stage, stride, key=key, rngs=rngs)
-                )
-                inputs = 256 * 2**stage
-        self.blocks = nnx.List(blocks)
+        self.blocks, inputs = self.stages.build(rngs, around="visual.")
         self.embedding = AttentionPool(
             inputs, RESNET_EMBEDDING, 32, 7, key="visual.attnpool", rngs=rngs
         )

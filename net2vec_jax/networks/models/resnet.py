@@ -126,6 +126,20 @@ class Stages:
                 last = place == blocks - 1
                 yield f"layer{stage}" + ("" if last else f"_block{place}"), f"layer{stage}.{place}"
 
+    def build(self, rngs: nnx.Rngs, *, around: str = "") -> tuple[nnx.List, int]:
+        """Random weights, with `around` in front of the keys; and the channels that go out."""
+        options = {}
+        if self.block is Bottleneck:
+            options = {"groups": self.groups, "group_width": self.group_width}
+        inputs, blocks = STEM_FILTERS, []
+        for _, path in self.modules():
+            stage, place = map(int, path.removeprefix("layer").split("."))
+            width, stride = STEM_FILTERS * 2 ** (stage - 1), 2 if stage > 1 and not place else 1
+            key = around + path
+            blocks.append(self.block(inputs, width, stride, key=key, rngs=rngs, **options))
+            inputs = width * self.block.expansion
+        return nnx.List(blocks), inputs
+
     def layers(self) -> tuple[str, ...]:
         """The names of all layers."""
         return ("conv1", "pool1", *(name for name, _ in self.modules()), "logits")
@@ -152,18 +166,8 @@ class ResNet(Network):
 
     def __init__(self, *, classes: int = 1000, rngs: nnx.Rngs) -> None:
         """Random weights; `classes` is the number of logits (365 for Places)."""
-        block, options = self.stages.block, {}
-        if block is Bottleneck:
-            options = {"groups": self.stages.groups, "group_width": self.stages.group_width}
         self.conv1 = Convolution(3, STEM_FILTERS, 7, stride=2, padding=3, norm="bn1", rngs=rngs)
-        inputs, layers = STEM_FILTERS, []
-        for stage, blocks in enumerate(self.stages.blocks):
-            width = STEM_FILTERS * 2**stage
-            for place in range(blocks):
-                stride, key = 2 if stage and not place else 1, f"layer{stage + 1}.{place}"
-                layers.append(block(inputs, width, stride, key=key, rngs=rngs, **options))
-                inputs = width * block.expansion
-        self.blocks = nnx.List(layers)
+        self.blocks, inputs = self.stages.build(rngs)
         self.logits = Linear(inputs, classes, key="fc", rngs=rngs)
 
     def steps(self, images: Float[Array, "N H W 3"]) -> Steps:

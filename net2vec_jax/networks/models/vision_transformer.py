@@ -134,6 +134,7 @@ class VisionTransformer(Network):
       size: width, depth, patches.
       keys: of the weight file.
       head: the layer that is computed from `norm_class`, if there is one.
+      patches_bias: whether the convolution that makes tokens has one.
       epsilon: of the normalisations.
       activation: between a block's last two linear layers.
     """
@@ -141,6 +142,7 @@ class VisionTransformer(Network):
     size: ClassVar[Size]
     keys: ClassVar[Keys]
     head: ClassVar[str | None] = None
+    patches_bias: ClassVar[bool] = True
     epsilon: ClassVar[float] = 1e-6
     activation: ClassVar[Callable[[Array], Array]] = staticmethod(gelu)
 
@@ -168,7 +170,10 @@ class VisionTransformer(Network):
     def __init__(self, *, rngs: nnx.Rngs) -> None:
         """Random weights."""
         size, keys = self.size, self.keys
-        self.patches = self.make_patches(rngs)
+        self.patches = Convolution(
+            3, size.width, size.patch, stride=size.patch, padding=0, bias=self.patches_bias,
+            key=keys.patches, rngs=rngs,
+        )  # fmt: skip
         self.class_token = nnx.Param(jnp.zeros((1, 1, size.width)))
         shape = (1, 1 + size.grid**2, size.width)
         self.positions = nnx.Param(0.02 * jax.random.normal(rngs.params(), shape))
@@ -185,18 +190,6 @@ class VisionTransformer(Network):
     def other_names(cls) -> dict[str, str]:
         """More of the original's module paths, each with its layer."""
         return {}
-
-    def make_patches(self, rngs: nnx.Rngs) -> Convolution:
-        """The convolution that makes tokens of patches."""
-        return Convolution(
-            3,
-            self.size.width,
-            self.size.patch,
-            stride=self.size.patch,
-            padding=0,
-            key=self.keys.patches,
-            rngs=rngs,
-        )
 
     def rules(self, key: str) -> dict[str, Rule]:
         """Where the network's own parameters come from."""
