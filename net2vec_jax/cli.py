@@ -24,6 +24,7 @@ COMMANDS = {
         "compare_networks",
     ),
     "Show": ("report", "pictures", "maximise_activation", "invert_features"),
+    "Ask": ("does_it_matter",),
 }  # fmt: skip
 """Names of the commands, in groups."""
 USAGE = """usage: net2vec NAME [flags]

@@ -19,6 +19,7 @@ from net2vec_jax.report.gather import gather_content
 from net2vec_jax.report.page.content import Pictures
 from net2vec_jax.report.page.payload import find_serving_filters
 from net2vec_jax.report.page.render import render_page
+from net2vec_jax.report.use import gather_use
 from net2vec_jax.runs.concept_pictures import collect_concept_pictures, collect_filter_pictures
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.sources import RunSources, SourceFlags
@@ -77,7 +78,7 @@ def write_report(
         detail[name] = detail[name] if value is None else value
     per_concept, filters_shown = detail["pictures_per_concept"], detail["filters_shown"]
     content = gather_content(run)
-    remarks, pictures = [], None
+    remarks, pictures, opened = [], None, None
     if run.kind == "classification":
         remarks.append("The classification probe marks no pixels, so that there are no pictures.")
     elif per_concept or filters_shown:
@@ -94,7 +95,8 @@ def write_report(
             f"Scores are means over {run.seeds} seeds. An embedding is the mean direction over the "
             f"seeds, of length 1: its weights, neighbours and queries{of_first}."
         )
-    content = dataclasses.replace(content, pictures=pictures, remarks=tuple(remarks))
+    use = gather_use(run, opened.dataset.image if opened and pictures else None)
+    content = dataclasses.replace(content, pictures=pictures, remarks=tuple(remarks), use=use)
     page = render_page(content, image_size=detail["image_size"])
     try:
         with replacing(path) as partial:

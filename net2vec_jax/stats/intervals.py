@@ -170,6 +170,39 @@ def bootstrap_accuracy(
     )
 
 
+def bootstrap_means(
+    values: Float[np.ndarray, "n *axes K"] | Float[np.ndarray, " n"],
+    *,
+    key: Array,
+    samples: int = 1000,
+    confidence: float = 0.95,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bayesian bootstrap interval of means over n images, of any numbers (Rubin 1981).
+
+    Images have exponentially distributed weights, the same for all means. Intervals are a little
+    too narrow for few images, as quantiles are: at 95 % they hold the mean of ten normally
+    distributed numbers in 90 %.
+
+    Args:
+      values: of each image.
+      key: PRNG key.
+      samples: how many times the images are weighted.
+      confidence: nominal coverage of the interval, in (0, 1).
+
+    Returns:
+      (low, high), float64 [*axes].
+
+    Examples:
+      >>> low, high = bootstrap_means(np.arange(9.0), key=jax.random.key(0))
+      >>> bool(2 < low < 3 and 5 < high < 6)
+      True
+    """
+    tails = _check_settings(samples, confidence)
+    weights = np.asarray(jax.random.dirichlet(key, np.ones(len(values), np.float32), (samples,)))
+    low, high = np.quantile(np.tensordot(weights, values, 1), tails, axis=0)
+    return low, high
+
+
 def bootstrap_ratios(
     numerator: Sequence[np.ndarray] | np.ndarray,
     denominator: Sequence[np.ndarray] | np.ndarray,

@@ -27,6 +27,7 @@ import pytest
         ("classification", "--minimum-images"),
         ("pictures", "--repetition"),
         ("maximise_activation", "--objective"),
+        ("does_it_matter", "--class-names"),
         ("invert_features", "--preset"),
         ("cost_model", "--epochs"),
     ],

@@ -59,6 +59,48 @@ class Fact(NamedTuple):
     note: str = ""
 
 
+class Cell(NamedTuple):
+    """How a class's logit changes along a concept."""
+
+    text: str
+    level: int  # of the colour, -4 … 4
+    used: bool
+
+
+class UsedPair(NamedTuple):
+    """A concept that a class uses."""
+
+    concept: str
+    class_name: str
+    derivative: str  # with its interval
+    positive: str  # part of the images on which it is positive
+    chance: str  # what random directions give
+    images: Sequence[str]  # WebP as base64
+
+
+class RemovedConcept(NamedTuple):
+    """What a class's logit loses without a concept, and without as much of random directions."""
+
+    concept: str
+    class_name: str
+    change: str  # with its interval
+    random: str
+    top: str  # how often the class is the highest, before and after
+    random_top: str
+    differs: bool
+
+
+class UsedConcepts(NamedTuple):
+    """What `experiments.does_it_matter` found."""
+
+    direction: str
+    summary: str
+    classes: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[Cell]]]
+    pairs: Sequence[UsedPair]
+    removed: Sequence[RemovedConcept]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class ReportContent:
     """All that the page of a run shows."""
@@ -83,6 +125,7 @@ class ReportContent:
     filter_names: Sequence[str] = ()  # of the K filters, where these are not their numbers
     pictures: Pictures | None = None
     unit_weights: bool = False  # weights have length 1, as the mean direction over seeds has
+    use: UsedConcepts | None = None  # None where it was not measured
     remarks: Sequence[str] = ()  # what a reader should know of this page
     rule: str = ""  # where embeddings, and filters under the same rule, mark pixels
     comparison: Sequence[Fact] = ()  # embeddings and what they are compared with, means

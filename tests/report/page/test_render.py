@@ -16,7 +16,13 @@ from page_content import ENDING, HOSTILE, NAMES, WEIGHTS, make_content
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.probes.heads import top_filters
-from net2vec_jax.report.page.content import SingleFilters
+from net2vec_jax.report.page.content import (
+    Cell,
+    RemovedConcept,
+    SingleFilters,
+    UsedConcepts,
+    UsedPair,
+)
 from net2vec_jax.report.page.payload import (
     LARGEST_FLOAT32,
     describe_run,
@@ -236,6 +242,21 @@ def test_pages_without_pictures_or_single_filters_are_made() -> None:
     page = Page(render_page(make_content(pictures=None, single=None, thresholds=None)))
     assert page.read_json("picture-data") is None
     assert page.read_json("run-data")["concepts"][0]["single"] is None
+
+
+def test_which_concepts_the_network_uses_stands_where_it_was_measured(source: str) -> None:
+    use = UsedConcepts(
+        "pattern", "1 of 2 pairs", ["ram", HOSTILE],
+        [("sheep", [Cell("0.5", 4, True), Cell("−0.1", -1, False)])],
+        [UsedPair("sheep", HOSTILE, "0.5 [0.4, 0.6]", "90%", "10% to 85%", ["UklGRg=="])],
+        [RemovedConcept("sheep", "ram", "−1 [−2, −0.5]", "−0.1", "80% → 30%", "75%", True)],
+    )  # fmt: skip
+    assert "Used by the network" not in source
+    page = Page(shown := render_page(make_content(use=use)))
+    assert "Used by the network" in shown and "80% → 30%" in shown
+    classes = [attributes.get("class") for tag, attributes in page.elements if tag == "td"]
+    assert "number more4" in classes and "number less1" in classes
+    assert HOSTILE not in shown
 
 
 def test_bad_content_is_refused() -> None:
