@@ -188,7 +188,6 @@ def compare_activations(
       by the first run whose activations are there, and means over a layer's grid; and why, by the
       name of a run, the activations of a layer cannot be opened.
     """
-    from net2vec_jax.activations.pooled import collect_pooled_activations
     from net2vec_jax.analysis.similarity.kernel_alignment import estimate_cka
     from net2vec_jax.runs.sources import RunSources
 
@@ -200,7 +199,7 @@ def compare_activations(
         if layer in layers:
             continue
         try:
-            pooled[name] = collect_pooled_activations(RunSources(run).activations.batches())[0]
+            pooled[name] = RunSources(run).activations.pooled()[0]
         except Net2VecError as error:
             gone[name] = str(error)
         else:

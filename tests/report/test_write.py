@@ -174,7 +174,7 @@ def test_without_images_the_page_says_how_to_give_them(
     original = RunSources(FinishedRun(finished_study / "block10" / "segmentation"))
     flags = SourceFlags(
         dataset=str(finished_study.parents[1] / "data"),
-        activations=original.activations.stored.directory.parent,
+        activations=original.activations.condensed[0].directory.parent,
     )
     write_report(tmp_path / "run", sources=flags, pictures_per_concept=1, filters_shown=0)
     pictures = read_data(path, "picture-data")

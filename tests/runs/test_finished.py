@@ -97,7 +97,7 @@ def test_a_moved_study_is_found_from_where_it_is(finished_study: Path, tmp_path:
     shutil.copytree(finished_study.parents[1], tmp_path / "moved")
     study = tmp_path / "moved" / "out" / "efficientnet_lite0"
     sources = RunSources(FinishedRun(study / "block4" / "segmentation"))
-    assert sources.activations.stored.directory.is_relative_to(tmp_path)
+    assert sources.activations.condensed[0].directory.is_relative_to(tmp_path)
     assert Path(sources._find("dataset")).is_relative_to(tmp_path)
 
 
