@@ -5,7 +5,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "tensorflow", "tensorflow_datasets", "matplotlib")
+HEAVY = (
+    "torch", "tensorflow", "tensorflow_datasets", "matplotlib", "pycocotools", "gensim", "nltk",
+    "sklearn", "orbax", "h5py", "huggingface_hub",
+)  # fmt: skip
 ON_REQUEST = (
     "net2vec_jax.report", "net2vec_jax.plots", "net2vec_jax.data.tfds.builders",
     "net2vec_jax.studies.inspect_data", "net2vec_jax.studies.pictures",
@@ -16,6 +19,8 @@ SCRIPT = """
 import importlib, pkgutil, sys
 import net2vec_jax
 assert "jax" not in sys.modules, "the top level imports JAX"
+import experiments.benchmark.__main__, experiments.benchmark.ours, experiments.cost_model
+assert "pandas" not in sys.modules, "the benchmark imports pandas"
 for module in pkgutil.walk_packages(net2vec_jax.__path__, "net2vec_jax."):
     if not module.name.startswith({on_request}):
         importlib.import_module(module.name)

@@ -22,11 +22,10 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 
 from experiments.benchmark.broden_size import BRODEN_IMAGES, ProblemSize
 from experiments.benchmark.measurement import Measurement, describe_machine, print_measurements
@@ -36,8 +35,10 @@ from net2vec_jax.core.console import open_bar, open_console, run_script
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.result_files import make_folder
 from net2vec_jax.data.open import open_scenes
-from net2vec_jax.plots.paper_style import write_figure
-from net2vec_jax.plots.speed import plot_scaling, plot_stages
+from net2vec_jax.probes.segmentation.score_maps import Form
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure  # matplotlib is for when all is measured
 
 SMALL_IMAGES = 60
 PUBLISHED_EPOCHS = 30
@@ -104,6 +105,7 @@ class BenchmarkFlags:
       rounds: how often each side runs a stage, in turn; by default 1 (small), 3.
       few_concepts: concepts that torch does where all would take too long.
       seed: of initial weights and drawn data.
+      form: how ours reads binary activations; by default what suits the backend.
     """
 
     out: Path
@@ -114,6 +116,7 @@ class BenchmarkFlags:
     rounds: int | None = None
     few_concepts: int = 1
     seed: int = 0
+    form: Form | None = None
 
 
 class Report(NamedTuple):
@@ -181,6 +184,8 @@ def compare_stages(flags: BenchmarkFlags, settings: Settings, rounds: int) -> Re
         note=f"from files to the tables of IoUs; torch: the sum of {', '.join(PARTS_OF_WHOLE)}",
     )  # fmt: skip
     listed = list(measured.values())
+    from net2vec_jax.plots.speed import plot_stages
+
     figure = plot_stages(
         [each.stage for each in listed],
         {
@@ -211,7 +216,7 @@ def measure_broden(flags: BenchmarkFlags, rounds: int) -> Report:
     for share in SHARES:
         size = ProblemSize(images=round(BRODEN_IMAGES * share))
         is_whole = share == SHARES[-1]
-        worker = Worker("experiments.benchmark.broden:BrodenSide", size, flags.seed)
+        worker = Worker("experiments.benchmark.broden:BrodenSide", size, flags.seed, flags.form)
         try:
             trained = worker.run("train", epochs if is_whole else 3)
             sizes[f"{size.images:,} images"] = worker.run("describe").result
@@ -252,6 +257,8 @@ def measure_broden(flags: BenchmarkFlags, rounds: int) -> Report:
             )
         )  # fmt: skip
     pairs, seconds = zip(*scaling, strict=True)
+    from net2vec_jax.plots.speed import plot_scaling
+
     figure = plot_scaling(pairs, seconds, label=str(describe_machine()["processor"]))
     return Report(measured, sizes, {}, {"scaling": figure})
 
@@ -265,7 +272,9 @@ def make_settings(flags: BenchmarkFlags, folder: Path) -> Settings:
         if flags.dataset is None:
             raise Net2VecError("--scale camvid needs --dataset, a Broden directory")
         dataset, epochs, concepts = flags.dataset, flags.epochs or PUBLISHED_EPOCHS, None
-    return Settings(dataset, flags.layer, epochs, concepts, flags.few_concepts, flags.seed, folder)
+    return Settings(
+        dataset, flags.layer, epochs, concepts, flags.few_concepts, flags.seed, folder, flags.form
+    )
 
 
 def main(flags: BenchmarkFlags) -> None:
@@ -300,6 +309,8 @@ def main(flags: BenchmarkFlags) -> None:
     }
     text = json.dumps(content, indent=2, default=str)
     (flags.out / "benchmark.json").write_text(text + "\n", encoding="utf-8")
+    from net2vec_jax.plots.paper_style import write_figure
+
     for name, figure in report.figures.items():
         write_figure(figure, flags.out / f"{name}.png", dpi=160)
     for name, difference in report.disagreements.items():

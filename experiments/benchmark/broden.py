@@ -13,6 +13,7 @@ from experiments.benchmark.workers import Outcome
 from net2vec_jax.core.console import use_all_devices
 from net2vec_jax.core.devices import count_cores
 from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation
+from net2vec_jax.probes.segmentation.score_maps import Form
 from net2vec_jax.probes.segmentation.training import (
     SegmentationConfig,
     make_segmentation_heads,
@@ -23,9 +24,10 @@ from net2vec_jax.probes.segmentation.training import (
 class BrodenSide:
     """A problem of a given size, drawn when the side is made."""
 
-    def __init__(self, size: ProblemSize, seed: int) -> None:
+    def __init__(self, size: ProblemSize, seed: int, form: Form | None = None) -> None:
         """Draw the problem."""
         use_all_devices()
+        self.form: Form | None = form
         self.activations, self.masks = draw_problem(size, seed)
         self.heads = make_segmentation_heads(
             self.masks, filters=size.filters, key=jax.random.key(seed)
@@ -59,7 +61,8 @@ class BrodenSide:
         outcome = timed_outcome(
             self.train_pairs * epochs,
             lambda: train_segmentation_heads(
-                self.heads, self.activations, self.masks, SegmentationConfig(epochs=epochs),
+                self.heads, self.activations, self.masks,
+                SegmentationConfig(epochs=epochs, form=self.form),
                 on_epoch=lambda *_: ends.append(time.perf_counter()),
             ),
         )  # fmt: skip
@@ -70,7 +73,9 @@ class BrodenSide:
         weights = self.heads.initial_weights
         outcome = timed_outcome(
             self.pairs,
-            lambda: evaluate_segmentation(weights, self.heads, self.activations, self.masks),
+            lambda: evaluate_segmentation(
+                weights, self.heads, self.activations, self.masks, form=self.form
+            ),
         )
         return Outcome(outcome.seconds, outcome.work)
 

@@ -16,8 +16,6 @@ from net2vec_jax.activations.binary import entries_per_block
 from net2vec_jax.core.console import open_console, tabulate, track
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.result_files import make_folder, write_json
-from net2vec_jax.plots.paper_style import write_figure
-from net2vec_jax.plots.speed import plot_prediction
 from net2vec_jax.probes.head_shards import PAIRS_ON_ACCELERATORS, resolve_chunk_size
 from net2vec_jax.probes.interpolation import interpolation_matrix
 from net2vec_jax.probes.segmentation.model import Geometry
@@ -206,6 +204,9 @@ def main(flags: CostFlags) -> None:
     content = {"machine": machine, "costs_seconds": costs, "problems": rows}
     write_json(flags.out / "cost_model.json", content)
     shown = [row for row in rows if not row["fitted"]]
+    from net2vec_jax.plots.paper_style import write_figure
+    from net2vec_jax.plots.speed import plot_prediction
+
     figure = plot_prediction(
         [row["problem"] for row in shown],
         [1e6 * row["predicted"] for row in shown],

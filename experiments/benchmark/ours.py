@@ -114,7 +114,7 @@ class OurSide(Side):
         def train() -> np.ndarray:
             masks = collect_concept_masks(self.dataset)
             weights = train_segmentation_heads(heads, binary, masks, config).weights
-            evaluate_segmentation(weights, heads, binary, masks)
+            evaluate_segmentation(weights, heads, binary, masks, form=config.form)
             return weights
 
         return timed_outcome(self.count_pairs() * config.epochs, train)
@@ -124,7 +124,9 @@ class OurSide(Side):
         heads, binary, masks = self.heads, self.binary, self.masks
 
         def evaluate() -> np.ndarray:
-            counts = evaluate_segmentation(heads.initial_weights, heads, binary, masks)
+            counts = evaluate_segmentation(
+                heads.initial_weights, heads, binary, masks, form=self.settings.form
+            )
             val = masks.pair_is_val[counts.pair]
             overlap = Overlap(*(values[val] for values in counts.overlap))
             return set_iou(overlap, counts.head[val], len(heads))[self.few()]
@@ -166,7 +168,7 @@ class OurSide(Side):
             masks = collect_concept_masks(dataset)
             choose_best_filters(iou(*probe_single_filters(binary, masks)))
             weights = train_segmentation_heads(self.heads, binary, masks, config).weights
-            counts = evaluate_segmentation(weights, self.heads, binary, masks)
+            counts = evaluate_segmentation(weights, self.heads, binary, masks, form=config.form)
             set_iou(counts.overlap, counts.head, len(self.heads))
 
         return timed_outcome(1, run)

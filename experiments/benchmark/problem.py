@@ -29,6 +29,7 @@ from net2vec_jax.probes.classification.groups import (
 )
 from net2vec_jax.probes.classification.training import ClassificationConfig
 from net2vec_jax.probes.heads import Heads
+from net2vec_jax.probes.segmentation.score_maps import Form
 from net2vec_jax.probes.segmentation.training import SegmentationConfig, make_segmentation_heads
 
 NETWORK = "efficientnet_lite0"
@@ -50,6 +51,7 @@ class Settings:
       few: how many concepts torch does where it is timed on some only.
       seed: of initial weights and drawn images.
       folder: where ours leaves the activations for torch.
+      form: how ours reads binary activations.
     """
 
     dataset: str
@@ -59,10 +61,11 @@ class Settings:
     few: int
     seed: int
     folder: Path
+    form: Form | None = None
 
     def segmentation(self) -> SegmentationConfig:
         """Hyperparameters of the segmentation probe."""
-        return SegmentationConfig(epochs=self.epochs)
+        return SegmentationConfig(epochs=self.epochs, form=self.form)
 
     def classification(self) -> ClassificationConfig:
         """Hyperparameters of the classification probe."""

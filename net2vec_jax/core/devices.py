@@ -8,6 +8,7 @@ communicated at all.
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
 import itertools
 import math
@@ -149,6 +150,36 @@ def fetch(tree: Tree) -> Tree:
         return np.asarray(multihost_utils.process_allgather(values, tiled=True))
 
     return jax.tree.map(bring, tree)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Division:
+    """Items divided over the devices.
+
+    Attributes:
+      mesh: the D devices.
+      parts: int64 [n], each device's items.
+      size: items of a device, padded.
+    """
+
+    mesh: Mesh
+    parts: list[np.ndarray]
+    size: int
+
+    def place(self, values: np.ndarray) -> jax.Array:
+        """Values of the items [n, ...], divided: [D, size, ...], 0 in the padding."""
+        values = np.asarray(values)
+        return place_parts(
+            self.mesh, lambda place: pad_first_axis(values, self.size, rows=self.parts[place])
+        )
+
+    def bring(self, divided: jax.Array) -> np.ndarray:
+        """The inverse of `place`: a numpy array [n, ...] on every host."""
+        fetched = fetch(divided)
+        whole = np.zeros((sum(map(len, self.parts)), *fetched.shape[2:]), fetched.dtype)
+        for items, part in zip(self.parts, fetched, strict=True):
+            whole[items] = part[: len(items)]
+        return whole
 
 
 def is_first_host() -> bool:

@@ -18,8 +18,8 @@ from net2vec_jax.activations.standardized import SpatialActivations
 from net2vec_jax.core.devices import (
     COPIED,
     DIVIDED,
+    Division,
     divide_evenly,
-    fetch,
     pad_first_axis,
     place_copies,
     place_parts,
@@ -68,37 +68,16 @@ class Shard:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class HeadShards:
-    """All devices' shards.
+class HeadShards(Division):
+    """All devices' heads; `size` is a multiple of `block`.
 
     Attributes:
-      mesh: the devices.
-      shards: one for each.
-      size: heads of a device, padded; a multiple of `block`.
+      shards: what each device has.
       block: heads updated at a time.
     """
 
-    mesh: Mesh
     shards: list[Shard]
-    size: int
     block: int
-
-    def place(self, values: np.ndarray) -> jax.Array:
-        """Values of the heads [H, ...], divided: [D, size, ...], 0 in the padding."""
-        values = np.asarray(values)
-
-        def part(place: int) -> np.ndarray:
-            return pad_first_axis(values, self.size, rows=self.shards[place].heads)
-
-        return place_parts(self.mesh, part)
-
-    def bring(self, divided: jax.Array) -> np.ndarray:
-        """The inverse of `place`: a numpy array [H, ...] on every host."""
-        parts = fetch(divided)
-        whole = np.zeros((sum(len(s.heads) for s in self.shards), *parts.shape[2:]), parts.dtype)
-        for shard, part in zip(self.shards, parts, strict=True):
-            whole[shard.heads] = part[: len(shard.heads)]
-        return whole
 
     def place_data(
         self, activations: SpatialActivations, masks: ConceptMasks, form: Form | None
@@ -145,4 +124,5 @@ def divide_heads(heads: Heads, masks: ConceptMasks, chosen: np.ndarray, mesh: Me
         shards.append(Shard(items, pairs, first[heads.concept[items]], count))
     most = max(max(len(shard.heads) for shard in shards), 1)
     block = min(most, HEADS_AT_ONCE)
-    return HeadShards(mesh, shards, -(-most // block) * block, block)
+    size = -(-most // block) * block
+    return HeadShards(mesh, [shard.heads for shard in shards], size, shards, block)

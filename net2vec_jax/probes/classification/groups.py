@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
+from net2vec_jax.core.devices import (
+    COPIED,
+    DIVIDED,
+    fetch,
+    make_mesh,
+    place_copies,
+    place_parts,
+)
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.probes.classification.model import score
@@ -195,6 +205,8 @@ def evaluate_classification(
 ) -> ClassificationCounts:
     """Score every concept's balanced val images, the same for all its heads (behaviour 6.3).
 
+    Images are divided over all devices.
+
     Args:
       heads: H heads.
       weights: of the heads.
@@ -202,7 +214,7 @@ def evaluate_classification(
       pooled: pooled activations of all N images.
       masks: the concepts and their images.
       key: PRNG key of the run; the same as in training.
-      chunk_size: images scored at a time.
+      chunk_size: images scored at a time on a device.
     """
     # All heads of a concept in a group, so that an image's activations are read once for them.
     groups = group_heads(dataclasses.replace(heads, seed=np.zeros_like(heads.seed)), masks)
@@ -213,18 +225,19 @@ def evaluate_classification(
     place = np.arange(len(item)) - np.repeat(np.cumsum(count) - count, count)
     sampler = make_sampler(masks, concept, val=True, shuffled=False)
     words = draw_words(key, groups.number, np.zeros(len(concept), int), VAL_DRAW)
-    padding = -len(item) % chunk_size
-    chunks = [
-        jnp.asarray(np.pad(values, (0, padding)).reshape(-1, chunk_size), jnp.int32)
-        for values in (item, place)
-    ]
-    image, shows, logits = _score_chunks(
-        sampler,
-        words,
-        jnp.asarray(groups.lay(weights), jnp.float32),
-        jnp.asarray(groups.lay(bias), jnp.float32),
-        jnp.asarray(pooled, jnp.float32),
-        *chunks,
+    mesh = make_mesh()
+    padding = -len(item) % (chunk_size * mesh.size)
+
+    def place_chunks(values: np.ndarray) -> Array:
+        chunks = np.pad(values.astype(np.int32), (0, padding)).reshape(mesh.size, -1, chunk_size)
+        return place_parts(mesh, chunks.__getitem__)
+
+    values = (groups.lay(weights), groups.lay(bias), pooled)
+    copies = (sampler, words, *(np.asarray(value, np.float32) for value in values))
+    image, shows, logits = fetch(
+        _score_chunks(
+            place_chunks(item), place_chunks(place), *place_copies(mesh, copies), mesh=mesh
+        )
     )
     kept = slice(None, len(item))
     head = groups.rows[item]  # [items, R]
@@ -233,26 +246,43 @@ def evaluate_classification(
     entry, column = entry[order], column[order]
     return ClassificationCounts(
         head=head[entry, column],
-        image=np.asarray(image).reshape(-1)[kept][entry],
-        shows=np.asarray(shows).reshape(-1)[kept][entry],
-        logit=np.asarray(logits).reshape(-1, head.shape[1])[kept][entry, column],
+        image=image.reshape(-1)[kept][entry],
+        shows=shows.reshape(-1)[kept][entry],
+        logit=logits.reshape(-1, head.shape[1])[kept][entry, column],
     )
 
 
-@jax.jit
+@partial(jax.jit, static_argnames=("mesh",))
 def _score_chunks(
+    item: Int[Array, "D chunks size"],
+    place: Int[Array, "D chunks size"],
     sampler: BalancedSampler,
     words: Array,
     weights: Float[Array, "C H K"],
     bias: Float[Array, "C H"],
     pooled: Float[Array, "P N K"],
-    item: Int[Array, "chunks size"],
-    place: Int[Array, "chunks size"],
+    *,
+    mesh: Mesh,
 ) -> tuple[Array, Array, Array]:
-    def chunk(indices: tuple[Array, Array]) -> tuple[Array, Array, Array]:
-        item, place = indices
-        image, shows = sampler.draw(item, words[item], place)
-        logits = score(weights[item], bias[item], pooled[:, image][:, :, None])
-        return image, shows, logits[:, 0]
+    """Images, whether they show the concept, and logits; devices come first."""
 
-    return jax.lax.map(chunk, (item, place))
+    def on_device(
+        item: Array, place: Array, sampler: BalancedSampler, words: Array, weights: Array,
+        bias: Array, pooled: Array,
+    ) -> tuple[Array, Array, Array]:  # fmt: skip
+        def chunk(indices: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+            item, place = indices
+            image, shows = sampler.draw(item, words[item], place)
+            logits = score(weights[item], bias[item], pooled[:, image][:, :, None])
+            return image, shows, logits[:, 0]
+
+        return jax.tree.map(lambda x: x[None], jax.lax.map(chunk, (item[0], place[0])))
+
+    every_device = jax.shard_map(
+        on_device,
+        mesh=mesh,
+        in_specs=(DIVIDED, DIVIDED, COPIED, COPIED, COPIED, COPIED, COPIED),
+        out_specs=DIVIDED,
+        check_vma=False,
+    )
+    return every_device(item, place, sampler, words, weights, bias, pooled)

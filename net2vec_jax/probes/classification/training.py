@@ -1,9 +1,9 @@
 """Concept embeddings by classification: all heads as one optax problem (reference behaviour 6).
 
 A group is a concept in one repetition (seed); all its heads, one per filter subset, see the same
-images, so that the images' activations are read once for all of them. Groups are sorted by their
-number of batches: those that still have one are the first, and a step goes through them in chunks
-of fixed size. Training together equals training alone.
+images, so that the images' activations are read once for all of them. Groups are divided over all
+devices. A device's are sorted by their number of batches: those that still have one are the first,
+and a step goes through them in chunks of fixed size. Training together equals training alone.
 """
 
 from __future__ import annotations
@@ -17,9 +17,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, UInt32
 
 from net2vec_jax.core.console import track
+from net2vec_jax.core.devices import (
+    COPIED,
+    DIVIDED,
+    Division,
+    divide_evenly,
+    make_mesh,
+    place_copies,
+)
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.probes.classification.groups import HeadGroups
 from net2vec_jax.probes.classification.model import score, weight_gradient
@@ -105,31 +114,74 @@ class _Rule(NamedTuple):
 
 
 class _State(NamedTuple):
-    """What training changes; the first two axes of every leaf are groups and heads."""
+    """What training changes; the last axes of every leaf are groups, heads and, maybe, filters.
 
-    weights: Float[Array, "G R K"]
-    bias: Float[Array, "G R"]
+    Losses and right answers are summed over an epoch.
+    """
+
+    weights: Float[Array, "*G R K"]
+    bias: Float[Array, "*G R"]
     optimizer: optax.OptState
-    loss: Float[Array, "G R"]
-    correct: Float[Array, "G R"]
+    loss: Float[Array, "*G R"]
+    correct: Float[Array, "*G R"]
+
+    @classmethod
+    def begin(cls, weights: Array, bias: Array, rule: _Rule) -> _State:
+        """Before the first epoch; leaves lie on the devices of `weights`, which come first."""
+        init = jax.vmap(jax.vmap(jax.vmap(rule.make_optimizer().init)))
+        optimizer = jax.jit(init, out_shardings=weights.sharding)((weights, bias))
+        return cls(weights, bias, optimizer, bias, bias)
 
 
-@partial(jax.jit, static_argnames=("rule",), donate_argnames=("state",))
+@partial(jax.jit, static_argnames=("mesh", "rule"))
 def _train_epoch(
     state: _State,
-    filter_mask: Float[Array, "G R K"],
+    filter_mask: Float[Array, "D n R K"],
+    group: Int[Array, "D n"],
+    words: UInt32[Array, "D n 6"],
+    count: Int[Array, "D n"],
     pooled: Float[Array, "P N K"],
     sampler: Sampler,
+    rate: Float[Array, ""],
+    *,
+    mesh: Mesh,
+    rule: _Rule,
+) -> _State:
+    """One epoch of every device's groups; devices come first."""
+
+    def on_device(
+        divided: tuple[_State, Array, Array, Array, Array], *copied: Array | Sampler
+    ) -> _State:
+        trained = _train_groups(*jax.tree.map(lambda x: x[0], divided), *copied, rule=rule)
+        return jax.tree.map(lambda x: x[None], trained)
+
+    every_device = jax.shard_map(
+        on_device,
+        mesh=mesh,
+        in_specs=(DIVIDED, COPIED, COPIED, COPIED),
+        out_specs=DIVIDED,
+        check_vma=False,
+    )
+    return every_device((state, filter_mask, group, words, count), pooled, sampler, rate)
+
+
+def _train_groups(
+    state: _State,
+    filter_mask: Float[Array, "G R K"],
     group: Int[Array, " G"],
     words: UInt32[Array, "G 6"],
     count: Int[Array, " G"],
+    pooled: Float[Array, "P N K"],
+    sampler: Sampler,
     rate: Float[Array, ""],
     *,
     rule: _Rule,
 ) -> _State:
-    """One epoch; `count`, the images of each group, descends."""
+    """One epoch of one device's groups; their numbers of batches descend."""
     optimizer = rule.make_optimizer()
     place = jnp.arange(rule.batch_size)
+    zeros = jnp.zeros_like(state.bias)
+    state = state._replace(loss=zeros, correct=zeros)
 
     def train_chunk(step: Array, number: Array, state: _State) -> _State:
         first = number * rule.chunk_size
@@ -196,9 +248,10 @@ def train_classification_heads(
     *,
     progress: str = "",
 ) -> ClassificationResult:
-    """Train all heads at once.
+    """Train all heads at once, on all devices.
 
-    A head's result does not depend on which others are trained beside it.
+    A head's result does not depend on which others are trained beside it, nor on the number of
+    devices. On several hosts, all call this with the same arguments and get the same result.
 
     Args:
       heads: what to train.
@@ -224,48 +277,35 @@ def train_classification_heads(
         )
     if count.min() < 1:
         raise Net2VecError(f"a group has no train images: {count.tolist()[:10]}")
-    # Groups with many batches come first; the last chunk is filled up with groups without any.
-    order = np.argsort(-count // config.batch_size, kind="stable")
-    padding = -len(order) % config.chunk_size
     rule = _Rule(config.optimizer, config.momentum, config.batch_size, config.chunk_size)
+    division = _divide_groups(-(-count // config.batch_size), rule.chunk_size, make_mesh())
 
-    def lay(values: np.ndarray, dtype: type) -> Array:
-        ordered = np.asarray(values, dtype)[order]
-        return jnp.asarray(np.pad(ordered, [(0, padding)] + [(0, 0)] * (ordered.ndim - 1)))
+    def place(values: np.ndarray | Array, dtype: type = np.float32) -> Array:
+        return division.place(np.asarray(values, dtype))
 
-    filter_mask = lay(groups.lay(heads.filter_mask), np.float32)
-    weights = lay(groups.lay(heads.initial_weights), np.float32) * filter_mask
-    bias = lay(groups.lay(heads.initial_bias), np.float32)
-    group, ordered_count = lay(np.arange(len(order)), np.int32), lay(count, np.int32)
-    optimizer = rule.make_optimizer()
-    zeros = jnp.zeros(bias.shape)
-    state = _State(weights, bias, jax.vmap(jax.vmap(optimizer.init))((weights, bias)), zeros, zeros)
-    placed = jnp.asarray(pooled, jnp.float32)
+    filter_mask = groups.lay(heads.filter_mask)
+    weights = place(groups.lay(heads.initial_weights) * filter_mask)
+    state = _State.begin(weights, place(groups.lay(heads.initial_bias)), rule)
+    placed_mask, placed_count = place(filter_mask), place(count, np.int32)
+    group = place(np.arange(len(count)), np.int32)
+    copies = place_copies(division.mesh, (np.asarray(pooled, np.float32), groups.sampler))
     losses, corrects = [], []
     for epoch in track(range(config.epochs), progress, unit="epoch"):
         state = _train_epoch(
-            state._replace(loss=jnp.zeros(bias.shape), correct=jnp.zeros(bias.shape)),
-            filter_mask,
-            placed,
-            groups.sampler,
-            group,
-            jnp.pad(words(epoch)[order], ((0, padding), (0, 0))),
-            ordered_count,
-            jnp.float32(config.rate(epoch)),
-            rule=rule,
-        )
+            state, placed_mask, group, place(words(epoch), np.uint32), placed_count, *copies,
+            jnp.float32(config.rate(epoch)), mesh=division.mesh, rule=rule,
+        )  # fmt: skip
         losses.append(state.loss)
         corrects.append(state.correct)
         if progress:
-            jax.block_until_ready(state.loss)  # or the bar would run ahead of the device
-    back = np.argsort(order)
+            jax.block_until_ready(state.loss)  # or the bar would run ahead of the devices
 
-    def bring(laid: Array | np.ndarray) -> np.ndarray:
-        return groups.bring(np.asarray(laid)[back])
+    def bring(divided: Array) -> np.ndarray:
+        return groups.bring(division.bring(divided))
 
     def mean(totals: list[Array]) -> np.ndarray:
         images = count[:, None].astype(np.float32)
-        means = [groups.bring(np.asarray(total)[back] / images) for total in totals]
+        means = [groups.bring(division.bring(total) / images) for total in totals]
         return np.array(means, np.float32).reshape(config.epochs, len(heads))
 
     result = ClassificationResult(
@@ -278,3 +318,12 @@ def train_classification_heads(
     trained = np.column_stack([result.weights, result.bias])
     refuse_divergence(groups.bring(names).tolist(), result.loss, trained, config.learning_rate)
     return result
+
+
+def _divide_groups(batches: Int[np.ndarray, " G"], chunk_size: int, mesh: Mesh) -> Division:
+    """About equally many batches for every device, groups with many first, in whole chunks."""
+    parts = [
+        items[np.argsort(-batches[items], kind="stable")]
+        for items in divide_evenly(batches, mesh.size)
+    ]
+    return Division(mesh, parts, -(-max(map(len, parts)) // chunk_size) * chunk_size)

@@ -106,7 +106,9 @@ def test_a_small_part_of_broden_is_measured(tmp_path, monkeypatch, capsys) -> No
     monkeypatch.setattr(
         benchmark, "ProblemSize", lambda images: ProblemSize(images=images, **small)
     )
-    flags = benchmark.BenchmarkFlags(tmp_path / "out", scale="broden", epochs=2, rounds=1)
+    flags = benchmark.BenchmarkFlags(
+        tmp_path / "out", scale="broden", epochs=2, rounds=1, form="dense"
+    )  # as accelerators read them
     benchmark.main(flags)
     written = json.loads((tmp_path / "out" / "benchmark.json").read_text())
     names = [stage["stage"] for stage in written["stages"]]
