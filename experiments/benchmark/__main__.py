@@ -296,7 +296,7 @@ def main(flags: BenchmarkFlags) -> None:
         else:
             report = compare_stages(flags, make_settings(flags, Path(folder)), rounds)
     machine = describe_machine()
-    console = open_console(least_width=120)
+    console = open_console(least_width=140)
     print_measurements(console, report.measured)
     console.print(", ".join(f"{name} {value}" for name, value in machine.items()), highlight=False)
     for name, value in report.sizes.items():

@@ -189,7 +189,7 @@ def probe_single_filters_vectorised(activations: BinaryActivations, masks: Conce
         maps = torch.from_numpy(maps[:, filters].T.astype(np.float32)).view(-1, *activations.grid)
         predicted = (rows @ maps @ columns > 0.5).float().flatten(1)
         target = torch.from_numpy(masks.unpack(pairs).astype(np.float32)).flatten(1)
-        where = np.ix_([int(masks.is_val[image])], masks.pair_concept[pairs], filters)
+        where = np.ix_(masks.is_val[[image]].astype(int), masks.pair_concept[pairs], filters)
         shared[where] += (target @ predicted.T).numpy().astype(np.int64)
         marked[where] += predicted.sum(1).numpy().astype(np.int64)
     area = np.zeros(shape[:2], np.int64)
