@@ -335,11 +335,11 @@ def ask(
     }
     shown = [
         [row["concept"], row["partner"], f"{row['iou_a']:.3f}", f"{row['iou_b']:.3f}",
-         f"{row['iou_b_low']:.3f} – {row['iou_b_high']:.3f}", f"{row['everything_iou_b']:.3f}",
+         f"{row['iou_b_low']:.2f}–{row['iou_b_high']:.2f}", f"{row['everything_iou_b']:.3f}",
          f"{row['images_b']:,}"]
         for row in table.sort_values("iou_b", ascending=False).to_dict("records")
     ]  # fmt: skip
-    headings = ("concept", "partner", "IoU on A", "on B", "95 %", "everything", "images of B")
+    headings = ("concept", "partner", "IoU on A", "on B", "95 %", "all of it", "images")
     return Answer(
         summary=summary,
         tables={
@@ -356,7 +356,7 @@ def ask(
                 title=f"embeddings of {a}, {probe.origin['network']}/{probe.origin['layer']}",
             )
         },
-        console=[tabulate(f"A = {a}, B = {b}", headings, shown, texts=2)],
+        console=[tabulate(f"A = {a}, B = {b}", headings, shown, texts=2, no_wrap=True)],
         notes=[
             f"mean set IoU of {len(table)} concepts: {summary['mean_iou_a']:.3f} on {a}, "
             f"{summary['mean_iou_b']:.3f} on {b}, where marking everything has "
