@@ -23,6 +23,7 @@ COMMANDS = {
         "single_vs_embedding", "how_many_filters", "filter_overlap", "concept_embeddings",
         "compare_networks",
     ),
+    "Use": ("apply", "score_on"),
     "Show": ("report", "pictures", "maximise_activation", "invert_features"),
     "Ask": ("does_it_matter",),
 }  # fmt: skip

@@ -167,7 +167,7 @@ def gather_remarks(remarks: Iterable[tuple[str, Sequence[str]]]) -> tuple[str, .
 
 
 def map_in_order(
-    function: Callable[[T], R], items: Sequence[T], *, workers: int | None = None
+    function: Callable[[T], R], items: Iterable[T], *, workers: int | None = None
 ) -> Iterator[R]:
     """`function` of every item, computed in threads, yielded in the order of the items.
 
@@ -176,7 +176,7 @@ def map_in_order(
 
     Args:
       function: applied to each item; decoding with Pillow releases the interpreter lock.
-      items: what to apply it to.
+      items: what to apply it to; taken one by one, a few ahead of the results.
       workers: number of threads; by default one per core and at most 16.
 
     Yields:

@@ -19,7 +19,7 @@ import numpy as np
 
 from net2vec_jax.core.console import track
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.data.concepts import ConceptCatalog
+from net2vec_jax.data.concepts import Concept, ConceptCatalog
 from net2vec_jax.data.dataset import ConceptDataset, ImageLabels, gather_remarks, map_in_order
 from net2vec_jax.data.python2 import dictionary_order
 
@@ -126,6 +126,56 @@ class ConceptMasks:
             pixels=self.pixels[kept],
             whole_image=self.whole_image[kept],
         )
+
+    def select_images(self, images: np.ndarray) -> ConceptMasks:
+        """The same masks on these images only, indices [n] in ascending order."""
+        place = np.full(len(self.is_val), -1, np.int32)
+        place[images] = np.arange(len(images))
+        kept = place[self.pair_image] >= 0
+        groups = self.image_groups
+        return dataclasses.replace(
+            self,
+            is_val=self.is_val[images],
+            pair_concept=self.pair_concept[kept],
+            pair_image=place[self.pair_image[kept]],
+            packed=self.packed[kept],
+            pixels=self.pixels[kept],
+            whole_image=self.whole_image[kept],
+            image_groups=None if groups is None else groups[images],
+        )
+
+    def unite(self, groups: Sequence[Sequence[int]]) -> ConceptMasks:
+        """Masks of unions of concepts, each named after its concepts and of the first's category.
+
+        Args:
+          groups: of each union, numbers of concepts of the catalog; one alone stays as it is.
+
+        Returns:
+          Masks of as many concepts, numbered from 1; `pixels` are the unions' areas.
+        """
+        position = {concept.number: place for place, concept in enumerate(self.catalog)}
+        concepts, parts = [], []
+        for union, numbers in enumerate(groups):
+            members = [self.catalog.by_number[number] for number in numbers]
+            rows = np.flatnonzero(np.isin(self.pair_concept, [position[n] for n in numbers]))
+            rows = rows[np.argsort(self.pair_image[rows], kind="stable")]
+            image, first = np.unique(self.pair_image[rows], return_index=True)
+            category = members[0].primary_category
+            name = " + ".join(member.name for member in members)
+            concepts.append(Concept(union + 1, name, {category: len(image)}, category))
+            if len(rows):
+                packed = np.bitwise_or.reduceat(self.packed[rows], first)
+                whole = np.logical_or.reduceat(self.whole_image[rows], first)
+                parts.append((np.full(len(image), union, np.int32), image, packed, whole))
+        empty = (self.pair_concept[:0], self.pair_image[:0], self.packed[:0], self.whole_image[:0])
+        concept, image, packed, whole = map(np.concatenate, zip(empty, *parts, strict=True))
+        united = dataclasses.replace(
+            self,
+            catalog=ConceptCatalog(tuple(concepts)),
+            pair_concept=concept, pair_image=image, packed=packed, whole_image=whole,
+            pixels=np.zeros(len(concept), np.int32),
+        )  # fmt: skip
+        return dataclasses.replace(united, pixels=united.area.astype(np.int32))
 
 
 def find_missing(

@@ -46,6 +46,52 @@ class ConceptExamples:
     captions: Sequence[str]
 
 
+def plot_ranked_sheet(
+    name: str,
+    category: str,
+    images: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray | None],
+    names: Sequence[str],
+    captions: Sequence[str],
+    *,
+    note: str = "",
+    columns: int = 6,
+) -> Figure:
+    """A concept's photographs in the order of their rank, row by row.
+
+    Args:
+      name: of the concept.
+      category: of the concept.
+      images: n arrays uint8 [H, W, 3], RGB; at least one.
+      masks: n arrays bool [Y, X], where the concept is; None draws none.
+      names: n names of photographs.
+      captions: n texts.
+      note: what stands below the concept's name.
+      columns: photographs side by side.
+
+    Returns:
+      The figure.
+    """
+    columns = max(min(columns, len(images)), 3)
+    panel, gap, margin, above, below = 1.45, 0.12, 0.15, 0.58, 0.34  # inches
+    rows, color = -(-len(images) // columns), style_category(category)[0]
+    width = 2 * margin + columns * (panel + gap) - gap
+    sheet = Sheet(width, above + rows * (panel + below) + margin)
+    letters = int((width - 2 * margin) / _LETTER)
+    style = {"fontsize": 11, "fontweight": "bold", "color": color}
+    sheet.write(margin, margin - 0.03, shorten(name, letters * 2 // 3), **style)
+    sheet.write(margin, margin + 0.19, shorten(note, int(letters * 1.35)), fontsize=7.5, color=GREY)
+    shown = zip(images, masks, names, captions, strict=True)
+    for place, (image, mask, file, caption) in enumerate(shown):
+        left = margin + place % columns * (panel + gap)
+        top = above + place // columns * (panel + below)
+        drawn = image if mask is None else draw_mask(image, mask, color)
+        sheet.add_image(left, top, panel, drawn)
+        lines = shorten(caption, 32), shorten(file, 32, at_start=True)
+        sheet.write(left, top + panel + 0.03, "\n".join(lines), fontsize=6, color=GREY)
+    return sheet.figure
+
+
 def plot_contact_sheet(concepts: Sequence[ConceptExamples], *, columns: int = 2) -> Figure:
     """One strip of images per concept, its name above them.
 

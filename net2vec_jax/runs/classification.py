@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -110,8 +110,17 @@ class ClassificationProbe(Probe[ClassificationSettings]):
           Net2VecError: a concept is unknown, or images are of another kind.
         """
         places = self.find_places(concepts)
-        rows = self._rows(filters, seed)[places]
+        rows = self.find_rows(filters, seed)[places]
         batches, _ = self._respond(images)
+        logits = self.find_logits(batches, rows)
+        return PredictedConcepts(
+            tuple(self.concepts[place] for place in places),
+            logits > 0,
+            np.asarray(jax.nn.sigmoid(logits)),
+        )
+
+    def find_logits(self, batches: Iterable[np.ndarray], rows: np.ndarray) -> np.ndarray:
+        """Logits [n, C] of the heads at `rows`, of activations [n, h, w, K] or [n, K]."""
         pooled = collect_pooled_activations(
             batches, pooling=self.settings.pooling, thresholds=self.thresholds
         )
@@ -119,12 +128,13 @@ class ClassificationProbe(Probe[ClassificationSettings]):
             jnp.asarray(self.trained.weights[rows])[None],
             jnp.asarray(self.trained.bias[rows])[None],
             jnp.asarray(pooled)[:, None],
-        )[0]
-        return PredictedConcepts(
-            tuple(self.concepts[place] for place in places),
-            np.asarray(logits > 0),
-            np.asarray(jax.nn.sigmoid(logits)),
         )
+        return np.asarray(logits[0])
+
+    def list_tensors(self, rows: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """See `Probe.export`."""
+        thresholds = {} if self.thresholds is None else {"thresholds": self.thresholds}
+        return {"bias": self.trained.bias[rows]} | thresholds, {"pooling": self.settings.pooling}
 
     def plot(self) -> Figure:
         """Val accuracy of every concept, with its interval."""

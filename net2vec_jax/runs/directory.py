@@ -14,7 +14,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -145,7 +145,7 @@ class RunDirectory:
         self._record["skipped"] = dict(reasons)
         self._save()
 
-    def write_table(self, name: str, header: Sequence[str], rows: Sequence[Sequence]) -> None:
+    def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence]) -> None:
         """Write a CSV table; floats with as many digits as their type holds."""
         if is_first_host():
             write_table(self.path / name, header, rows)

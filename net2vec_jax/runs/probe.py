@@ -17,7 +17,7 @@ import pandas as pd
 from jaxtyping import Float
 from PIL import Image
 
-from net2vec_jax.activations.compute import compute_activations
+from net2vec_jax.activations.compute import NamedImages, compute_activations
 from net2vec_jax.activations.layer import LayerActivations
 from net2vec_jax.activations.responses import (
     Responses,
@@ -44,6 +44,7 @@ from net2vec_jax.probes.presets import Preset, PresetName, find_preset
 from net2vec_jax.probes.scores import HeadScores
 from net2vec_jax.runs import files
 from net2vec_jax.runs.directory import RUN_FILE, RunDirectory
+from net2vec_jax.runs.export import write_export
 from net2vec_jax.runs.files import MEASURES, ProbedConcepts, ProbeKind, TrainedHeads
 from net2vec_jax.runs.notes import note_sources
 from net2vec_jax.runs.settings import (
@@ -188,7 +189,7 @@ class Probe(Generic[Settings]):
         Raises:
           Net2VecError: the probe has none of so many filters, or no such repetition.
         """
-        return self.trained.weights[self._rows(filters, seed)]
+        return self.trained.weights[self.find_rows(filters, seed)]
 
     def scores(self) -> pd.DataFrame:
         """A row per embedding: a concept with a number of filters; means over repetitions.
@@ -260,6 +261,73 @@ class Probe(Generic[Settings]):
         self.write(run)
         return run.path
 
+    def export(self, path: str | Path, *, filters: int | None = None, seed: int = 0) -> Path:
+        """Write the embeddings as one safetensors file, with a card (README.md) beside it.
+
+        What the numbers mean stands in the file's header: concepts, scores, network, layer,
+        preprocessing, sizes (docs/apply.md applies such a file with NumPy alone).
+
+        Args:
+          path: of the file, `.safetensors`; its folder is made.
+          filters: the embeddings of so many filters; by default of all.
+          seed: which repetition's, from 0.
+
+        Returns:
+          The path. Tensors of the segmentation probe: weights [C, K]; level [C], above which a
+          pixel is marked; thresholds [K], or mean and deviation [K] of the preset `converged`. Of
+          the classification probe: weights [C, K], bias [C], and thresholds [K] where binary
+          activations are pooled. All are float32.
+
+        Raises:
+          Net2VecError: there are no such embeddings, the path has another ending, or the folder
+            has a README.md of something else.
+        """
+        rows, measure = self.find_rows(filters, seed), MEASURES[self.kind]
+        size = ALL_FILTERS if filters is None else filters
+        scored = dict(zip(self.evaluation.concept[self.evaluation.filters == size].tolist(),
+                          self.evaluation.val[self.evaluation.filters == size].tolist(),
+                          strict=True))  # fmt: skip
+        about = {
+            "kind": self.kind,
+            "network": str(self.origin["network"]),
+            "layer": str(self.origin["layer"]),
+            "weights": self.origin.get("weights"),
+            "responses": self.responses,
+            "preprocessing": self._describe_preprocessing(),
+            "image_size": self.image_size,
+            "segmentation_size": self.segmentation_size,
+            "dataset": self.origin["dataset_name"],
+            "preset": self.settings.preset,
+            "quantile": self.origin["quantile"],
+            "filters": filters,
+            "measure": {"iou": "set IoU on val", "accuracy": "accuracy on val"}[measure],
+            "concepts": list(self.concepts),
+            "categories": list(self.categories),
+            "numbers": self.table.numbers[self.places].tolist(),
+            "scores": [scored[place] for place in self.places.tolist()],
+        }
+        tensors, more = self.list_tensors(rows)
+        write_export(Path(path), {"weights": self.trained.weights[rows]} | tensors, about | more)
+        return Path(path)
+
+    def list_tensors(self, rows: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """What embeddings need besides their weights: tensors, and entries of the header."""
+        raise NotImplementedError
+
+    def _describe_preprocessing(self) -> dict[str, Any] | None:
+        """How images become network input, as far as the network is at hand."""
+        if self.image_size is None:
+            return None
+        named = {"name": self.origin["preprocessing"]}
+        try:
+            network = self._network
+        except Net2VecError:
+            return named
+        if network is None:
+            return named
+        used = network.preprocessing(named["name"])
+        return named | {"mean": used.mean, "deviation": used.deviation}
+
     def write(self, run: RunDirectory) -> None:
         """Write all files of a run directory."""
         raise NotImplementedError
@@ -283,7 +351,7 @@ class Probe(Generic[Settings]):
         """What sees new photographs, opened when first needed."""
         return self.network if self.network or not self.reopen else self.reopen()
 
-    def _rows(self, filters: int | None, seed: int) -> np.ndarray:
+    def find_rows(self, filters: int | None, seed: int) -> np.ndarray:
         """Rows of the heads of all concepts."""
         heads = self.trained.heads
         size = ALL_FILTERS if filters is None else filters
@@ -318,11 +386,32 @@ class Probe(Generic[Settings]):
         if values is not None and values.ndim == 3:
             raise Net2VecError("a single photograph is given as a list: [image]")
         photographs = [_check_photograph(image) for image in images]
+        sizes = [(image.shape[0], image.shape[1]) for image in photographs]
+        return self.respond(Photographs(photographs, self.require_image_size())), sizes
+
+    def require_image_size(self) -> tuple[int, int]:
+        """(H, W) of the photographs that the probe's network sees.
+
+        Raises:
+          Net2VecError: the probe was trained on activations computed elsewhere.
+        """
         if self.image_size is None:
+            channels = self.filters // count_filters(1, self.responses)
             raise Net2VecError(
                 "the probe was trained on activations computed elsewhere and has no network to see "
                 f"photographs with: give activations, float [n, h, w, {channels}]"
             )
+        return self.image_size
+
+    def respond(self, photographs: NamedImages) -> Iterator[np.ndarray]:
+        """The layer's activations on photographs of `image_size`, in batches.
+
+        Yields:
+          float32 [n, h, w, K] or [n, K] of consecutive photographs.
+
+        Raises:
+          Net2VecError: the network is not at hand, or a response is not finite.
+        """
         network = self._network
         if network is None:
             raise Net2VecError(
@@ -330,16 +419,14 @@ class Probe(Generic[Settings]):
             )
         batches = compute_activations(
             network.network,
-            Photographs(photographs, self.image_size),
+            photographs,
             [self.origin["layer"]],
             preprocess=network.preprocessing(self.origin["preprocessing"]),
             dtype=self.origin["dtype"],
         )
-        sizes = [(image.shape[0], image.shape[1]) for image in photographs]
-        responses = self.responses
-        return (
-            apply_responses(values, responses) for batch in batches for values in batch.values()
-        ), sizes
+        for batch in batches:
+            for values in batch.values():
+                yield apply_responses(values, self.responses)
 
 
 class Photographs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -13,7 +13,11 @@ from jaxtyping import Int
 
 from net2vec_jax.activations.binary import collect_binary_activations
 from net2vec_jax.activations.layer import LayerActivations, collect_activations
-from net2vec_jax.activations.standardized import ActivationScale, collect_standardized_activations
+from net2vec_jax.activations.standardized import (
+    ActivationScale,
+    SpatialActivations,
+    collect_standardized_activations,
+)
 from net2vec_jax.data.dataset import ConceptDataset
 from net2vec_jax.probes.heads import ALL_FILTERS, Heads
 from net2vec_jax.probes.presets import PAPER, Preset, PresetName
@@ -139,13 +143,9 @@ class SegmentationProbe(Probe[SegmentationSettings]):
           Net2VecError: a concept is unknown, or images are of another kind.
         """
         places = self.find_places(concepts)
-        rows = self._rows(filters, seed)[places]
+        rows = self.find_rows(filters, seed)[places]
         batches, sizes = self._respond(images)
-        if self.scale is None:
-            activations = collect_binary_activations(batches, self.thresholds)
-        else:
-            activations = collect_standardized_activations(batches, self.scale)
-        scores = score_grids(self.trained.weights[rows], activations)
+        scores = score_grids(self.trained.weights[rows], self.weigh(batches))
         scores = scores - self.trained.level[rows][:, None, None]
         predicted = [
             predict_pixels_of(of_image, size)
@@ -158,6 +158,19 @@ class SegmentationProbe(Probe[SegmentationSettings]):
             [mask for mask, _ in predicted],
             [probability for _, probability in predicted],
         )
+
+    def weigh(self, batches: Iterable[np.ndarray]) -> SpatialActivations:
+        """What the embeddings weigh: activations [n, h, w, K], binary or standardised."""
+        if self.scale is None:
+            return collect_binary_activations(batches, self.thresholds)
+        return collect_standardized_activations(batches, self.scale)
+
+    def list_tensors(self, rows: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """See `Probe.export`."""
+        level = {"level": self.trained.level[rows]}
+        if self.scale is None:
+            return level | {"thresholds": self.thresholds}, {}
+        return level | {"mean": self.scale.mean, "deviation": self.scale.deviation}, {}
 
     def plot(self) -> Figure:
         """Best single filter against embedding, a point per concept (figure 2 of the paper)."""

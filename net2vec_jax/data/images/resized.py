@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.images.files import (
@@ -135,12 +135,51 @@ def read_resized_image(
                 f"{path}: the image is {upright[0]}×{upright[1]} pixels, but {source} is "
                 f"{shape[0]}×{shape[1]}, of another aspect ratio{_explain_misfit(image, shape)}"
             )
-        image.draft(image.mode, (2 * resolution, 2 * resolution))
-        shown = decode_photograph(image, upright=fits[0] and not (prefer_stored and fits[1]))
-        resized = convert_to_rgb(shown, path).resize(
-            (resolution, resolution), Image.Resampling.BILINEAR
-        )
-        return np.asarray(resized)
+        upright = fits[0] and not (prefer_stored and fits[1])
+        return _decode_resized(image, (resolution, resolution), path, upright=upright)
+
+
+def read_photograph(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
+    """Decode a photograph of any size, upright, resized as `read_resized_image` does.
+
+    Args:
+      path: the file.
+      size: (H, W) of the pixels; the aspect ratio is not kept.
+
+    Returns:
+      uint8 [H, W, 3], RGB; and the photograph's own (height, width), upright.
+
+    Raises:
+      Net2VecError: the file is missing, damaged, or of a kind that cannot be shown in RGB.
+    """
+    with open_image_file(path, IMAGE_FORMATS) as image:
+        own, _ = read_shapes(image)
+        return _decode_resized(image, size, path, upright=True), own
+
+
+def read_thumbnail(path: Path, longest: int) -> np.ndarray:
+    """Decode a photograph, upright, with its aspect ratio, no side longer than `longest` pixels.
+
+    Returns:
+      uint8 [H, W, 3], RGB.
+
+    Raises:
+      Net2VecError: as of `read_photograph`.
+    """
+    with open_image_file(path, IMAGE_FORMATS) as image:
+        (height, width), _ = read_shapes(image)
+        scale = min(1.0, longest / max(height, width))
+        size = max(1, round(scale * height)), max(1, round(scale * width))
+        return _decode_resized(image, size, path, upright=True)
+
+
+def _decode_resized(
+    image: ImageFile.ImageFile, size: tuple[int, int], path: Path, *, upright: bool
+) -> np.ndarray:
+    """An opened photograph at `size` (H, W); of a large JPEG a reduced version is decoded."""
+    image.draft(image.mode, (2 * max(size), 2 * max(size)))
+    shown = convert_to_rgb(decode_photograph(image, upright=upright), path)
+    return np.asarray(shown.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
 def _explain_misfit(image: Image.Image, shape: tuple[int, int]) -> str:

@@ -19,16 +19,34 @@ from jaxtyping import Array, Bool, Float, Int
 
 from net2vec_jax.activations.binary import BinaryActivations
 from net2vec_jax.activations.standardized import SpatialActivations
-from net2vec_jax.probes.interpolation import interpolation_matrix
+from net2vec_jax.probes.interpolation import interpolation_matrix, upsample_rows
 from net2vec_jax.probes.segmentation.model import Geometry, score_pixels
 from net2vec_jax.probes.segmentation.score_maps import (
     ArrangedActivations,
+    SparseActivations,
     arrange_activations,
     score_maps,
 )
 from net2vec_jax.probes.single_filters.prediction import predict_pixels
 
 CHUNK_SIZE = 64
+
+
+class PixelSummary(NamedTuple):
+    """What embeddings mark on n images, pixels counted as `evaluate_segmentation` counts them.
+
+    Attributes:
+      marked: pixels of [Y, X] where z is above the embedding's level, int32 [n, C].
+      mean: mean over the pixels of σ(z − level), float32 [n, C].
+      maximum: its maximum, float32 [n, C].
+      packed: the masks, uint8 [n, C, Y, ceil(X / 8)], `numpy.packbits` of each row; None where they
+        were not asked for.
+    """
+
+    marked: np.ndarray
+    mean: np.ndarray
+    maximum: np.ndarray
+    packed: np.ndarray | None
 
 
 class Prediction(NamedTuple):
@@ -106,10 +124,16 @@ def score_pairs(
       activations: of N images.
     """
     chunks, kept = chunk_pairs(head, image)
+    arranged = arrange_activations(activations)
+    if isinstance(arranged, SparseActivations):  # batches of a stream then share their programs
+        length = len(arranged.position)
+        padding = (0, (1 << (length - 1).bit_length()) - length)
+        position, filter_ = (np.pad(values, padding) for values in arranged[:2])
+        arranged = arranged._replace(position=position, filter=filter_)
     scores = _score_grid_chunks(
         jnp.asarray(weights, jnp.float32),
         *chunks,
-        jax.tree.map(jnp.asarray, arrange_activations(activations)),
+        jax.tree.map(jnp.asarray, arranged),
         positions=math.prod(activations.grid),
     )
     return np.asarray(scores).reshape(-1, scores.shape[-1])[:kept]
@@ -145,6 +169,44 @@ def predict_pixels_of(
     columns = interpolation_matrix(scores.shape[2], size[1])
     z = rows @ (scores @ columns.T)
     return z > 0, scipy.special.expit(z)
+
+
+def summarise_pixels(
+    scores: Float[np.ndarray, "n C h w"],
+    level: Float[np.ndarray, " C"],
+    segmentation_size: tuple[int, int],
+    *,
+    keep_masks: bool = False,
+) -> PixelSummary:
+    """What C embeddings mark on n images, at the size at which a run counts pixels.
+
+    Args:
+      scores: on the activation grid, see `score_grids`.
+      level: of each embedding: a pixel is marked above it, strictly.
+      segmentation_size: (Y, X).
+      keep_masks: return the masks too.
+    """
+    found = _summarise(
+        jnp.asarray(scores), jnp.asarray(level, jnp.float32), size=tuple(segmentation_size),
+        keep_masks=keep_masks,
+    )  # fmt: skip
+    return PixelSummary(*jax.tree.map(np.asarray, found))
+
+
+@partial(jax.jit, static_argnames=("size", "keep_masks"))
+def _summarise(
+    scores: Float[Array, "n C h w"], level: Float[Array, " C"], *, size: tuple[int, int],
+    keep_masks: bool,
+) -> tuple[Array, Array, Array, Array | None]:  # fmt: skip
+    def summarise(scores: Float[Array, "C h w"]) -> tuple[Array, Array, Array, Array | None]:
+        z = upsample_rows(scores.transpose(1, 0, 2), size)  # [Y, C, X]
+        above = z > level[None, :, None]
+        probability = jax.nn.sigmoid(z - level[None, :, None])
+        packed = jnp.packbits(above.transpose(1, 0, 2), axis=-1) if keep_masks else None
+        marked = above.sum((0, 2), dtype=jnp.int32)
+        return marked, probability.mean((0, 2)), probability.max((0, 2)), packed
+
+    return jax.lax.map(summarise, scores)
 
 
 def predict_filters(
