@@ -78,7 +78,8 @@ class UseFlags(SourceFlags):
       exchanges: permutations of scores among images; no p-value lies below 1 / (exchanges + 1).
       strengths: of added directions, in standard deviations of the responses along them.
       filters: how many of the concept's most important filters are silenced.
-      silence: what silenced filters are set to everywhere.
+      silence: what silenced filters are set to everywhere: 0, or their mean on train images without
+        the concept.
       interventions: make them; by default yes. They take most of the time.
       seed: of images, random directions and bootstrap.
       out: where results go; by default RUN/does_it_matter, where the report finds them.
@@ -179,14 +180,14 @@ class Directions:
     Attributes:
       unit: float64 [3, K], of length 1, in the order of `KINDS`.
       deviation: of the responses along each, float64 [3].
-      mean: of every channel, float64 [K].
+      absent: mean of every channel on train images without the concept, float64 [K].
       responses: of the train images, float32 [n, P, K].
       scores: whose covariance with the responses the first two are, float64 [2, n, P].
     """
 
     unit: np.ndarray
     deviation: np.ndarray
-    mean: np.ndarray
+    absent: np.ndarray
     responses: np.ndarray
     scores: np.ndarray
 
@@ -261,7 +262,10 @@ class UseStudy:
         return jax.random.key(self.flags.seed)
 
     def choose_images(self, place: int) -> dict[str, Int[np.ndarray, " n"]]:
-        """At most so many images of a concept: "train", and of val "with" and "without" it."""
+        """At most so many images of a concept: "train", and of val "with" and "without" it.
+
+        "absent" are train images without it, or those with it where all have it.
+        """
         masks = self.sources.masks
         shown = np.zeros(len(masks.is_val), bool)
         shown[masks.pair_image[masks.pair_concept == place]] = True
@@ -269,6 +273,7 @@ class UseStudy:
             "train": shown & ~masks.is_val,
             "with": shown & masks.is_val,
             "without": ~shown & masks.is_val,
+            "absent": ~masks.is_val & (~shown | shown[~masks.is_val].all()),
         }
         random = np.random.default_rng([self.flags.seed, int(self.run.numbers[place])])
         return {
@@ -340,7 +345,8 @@ class UseStudy:
             )
         ]
         unit, deviation = (np.stack(parts) for parts in zip(*found, strict=True))
-        return Directions(unit, deviation, flat.mean((0, 1)), flat, scores)
+        absent = self.read_responses(self.choose_images(place)["absent"]).mean((0, 1, 2))
+        return Directions(unit, deviation, absent, flat, scores)
 
     @cached_property
     def directions(self) -> list[Directions]:
@@ -470,7 +476,7 @@ class UseStudy:
             kinds.append(("silence", float(count), len(written)))
             changes.append(Interventions.of(written, silenced=filters[:, place_of]))
         joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *changes)
-        mean = jnp.asarray(found.mean, jnp.float32)
+        mean = jnp.asarray(found.absent, jnp.float32)
         silence = mean if flags.silence == "mean" else jnp.zeros_like(mean)
         tables = []
         for part in ("with", "without"):
@@ -544,9 +550,9 @@ def write_results(out: Path, use: ConceptUse) -> None:
 
     use.save(out)
     save_figure(plot_matrix(use), out / "matrix")
-    if use.interventions is not None:
-        save_figure(plot_curves(use, "add"), out / "added")
-        save_figure(plot_curves(use, "silence"), out / "silenced")
+    for kind, name in (("add", "added"), ("silence", "silenced")):
+        if len(use.of_main_class(kind)):
+            save_figure(plot_curves(use, kind), out / name)
 
 
 def main(flags: UseFlags) -> None:

@@ -1,9 +1,10 @@
 """What happens to the logits if a concept is taken out of a layer's responses, or put in.
 
-Three interventions on responses A with mean μ: *remove* a direction, A − ((A − μ)·v) v; *add* it,
-A + α v at every place; *silence* filters, which get a value of their own everywhere. The rival of
-a removed direction v is a random one r that the very same amounts are taken along, A − ((A − μ)·v)
-r: the change is as large at every place. n images, K channels, E interventions, Y classes.
+Three interventions on responses A, μ their mean where the concept is absent: *remove* a direction,
+A − ((A − μ)·v) v; *add* it, A + α v at every place; *silence* filters, which get a value of their
+own everywhere. The rival of a removed direction v is a random one r that the very same amounts are
+taken along, A − ((A − μ)·v) r: the change is as large at every place. n images, K channels, E
+interventions, Y classes.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def measure_interventions(
       pool: makes classes of the logits, see `pool_classes`.
       response: of the layer.
       interventions: E of them.
-      mean: μ of every channel.
+      mean: μ of every channel, at which a removed direction is left.
       silence: what silenced channels are set to.
     """
 
