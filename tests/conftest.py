@@ -25,6 +25,7 @@ import jaxtyping  # noqa: E402
 
 jaxtyping.install_import_hook("net2vec_jax", "shape_checks.check_arrays")
 
+import filelock  # noqa: E402
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
@@ -58,6 +59,13 @@ def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NET2VEC_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def folder_of_all_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A temporary folder for what one worker computes under a lock and all read."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture(autouse=True)
@@ -106,13 +114,17 @@ def camvid_masks(camvid: BrodenDataset) -> ConceptMasks:
 
 
 @pytest.fixture(scope="session")
-def block10_activations(camvid: BrodenDataset) -> np.ndarray:
+def block10_activations(camvid: BrodenDataset, folder_of_all_workers: Path) -> np.ndarray:
     """float32 [1402, 14, 14, 112] of our EfficientNet-Lite0."""
-    loaded = load_network("efficientnet_lite0")
-    batches = compute_activations(
-        loaded.network, camvid, ["block10"], preprocess=loaded.preprocessing("imagenet")
-    )
-    return np.concatenate([batch["block10"] for batch in batches])
+    path = folder_of_all_workers / "block10.npy"
+    with filelock.FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            loaded = load_network("efficientnet_lite0")
+            batches = compute_activations(
+                loaded.network, camvid, ["block10"], preprocess=loaded.preprocessing("imagenet")
+            )
+            np.save(path, np.concatenate([batch["block10"] for batch in batches]))
+    return np.load(path)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -32,18 +31,15 @@ OPTIONS = (
 
 
 @pytest.fixture(scope="session")
-def finished_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_study(folder_of_all_workers: Path) -> Path:
     """Both probes on two layers of EfficientNet-Lite0, 80 scenes, 2 seeds, hardly trained.
 
     Returns:
       The folder with block4/ and block10/, each with the run directories segmentation/ and
       classification/ (embeddings of 1, 5 and all filters). Tests only read it.
     """
-    temporary = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        temporary = temporary.parent  # that of all workers: one makes the runs, the others wait
-    root = temporary / "finished_study"
-    with filelock.FileLock(temporary / "finished_study.lock"):
+    root = folder_of_all_workers / "finished_study"
+    with filelock.FileLock(root.with_suffix(".lock")):
         if not (root / "finished").exists():
             _make_study(root)
             (root / "finished").touch()
