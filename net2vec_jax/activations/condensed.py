@@ -307,6 +307,7 @@ class CondensedWriter:
                     raise Net2VecError(f"{self._notes} lacks what host {host} has collected")
                 self._content.merge(noted)
             self._write()
+        self._content = None  # the memory is free for the other layers
         wait_for_hosts(f"finish {self.directory.name}")
         return Condensed(self.directory)
 
