@@ -128,7 +128,7 @@ class ConceptUse:
             )  # fmt: skip
             use.matrix("derivative")  # which a damaged table has not
             return use
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, NameError) as error:  # of a query
             raise Net2VecError(
                 f"{folder} has damaged tables ({error!r}); run experiments.does_it_matter again"
             ) from error
