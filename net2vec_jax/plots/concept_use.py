@@ -104,8 +104,10 @@ def plot_curves(use: ConceptUse, intervention: str) -> Figure:
 
 def _curve(table: pd.DataFrame, concept: str) -> pd.DataFrame:
     """A concept's rows by strength; where strengths have both signs, with a row of no change."""
-    rows = table[table["concept"] == concept]
-    if (rows["strength"] < 0).any() and (rows["strength"] > 0).any():
+    rows = table.query("concept == @concept")
+    strengths = rows["strength"].to_numpy(float)
+    if strengths.min(initial=0) < 0 < strengths.max(initial=0):
         columns = ["strength", "change", "change_low", "change_high", "random_low", "random_high"]
-        rows = pd.concat([rows[columns], pd.DataFrame([dict.fromkeys(columns, 0.0)])])
-    return rows.sort_values("strength")
+        zero = pd.DataFrame({column: [0.0] for column in columns})
+        rows = pd.concat([rows.filter(items=columns), zero])
+    return rows.sort_values(by="strength")

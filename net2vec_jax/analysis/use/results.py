@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,7 +42,8 @@ class ConceptUse:
     @property
     def chosen(self) -> pd.DataFrame:
         """Rows of `sensitivity` along `direction`, by concept, then class."""
-        return self.sensitivity[self.sensitivity["direction"] == self.direction]
+        kind = self.direction  # noqa: F841
+        return self.sensitivity.query("direction == @kind")
 
     @property
     def concepts(self) -> list[str]:
@@ -60,28 +62,31 @@ class ConceptUse:
     @property
     def strongest(self) -> pd.DataFrame:
         """The pairs of largest |derivative| among those used, at most ten."""
-        used = self.chosen[self.chosen["used"] == 1]
-        return used.sort_values("derivative", key=abs, ascending=False).head(STRONGEST)
+        used = self.chosen.query("used == 1")
+        order = np.argsort(-np.abs(used["derivative"].to_numpy(float)), kind="stable")
+        return used.iloc[order[:STRONGEST]]
 
     def main_class(self, concept: str) -> str:
         """The concept's own class, of its name; else that with the highest derivative."""
         if concept in self.classes:
             return concept
-        of_concept = self.chosen[self.chosen["concept"] == concept]
-        return str(of_concept["class"].iloc[int(of_concept["derivative"].to_numpy().argmax())])
+        row = self.concepts.index(concept)
+        return self.classes[int(self.matrix("derivative")[row].argmax())]
 
     def of_main_class(self, intervention: str, part: str = "with") -> pd.DataFrame:
         """Rows of `interventions` of one kind, of every concept's main class."""
         table = self.interventions
         if table is None:
             return pd.DataFrame()
-        table = table[(table["intervention"] == intervention) & (table["part"] == part)]
-        return table[table["class"] == table["concept"].map(self.main_class)]
+        table = table.query("intervention == @intervention and part == @part")
+        main = [self.main_class(name) for name in table["concept"].tolist()]
+        same = [a == b for a, b in zip(table["class"].tolist(), main, strict=True)]
+        return table.iloc[np.flatnonzero(same)]
 
     @property
     def summary(self) -> str:
         """One or two sentences: how many pairs are used, how many concepts matter if removed."""
-        used = int(self.chosen["used"].sum())
+        used = int(self.matrix("used").sum())
         text = (
             f"{used} of {len(self.chosen)} pairs of a concept and a class are used along the "
             f"{self.direction} (false discovery rate {RATE:.0%}, against exchanged scores and "
@@ -89,7 +94,7 @@ class ConceptUse:
         )
         removed = self.of_main_class("remove")
         if len(removed):
-            lower = int((removed["difference_high"] < 0).sum())
+            lower = int((removed["difference_high"].to_numpy(float) < 0).sum())
             text += (
                 f"; removing a concept lowers its class's logit more than removing as much along "
                 f"random directions for {lower} of {len(removed)} concepts"
@@ -123,7 +128,7 @@ class ConceptUse:
             )  # fmt: skip
             use.matrix("derivative")  # which a damaged table has not
             return use
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, NameError) as error:  # of a query
             raise Net2VecError(
                 f"{folder} has damaged tables ({error!r}); run experiments.does_it_matter again"
             ) from error
@@ -131,5 +136,5 @@ class ConceptUse:
 
 def _read(path: Path) -> pd.DataFrame:
     """A table; a concept may be called "nan" or "7"."""
-    texts = {"concept": str, "class": str, "members": str}
+    texts: Any = {"concept": str, "class": str, "members": str}
     return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
