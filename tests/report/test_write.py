@@ -17,7 +17,7 @@ from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.report.gather import gather_content, gather_single_filters
 from net2vec_jax.report.write import choose_detail, choose_percentiles, write_report
 from net2vec_jax.runs.finished import FinishedRun
-from net2vec_jax.runs.sources import RunSources, SourceFlags
+from net2vec_jax.runs.sources import SourceFlags
 from net2vec_jax.stats.metrics import NO_FILTER
 from net2vec_jax.studies import report
 
@@ -171,10 +171,9 @@ def test_without_images_the_page_says_how_to_give_them(
     assert path == tmp_path / "run" / "report.html"
     assert read_data(path, "picture-data") is None
     assert "--dataset" in path.read_text(encoding="utf-8")
-    original = RunSources(FinishedRun(finished_study / "block10" / "segmentation"))
     flags = SourceFlags(
         dataset=str(finished_study.parents[1] / "data"),
-        activations=original.activations.condensed[0].directory.parent,
+        activations=finished_study / "activations",
     )
     write_report(tmp_path / "run", sources=flags, pictures_per_concept=1, filters_shown=0)
     pictures = read_data(path, "picture-data")
