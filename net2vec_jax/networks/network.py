@@ -9,6 +9,7 @@ with what it is sent for a response: the response itself, or another in its plac
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Self, cast
@@ -48,8 +49,13 @@ class Network(nnx.Module):
 
     @classmethod
     def sized(cls, name: str, **attributes: Any) -> type[Self]:
-        """A network of this kind, a class called `name`: a row of a table of its attributes."""
-        return cast("type[Self]", type(name, (cls,), attributes))
+        """A network of this kind, a class called `name`: a row of a table of its attributes.
+
+        It stands in the module of its kind under its name, where `pickle` looks for it.
+        """
+        made = type(name, (cls,), {"__module__": cls.__module__, **attributes})
+        setattr(sys.modules[cls.__module__], name, made)
+        return cast("type[Self]", made)
 
     def steps(self, images: Float[Array, "N H W 3"]) -> Steps:
         """Every layer's name and response, in the order of `layers`; goes on with what is sent."""

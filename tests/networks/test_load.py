@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 import re
 
 import jax
@@ -63,6 +64,12 @@ def test_every_parameter_has_a_rule_and_the_logits_a_key(name):
     with pytest.raises(Net2VecError, match=r"do not fit .*: missing"):  # and no ValueError
         port_weights(_abstract(entry), {}, caffe=entry.caffe)
     assert entry.logits_key in {"", *(key for rule in rules.values() for key in rule.keys)}
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_networks_are_pickled(name):
+    kind = type(_abstract(NETWORKS[name]))
+    assert pickle.loads(pickle.dumps(kind)) is kind
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
