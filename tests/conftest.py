@@ -3,6 +3,7 @@
 Warnings are errors (pyproject.toml). Small random problems are built in `helpers`.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,8 @@ hypothesis.settings.load_profile("suite")
 pytest_plugins = ["finished_runs"]
 """Runs that tests of runs, studies and scripts share."""
 ROOT = Path(__file__).resolve().parents[1]
+MOST_MAPS = 20_000
+"""Parts of a process' memory; with 65,530 of them, Linux' default limit, it crashes."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -59,6 +62,16 @@ def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NET2VEC_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_compiled_programs() -> Iterator[None]:
+    """Compiled programs are given up before their memory has more parts than Linux allows."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")
