@@ -11,7 +11,7 @@ HEAVY = (
 )  # fmt: skip
 ON_REQUEST = (
     "net2vec_jax.report", "net2vec_jax.plots", "net2vec_jax.data.tfds.builders",
-    "net2vec_jax.studies.inspect_data", "net2vec_jax.studies.pictures",
+    "net2vec_jax.studies.apply", "net2vec_jax.studies.inspect_data", "net2vec_jax.studies.pictures",
     "net2vec_jax.studies.report",
 )  # fmt: skip
 """What is imported only by those who use it."""

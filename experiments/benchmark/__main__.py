@@ -246,7 +246,7 @@ def measure_broden(flags: BenchmarkFlags, rounds: int) -> Report:
                 f"an epoch, {size.images:,} images", "pairs", pairs, seconds[1:], seconds[0],
                 [each.seconds for each in torch_runs],
                 torch_runs[0].work if torch_runs else 1.0,
-                trained.peak_memory, None, note,
+                trained.peak_memory, note=note,
             )
         )  # fmt: skip
         measured.append(

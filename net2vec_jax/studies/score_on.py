@@ -26,7 +26,6 @@ from net2vec_jax.data.images.resized import resize_image
 from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.data.open import open_screened_dataset
 from net2vec_jax.data.tables import read_table
-from net2vec_jax.plots.probe_scores import plot_transfer
 from net2vec_jax.probes.heads import ALL_FILTERS, Heads
 from net2vec_jax.probes.scores import HeadScores
 from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation
@@ -319,6 +318,8 @@ def ask(
             "everything_iou_b": everything,
         }
     )
+    from net2vec_jax.plots.probe_scores import plot_transfer  # matplotlib, for those who draw
+
     a, b = str(probe.origin["dataset_name"]), dataset.name
     columns = [table[[f"iou_{x}", f"iou_{x}_low", f"iou_{x}_high"]].to_numpy().T for x in "ab"]
     ranks = [stats.rankdata(score) for score, *_ in columns]
