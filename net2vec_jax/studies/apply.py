@@ -15,7 +15,6 @@ from typing import Any, Literal
 import jax
 import matplotlib
 import numpy as np
-import scipy.special
 from matplotlib.colors import to_rgb
 from PIL import Image
 from threadpoolctl import threadpool_limits
@@ -30,7 +29,7 @@ from net2vec_jax.data.images.resized import read_thumbnail
 from net2vec_jax.plots.contact_sheet import plot_ranked_sheet
 from net2vec_jax.plots.overlays import COLORS, draw_mask
 from net2vec_jax.plots.paper_style import style_category, write_figure
-from net2vec_jax.probes.interpolation import interpolation_matrix
+from net2vec_jax.probes.segmentation.prediction import mark_pixels, predict_pixels_of
 from net2vec_jax.runs.application import Applied, apply_probes
 from net2vec_jax.runs.classification import ClassificationProbe
 from net2vec_jax.runs.directory import RunDirectory
@@ -263,7 +262,7 @@ class _Application:
                     drawn = Image.fromarray(draw_mask(shown, mask, color))
                     drawn.save(partial, format="JPEG", quality=90)
         if "heatmaps" in kinds:
-            probability = scipy.special.expit(upsample(scores, size))
+            probability = predict_pixels_of(scores[None], size)[1][0]
             index = np.round(255 * probability).astype(np.uint8)
             path = self._place("heatmaps", name, row)
             _write_indexed(path, index, size[1], _heat_palette(), bits=8)
@@ -327,38 +326,6 @@ class _Application:
             return None
         with Image.open(path) as image:
             return np.asarray(image).astype(bool)
-
-
-@lru_cache(maxsize=64)
-def _interpolation(size: int, upsampled: int) -> np.ndarray:
-    return interpolation_matrix(size, upsampled)
-
-
-def upsample(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Scores float32 [h, w] at `size` (Y, X), corners aligned, as `predict_pixels_of` has them."""
-    rows, columns = map(_interpolation, scores.shape, size)
-    return rows @ (scores @ columns.T)
-
-
-def mark_pixels(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Where upsampled scores are above 0, bool [Y, X]; only what may be is upsampled.
-
-    Args:
-      scores: float32 [h, w] on the activation grid, less the level.
-      size: (Y, X).
-    """
-    mask = np.zeros(size, bool)
-    rows, columns = map(_interpolation, scores.shape, size)
-    above = scores > 0
-    # A pixel is a blend of four positions, of which one must be above 0.
-    y, x = (
-        np.flatnonzero(matrix[:, above.any(axis=axis)].any(axis=1))
-        for axis, matrix in ((1, rows), (0, columns))
-    )
-    if len(y) and len(x):
-        part = slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1)
-        mask[part] = rows[part[0]] @ (scores @ columns[part[1]].T) > 0
-    return mask
 
 
 @lru_cache(maxsize=1)

@@ -21,7 +21,7 @@ from net2vec_jax.data.masks import ConceptMasks, collect_concept_masks
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.sources import RunSources
 from net2vec_jax.studies import apply
-from net2vec_jax.studies.apply import ApplyFlags, mark_pixels, upsample
+from net2vec_jax.studies.apply import ApplyFlags
 
 CONCEPTS = ("sky", "tree", "blue-c")
 
@@ -268,11 +268,3 @@ def test_names_do_not_collide_and_stay_inside(tmp_path: Path) -> None:
     given = [tmp_path / "p", tmp_path / "q", tmp_path / "q" / ".." / "p" / "x.jpg"]
     found = find_photographs(given, outside=tmp_path / "q" / "out")
     assert [photograph.name for photograph in found] == ["p/x.jpg", "q/x.jpg"]
-
-
-def test_only_what_may_be_marked_is_upsampled() -> None:
-    rng = np.random.default_rng(0)
-    for size in ((40, 30), (3, 5), (1, 1), (7, 1)):
-        for offset in (-2.0, -1.0, 0.0, 3.0):
-            scores = (rng.normal(size=(4, 7)) + offset).astype(np.float32)
-            np.testing.assert_array_equal(mark_pixels(scores, size), upsample(scores, size) > 0)

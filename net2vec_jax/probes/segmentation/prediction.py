@@ -8,7 +8,7 @@ upsample(1[A_k > T_k]) > 0.5 for a filter (behaviour 4). n pairs of (head or fil
 from __future__ import annotations
 
 import math
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -165,10 +165,33 @@ def predict_pixels_of(
       scores: of an image on the activation grid.
       size: (Y, X) of the pixels.
     """
-    rows = interpolation_matrix(scores.shape[1], size[0])
-    columns = interpolation_matrix(scores.shape[2], size[1])
+    rows, columns = map(_interpolation, scores.shape[1:], size)
     z = rows @ (scores @ columns.T)
     return z > 0, scipy.special.expit(z)
+
+
+def mark_pixels(scores: Float[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np.ndarray, "Y X"]:
+    """The mask of `predict_pixels_of`, of one concept; only what may be marked is upsampled.
+
+    Args:
+      scores: float32 [h, w] on the activation grid, less the level.
+      size: (Y, X).
+    """
+    mask = np.zeros(size, bool)
+    rows, columns = map(_interpolation, scores.shape, size)
+    above = scores > 0
+    # A pixel is a blend of four positions, of which one must be above 0.
+    y, x = (
+        np.flatnonzero(matrix[:, above.any(axis=axis)].any(axis=1))
+        for axis, matrix in ((1, rows), (0, columns))
+    )
+    if len(y) and len(x):
+        part = slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1)
+        mask[part] = rows[part[0]] @ (scores @ columns[part[1]].T) > 0
+    return mask
+
+
+_interpolation = lru_cache(maxsize=64)(interpolation_matrix)
 
 
 def summarise_pixels(

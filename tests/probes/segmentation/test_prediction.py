@@ -8,8 +8,10 @@ from net2vec_jax.probes.heads import Heads
 from net2vec_jax.probes.interpolation import interpolation_matrix
 from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation
 from net2vec_jax.probes.segmentation.prediction import (
+    mark_pixels,
     predict_embeddings,
     predict_filters,
+    predict_pixels_of,
     score_pairs,
 )
 from net2vec_jax.probes.single_filters.evaluation import probe_single_filters
@@ -95,3 +97,12 @@ def test_no_pair_predicts_nothing() -> None:
     weights = np.ones((1, binary.filters), np.float32)
     assert predict_embeddings(weights, none, none, binary, size).mask.shape == (0, *size)
     assert predict_filters(none, none, binary, size).shape == (0, *size)
+
+
+def test_only_what_may_be_marked_is_upsampled() -> None:
+    rng = np.random.default_rng(0)
+    for size in ((40, 30), (3, 5), (1, 1), (7, 1)):
+        for offset in (-2.0, -1.0, 0.0, 3.0):
+            scores = (rng.normal(size=(4, 7)) + offset).astype(np.float32)
+            expected, _ = predict_pixels_of(scores[None], size)
+            np.testing.assert_array_equal(mark_pixels(scores, size), expected[0])
