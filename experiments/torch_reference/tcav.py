@@ -73,8 +73,8 @@ def count_signs(module, layer, images, directions, classes):
     signs, magnitudes = np.zeros((2, len(directions), len(classes)))
     for place, target in enumerate(classes):
         scores = tcav.interpret(torch.from_numpy(images), sets, target=target)
-        for number, (name, of_layers) in enumerate(scores.items()):
-            assert name == f"{number}-{RANDOM}"
-            signs[number, place] = of_layers[layer]["sign_count"][0] * len(images)
-            magnitudes[number, place] = of_layers[layer]["magnitude"][0]
+        for number in range(len(directions)):  # captum's order is another
+            found = scores[f"{number}-{RANDOM}"][layer]
+            signs[number, place] = found["sign_count"][0] * len(images)
+            magnitudes[number, place] = found["magnitude"][0]
     return signs.round().astype(int), magnitudes
