@@ -23,7 +23,7 @@ from experiments.benchmark.measurement import describe_machine, timed
 from experiments.torch_reference.networks import build_torch_network, state_arrays
 from experiments.torch_reference.tcav import count_signs
 from net2vec_jax.analysis.use.directions import draw_directions
-from net2vec_jax.analysis.use.sensitivity import sum_gradients
+from net2vec_jax.analysis.use.sensitivity import differentiate_classes
 from net2vec_jax.core.console import run_script
 from net2vec_jax.networks.load import NETWORKS, port_network
 from net2vec_jax.networks.network import Network
@@ -55,9 +55,8 @@ def _derive(
     network: Network, images: jax.Array, directions: jax.Array, *, classes: int
 ) -> jax.Array:
     response = network.activations(images, [LAYER])[LAYER]
-    _, gradients = sum_gradients(
-        lambda response: network.continue_from(LAYER, response, images)[:, :classes], response
-    )
+    members = jnp.arange(classes)[:, None] == jnp.arange(1000)
+    _, gradients = differentiate_classes(network, response, images, members, layer=LAYER)
     return jnp.einsum("nyk,ck->ncy", gradients, directions)
 
 
@@ -69,8 +68,10 @@ def main(flags: TcavSpeedFlags) -> None:
     size = (flags.images, flags.side, flags.side, 3)
     images = np.random.default_rng(0).standard_normal(size, np.float32)
     directions = draw_directions(jax.random.key(0), flags.concepts, CHANNELS).astype(np.float32)
+    mesh = jax.make_mesh((jax.device_count(),), ("images",))
+    placed = jax.device_put(images, jax.NamedSharding(mesh, jax.P("images")))
     derive = functools.partial(
-        _derive, network, jnp.asarray(images), jnp.asarray(directions), classes=flags.classes
+        _derive, network, placed, jnp.asarray(directions), classes=flags.classes
     )
     first = timed(lambda: jax.block_until_ready(derive()))[1]
     runs = [timed(lambda: jax.block_until_ready(derive())) for _ in range(flags.rounds)]

@@ -14,6 +14,9 @@ import numpy as np
 from net2vec_jax.core.errors import writing_error
 from net2vec_jax.core.locks import replacing
 
+SUMMARY = "summary.json"
+"""What a study comes to, in its folder."""
+
 
 def make_folder(path: Path) -> Path:
     """Make the folder of results if need be: before computing, so that nothing computed is lost.

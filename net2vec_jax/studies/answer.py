@@ -18,9 +18,8 @@ from rich.table import Table
 from net2vec_jax.analysis.category_means import make_jsonable
 from net2vec_jax.core.console import announce_left_out, open_console
 from net2vec_jax.core.locks import replacing
-from net2vec_jax.core.result_files import write_json, write_table
+from net2vec_jax.core.result_files import SUMMARY, write_json, write_table
 
-SUMMARY = "summary.json"
 FIGURES = "figures"
 
 

@@ -33,12 +33,12 @@ from net2vec_jax.analysis.use.interventions import (
     draw_filters,
     measure_interventions,
 )
-from net2vec_jax.analysis.use.results import FOLDER, RATE, SENSITIVITY, ConceptUse
+from net2vec_jax.analysis.use.results import FOLDER, RATE, ConceptUse
 from net2vec_jax.analysis.use.sensitivity import (
     compare_exchanged,
     compare_random,
+    differentiate_classes,
     pool_classes,
-    sum_gradients,
 )
 from net2vec_jax.core.console import announce, track
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
@@ -51,6 +51,7 @@ from net2vec_jax.runs.predictions import require_segmentation
 from net2vec_jax.runs.sources import RunSources, SourceFlags
 from net2vec_jax.stats.discoveries import control_false_discoveries
 from net2vec_jax.stats.intervals import bootstrap_means
+from net2vec_jax.studies.answer import FIGURES, Answer, print_answer, write_answer
 
 BATCH = 16
 """Images at a time."""
@@ -190,16 +191,6 @@ class Directions:
     absent: np.ndarray
     responses: np.ndarray
     scores: np.ndarray
-
-
-@jax.jit(static_argnames=("layer",))
-def _differentiate(
-    network: Network, response: Array, images: Array, members: Array, *, layer: str
-) -> tuple[Array, Array]:
-    return sum_gradients(
-        lambda response: pool_classes(network.continue_from(layer, response, images), members),
-        response,
-    )
 
 
 @jax.jit(static_argnames=("layer",))
@@ -361,7 +352,7 @@ class UseStudy:
         found = {}
         total = -(-len(images) // BATCH)
         for chosen, *given in track(self._batches(images), "gradients", total=total):
-            _, gradients = _differentiate(
+            _, gradients = differentiate_classes(
                 self.network, *given, jnp.asarray(self.members), layer=self.run.layer
             )
             found |= dict(zip(chosen.tolist(), np.asarray(gradients, np.float64), strict=False))
@@ -542,17 +533,17 @@ class UseStudy:
         )
 
 
-def write_results(out: Path, use: ConceptUse) -> None:
-    """Write the tables and figures."""
+def describe_use(use: ConceptUse) -> Answer:
+    """What was found, as tables, summary and figures."""
     # Imported here: the study itself needs no plotting library.
     from net2vec_jax.plots.concept_use import plot_curves, plot_matrix
-    from net2vec_jax.plots.paper_style import save_figure
 
-    use.save(out)
-    save_figure(plot_matrix(use), out / "matrix")
+    figures = {"matrix": partial(plot_matrix, use)}
     for kind, name in (("add", "added"), ("silence", "silenced")):
         if len(use.of_main_class(kind)):
-            save_figure(plot_curves(use, kind), out / name)
+            figures[name] = partial(plot_curves, use, kind)
+    summary = {"direction": use.direction, "found": use.summary}
+    return Answer(summary=summary, tables=use.tables, figures=figures, notes=[use.summary])
 
 
 def main(flags: UseFlags) -> None:
@@ -567,7 +558,7 @@ def main(flags: UseFlags) -> None:
         announce([f"classes, most probable on the concepts' train images: {names}"])
     sensitivity, examples = study.measure_sensitivity()
     table = study.measure_interventions() if flags.interventions else None
-    use = ConceptUse(flags.direction, sensitivity, examples, table)
-    write_results(out, use)
-    print(use.summary)
-    print(f"{SENSITIVITY}, other tables and figures are in {out}")
+    answer = describe_use(ConceptUse(flags.direction, sensitivity, examples, table))
+    write_answer(out, answer)
+    print_answer(answer)
+    print(f"tables and summary.json are in {out}, figures in {out / FIGURES}")

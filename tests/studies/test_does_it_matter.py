@@ -14,13 +14,14 @@ from net2vec_jax.networks.preprocessing import Preprocessing
 from net2vec_jax.report.use import gather_use
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.sources import RunSources
+from net2vec_jax.studies.answer import FIGURES, write_answer
 from net2vec_jax.studies.does_it_matter import (
     ClassGroup,
     UseFlags,
     UseStudy,
+    describe_use,
     parse_classes,
     read_class_names,
-    write_results,
 )
 
 IMAGES, SIDE, CHANNELS = 60, 24, 12
@@ -121,10 +122,9 @@ def test_without_the_used_concept_its_logit_falls_and_others_stay(use):
 
 def test_results_are_written_read_and_reported(study, use, tmp_path):
     run = study.run
-    (run.path / FOLDER).mkdir(exist_ok=True)
-    write_results(run.path / FOLDER, use)
+    write_answer(run.path / FOLDER, describe_use(use))
     for figure in ("matrix", "added", "silenced"):
-        assert (run.path / FOLDER / f"{figure}.png").exists()
+        assert (run.path / FOLDER / FIGURES / f"{figure}.png").exists()
     read = ConceptUse.load(run.path / FOLDER)
     np.testing.assert_array_equal(read.matrix("used"), use.matrix("used"))
     assert read.summary == use.summary

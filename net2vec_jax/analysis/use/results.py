@@ -12,11 +12,10 @@ import pandas as pd
 
 from net2vec_jax.analysis.use.directions import DirectionKind
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.core.locks import replacing
+from net2vec_jax.core.result_files import SUMMARY
 
 FOLDER = "does_it_matter"
-SENSITIVITY, EXAMPLES = "sensitivity.csv", "examples.csv"
-INTERVENTIONS, SETTINGS = "interventions.csv", "settings.json"
+SENSITIVITY, EXAMPLES, INTERVENTIONS = "sensitivity", "examples", "interventions"
 RATE = 0.05
 """False discovery rate."""
 STRONGEST = 10
@@ -101,30 +100,27 @@ class ConceptUse:
             )
         return text
 
-    def save(self, folder: Path) -> None:
-        """Write the tables."""
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables by name, as `load` expects them; a cell without a value is empty."""
         tables = {SENSITIVITY: self.sensitivity, EXAMPLES: self.examples}
         if self.interventions is not None:
             tables[INTERVENTIONS] = self.interventions
-        for name, table in tables.items():
-            with replacing(folder / name) as partial:
-                table.to_csv(partial, index=False)
-        with replacing(folder / SETTINGS) as partial:
-            partial.write_text(json.dumps({"direction": self.direction}), encoding="utf-8")
+        return {name: table.convert_dtypes() for name, table in tables.items()}
 
     @classmethod
     def load(cls, folder: Path) -> ConceptUse:
-        """What `save` wrote.
+        """The tables in a folder to which the study's answer was written.
 
         Raises:
           Net2VecError: a table is missing or damaged.
         """
         try:
-            settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-            made = (folder / INTERVENTIONS).exists()
+            kind = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["direction"]
+            made = (folder / f"{INTERVENTIONS}.csv").exists()
             use = cls(
-                settings["direction"], _read(folder / SENSITIVITY), _read(folder / EXAMPLES),
-                _read(folder / INTERVENTIONS) if made else None,
+                kind, _read(folder, SENSITIVITY), _read(folder, EXAMPLES),
+                _read(folder, INTERVENTIONS) if made else None,
             )  # fmt: skip
             use.matrix("derivative")  # which a damaged table has not
             return use
@@ -134,7 +130,7 @@ class ConceptUse:
             ) from error
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(folder: Path, name: str) -> pd.DataFrame:
     """A table; a concept may be called "nan" or "7"."""
     texts: Any = {"concept": str, "class": str, "members": str}
-    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
+    return pd.read_csv(folder / f"{name}.csv", dtype=texts, keep_default_na=False, na_values=[""])

@@ -13,12 +13,15 @@ every image the score of another image of the concept. And luck: any direction h
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 from scipy.stats import beta
+
+from net2vec_jax.networks.network import Network
 
 
 def pool_classes(
@@ -36,26 +39,74 @@ def pool_classes(
 
 
 def sum_gradients(
-    go_on: Callable[[Array], Float[Array, "n Y"]], response: Float[Array, "n *places K"]
+    go_on: Callable[..., Float[Array, "1 Y"]],
+    response: Float[Array, "n *places K"],
+    *given: Float[Array, "n ..."],
 ) -> tuple[Float[Array, "n Y"], Float[Array, "n Y K"]]:
     """Every class's logit, and its gradient by the response, summed over places.
 
+    On CPUs one image at a time: the gradients of all classes of more do not fit in the cache.
+
     Args:
-      go_on: makes each image's logits of its response; what it makes of one must not depend on
-        other images.
+      go_on: makes the logits of images, each by itself, of their responses and what is given.
       response: [n, h, w, K] or [n, K].
+      given: what else `go_on` takes of each image.
 
     Examples:
       >>> go_on = lambda response: response.sum((1, 2)) @ jnp.array([[1.0, 0.0], [2.0, 3.0]])
       >>> sum_gradients(go_on, jnp.ones((1, 2, 2, 2)))[1].tolist()
       [[[4.0, 8.0], [0.0, 12.0]]]
     """
-    logits, pull = jax.vjp(go_on, response)
-    classes = logits.shape[1]
-    one_hot = jnp.eye(classes, dtype=logits.dtype)[:, None]
-    (gradients,) = jax.vmap(pull)(jnp.broadcast_to(one_hot, (classes, *logits.shape)))
-    summed = gradients.reshape(classes, len(response), -1, response.shape[-1]).sum(2)
-    return logits, summed.transpose(1, 0, 2)
+
+    def differentiate(taken: tuple[Array, ...]) -> tuple[Array, Array]:
+        response, *given = taken
+        logits, pull = jax.vjp(lambda response: go_on(response, *given), response)
+        classes = logits.shape[1]
+        one_hot = jnp.eye(classes, dtype=logits.dtype)[:, None]
+        (gradients,) = jax.vmap(pull)(jnp.broadcast_to(one_hot, (classes, *logits.shape)))
+        summed = gradients.reshape(classes, len(response), -1, response.shape[-1]).sum(2)
+        return logits, summed.transpose(1, 0, 2)
+
+    if jax.default_backend() != "cpu":
+        return differentiate((response, *given))
+    apart = tuple(values[:, None] for values in (response, *given))
+    logits, gradients = jax.lax.map(differentiate, apart)
+    return logits[:, 0], gradients[:, 0]
+
+
+@jax.jit(static_argnames=("layer",))
+def differentiate_classes(
+    network: Network,
+    response: Float[Array, "n *places K"],
+    images: Float[Array, "n H W 3"],
+    members: Bool[Array, "Y L"],
+    *,
+    layer: str,
+) -> tuple[Float[Array, "n Y"], Float[Array, "n Y K"]]:
+    """`sum_gradients` of classes of a network, from a layer's response on.
+
+    This host's devices share the images, if their number divides n.
+
+    Args:
+      network: which goes on from the layer to L logits.
+      response: of the layer to the images.
+      images: as the network takes them.
+      members: the logits that make each class, see `pool_classes`.
+      layer: its name.
+    """
+
+    def go_on(response: Array, image: Array) -> Array:
+        return pool_classes(network.continue_from(layer, response, image), members)
+
+    devices = jax.local_devices()
+    devices = devices if len(response) % len(devices) == 0 else devices[:1]
+    mesh = jax.sharding.Mesh(np.array(devices), ("images",))
+    divided = jax.sharding.PartitionSpec("images")
+    share = jax.shard_map(
+        partial(sum_gradients, go_on), mesh=mesh, in_specs=divided, out_specs=divided,
+        check_vma=False,
+    )  # fmt: skip
+    return share(response, images)
 
 
 def compare_random(

@@ -143,10 +143,18 @@ def convolve_depthwise(
     )
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def sum_shifted(
     images: Float[Array, "N H W K"], kernel: Float[Array, "k k 1 K"], stride: int, padding: Pads
 ) -> Float[Array, "N h w K"]:
-    """A depthwise convolution as k² shifted maps, each scaled and added."""
+    """A depthwise convolution as k² shifted maps, each scaled and added.
+
+    So is its gradient; differentiated by itself, it takes two to seven times as long on CPU.
+    """
+    return _sum_shifted(images, kernel, stride, padding)
+
+
+def _sum_shifted(images: Array, kernel: Array, stride: int, padding: Pads) -> Array:
     rows, columns = kernel.shape[:2]
     padded = jnp.pad(images, ((0, 0), *padding, (0, 0)))
     height = (padded.shape[1] - rows) // stride + 1
@@ -163,6 +171,43 @@ def sum_shifted(
         for column in range(columns)
     ]
     return functools.reduce(jnp.add, taps)
+
+
+def _keep_inputs(
+    images: Array, kernel: Array, stride: int, padding: Pads
+) -> tuple[Array, tuple[Array, Array]]:
+    return _sum_shifted(images, kernel, stride, padding), (images, kernel)
+
+
+def _sum_shifted_back(
+    stride: int, padding: Pads, inputs: tuple[Array, Array], gradient: Array
+) -> tuple[Array, Array]:
+    images, kernel = inputs
+    steps = [
+        -(-(size + sum(pads)) // stride)
+        for size, pads in zip(images.shape[1:3], padding, strict=True)
+    ]
+
+    def gather(row: int, column: int) -> Array:
+        """Of every stride-th padded row and column: what the taps gave that met these."""
+        taps = kernel[row::stride, column::stride][::-1, ::-1]
+        (above, left), (height, width) = taps.shape[:2], gradient.shape[1:3]
+        pads = ((above - 1, steps[0] - height), (left - 1, steps[1] - width))
+        return _sum_shifted(gradient, taps, 1, pads)
+
+    if stride == 1:
+        padded = gather(0, 0)
+    else:
+        rows = [jnp.stack([gather(r, c) for c in range(stride)], 3) for r in range(stride)]
+        shape = (len(images), steps[0] * stride, steps[1] * stride, images.shape[3])
+        padded = jnp.stack(rows, 2).reshape(shape)
+    (top, _), (left, _) = padding
+    own = padded[:, top : top + images.shape[1], left : left + images.shape[2]]
+    _, pull = jax.vjp(lambda kernel: _sum_shifted(images, kernel, stride, padding), kernel)
+    return own, *pull(gradient)
+
+
+sum_shifted.defvjp(_keep_inputs, _sum_shifted_back)
 
 
 def convolve_grouped(

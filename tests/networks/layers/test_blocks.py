@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from net2vec_jax.networks.layers.blocks import Convolution, Linear, convolve, sum_shifted
+from net2vec_jax.networks.layers.blocks import (
+    Convolution,
+    Linear,
+    _explicit_padding,
+    convolve,
+    sum_shifted,
+)
 from net2vec_jax.networks.layers.pooling import adaptive_average_pool, max_pool
 
 
@@ -44,6 +50,27 @@ def test_depthwise_forms_agree_with_loops(size, stride, shape):
     grouped = convolve(jnp.array(images), jnp.array(kernel), stride, padding, groups=4)
     np.testing.assert_allclose(shifted, expected, atol=ATOL)
     np.testing.assert_allclose(grouped, expected, atol=ATOL)
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "shape"), [(3, 1, (7, 6)), (5, 2, (14, 9)), (3, 2, (8, 8))]
+)
+@pytest.mark.parametrize("padding", ["SAME", 0])
+def test_gradients_of_a_depthwise_convolution_are_those_of_xla(size, stride, shape, padding):
+    keys = jax.random.split(jax.random.key(size), 3)
+    images, kernel = (
+        jax.random.normal(keys[0], (2, *shape, 4)),
+        jax.random.normal(keys[1], (size, size, 1, 4)),
+    )
+    pads = _explicit_padding(padding, shape, (size, size), stride)
+    expected, pull = jax.vjp(
+        lambda *inputs: convolve(*inputs, stride, pads, groups=4), images, kernel
+    )
+    found, own_pull = jax.vjp(lambda *inputs: sum_shifted(*inputs, stride, pads), images, kernel)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    gradient = jax.random.normal(keys[2], found.shape)
+    for own, other in zip(own_pull(gradient), pull(gradient), strict=True):
+        np.testing.assert_allclose(own, other, atol=2e-5)
 
 
 @pytest.mark.parametrize(
