@@ -44,22 +44,28 @@ def read_file(path: Path) -> tuple[dict[str, np.ndarray], dict]:
         return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
 
 
-def test_the_page_s_numpy_marks_what_predict_marks(
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_the_page_s_code_marks_what_predict_marks(
     probes: dict[str, n2v.SegmentationProbe], activations: np.ndarray, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, library: str,
 ) -> None:  # fmt: skip
+    pytest.importorskip(library)
     monkeypatch.chdir(tmp_path)
     probes["paper"].export("exported/embeddings.safetensors")
     (block,) = (
         text for text in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-        if "safe_open" in text
+        if f"import {library}" in text
     )  # fmt: skip
     assert len(re.findall(r"\S.*", block)) <= 15
     code: dict = {}
     exec(compile(block, "apply.md", "exec"), code)
-    assert code["about"]["concepts"] == ["a|b\n# c", "two"]
     predicted = probes["paper"].predict(activations)
-    marked = code["find_masks"](activations, (20, 16))
+    if library == "torch":
+        given = code["torch"].from_numpy(activations.transpose(0, 3, 1, 2))
+        marked = code["find_masks"](given, (20, 16)).numpy()
+    else:
+        assert code["about"]["concepts"] == ["a|b\n# c", "two"]
+        marked = code["find_masks"](activations, (20, 16))
     np.testing.assert_array_equal(marked, np.stack(predicted.masks))
     assert 0.02 < marked.mean() < 0.98
 

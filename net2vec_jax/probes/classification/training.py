@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, Sharding
 from jaxtyping import Array, Float, Int, UInt32
 
 from net2vec_jax.core.console import track
@@ -128,9 +128,17 @@ class _State(NamedTuple):
     @classmethod
     def begin(cls, weights: Array, bias: Array, rule: _Rule) -> _State:
         """Before the first epoch; leaves lie on the devices of `weights`, which come first."""
-        init = jax.vmap(jax.vmap(jax.vmap(rule.make_optimizer().init)))
-        optimizer = jax.jit(init, out_shardings=weights.sharding)((weights, bias))
+        optimizer = _make_initialiser(rule, weights.sharding)((weights, bias))
         return cls(weights, bias, optimizer, bias, bias)
+
+
+@cache
+def _make_initialiser(
+    rule: _Rule, sharding: Sharding
+) -> Callable[[tuple[Array, Array]], optax.OptState]:
+    """One function for every training of a rule: a new one would be compiled anew."""
+    init = jax.vmap(jax.vmap(jax.vmap(rule.make_optimizer().init)))
+    return jax.jit(init, out_shardings=sharding)
 
 
 @partial(jax.jit, static_argnames=("mesh", "rule"))
@@ -304,9 +312,10 @@ def train_classification_heads(
         return groups.bring(division.bring(divided))
 
     def mean(totals: list[Array]) -> np.ndarray:
-        images = count[:, None].astype(np.float32)
-        means = [groups.bring(division.bring(total) / images) for total in totals]
-        return np.array(means, np.float32).reshape(config.epochs, len(heads))
+        if not totals:
+            return np.zeros((0, len(heads)), np.float32)
+        images = count[:, None, None].astype(np.float32)
+        return groups.bring(division.bring(jnp.stack(totals, -1)) / images).T
 
     result = ClassificationResult(
         weights=bring(state.weights),
