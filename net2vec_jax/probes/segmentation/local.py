@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int
 
-from net2vec_jax.activations.standardized import SpatialActivations
+from net2vec_jax.activations.binary import BinaryActivations
 from net2vec_jax.core.console import track
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.masks import ConceptMasks
@@ -24,7 +24,7 @@ BYTES_AT_ONCE, MOST_AT_ONCE = 2**25, 2**13
 
 
 def train_local(
-    activations: SpatialActivations,
+    activations: BinaryActivations,
     masks: ConceptMasks,
     pairs: Int[np.ndarray, " n"],
     config: SegmentationConfig,
