@@ -20,7 +20,7 @@ from net2vec_jax.analysis.geometry.concept_embeddings import UnitEmbeddings
 FOLDER, CONCEPTS = "local_embeddings", "concepts"
 """Folder of a run with what `experiments.local_embeddings` found, and its table of concepts."""
 HEADER = ("concept", "images", "own IoU", "mAP, 95 %", "chance", "own near", "taken for",
-          "parts", "strays")  # fmt: skip
+          "sub-concepts", "outliers")  # fmt: skip
 """Of `describe_concept`."""
 OUTLYING = 3.5
 """Robust z-score above which an embedding is an outlier (Iglewicz and Hoaglin 1993)."""

@@ -19,8 +19,8 @@ from net2vec_jax.probes.segmentation.evaluation import evaluate_segmentation
 from net2vec_jax.probes.segmentation.training import SegmentationConfig, train_segmentation_heads
 from net2vec_jax.stats.metrics import iou
 
-BYTES_AT_ONCE, MOST_AT_ONCE = 2**25, 2**13
-"""Weights, and heads, that are trained at a time; memory is some ten times that of the weights."""
+BYTES_AT_ONCE, MOST_AT_ONCE = 2**22, 2**11
+"""Weights, and heads, that are trained at a time: in all their steps they stay in a CPU's cache."""
 
 
 def train_local(
@@ -41,7 +41,7 @@ def train_local(
       masks: masks of the concepts.
       pairs: which of the masks' pairs, train or val.
       config: hyperparameters; an epoch is one step.
-      heads_at_once: heads of a block; by default as many as some hundred megabytes hold.
+      heads_at_once: heads of a block; by default as many as a cache holds.
       progress: name of a progress bar; none is shown by default.
 
     Returns:
