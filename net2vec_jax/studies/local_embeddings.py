@@ -119,10 +119,8 @@ def local_embeddings(flags: LocalFlags, sources: RunSources | None = None) -> An
     config = SegmentationConfig(epochs=flags.epochs, learning_rate=flags.learning_rate)
     activations = sources.activations.binary(read_thresholds(run.path))
     weights, own_iou = train_local(activations, masks, pairs, config, progress="local embeddings")
-    unit, concept = (
-        normalise_embeddings(weights),
-        np.searchsorted(places, masks.pair_concept[pairs]),
-    )
+    unit = normalise_embeddings(weights)
+    concept = np.searchsorted(places, masks.pair_concept[pairs])
     image, is_val = masks.pair_image[pairs], masks.pair_is_val[pairs]
     count, groups = len(places), masks.image_groups
     names, categories = (np.array(all_of)[places] for all_of in (run.concepts, run.categories))
@@ -210,7 +208,7 @@ def local_embeddings(flags: LocalFlags, sources: RunSources | None = None) -> An
                 "weights": weights, "concept": names[concept], "image": image, "is_val": is_val,
             }
         },
-        console=[tabulate("Local embeddings", HEADER, rows)],
+        console=[tabulate("Local embeddings", HEADER, rows, no_wrap=True)],
         left_out=[LeftOut("concepts", whole, of=len(run))],
     )  # fmt: skip
 

@@ -19,8 +19,7 @@ from net2vec_jax.analysis.geometry.concept_embeddings import UnitEmbeddings
 
 FOLDER, CONCEPTS = "local_embeddings", "concepts"
 """Folder of a run with what `experiments.local_embeddings` found, and its table of concepts."""
-HEADER = ("concept", "images", "own IoU", "mAP, 95 %", "chance", "own near", "taken for",
-          "sub-concepts", "outliers")  # fmt: skip
+HEADER = ("concept", "mAP, 95 %", "chance", "taken for", "clusters", "outliers")
 """Of `describe_concept`."""
 OUTLYING = 3.5
 """Robust z-score above which an embedding is an outlier (Iglewicz and Hoaglin 1993)."""
@@ -183,9 +182,7 @@ def describe_concept(row: Mapping[str, Any]) -> list[str]:
     """A row of the table of concepts as texts, see `HEADER`."""
     precision, low, high = (float(row[f"precision{end}"]) for end in ("", "_low", "_high"))
     return [
-        row["concept"], f"{int(row['train']) + int(row['val'])}", f"{float(row['iou']):.2f}",
-        f"{precision:.2f} [{low:.2f}, {high:.2f}]", f"{float(row['chance']):.2f}",
-        f"{float(row['own_neighbours']):.0%}",
+        row["concept"], f"{precision:.2f} [{low:.2f}, {high:.2f}]", f"{float(row['chance']):.2f}",
         f"{row['taken_for']} {float(row['taken_for_neighbours']):.0%}",
         f"{row['sub_concepts']}", f"{row['outliers']}",
     ]  # fmt: skip
