@@ -144,6 +144,24 @@ class ConceptMasks:
             image_groups=None if groups is None else groups[images],
         )
 
+    def isolate(self, pairs: np.ndarray) -> ConceptMasks:
+        """The masks of these pairs, indices [n], each of a concept of its own on a train image.
+
+        The concepts are numbered from 1 in the order of `pairs`; all images stay.
+        """
+        image, concepts = self.pair_image[pairs], []
+        for number, (place, index) in enumerate(zip(self.pair_concept[pairs], image, strict=True)):
+            known = self.catalog.concepts[place]
+            name = f"{known.name} on image {index}"
+            concepts.append(dataclasses.replace(known, number=number + 1, name=name))
+        return dataclasses.replace(
+            self,
+            catalog=ConceptCatalog(tuple(concepts)), is_val=np.zeros_like(self.is_val),
+            pair_concept=np.arange(len(concepts), dtype=np.int32), pair_image=image,
+            packed=self.packed[pairs], pixels=self.pixels[pairs],
+            whole_image=self.whole_image[pairs],
+        )  # fmt: skip
+
     def unite(self, groups: Sequence[Sequence[int]]) -> ConceptMasks:
         """Masks of unions of concepts, each named after its concepts and of the first's category.
 

@@ -13,9 +13,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from scipy.cluster import hierarchy
+from scipy.spatial.distance import squareform
 
 from net2vec_jax.analysis.category_means import find_members, order_categories
 from net2vec_jax.analysis.geometry.concept_embeddings import NearestCategories, NeighbourStability
+from net2vec_jax.plots.fonts import count_letters, shorten
 from net2vec_jax.plots.panels import (
     add_legend,
     check_layers,
@@ -31,6 +34,9 @@ from net2vec_jax.plots.paper_style import (
     paper_style,
     style_category,
 )
+
+MOST_CONFUSED = 40
+"""Concepts in a matrix of confusions."""
 
 
 @paper_style()
@@ -68,6 +74,40 @@ def plot_nearest_categories(layers: Mapping[str, NearestCategories]) -> Figure:
     bar = figure.colorbar(ScalarMappable(limits, colors), ax=figure.axes, fraction=0.04)
     bar.set_label("mean fraction (small: chance)")
     bar.outline.set_visible(False)
+    return figure
+
+
+@paper_style()
+def plot_confusions(
+    confusion: Float[np.ndarray, "C C"], names: Sequence[str], *, title: str = ""
+) -> Figure:
+    """Heat map of whose embeddings are nearest to those of each concept.
+
+    Args:
+      confusion: part of the nearest embeddings of a row's concept that are of a column's, or NaN.
+      names: of the C concepts.
+      title: of the figure.
+
+    Returns:
+      A figure as large as its cells, of the `MOST_CONFUSED` concepts that are confused most, those
+      taken for each other side by side. Cells of 5 % and more are written, confusions in bold.
+    """
+    others = np.nan_to_num(confusion) * ~np.eye(len(names), dtype=bool)
+    shown = np.sort(np.argsort(-others.sum(0) - others.sum(1), kind="stable")[:MOST_CONFUSED])
+    if len(shown) > 2:
+        near = (others + others.T)[np.ix_(shown, shown)]
+        distance = squareform(1 - np.minimum(near, 1), checks=False)
+        tree = hierarchy.linkage(distance, "average", optimal_ordering=True)
+        shown = shown[hierarchy.leaves_list(tree)]
+    cells = np.ix_(shown, shown)
+    values, called = np.nan_to_num(confusion)[cells], [shorten(names[int(n)], 22) for n in shown]
+    side = 0.27 * len(shown) + 0.058 * max(map(count_letters, called)) + 0.8
+    figure, axes = lay_out_one(side, width=side)
+    axes.imshow(values, cmap="Blues", vmin=0, vmax=1)
+    texts = np.where(values >= 0.05, np.char.mod("%.0f", 100 * values), "")
+    write_cells(axes, texts, values > 0.6, bold=others[cells] > 0)
+    name_cells(axes, called, called, rotation=90)
+    axes.set(title=title, ylabel="concept", xlabel="concepts of its nearest embeddings, %")
     return figure
 
 

@@ -16,6 +16,7 @@ from net2vec_jax.core.result_files import make_folder
 from net2vec_jax.data.dataset import ConceptDataset, map_in_order
 from net2vec_jax.networks.loaded import LoadedNetwork
 from net2vec_jax.report.gather import gather_content
+from net2vec_jax.report.local import gather_local
 from net2vec_jax.report.page.content import Pictures
 from net2vec_jax.report.page.payload import find_serving_filters
 from net2vec_jax.report.page.render import render_page
@@ -95,8 +96,11 @@ def write_report(
             f"Scores are means over {run.seeds} seeds. An embedding is the mean direction over the "
             f"seeds, of length 1: its weights, neighbours and queries{of_first}."
         )
-    use = gather_use(run, opened.dataset.image if opened and pictures else None)
-    content = dataclasses.replace(content, pictures=pictures, remarks=tuple(remarks), use=use)
+    read_image = opened.dataset.image if opened and pictures else None
+    content = dataclasses.replace(
+        content, pictures=pictures, remarks=tuple(remarks),
+        use=gather_use(run, read_image), local=gather_local(run, pictures=read_image is not None),
+    )  # fmt: skip
     page = render_page(content, image_size=detail["image_size"])
     try:
         with replacing(path) as partial:

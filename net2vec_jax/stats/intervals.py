@@ -122,7 +122,7 @@ def bootstrap_set_iou(
 
 
 def bootstrap_accuracy(
-    correct: Bool[np.ndarray, "*S P"],
+    correct: Bool[np.ndarray, "*S P"] | Float[np.ndarray, "*S P"],
     group: Int[np.ndarray, " P"],
     groups: int,
     *,
@@ -144,7 +144,8 @@ def bootstrap_accuracy(
     of 0.5 to 0.99.
 
     Args:
-      correct: whether each image is classified rightly, [P], or [S, P] of S seeds.
+      correct: whether each image is classified rightly, [P], or [S, P] of S seeds; or another score
+        of each image in [0, 1].
       group: to which group each image belongs, in 0 … groups-1.
       groups: how many groups there are.
       stratum: part of the group that is resampled by itself, from 0; a balanced val set has two,

@@ -101,6 +101,14 @@ class UsedConcepts(NamedTuple):
     removed: Sequence[RemovedConcept]
 
 
+class LocalEmbeddings(NamedTuple):
+    """What `experiments.local_embeddings` found."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]  # of the concepts
+    figures: Mapping[str, str]  # by what they show, WebP as base64
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class ReportContent:
     """All that the page of a run shows."""
@@ -126,6 +134,7 @@ class ReportContent:
     pictures: Pictures | None = None
     unit_weights: bool = False  # weights have length 1, as the mean direction over seeds has
     use: UsedConcepts | None = None  # None where it was not measured
+    local: LocalEmbeddings | None = None  # likewise
     remarks: Sequence[str] = ()  # what a reader should know of this page
     rule: str = ""  # where embeddings, and filters under the same rule, mark pixels
     comparison: Sequence[Fact] = ()  # embeddings and what they are compared with, means
