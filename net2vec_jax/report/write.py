@@ -15,6 +15,7 @@ from net2vec_jax.core.locks import replacing
 from net2vec_jax.core.result_files import make_folder
 from net2vec_jax.data.dataset import ConceptDataset, map_in_order
 from net2vec_jax.networks.loaded import LoadedNetwork
+from net2vec_jax.report.formulas import gather_formulas
 from net2vec_jax.report.gather import gather_content
 from net2vec_jax.report.page.content import Pictures
 from net2vec_jax.report.page.payload import find_serving_filters
@@ -96,7 +97,9 @@ def write_report(
             f"seeds, of length 1: its weights, neighbours and queries{of_first}."
         )
     use = gather_use(run, opened.dataset.image if opened and pictures else None)
-    content = dataclasses.replace(content, pictures=pictures, remarks=tuple(remarks), use=use)
+    content = dataclasses.replace(
+        content, pictures=pictures, remarks=tuple(remarks), use=use, formulas=gather_formulas(run)
+    )
     page = render_page(content, image_size=detail["image_size"])
     try:
         with replacing(path) as partial:

@@ -28,6 +28,7 @@ import pytest
         ("pictures", "--repetition"),
         ("maximise_activation", "--objective"),
         ("does_it_matter", "--class-names"),
+        ("formulas", "--length"),
         ("invert_features", "--preset"),
         ("cost_model", "--epochs"),
     ],

@@ -101,6 +101,15 @@ class UsedConcepts(NamedTuple):
     removed: Sequence[RemovedConcept]
 
 
+class MarkedFormula(NamedTuple):
+    """What a filter or an embedding marks, by `experiments.formulas`."""
+
+    formula: str
+    score: float  # its val IoU
+    concept: str  # the best one alone
+    concept_score: float
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class ReportContent:
     """All that the page of a run shows."""
@@ -126,6 +135,8 @@ class ReportContent:
     pictures: Pictures | None = None
     unit_weights: bool = False  # weights have length 1, as the mean direction over seeds has
     use: UsedConcepts | None = None  # None where it was not measured
+    formulas: Mapping[tuple[str, int], MarkedFormula] = dataclasses.field(default_factory=dict)
+    # by "filter" or "embedding", and its place
     remarks: Sequence[str] = ()  # what a reader should know of this page
     rule: str = ""  # where embeddings, and filters under the same rule, mark pixels
     comparison: Sequence[Fact] = ()  # embeddings and what they are compared with, means

@@ -1,0 +1,134 @@
+"""Are formulas those of `compositional-explanations`, and how long does it take beside ours?
+
+  python -m experiments.benchmark.formula_speed --run RUN
+
+Both sides get the same bitmaps, what the first filters of a finished segmentation run mark on all
+images, and the same masks of its concepts; the package searches one filter after the other. Scores
+must be equal, by beam search and by optimal search. Popcounts are counted in words of 32 pixels;
+for Broden, ours is extrapolated to as many words as its images, concepts per image and filters
+need.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from experiments.benchmark.measurement import describe_machine, timed
+from net2vec_jax.analysis.filters.formula_search import (
+    Match,
+    SharedPixels,
+    search_beam,
+    search_optimal,
+)
+from net2vec_jax.core.console import run_script
+from net2vec_jax.data.masks import ConceptMasks
+from net2vec_jax.runs.files import read_thresholds
+from net2vec_jax.runs.finished import FinishedRun
+from net2vec_jax.runs.sources import RunSources
+from net2vec_jax.studies.formulas import mark_by_filters
+
+BRODEN_IMAGES, BRODEN_FILTERS = 63_305, 512
+
+
+@dataclasses.dataclass(frozen=True)
+class FormulaSpeedFlags:
+    """Flags of the comparison.
+
+    Attributes:
+      run: a finished run of experiments.segmentation.
+      filters: the first so many.
+      length: concepts in a formula, at most.
+      width: of the beam.
+      rounds: how often ours is timed; the package once.
+    """
+
+    run: Path
+    filters: int = 20
+    length: int = 3
+    width: int = 5
+    rounds: int = 3
+
+
+def search_theirs(
+    masks: ConceptMasks, bitmaps: np.ndarray, flags: FormulaSpeedFlags, *, optimal: bool
+) -> np.ndarray:
+    """Scores of the package's formulas, float64 [F]."""
+    warnings.simplefilter("ignore")  # it names a module of SciPy that is moving
+    from compositional_explanations import beam, metrics
+    from compositional_explanations import optimal as best
+
+    images, concepts = len(masks.is_val), len(masks.catalog)
+    dense = np.zeros((concepts, images, int(np.prod(masks.segmentation_size))), bool)
+    dense[masks.pair_concept, masks.pair_image] = masks.unpack(slice(None)).reshape(
+        len(masks.pair_concept), -1
+    )
+    tensors = list(torch.from_numpy(dense))
+    disjoint = torch.tensor([[not bool((a & b).any()) for a in tensors] for b in tensors])
+    rows, size = masks.segmentation_size[0], (images, -1)
+    marked = np.unpackbits(bitmaps, axis=2, count=rows, bitorder="little").astype(bool)
+    scores = []
+    with tempfile.TemporaryDirectory() as cache, contextlib.redirect_stdout(io.StringIO()):
+        arguments: dict[str, Any] = {
+            "masks": tensors, "disjoint_info": disjoint, "length": flags.length,
+            "device": torch.device("cpu"), "cache_dir": cache,
+        }  # fmt: skip
+        for bitmap in torch.from_numpy(marked.reshape(len(marked), *size)):
+            if optimal:
+                found = best.compute_optimal_explanations(bitmaps=bitmap, **arguments)
+            else:
+                found = beam.compute_beam_explanations(
+                    bitmaps=bitmap, beam_size=flags.width, **arguments
+                )
+            score = found and metrics.compute_iou_from_masks(
+                formula=found, masks=tensors, bitmaps=bitmap
+            )
+            scores.append(score or 0.0)
+    return np.array(scores)
+
+
+def main(flags: FormulaSpeedFlags) -> None:
+    """Time both sides and compare their scores."""
+    torch.set_num_threads(int(describe_machine()["cores"]))
+    run = FinishedRun(flags.run)
+    sources = RunSources(run)
+    masks = sources.masks
+    binary = sources.activations.binary(read_thresholds(run.path))
+    bitmaps = mark_by_filters(binary, range(flags.filters), masks)
+    print(f"{flags.filters} filters of {run.name}, {len(masks.catalog)} concepts, "
+          f"{len(masks.is_val)} images, length {flags.length}; {describe_machine()}")  # fmt: skip
+    for name, search in (("beam", search_beam), ("optimal", search_optimal)):
+
+        def find(search: Any = search) -> tuple[list[Match], int]:
+            shared = SharedPixels(masks, bitmaps)
+            return search(shared, length=flags.length, width=flags.width), shared.popcounts
+
+        first = timed(find)[1]
+        runs = [timed(find) for _ in range(flags.rounds)]
+        ours = float(np.median([seconds for _, seconds in runs]))
+        found, words = runs[0][0]
+        scores, theirs = timed(
+            lambda optimal=name == "optimal": search_theirs(masks, bitmaps, flags, optimal=optimal)
+        )
+        differ = np.array([match.iou for match in found]) - scores
+        print(f"{name}: ours {ours:.2f} s (first call {first:.2f} s), the package {theirs:.1f} s: "
+              f"{theirs / ours:.0f} times as long; scores differ by {np.abs(differ).max():.2g} at "
+              f"most (ours higher for {np.sum(differ > 1e-12)}, lower for "
+              f"{np.sum(differ < -1e-12)})")  # fmt: skip
+        per_image = words / len(masks.is_val) / flags.filters
+        broden = BRODEN_IMAGES * BRODEN_FILTERS * per_image
+        print(f"  {words / 1e9:.2f}e9 popcounts of 32 bits, {words / ours / 1e9:.2f}e9 per second; "
+              f"{BRODEN_IMAGES:,} images with as many concepts each and {BRODEN_FILTERS} filters: "
+              f"{broden:.2g} popcounts, {broden * ours / words / 60:.0f} minutes")  # fmt: skip
+
+
+if __name__ == "__main__":
+    run_script(main)

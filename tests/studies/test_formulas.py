@@ -1,0 +1,126 @@
+"""Formulas of a finished run: what is marked is what the run counted, and the report shows it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from net2vec_jax.core.errors import Net2VecError
+from net2vec_jax.data.formulas import parse_formula
+from net2vec_jax.data.masks import ConceptMasks
+from net2vec_jax.report.formulas import gather_formulas
+from net2vec_jax.runs.files import read_thresholds
+from net2vec_jax.runs.finished import FinishedRun
+from net2vec_jax.runs.predictions import embedding_scores
+from net2vec_jax.runs.sources import RunSources
+from net2vec_jax.studies import formulas
+from net2vec_jax.studies.formulas import (
+    FormulaFlags,
+    find_formulas,
+    mark_by_embeddings,
+    mark_by_filters,
+)
+
+FILTERS = ("3", "20", "77")
+
+
+@pytest.fixture(scope="module")
+def run(finished_study: Path) -> FinishedRun:
+    return FinishedRun(finished_study / "block10" / "segmentation")
+
+
+@pytest.fixture(scope="module")
+def sources(run: FinishedRun) -> RunSources:
+    return RunSources(run)
+
+
+@pytest.fixture(scope="module")
+def bitmaps(run: FinishedRun, sources: RunSources) -> tuple[np.ndarray, np.ndarray]:
+    """What filters and embeddings mark, packed."""
+    binary = sources.activations.binary(read_thresholds(run.path))
+    marked = mark_by_filters(binary, [int(k) for k in FILTERS], sources.masks)
+    return marked, mark_by_embeddings(binary, run.weights[0], run.levels[0], sources.masks)
+
+
+@pytest.fixture(scope="module")
+def written(run: FinishedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("formulas") / "out"
+    formulas.main(FormulaFlags(run=run.path, filters=FILTERS, out=out))
+    return out
+
+
+def _own_ious(masks: ConceptMasks, packed: np.ndarray, concept: int) -> float:
+    """Set IoU on the val images of the concept."""
+    rows = np.flatnonzero((masks.pair_concept == concept) & masks.pair_is_val)
+    marked, mask = packed[masks.pair_image[rows]], masks.packed[rows]
+    return np.bitwise_count(marked & mask).sum() / np.bitwise_count(marked | mask).sum()
+
+
+def test_bitmaps_are_what_the_run_counted(
+    run: FinishedRun, sources: RunSources, bitmaps: tuple[np.ndarray, np.ndarray]
+) -> None:
+    of_filters, of_embeddings = bitmaps
+    scores = embedding_scores(run, 0)
+    for concept in range(len(run)):
+        for number, packed in zip(map(int, FILTERS), of_filters, strict=True):
+            found = _own_ious(sources.masks, packed, concept)
+            assert found == pytest.approx(run.single_ious[1, concept, number], abs=1e-6)
+        found = _own_ious(sources.masks, of_embeddings[concept], concept)
+        assert found == pytest.approx(scores[concept], abs=1e-6)
+
+
+def test_scores_are_those_of_the_formulas(
+    run: FinishedRun, sources: RunSources, bitmaps: tuple[np.ndarray, np.ndarray], written: Path
+) -> None:
+    table = pd.read_csv(written / "formulas.csv", keep_default_na=False)
+    assert table["name"].tolist() == [*FILTERS, *run.concepts]
+    masks = sources.masks
+    dense = np.zeros((len(run), len(masks.is_val), *masks.packed.shape[1:]), np.uint8)
+    dense[masks.pair_concept, masks.pair_image] = masks.packed
+    read = dict(zip(run.concepts, dense, strict=True)).__getitem__
+    for row, packed in zip(table.to_dict("records"), np.concatenate(bitmaps), strict=True):
+        for column in ("formula", "concept"):
+            formula = parse_formula(row[column])
+            mask = read(formula) if isinstance(formula, str) else formula.evaluate(read)
+            for split, images in (("train", ~masks.is_val), ("val", masks.is_val)):
+                one, other = mask[images], packed[images]
+                score = np.bitwise_count(one & other).sum() / np.bitwise_count(one | other).sum()
+                name = f"{split}_iou" if column == "formula" else f"concept_{split}_iou"
+                assert row[name] == pytest.approx(score, abs=1e-6)
+        assert row["train_iou"] >= row["concept_train_iou"]
+        assert 1 <= row["length"] <= 3
+    assert (table["length"] > 1).any()
+
+
+def test_the_report_shows_them(run: FinishedRun, written: Path, tmp_path: Path) -> None:
+    assert gather_formulas(run) == {}
+    ignored = shutil.ignore_patterns("activations", "scenes")
+    copy = Path(shutil.copytree(run.path, tmp_path / "run", ignore=ignored))
+    shutil.copytree(written, copy / "formulas")
+    found = gather_formulas(FinishedRun(copy))
+    row = pd.read_csv(written / "formulas.csv", keep_default_na=False).iloc[1]
+    shown = found["filter", int(FILTERS[1])]
+    assert (shown.formula, shown.concept) == (row["formula"], row["concept"])
+    assert shown.score == pytest.approx(row["val_iou"]) and ("embedding", 0) in found
+    (copy / "formulas" / "formulas.csv").write_text("kind,name\nfilter,none\n")
+    with pytest.raises(Net2VecError, match=r"formulas\.csv"):
+        gather_formulas(FinishedRun(copy))
+
+
+def test_beams_find_longer_formulas(run: FinishedRun, sources: RunSources, written: Path) -> None:
+    flags = FormulaFlags(
+        run=run.path, filters=FILTERS, embeddings=False, length=4, search="beam", width=3
+    )
+    table = find_formulas(run, sources, flags).tables["formulas"]
+    shorter = pd.read_csv(written / "formulas.csv")["train_iou"][: len(FILTERS)].to_numpy()
+    assert (table["length"] == 4).any()
+    assert (table["train_iou"].to_numpy() >= shorter - 0.02).all()
+
+
+def test_runs_without_masks_are_refused(finished_study: Path) -> None:
+    with pytest.raises(Net2VecError, match="classification probe"):
+        formulas.main(FormulaFlags(run=finished_study / "block10" / "classification"))
