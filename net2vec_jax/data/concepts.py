@@ -232,8 +232,8 @@ class ConceptCatalog:
             that is none.
 
         Examples:
-          >>> wheel, car = Concept(1, "wheel", {"part": 9}, "part"), Concept(2, "car", {"o": 9}, "o")
-          >>> [c.name for c in ConceptCatalog((wheel, car)).select(["car", "wheel&!car"])]
+          >>> named = [Concept(n, x, {"part": 9}, "part") for n, x in [(1, "wheel"), (2, "car")]]
+          >>> [c.name for c in ConceptCatalog(tuple(named)).select(["car", "wheel&!car"])]
           ['car', 'wheel & !car']
         """
         chosen: set[int] = set()

@@ -15,6 +15,7 @@ from net2vec_jax.activations.standardized import SpatialActivations, Standardize
 from net2vec_jax.analysis.filters.formula_search import (
     FOLDER,
     TABLE,
+    PixelKinds,
     SharedPixels,
     measure,
     search_beam,
@@ -86,12 +87,14 @@ def find_formulas(run: FinishedRun, sources: RunSources, flags: FormulaFlags) ->
     if flags.embeddings:
         names += [("embedding", concept) for concept in run.concepts]
     masks = sources.masks
+    splits = [np.flatnonzero(masks.is_val == is_val) for is_val in (False, True)]
+    kinds = [PixelKinds(masks.select_images(images)) for images in splits]
     search = search_optimal if flags.search == "optimal" else search_beam
     rows = []
     for bitmaps in _collect_bitmaps(run, sources, list(filters), embeddings=flags.embeddings):
         train, val = (
-            SharedPixels(masks.select_images(images), bitmaps[:, images])
-            for images in map(np.flatnonzero, (~masks.is_val, masks.is_val))
+            SharedPixels(each, bitmaps[:, images])
+            for each, images in zip(kinds, splits, strict=True)
         )
         single = search_beam(train, length=1)
         found = search(train, length=flags.length, width=flags.width)
@@ -112,14 +115,17 @@ def find_formulas(run: FinishedRun, sources: RunSources, flags: FormulaFlags) ->
             )
     table = pd.DataFrame(rows)
     scores = ["concept_train_iou", "train_iou", "concept_val_iou", "val_iou"]
-    means = table.groupby("kind", sort=False)[scores].mean()
-    top = table.sort_values("train_iou", ascending=False, kind="stable")[:MOST_LISTED]
+    means = {
+        str(kind): {name: of_kind[name].to_numpy(float).mean() for name in scores}
+        | {"several_concepts": int(np.sum(of_kind["length"].to_numpy() > 1))}
+        for kind, of_kind in table.groupby("kind", sort=False)
+    }
+    top = sorted(rows, key=lambda row: -row["train_iou"])[:MOST_LISTED]
     return Answer(
         summary={
             "length": flags.length,
             "search": flags.search,
-            "mean_iou": means.to_dict("index"),
-            "several_concepts": table["length"].gt(1).groupby(table["kind"]).sum().to_dict(),
+            **means,
         },
         tables={TABLE: table},
         console=[
@@ -127,9 +133,9 @@ def find_formulas(run: FinishedRun, sources: RunSources, flags: FormulaFlags) ->
                 "Formulas that overlap best",
                 ("", "name", "concept", "formula", "concept, val IoU", "formula, val IoU"),
                 [
-                    [row.kind, row.name, row.concept, row.formula, f"{row.concept_val_iou:.3f}",
-                     f"{row.val_iou:.3f}"]
-                    for row in top.itertuples(index=False)
+                    [*(row[name] for name in ("kind", "name", "concept", "formula")),
+                     f"{row['concept_val_iou']:.3f}", f"{row['val_iou']:.3f}"]
+                    for row in top
                 ],
                 texts=4,
             )
@@ -137,7 +143,7 @@ def find_formulas(run: FinishedRun, sources: RunSources, flags: FormulaFlags) ->
         notes=[
             f"mean val IoU of {kind}s: {mean['concept_val_iou']:.3f} by one concept, "
             f"{mean['val_iou']:.3f} by a formula of at most {flags.length}"
-            for kind, mean in means.to_dict("index").items()
+            for kind, mean in means.items()
         ],
     )  # fmt: skip
 
@@ -178,7 +184,7 @@ def mark_by_filters(
     packed = np.zeros((len(filters), len(binary), *masks.packed.shape[1:]), np.uint8)
     for start in range(0, len(binary), IMAGES_AT_ONCE):
         part = binary.select(slice(start, start + IMAGES_AT_ONCE))
-        image, place = np.nonzero(part.unpack().any(axis=(1, 2))[:, chosen])
+        image, place = np.nonzero(np.any(part.unpack(), axis=(1, 2))[:, chosen])
         marked = predict_filters(chosen[place], image, part, masks.segmentation_size)
         packed[place, start + image] = np.packbits(marked, axis=1, bitorder="little")
     return packed

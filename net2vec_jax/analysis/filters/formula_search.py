@@ -2,15 +2,17 @@
 
 Formulas are chains ((a ∘ b) ∘ c) … of different concepts, ∘ being OR, AND or AND NOT, scored by
 their IoU with the bitmap over all pixels of all images (Mu & Andreas 2020; La Rosa et al. 2023).
-Written as a polynomial Σ_S k_S Π_{c∈S} c of its concepts (a OR b = a + b − ab), a formula marks
-Σ_S k_S |∩S| pixels. So nothing is counted but the pixels that sets of concepts share, with each
-other and with each bitmap: popcounts of packed masks, on the images that show all of the set.
-C concepts, F bitmaps, G = F + 1, N images, P (concept, image) pairs.
+Two things make it fast. Pixels that show the same concepts are of one kind, and of kinds there are
+few: bitmaps are counted by kind once, and pixels are not looked at again. And written as a
+polynomial Σ_S k_S Π_{c∈S} c of its concepts (a OR b = a + b − ab), a formula marks Σ_S k_S |∩S|
+pixels, so that all formulas need is how many pixels sets of concepts share, in the bitmap and in
+all. C concepts, F bitmaps, G = F + 1, N images, K kinds.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -18,9 +20,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8, UInt32
+import scipy.sparse
+from jaxtyping import Array, Float, Int, UInt8
 
-from net2vec_jax.core.devices import fetch, make_mesh, pad_first_axis, place_copies, place_parts
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.formulas import Formula, Operator
 from net2vec_jax.data.masks import ConceptMasks
@@ -31,9 +33,7 @@ FOLDER, TABLE = "formulas", "formulas"
 OPERATORS: tuple[Operator, ...] = ("|", "&", "&!")
 Chain = tuple[tuple[Operator, int], ...]
 """Concepts, each with what joins it to those before it; the first one's operator says nothing."""
-WORDS_AT_ONCE, ROWS_AT_ONCE = 2**24, 2**11
-"""Of 32 pixels, of bitmaps that are counted in one call: 64 MB; and at most so many masks."""
-TRIPLES_AT_ONCE = 2**12
+TRIPLES_AT_ONCE = 2**14
 MOST_PIXELS = 2**31 - 1
 
 
@@ -53,112 +53,92 @@ class Match(NamedTuple):
         return named
 
 
+class PixelKinds:
+    """Pixels of N images by the concepts that they show.
+
+    Attributes:
+      kind: of every pixel, int32 [N, Y, X].
+      members: 1 where a kind shows a concept, sparse int64 [K, C].
+      size: K.
+      concepts: C.
+    """
+
+    def __init__(self, masks: ConceptMasks) -> None:
+        """Of the masks' concepts.
+
+        Raises:
+          Net2VecError: there are too many pixels.
+        """
+        size = masks.segmentation_size
+        kind = np.zeros((len(masks.is_val), math.prod(size)), np.int32)
+        if kind.size > MOST_PIXELS:
+            raise Net2VecError(
+                f"{len(kind)} images have more than {MOST_PIXELS:,} pixels; take fewer"
+            )
+        numbers: dict[tuple[int, ...], int] = {(): 0}
+        by_image = np.argsort(masks.pair_image, kind="stable")
+        bounds = np.searchsorted(masks.pair_image[by_image], np.arange(len(kind) + 1))
+        for image, (first, last) in enumerate(itertools.pairwise(bounds.tolist())):
+            pairs = by_image[first:last]
+            shown = masks.unpack(pairs).reshape(len(pairs), math.prod(size))
+            code, place = np.zeros(shown.shape[1], np.int64), np.zeros(1, np.int64)
+            for start in range(0, len(pairs), 32):
+                part = shown[start : start + 32]
+                bits = np.left_shift(1, np.arange(len(part))) @ part
+                _, place, code = np.unique(
+                    code << 32 | bits, return_index=True, return_inverse=True
+                )
+            concepts = masks.pair_concept[pairs]
+            found = [tuple(concepts[column].tolist()) for column in shown[:, place].T]
+            kind[image] = np.array([numbers.setdefault(s, len(numbers)) for s in found])[code]
+        self.kind: np.ndarray = kind.reshape(-1, *size)
+        concept = np.array([c for s in numbers for c in s], np.int64)
+        starts = np.cumsum([0, *map(len, numbers)])
+        self.size, self.concepts = len(numbers), len(masks.catalog)
+        self.members = scipy.sparse.csr_array(
+            (np.ones_like(concept), concept, starts), (self.size, self.concepts)
+        )
+
+
 class SharedPixels:
-    """Pixels that sets of concepts share with each other and with bitmaps, each counted once.
+    """Pixels that sets of concepts share with each other and with bitmaps.
 
     Attributes:
       concepts: C.
       hits: pixels of each bitmap, int64 [F].
-      single: pixels of each concept in each bitmap and, last, in all; int32 [C, G].
-      pairs: likewise those of two different concepts, int32 [C, C, G].
-      popcounts: words of 32 pixels that were counted so far.
+      single: pixels of each concept in each bitmap and, last, in all; int64 [C, G].
+      pairs: likewise those of two different concepts, int64 [C, C, G].
     """
 
-    def __init__(self, masks: ConceptMasks, bitmaps: UInt8[np.ndarray, "F N rows X"]) -> None:
-        """Of concepts' masks, and bitmaps that are packed as `ConceptMasks.packed` is.
+    def __init__(self, kinds: PixelKinds, bitmaps: UInt8[np.ndarray, "F N rows X"]) -> None:
+        """Of concepts, and bitmaps that are packed as `ConceptMasks.packed` is.
 
         Raises:
-          Net2VecError: they are of different images, or have too many pixels.
+          Net2VecError: they are of different images.
         """
-        images, (height, width) = len(masks.is_val), masks.segmentation_size
-        expected = (images, *masks.packed.shape[1:])
-        if bitmaps.shape[1:] != expected:
+        images, height, width = kinds.kind.shape
+        if bitmaps.shape[1:] != (expected := (images, -(-height // 8), width)):
             raise Net2VecError(f"bitmaps {bitmaps.shape} must be {('F', *expected)}, as masks are")
-        if images * height * width > MOST_PIXELS:
-            raise Net2VecError(f"{images} images have more than {MOST_PIXELS:,} pixels; take fewer")
-        self.concepts, self.popcounts = len(masks.catalog), 0
-        self.hits = np.array([np.bitwise_count(x).sum(dtype=np.int64) for x in bitmaps], np.int64)
-        self._concept, self._image = masks.pair_concept, masks.pair_image
-        self._pair = np.full((self.concepts, images), -1, np.int32)  # of a concept and an image
-        self._pair[self._concept, self._image] = np.arange(len(self._concept))
-        words = _pack_words(np.concatenate([bitmaps, np.full((1, *expected), 255, np.uint8)]))
-        mesh = make_mesh()
-        share = -(-len(words) // mesh.size)
-        self._bitmaps = place_parts(
-            mesh, lambda place: pad_first_axis(words[place * share : (place + 1) * share], share)
-        )
-        self._masks = place_copies(mesh, _pack_words(masks.packed))
-        self._rows = max(1, min(ROWS_AT_ONCE, WORDS_AT_ONCE // (words.shape[-1] * share)))
-        self.single = self._count([()])[0]
-        half = self._count([(concept,) for concept in range(self.concepts)])
-        self.pairs = half + half.swapaxes(0, 1)
-        self._known = {(): self.single} | {(c,): row for c, row in enumerate(self.pairs)}
+        self._members, size = kinds.members, kinds.size
+        self.concepts = kinds.concepts
+        counts = [np.bincount(kinds.kind.ravel(), minlength=size)]
+        for bitmap in bitmaps[::-1]:
+            active = np.flatnonzero(bitmap.any(axis=(1, 2)))
+            bits = np.unpackbits(bitmap[active], axis=1, count=height, bitorder="little")
+            counts.append(np.bincount(kinds.kind[active][bits.view(bool)], minlength=size))
+        self._counts = np.stack(counts[::-1], axis=1)  # [K, G]
+        self.hits = self._counts[:, :-1].sum(axis=0)
+        self._known: dict[tuple[int, ...], np.ndarray] = {}
+        self.single = self.after(())
+        self.pairs = np.stack([self.after((concept,)) for concept in range(self.concepts)])
 
     def after(self, concepts: tuple[int, ...]) -> Int[np.ndarray, "C G"]:
-        """Pixels that a set of concepts, ascending and counted, shares with each other concept."""
+        """Pixels that a set of concepts shares with each other concept."""
+        if concepts not in self._known:
+            shown = self._members[:, list(concepts)].sum(axis=1)
+            rows = np.flatnonzero(np.asarray(shown) == len(concepts))
+            self._known[concepts] = self._members[rows].T @ self._counts[rows]
         return self._known[concepts]
-
-    def count(self, sets: Iterable[tuple[int, ...]]) -> None:
-        """Count what sets of concepts, each ascending, share with every other concept."""
-        missing = sorted({each for each in sets if each not in self._known}, key=len)
-        if missing:
-            self.count(each[:-1] for each in missing)
-        for _, group in itertools.groupby(missing, key=len):
-            some = list(group)
-            shown = [each for each in some if self._known[each[:-1]][each[-1], -1]]
-            self._known |= dict.fromkeys(some, np.zeros_like(self.single))
-            self._known |= zip(shown, self._count(shown), strict=True) if shown else ()
-
-    def _count(self, sets: Sequence[tuple[int, ...]]) -> Int[np.ndarray, "sets C G"]:
-        found = [self._list_rows(each) for each in sets]
-        group = np.repeat(np.arange(len(sets)), [rows.shape[1] for rows in found])
-        rows = np.concatenate(found, axis=1)
-        group = group * self.concepts + self._concept[rows[-1]]  # ascending
-        total = np.zeros((len(sets) * self.concepts, len(self.hits) + 1), np.int32)
-        for start in range(0, len(group), self._rows):
-            part = slice(start, start + self._rows)
-            padded = np.pad(rows[:, part], ((0, 0), (0, self._rows)))[:, : self._rows]
-            counts = _popcount(self._masks, self._bitmaps, padded, self._image[padded[0]])
-            counts = fetch(counts).reshape(-1, self._rows)[: total.shape[1], : len(group[part])].T
-            begins = np.flatnonzero(np.diff(group[part], prepend=-1))
-            total[group[part][begins]] += np.add.reduceat(counts, begins, axis=0)
-        self.popcounts += len(group) * total.shape[1] * self._masks.shape[-1]
-        return total.reshape(len(sets), self.concepts, -1)
-
-    def _list_rows(self, concepts: tuple[int, ...]) -> Int[np.ndarray, "n rows"]:
-        """Pairs of a set's concepts on each image that shows all, and one of another there.
-
-        Of a single concept only the others behind it: the rest is symmetric.
-        """
-        own = self._pair[list(concepts)]
-        image = np.flatnonzero((own >= 0).all(axis=0))
-        other = self._pair[:, image]
-        other[list(concepts)] = -1
-        if len(concepts) == 1:
-            other[: concepts[0]] = -1
-        concept, place = np.nonzero(other >= 0)
-        return np.concatenate([own[:, image[place]], other[None, concept, place]])
-
-
-@jax.jit
-def _popcount(
-    masks: UInt32[Array, "P words"],
-    bitmaps: UInt32[Array, "D f N words"],
-    rows: Int[Array, "n rows"],
-    image: Int[Array, " rows"],
-) -> Int[Array, "D f rows"]:
-    """Pixels of the intersections of rows of masks, in each bitmap."""
-    both = masks[rows[0]]
-    for more in rows[1:]:
-        both &= masks[more]
-    words = bitmaps[:, :, image] & both[None, None]
-    return jnp.sum(jax.lax.population_count(words), axis=-1, dtype=jnp.int32)
-
-
-def _pack_words(packed: UInt8[np.ndarray, "n *m rows X"]) -> UInt32[np.ndarray, "n *m words"]:
-    flat = packed.reshape(*packed.shape[:-2], -1)
-    padding = [(0, 0)] * (flat.ndim - 1) + [(0, -flat.shape[-1] % 4)]
-    return np.ascontiguousarray(np.pad(flat, padding)).view(np.uint32)
 
 
 @lru_cache(maxsize=2**16)
@@ -178,16 +158,14 @@ def expand(chain: Chain) -> Mapping[tuple[int, ...], int]:
     if operator == "&":
         return both
     less = {each: -k for each, k in both.items()}
-    return {**before, **(alone if operator == "|" else {}), **less}
+    return dict(before) | (alone if operator == "|" else {}) | less
 
 
 def measure(shared: SharedPixels, bitmap: int, chain: Chain) -> Match:
     """How a formula overlaps with a bitmap, such as one that was found on other images."""
-    polynomial = expand(chain) if chain else {}
-    shared.count(concepts[:-1] for concepts in polynomial)
     counts = np.zeros(2, np.int64)
-    for (*others, last), k in polynomial.items():
-        counts += k * shared.after(tuple(others))[last, [bitmap, -1]].astype(np.int64)
+    for (*others, last), k in (expand(chain) if chain else {}).items():
+        counts += k * shared.after(tuple(others))[last, [bitmap, -1]]
     inside, area = counts.tolist()
     return Match(chain, inside, area, float(iou(counts[0], shared.hits[bitmap] + area - inside)))
 
@@ -210,14 +188,18 @@ def search_beam(shared: SharedPixels, *, length: int = 3, width: int = 5) -> lis
         raise Net2VecError(f"length {length} and width {width} must be at least 1")
     beams = []
     for bitmap, hits in enumerate(shared.hits):
-        inside, area = shared.single[:, [bitmap, -1]].T.astype(np.int64)
+        inside, area = shared.single[:, [bitmap, -1]].T
         score = iou(inside, hits + area - inside)
         order = np.argsort(-score, kind="stable")[: 2 * width].tolist()
-        found = [(c, int(inside[c]), int(area[c]), float(score[c])) for c in order if inside[c]]
-        beams.append([Match((("|", concept),), *counts) for concept, *counts in found])
+        beams.append(
+            [
+                Match((("|", c),), int(inside[c]), int(area[c]), float(score[c]))
+                for c in order
+                if inside[c]
+            ]
+        )
     for size in range(1, length):
         grown = [[match for match in beam if len(match.chain) == size] for beam in beams]
-        shared.count(each for beam in grown for match in beam for each in expand(match.chain))
         kept = width if size < length - 1 else 1
         for bitmap, beam in enumerate(beams):
             found = _extend(shared, bitmap, grown[bitmap]) if grown[bitmap] else ()
@@ -237,7 +219,7 @@ def _rank(matches: Iterable[Match]) -> list[Match]:
 def _extend(shared: SharedPixels, bitmap: int, beam: list[Match]) -> Iterator[Match]:
     """Formulas extended by a concept, where they overlap with the bitmap, the best ones first."""
     columns = [bitmap, -1]
-    single, counts = shared.single[:, columns].astype(np.int64), []
+    single, counts = shared.single[:, columns], []
     for match in beam:
         both = sum(k * shared.after(s)[:, columns] for s, k in expand(match.chain).items())
         own = np.array([match.shared, match.area])
@@ -285,7 +267,6 @@ def search_optimal(shared: SharedPixels, *, length: int = 3, width: int = 5) -> 
         score = np.array([match.iou for match in best]) * (1 - 1e-5)
         bound = np.asarray(_bound_triples(*counts, padded))[: len(some)]
         place, third, bitmaps = np.nonzero(bound > score)
-        shared.count(map(tuple, some[np.unique(place)].tolist()))
         for bitmap in np.unique(bitmaps).tolist():
             own = bitmaps == bitmap
             _improve(shared, best, bitmap, np.column_stack([some[place[own]], third[own]]))
@@ -326,12 +307,12 @@ def _improve(shared: SharedPixels, best: list[Match], bitmap: int, sets: np.ndar
     if sets.shape[1] == 3:
         pixels.append(np.stack([shared.after((a, b))[c, columns] for a, b, c in sets.tolist()]))
     coefficients = _list_coefficients(sets.shape[1])
-    inside, area = np.einsum("cs,snx->xnc", coefficients, np.stack(pixels).astype(np.int64))
+    inside, area = np.einsum("cs,snx->xnc", coefficients, np.stack(pixels))
     score = iou(inside, hits + area - inside)
     at = row, number = np.unravel_index(score.argmax(), score.shape)
     if score[at] > best[bitmap].iou:
-        chain = list_chains(sets.shape[1])[number]
-        named = tuple((operator, int(sets[row, place])) for operator, place in chain)
+        chain = list_chains(sets.shape[1])[int(number)]
+        named: Chain = tuple((operator, int(sets[row, place])) for operator, place in chain)
         best[bitmap] = Match(named, int(inside[at]), int(area[at]), float(score[at]))
 
 
@@ -346,29 +327,24 @@ def _bound_triples(
 
     Sums are of 32 bits and may overflow on the way, but not in the end.
     """
-    coefficients = jnp.asarray(_list_coefficients(3), jnp.int32)
-    sign = coefficients[:, -1, None, None, None]  # of all three, ±1
     one, other = two.T
-    shape = (len(two), *single.shape)
-    pixels = jnp.stack(
-        [
-            *(jnp.broadcast_to(x[:, None], shape) for x in (single[one], single[other])),
-            jnp.broadcast_to(single[None], shape),
-            jnp.broadcast_to(pairs[one, other][:, None], shape),
-            *(pairs[one], pairs[other]),
-        ]
-    )
+    everywhere = [single[one][:, None], single[other][:, None], single[None]]
+    everywhere += [pairs[one, other][:, None], pairs[one], pairs[other]]
+    inside = [x[..., :-1] for x in everywhere]
+    outside = [x[..., -1:] - x[..., :-1] for x in everywhere]
 
-    def bound(pixels: Array) -> Array:
-        """Least and most pixels of each formula, [2, 23, n, C, F]."""
+    def bound(pixels: list[Array]) -> tuple[Array, Array]:
+        """Least and most pixels of all three concepts."""
         a, b, c, ab, ac, bc = pixels
-        most = jnp.minimum(jnp.minimum(ab, ac), bc)
         least = jnp.maximum(jnp.maximum(ab + ac - a, ab + bc - b), ac + bc - c)
-        ends = jnp.stack([sign * jnp.maximum(least, 0)[None], sign * most[None]])
-        known = jnp.einsum("fs,s...->f...", coefficients[:, :-1], pixels)
-        return known[None] + jnp.sort(ends, axis=0)
+        return jnp.maximum(least, 0), jnp.minimum(jnp.minimum(ab, ac), bc)
 
-    inside = pixels[..., :-1]
-    shared, extra = bound(inside)[1], bound(pixels[..., -1:] - inside)[0]
-    found = (shared / (hits[None, None, None] + extra)).max(axis=0)
-    return jnp.where((jnp.arange(len(single))[None] > other[:, None])[..., None], found, 0)
+    (least_inside, most_inside), (least_outside, most_outside) = bound(inside), bound(outside)
+    best = jnp.zeros(most_inside.shape, jnp.float32)
+    for *known, sign in _list_coefficients(3).tolist():
+        shared = sum(k * x for k, x in zip(known, inside, strict=True) if k)
+        extra = sum(k * x for k, x in zip(known, outside, strict=True) if k)
+        shared += most_inside if sign > 0 else -least_inside
+        extra += least_outside if sign > 0 else -most_outside
+        best = jnp.maximum(best, shared / (hits[None, None] + extra))
+    return jnp.where((jnp.arange(len(single))[None] > other[:, None])[..., None], best, 0)
