@@ -16,7 +16,7 @@ import io
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -46,6 +46,8 @@ class FormulaSpeedFlags:
       filters: the first so many.
       length: concepts in a formula, at most.
       width: of the beam.
+      searches: which are compared; the optimal one takes the package minutes per filter.
+      images: only so many, evenly spread; all by default.
       rounds: how often ours is timed; the package once.
     """
 
@@ -53,6 +55,8 @@ class FormulaSpeedFlags:
     filters: int = 20
     length: int = 3
     width: int = 5
+    searches: tuple[Literal["beam", "optimal"], ...] = ("beam", "optimal")
+    images: int | None = None
     rounds: int = 3
 
 
@@ -102,9 +106,13 @@ def main(flags: FormulaSpeedFlags) -> None:
     masks = sources.masks
     binary = sources.activations.binary(read_thresholds(run.path))
     bitmaps = mark_by_filters(binary, range(flags.filters), masks)
+    if flags.images:
+        chosen = np.linspace(0, len(masks.is_val) - 1, flags.images).astype(int)
+        masks, bitmaps = masks.select_images(chosen), bitmaps[:, chosen]
     print(f"{flags.filters} filters of {run.name}, {len(masks.catalog)} concepts, "
           f"{len(masks.is_val)} images, length {flags.length}; {describe_machine()}")  # fmt: skip
-    for name, search in (("beam", search_beam), ("optimal", search_optimal)):
+    for name in flags.searches:
+        search = search_beam if name == "beam" else search_optimal
 
         def find(search: Any = search) -> list[Match]:
             shared = SharedPixels(PixelKinds(masks), bitmaps)

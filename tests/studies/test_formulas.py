@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import net2vec_jax as n2v
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.core.result_files import read_table
 from net2vec_jax.data.formulas import parse_formula
@@ -125,3 +126,21 @@ def test_beams_find_longer_formulas(run: FinishedRun, sources: RunSources, writt
 def test_runs_without_masks_are_refused(finished_study: Path) -> None:
     with pytest.raises(Net2VecError, match="classification probe"):
         formulas.main(FormulaFlags(run=finished_study / "block10" / "classification"))
+
+
+def test_formulas_are_probed_as_concepts(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    masks = rng.integers(0, 3, (40, 8, 8)).repeat(4, axis=1).repeat(4, axis=2)
+    planes = np.stack([masks == 1, masks == 2], axis=-1)
+    dataset = n2v.from_arrays(
+        rng.integers(0, 256, (40, 32, 32, 3), np.uint8), masks.astype(np.int32), {1: "a", 2: "b"}
+    )
+    layer = n2v.read_activations(planes[:, ::4, ::4].astype(np.float32))
+    probe = n2v.train_segmentation(
+        layer, dataset, concepts=["b", "a|b"], epochs=2, controls=False, untrained=False
+    )
+    assert list(probe.concepts) == ["b", "a | b"]
+    run = FinishedRun(probe.save(tmp_path / "run"))
+    found = RunSources(run, dataset=dataset).masks
+    assert found.catalog.numbers.tolist() == run.numbers.tolist() == [2, 3]
+    np.testing.assert_array_equal(found.unpack(found.pair_concept == 1), masks > 0)

@@ -41,7 +41,7 @@ function drawConcept(concept) {
       measureFact(concept, 'val_average_precision',
         'embedding, average precision over all val images'),
     ])),
-    formulaPanel(concept.formula),
+    ...formulaPanels(concept.formula),
     create('div', { class: 'columns' },
       report.sizes.length > 1 ? curvePanel(concept) : null, filterPanel(concept),
       neighbourPanel(concept)));

@@ -52,7 +52,7 @@ function drawFilter(filter) {
       [`${singleName} of`, String(filter.bestFor.length),
         filter.bestFor.length === 1 ? 'concept' : 'concepts'],
     ]),
-    formulaPanel(filter.formula),
+    ...formulaPanels(filter.formula),
     create('div', { class: 'columns' },
       panel(`${singleTitle} of`,
         filter.bestFor.length
