@@ -17,7 +17,7 @@ from net2vec_jax.data.masks import ConceptMasks
 from net2vec_jax.report.formulas import gather_formulas
 from net2vec_jax.runs.files import read_thresholds
 from net2vec_jax.runs.finished import FinishedRun
-from net2vec_jax.runs.predictions import embedding_scores
+from net2vec_jax.runs.predictions import embedding_scores, read_weighed
 from net2vec_jax.runs.sources import RunSources
 from net2vec_jax.studies import formulas
 from net2vec_jax.studies.formulas import (
@@ -73,6 +73,15 @@ def test_bitmaps_are_what_the_run_counted(
             assert found == pytest.approx(run.single_ious[1, concept, number], abs=1e-6)
         found = _own_ious(sources.masks, of_embeddings[concept], concept)
         assert found == pytest.approx(scores[concept], abs=1e-6)
+
+
+def test_embeddings_of_standardised_activations_mark_what_was_counted(converged_run: Path) -> None:
+    run = FinishedRun(converged_run)
+    sources = RunSources(run)
+    weighed = read_weighed(run, sources, np.arange(len(sources.masks.is_val)))[0]
+    packed = mark_by_embeddings(weighed, run.weights[0], run.levels[0], sources.masks)
+    found = [_own_ious(sources.masks, packed[place], place) for place in range(len(run))]
+    np.testing.assert_allclose(found, embedding_scores(run, 0), atol=1e-4)
 
 
 def test_scores_are_those_of_the_formulas(
