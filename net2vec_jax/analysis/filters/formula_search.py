@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import NamedTuple
 
 import jax
@@ -128,6 +128,8 @@ class SharedPixels:
             counts.append(np.bincount(kinds.kind[active][bits.view(bool)], minlength=size))
         self._counts = np.stack(counts[::-1], axis=1)  # [K, G]
         self.hits = self._counts[:, :-1].sum(axis=0)
+        columns = kinds.members.tocsc()
+        self._kinds_of = np.split(columns.indices, columns.indptr[1:-1])
         self._known: dict[tuple[int, ...], np.ndarray] = {}
         self.single = self.after(())
         self.pairs = np.stack([self.after((concept,)) for concept in range(self.concepts)])
@@ -135,8 +137,8 @@ class SharedPixels:
     def after(self, concepts: tuple[int, ...]) -> Int[np.ndarray, "C G"]:
         """Pixels that a set of concepts shares with each other concept."""
         if concepts not in self._known:
-            shown = self._members[:, list(concepts)].sum(axis=1)
-            rows = np.flatnonzero(np.asarray(shown) == len(concepts))
+            shown = [self._kinds_of[concept] for concept in concepts]
+            rows = reduce(np.intersect1d, shown) if shown else np.arange(len(self._counts))
             self._known[concepts] = self._members[rows].T @ self._counts[rows]
         return self._known[concepts]
 
