@@ -25,7 +25,7 @@ COMMANDS = {
     ),
     "Use": ("apply", "score_on"),
     "Show": ("report", "pictures", "maximise_activation", "invert_features"),
-    "Ask": ("does_it_matter", "local_embeddings"),
+    "Ask": ("does_it_matter", "formulas", "local_embeddings"),
 }  # fmt: skip
 """Names of the commands, in groups."""
 USAGE = """usage: net2vec NAME [flags]

@@ -30,7 +30,7 @@ def test_the_library_example_runs(
 def test_every_script_that_it_names_exists() -> None:
     names = set(re.findall(r"experiments\.(\w+)", TEXT)) - {"NAME"}
     names |= set(re.findall(r"^\| `(\w+)` \| ", TEXT, re.MULTILINE))
-    assert len(names) == 23
+    assert len(names) == 24
     for name in names:
         assert is_script(README.parent, name), name
 

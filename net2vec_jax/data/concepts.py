@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Int
 
 from net2vec_jax.core.errors import Net2VecError, list_names, unknown_name_error
+from net2vec_jax.data.formulas import Formula, is_formula, list_names_in, parse_formula
 
 CATEGORIES = ("color", "object", "part", "material", "scene", "texture")
 """Broden's six categories in the order of its index.csv (behaviour 1.2)."""
@@ -110,12 +111,14 @@ class Concept:
       categories: the categories it belongs to, with the number of images in each, in the order of
         label.csv (most images first).
       primary_category: the category in which it covers most (behaviour 1.8).
+      formula: of a concept that is made of others, which masks are computed from.
     """
 
     number: int
     name: str
     categories: Mapping[str, int] = dataclasses.field(hash=False)  # a dict has no hash
     primary_category: str
+    formula: Formula | None = None
 
     def __post_init__(self) -> None:
         if self.number < 1:
@@ -221,12 +224,37 @@ class ConceptCatalog:
     def select(self, names: Iterable[str]) -> ConceptCatalog:
         """The concepts of these names (or decimal numbers), in the catalog's order.
 
+        A formula such as "wheel & !car" makes a concept of its own, behind all others, of the
+        category of its first concept.
+
         Raises:
-          Net2VecError: a name that no concept has; the nearest names are suggested.
+          Net2VecError: a name that no concept has, the nearest names are suggested; or a formula
+            that is none.
+
+        Examples:
+          >>> named = [Concept(n, x, {"part": 9}, "part") for n, x in [(1, "wheel"), (2, "car")]]
+          >>> [c.name for c in ConceptCatalog(tuple(named)).select(["car", "wheel&!car"])]
+          ['car', 'wheel & !car']
         """
         chosen: set[int] = set()
-        for name in names:
-            if not (found := self.find(name)):
-                raise unknown_name_error("concept", name, (c.name for c in self.concepts))
-            chosen.update(found)
-        return ConceptCatalog(tuple(c for c in self.concepts if c.number in chosen))
+        joined: dict[str, Concept] = {}
+        for name in map(normalize_name, names):
+            formula = parse_formula(name) if not self.find(name) and is_formula(name) else name
+            parts = [self._find_known(part) for part in list_names_in(formula)]
+            if isinstance(formula, str):
+                chosen.update(parts[0])
+                continue
+            number = self.largest_number + len(joined) + 1
+            first = self.by_number[parts[0][0]]
+            category = first.primary_category
+            images = {category: first.categories[category]}
+            joined.setdefault(
+                str(formula), Concept(number, str(formula), images, category, formula)
+            )
+        kept = [c for c in self.concepts if c.number in chosen]
+        return ConceptCatalog((*kept, *joined.values()))
+
+    def _find_known(self, name: str) -> tuple[int, ...]:
+        if not (found := self.find(name)):
+            raise unknown_name_error("concept", name, (c.name for c in self.concepts))
+        return found

@@ -113,7 +113,14 @@ class ConceptMasks:
         return np.divide(total, count, out=np.full(size, np.nan), where=count > 0)
 
     def select(self, catalog: ConceptCatalog) -> ConceptMasks:
-        """The same masks for the concepts of `catalog` only, a part of this catalog."""
+        """The same masks for the concepts of `catalog` only, a part of this catalog.
+
+        Those of its formulas that are not among these masks are computed from their parts.
+        """
+        known = self.catalog.by_number
+        made = [c for c in catalog if c.formula is not None and c.number not in known]
+        if made:
+            return self._join(made).select(catalog)
         position = {concept.number: place for place, concept in enumerate(catalog)}
         mapping = np.array([position.get(c.number, -1) for c in self.catalog], np.int32)
         kept = mapping[self.pair_concept] >= 0
@@ -126,6 +133,44 @@ class ConceptMasks:
             pixels=self.pixels[kept],
             whole_image=self.whole_image[kept],
         )
+
+    def _join(self, made: Sequence[Concept]) -> ConceptMasks:
+        """These masks, and behind them those of formulas, where they mark a pixel."""
+        columns = [[self.pair_concept], [self.pair_image], [self.packed], [self.whole_image]]
+        for place, concept in enumerate(made, len(self.catalog)):
+            assert concept.formula is not None
+            used = np.isin(
+                self.catalog.numbers[self.pair_concept],
+                [number for name in concept.formula.names for number in self.catalog.find(name)],
+            )
+            image = np.unique(self.pair_image[used])
+            packed, whole = (
+                concept.formula.evaluate(partial(self._spread, values=values, image=image))
+                for values in (self.packed, self.whole_image)
+            )
+            area = np.bitwise_count(packed).sum((1, 2), np.int64)
+            kept, whole = area > 0, whole & (area == math.prod(self.segmentation_size))
+            number = np.full(kept.sum(), place, np.int32)
+            found = (number, image[kept], packed[kept], whole[kept])
+            columns = [[*column, more] for column, more in zip(columns, found, strict=True)]
+        pair_concept, pair_image, packed, whole = map(np.concatenate, columns)
+        joined = dataclasses.replace(
+            self,
+            catalog=ConceptCatalog((*self.catalog, *made)),
+            pair_concept=pair_concept, pair_image=pair_image, packed=packed, whole_image=whole,
+            pixels=np.zeros(len(packed), np.int32),
+        )  # fmt: skip
+        pixels = joined.area.astype(np.int32)
+        pixels[: len(self.pixels)] = self.pixels
+        return dataclasses.replace(joined, pixels=pixels)
+
+    def _spread(self, name: str, *, values: np.ndarray, image: np.ndarray) -> np.ndarray:
+        """A concept's values on each of these images, 0 where it is absent."""
+        spread = np.zeros((len(image), *values.shape[1:]), values.dtype)
+        for number in self.catalog.find(name):
+            rows = np.flatnonzero(self.catalog.numbers[self.pair_concept] == number)
+            spread[np.searchsorted(image, self.pair_image[rows])] |= values[rows]
+        return spread
 
     def select_images(self, images: np.ndarray) -> ConceptMasks:
         """The same masks on these images only, indices [n] in ascending order."""

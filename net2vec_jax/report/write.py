@@ -15,6 +15,7 @@ from net2vec_jax.core.locks import replacing
 from net2vec_jax.core.result_files import make_folder
 from net2vec_jax.data.dataset import ConceptDataset, map_in_order
 from net2vec_jax.networks.loaded import LoadedNetwork
+from net2vec_jax.report.formulas import gather_formulas
 from net2vec_jax.report.gather import gather_content
 from net2vec_jax.report.local import gather_local
 from net2vec_jax.report.page.content import Pictures
@@ -100,6 +101,7 @@ def write_report(
     content = dataclasses.replace(
         content, pictures=pictures, remarks=tuple(remarks),
         use=gather_use(run, read_image), local=gather_local(run, pictures=read_image is not None),
+        formulas=gather_formulas(run),
     )  # fmt: skip
     page = render_page(content, image_size=detail["image_size"])
     try:

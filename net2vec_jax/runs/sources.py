@@ -198,9 +198,9 @@ class RunSources:
         if self.run.kind == "segmentation":
             choice = PRESETS[self.run.origin["preset"]].category_choice
         numbers = set(self.run.numbers.tolist())
-        catalog = ConceptCatalog(
-            tuple(concept for concept in self.dataset.catalog if concept.number in numbers)
-        )
+        catalog, concepts = self.dataset.catalog, self.run.origin.get("concepts")
+        catalog = catalog.select(concepts) if concepts else catalog
+        catalog = ConceptCatalog(tuple(concept for concept in catalog if concept.number in numbers))
         return decode_masks(self.dataset, choice, cache=self._flags.cache_data).select(catalog)
 
     @contextlib.contextmanager

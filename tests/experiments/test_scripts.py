@@ -29,6 +29,7 @@ import pytest
         ("maximise_activation", "--objective"),
         ("does_it_matter", "--class-names"),
         ("local_embeddings", "--neighbours"),
+        ("formulas", "--length"),
         ("invert_features", "--preset"),
         ("cost_model", "--epochs"),
     ],

@@ -12,7 +12,7 @@ import numpy as np
 from browsing import By, Keys, active, go, resize, sort_by, texts, wait_until
 from page_content import ENDING, HOSTILE, LONG, NAMES, make_content
 
-from net2vec_jax.report.page.content import SingleFilters
+from net2vec_jax.report.page.content import MarkedFormula, SingleFilters
 from net2vec_jax.report.page.render import render_page
 from net2vec_jax.report.write import write_report
 from net2vec_jax.runs.finished import FinishedRun
@@ -138,6 +138,18 @@ def test_unknown_addresses_are_told(show, planted: Path) -> None:
         browser.execute_script("location.hash = arguments[0]", view)
         wait_until(lambda v=view: browser.execute_script("return shownHash") == (v or "#overview"))
         assert not browser.find_element(By.ID, "message").is_displayed(), view
+
+
+def test_a_filter_shows_the_formula_that_it_marks(show, tmp_path: Path) -> None:
+    found = {("filter", 2): MarkedFormula("a & !b", 0.5, "a", 0.25)}
+    page = tmp_path / "page.html"
+    page.write_text(render_page(make_content(formulas=found)), encoding="utf-8")
+    browser = show(page, "#filter-2")
+    assert "What it marks" in texts(browser, "#view-filter h2")
+    assert any("a & !b" in card for card in texts(browser, "#view-filter .card"))
+    go(browser, "#filter-3")
+    assert "What it marks" not in texts(browser, "#view-filter h2")
+    assert "null" not in browser.find_element(By.ID, "view-filter").text
 
 
 def test_a_concept_that_no_filter_overlaps_has_no_best_filter(show, tmp_path: Path) -> None:

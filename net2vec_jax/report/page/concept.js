@@ -41,6 +41,7 @@ function drawConcept(concept) {
       measureFact(concept, 'val_average_precision',
         'embedding, average precision over all val images'),
     ])),
+    ...formulaPanels(concept.formula),
     create('div', { class: 'columns' },
       report.sizes.length > 1 ? curvePanel(concept) : null, filterPanel(concept),
       neighbourPanel(concept)));

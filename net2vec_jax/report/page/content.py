@@ -109,6 +109,15 @@ class LocalEmbeddings(NamedTuple):
     figures: Mapping[str, str]  # by what they show, WebP as base64
 
 
+class MarkedFormula(NamedTuple):
+    """What a filter or an embedding marks, by `experiments.formulas`."""
+
+    formula: str
+    score: float  # its val IoU
+    concept: str  # the best one alone
+    concept_score: float
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class ReportContent:
     """All that the page of a run shows."""
@@ -135,6 +144,8 @@ class ReportContent:
     unit_weights: bool = False  # weights have length 1, as the mean direction over seeds has
     use: UsedConcepts | None = None  # None where it was not measured
     local: LocalEmbeddings | None = None  # likewise
+    formulas: Mapping[tuple[str, int], MarkedFormula] = dataclasses.field(default_factory=dict)
+    # by "filter" or "embedding", and its place
     remarks: Sequence[str] = ()  # what a reader should know of this page
     rule: str = ""  # where embeddings, and filters under the same rule, mark pixels
     comparison: Sequence[Fact] = ()  # embeddings and what they are compared with, means

@@ -65,6 +65,13 @@ function panel(title, ...children) {
   return create('section', { class: 'panel' }, create('h2', {}, title), ...children);
 }
 
+/** The formula of concepts that overlaps best with what is marked; none where none was searched. */
+function formulaPanels(found) {
+  return found ? [panel('What it marks', factStrip([
+    ['best formula of concepts, IoU over all val images', formatScore(found.score), found.formula],
+    ['best single concept, likewise', formatScore(found.concept_score), found.concept]]))] : [];
+}
+
 /** A bar from 0 to a fraction of its box's width, with an interval on it if given. */
 function scoreBar(value, low, high, kind) {
   const box = create('span', { class: `score-bar ${kind}`, 'aria-hidden': 'true' });

@@ -52,6 +52,7 @@ function drawFilter(filter) {
       [`${singleName} of`, String(filter.bestFor.length),
         filter.bestFor.length === 1 ? 'concept' : 'concepts'],
     ]),
+    ...formulaPanels(filter.formula),
     create('div', { class: 'columns' },
       panel(`${singleTitle} of`,
         filter.bestFor.length

@@ -114,6 +114,7 @@ def describe_run(content: ReportContent) -> dict[str, Any]:
                 "top": [[k, _shorten(content.weights[number, k])] for k in top[number]],
                 "position": [_shorten(x) for x in content.geometry.positions[number]],
                 "embedded": bool(content.geometry.is_valid[number]),
+                "formula": _describe_formula(content, "embedding", number),
             }
         )
     return make_jsonable(
@@ -202,12 +203,18 @@ def _describe_filter(content: ReportContent, number: int) -> dict[str, Any]:
         "bestFor": sorted(best_for, key=lambda place: -single.score[place] if single else 0),
         "weights": [[c, _shorten(weights[c])] for c in largest if weights[c]],
         "scores": [],
+        "formula": _describe_formula(content, "filter", number),
     }
     if single is not None and single.every is not None:
         score = single.every[:, number]
         chosen = np.argsort(-np.nan_to_num(score), kind="stable")[:FILTER_CONCEPTS]
         described["scores"] = [[c, _shorten(score[c])] for c in chosen if score[c] > 0]
     return described
+
+
+def _describe_formula(content: ReportContent, kind: str, place: int) -> dict[str, Any] | None:
+    found = content.formulas.get((kind, place))
+    return found and found._asdict()
 
 
 def _choose_precision(content: ReportContent) -> str:

@@ -18,6 +18,7 @@ from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.probes.heads import top_filters
 from net2vec_jax.report.page.content import (
     Cell,
+    MarkedFormula,
     RemovedConcept,
     SingleFilters,
     UsedConcepts,
@@ -264,3 +265,17 @@ def test_bad_content_is_refused() -> None:
         make_content(numbers=np.array([3, 3, 6, 12, 20, 21, 30, 31]))
     with pytest.raises(Net2VecError, match="show nothing"):
         render_page(make_content(), image_size=3)
+
+
+def test_formulas_stand_beside_filters_and_concepts() -> None:
+    filter_ = Page(render_page(make_content())).read_json("run-data")["serving"][0]["number"]
+    found = {
+        ("filter", filter_): MarkedFormula(HOSTILE, 0.5, "sheep", 0.4),
+        ("embedding", 1): MarkedFormula("a & !b", 0.25, "a", 0.125),
+    }
+    page = Page(shown := render_page(make_content(formulas=found)))
+    report = page.read_json("run-data")
+    formulas = [row["formula"] for row in report["serving"]]
+    assert formulas[0]["formula"] == HOSTILE and set(map(type, formulas[1:])) == {type(None)}
+    assert report["concepts"][1]["formula"]["concept_score"] == 0.125
+    assert report["concepts"][0]["formula"] is None and HOSTILE not in shown
