@@ -18,6 +18,7 @@ from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 from net2vec_jax.networks.load import load_network, open_network_origin, save_network
+from net2vec_jax.networks.sae import find_largest
 from net2vec_jax.networks.untrained import has_untrained
 from net2vec_jax.runs.finished import FinishedRun
 from net2vec_jax.runs.sources import RunSources, SourceFlags
@@ -77,6 +78,15 @@ def test_latents_are_those_of_the_equation(write: Write, kind: str, layer: str) 
         latents = np.where(latents > (thresholds if more else 0.7), latents, 0)
     np.testing.assert_allclose(found[f"{layer}.sae"], latents, rtol=1e-4, atol=1e-5)
     assert 0 < np.count_nonzero(latents) < latents.size
+
+
+@pytest.mark.parametrize("shape", [(4, 100), (3, 7), (2, 1)])
+def test_the_largest_are_found_among_groups(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    values = np.maximum(rng.integers(-3, 9, shape), 0).astype(np.float32)  # with ties
+    for k in {1, 2, 5, shape[1]} & set(range(1, shape[1] + 1)):
+        expected = np.sort(values, axis=1)[:, -k][:, None]
+        np.testing.assert_array_equal(find_largest(jnp.array(values), k), expected)
 
 
 def test_the_network_goes_on_with_what_the_latents_change(write: Write) -> None:
