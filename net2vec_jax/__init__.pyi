@@ -17,6 +17,7 @@ from .networks.adapters import wrap_torch as wrap_torch
 from .networks.load import NETWORKS as NETWORKS
 from .networks.load import load_network as load_network
 from .networks.loaded import LoadedNetwork as LoadedNetwork
+from .networks.sae import wrap_sae as wrap_sae
 from .probes.presets import CONVERGED as CONVERGED
 from .probes.presets import PAPER as PAPER
 from .probes.presets import REFERENCE_CODE as REFERENCE_CODE

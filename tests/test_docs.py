@@ -266,3 +266,27 @@ def test_tiny_darknet_names_what_photographs_show(
         chances = np.exp(logits) / np.exp(logits).sum()
         assert labels[chances.argmax()] == label
         assert chances.max() > 0.5
+
+
+def test_a_sparse_autoencoder_is_trained_and_probed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_dataset(tmp_path / "data")
+    page = OWN_MODELS.with_name("sae.md").read_text(encoding="utf-8")
+    text = re.findall(r'^```python title="train_sae.py"\n(.*?)^```', page, re.DOTALL | re.M)[0]
+    assert len(re.findall(r"\S.*", text)) <= 40
+    for long, short in (('"scenes"', '"data"'), ("1024, 16, 2000", "64, 4, 3")):
+        assert long in text
+        text = text.replace(long, short)
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):  # as usual
+        exec(compile(text, "train_sae.py", "exec"), {})
+    command = re.findall(r"^```\npython -m (.*?)^```", page.replace("\\\n", ""), re.DOTALL | re.M)[
+        0
+    ]
+    module, *arguments = shlex.split(command.replace("scenes", "data"))
+    script = import_script(module)
+    monkeypatch.setattr(sys, "argv", [module, *arguments, "--epochs", "1"])
+    script.run_script(script.main)
+    results = {path.parent.name for path in Path("runs").rglob("segmentation.csv")}
+    assert results == {"block10", "block10.sae"}

@@ -23,7 +23,9 @@ QUANTILES = 1000
 """Columns of the reference's quantile table."""
 
 FEWEST_ROWS, MOST_ROWS = 64, 8192
-"""Places that are compared with the bounds at a time."""
+"""Places that are compared with the bounds at a time,"""
+MOST_VALUES = 2**24
+"""and of wide layers so few that they have so many values."""
 
 NO_THRESHOLD = 1.0
 """The quantile that stands for no threshold (behaviour Q-2)."""
@@ -70,6 +72,7 @@ class TopValues:
         self.seen = 0
 
     def _begin(self, filters: int) -> None:
+        self._rows = min(self._rows, max(MOST_VALUES // filters, FEWEST_ROWS))
         room = self._kept + max(self._kept // 4, self._rows)
         self._values = np.empty((filters, room), np.float32)
         self._places = np.empty((filters, room), np.uint32 if self._count < 2**32 else np.uint64)

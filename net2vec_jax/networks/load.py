@@ -20,6 +20,7 @@ from net2vec_jax.networks.loaded import LoadedNetwork
 from net2vec_jax.networks.network import Network
 from net2vec_jax.networks.options import WeightOptions, read_options
 from net2vec_jax.networks.preprocessing import Preprocessing, View
+from net2vec_jax.networks.sae import wrap_sae
 from net2vec_jax.networks.zoo.caffe import CAFFE_ENTRIES
 from net2vec_jax.networks.zoo.entry import NetworkEntry
 from net2vec_jax.networks.zoo.torch import TORCH_ENTRIES
@@ -52,6 +53,7 @@ def load_network(
     mean: Channels | None = None,
     deviation: Channels | None = None,
     channel_order: ChannelOrder | None = None,
+    sae: Sequence[str] = (),
 ) -> LoadedNetwork:
     """Build a network and fill it with its weights.
 
@@ -72,6 +74,7 @@ def load_network(
       deviation: by which it divides them, likewise.
       channel_order: "bgr" if it wants blue first. Mean and deviation, and the images that the
         network then takes, are red, green and blue all the same.
+      sae: sparse autoencoders, each as "LAYER=FILE"; `wrap_sae` wraps them one by one.
 
     Raises:
       Net2VecError: there is no such network, its weights cannot be found or read, or they do not
@@ -87,6 +90,14 @@ def load_network(
         checkpoint_key=checkpoint_key, mean=mean, deviation=deviation, channel_order=channel_order
     )
     options.check_options()
+    if sae:
+        loaded = load_network(name, weights=weights, **options.chosen)
+        for entry in sae:
+            layer, _, file = entry.partition("=")
+            if not file:
+                raise Net2VecError(f"--sae {entry}: write LAYER=FILE")
+            loaded = wrap_sae(loaded, layer, file)
+        return loaded
     if name not in NETWORKS and weights is None and Path(name).is_dir():
         name, weights = read_description(name).network, name
     if name not in NETWORKS:
@@ -370,8 +381,11 @@ def save_network(loaded: LoadedNetwork, directory: str | Path) -> None:
       directory: a new directory.
 
     Raises:
-      Net2VecError: the directory exists or cannot be written; the network is not of the zoo.
+      Net2VecError: the directory exists or cannot be written; the network is not of the zoo, or has
+        a sparse autoencoder.
     """
+    if loaded.options.sae:
+        raise Net2VecError("networks are stored without sparse autoencoders; leave out --sae")
     entry = NETWORKS.get(loaded.name)
     if entry is None or (loaded.classes is None and loaded.weights is None):  # wrapped
         raise Net2VecError(f"{loaded.name} is not a network of the zoo; only those can be stored")

@@ -12,7 +12,7 @@ import math
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, Self, cast
+from typing import Any, Self, cast
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +45,7 @@ class Network(nnx.Module):
     lacking: tuple[str, ...] = ()
     smallest_input: int = 1
     side_multiple: int = 1
-    is_traceable: ClassVar[bool] = True
+    is_traceable: bool = True
 
     @classmethod
     def sized(cls, name: str, **attributes: Any) -> type[Self]:

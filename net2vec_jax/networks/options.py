@@ -23,19 +23,22 @@ class WeightOptions:
       deviation: of red, green and blue, by which they were divided after that.
       channel_order: in which the network wants red, green and blue; mean and deviation are given
         as red, green and blue all the same.
+      sae: sparse autoencoders of layers, each as LAYER=FILE: its latents are the filters of one
+        more layer, LAYER.sae (docs/sae.md).
     """
 
     checkpoint_key: str | None = None
     mean: Channels | None = None
     deviation: Channels | None = None
     channel_order: ChannelOrder | None = None
+    sae: tuple[str, ...] = ()
 
     @property
     def chosen(self) -> dict[str, Any]:
         """The options that were given, by name, as JSON takes them and `load_network` too."""
         names = [field.name for field in dataclasses.fields(WeightOptions)]
         given = {name: getattr(self, name) for name in names}
-        return {name: value for name, value in given.items() if value is not None}
+        return {name: value for name, value in given.items() if value not in (None, ())}
 
     def check_options(self) -> None:
         """Refuse what makes no sense.

@@ -41,8 +41,9 @@ class _FittedAffine(Affine):
 
 
 def has_untrained(loaded: LoadedNetwork) -> bool:
-    """Whether it is known how a network began: it is one of the zoo's."""
-    return loaded.name in NETWORKS and loaded.weights is not None
+    """Whether it is known how a network began: it is one of the zoo's, without an autoencoder."""
+    is_of_zoo = loaded.name in NETWORKS and loaded.weights is not None
+    return is_of_zoo and not loaded.options.sae
 
 
 def untrain(

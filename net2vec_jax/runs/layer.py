@@ -309,8 +309,8 @@ def prepare_runs(
     if any(run.needs_untrained and not run.has_untrained for run in runs):
         announce(
             [
-                "what is probed is no network of the zoo, so it is not known how it began: the "
-                "columns untrained_… stay empty"
+                "what is probed is no network of the zoo alone, so it is not known how it began: "
+                "the columns untrained_… stay empty"
             ]
         )
     for run in runs:  # those that were prepared before, and have more to do

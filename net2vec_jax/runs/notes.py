@@ -37,7 +37,7 @@ def describe_sources(
         "dataset": _note_dataset(name, flags.out),
         "network": _note(_name_absolutely(flags.network)) if flags.network else None,
         "weights": _note_path(weights, flags.out) if weights else _note(flags.weights),
-        "weight_options": flags.chosen,
+        "weight_options": network.options.chosen if network else {},
         "weights_are": network.source if network else None,
         "activations": _note_path(activations, flags.out),
         "activation_array": _note_path(flags.activation_array, flags.out)

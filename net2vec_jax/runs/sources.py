@@ -47,6 +47,7 @@ class SourceFlags:
       dataset: as the run's --dataset; by default what the run was given.
       network: as the run's --network; by default what the run was given.
       weights: as the run's --weights; by default what the run was given.
+      sae: as the run's --sae; by default what the run was given.
       activations: as the run's --activations; by default where the run stored them.
       cache_data: keep decoded images and labels beside the dataset, as the run did.
     """
@@ -54,6 +55,7 @@ class SourceFlags:
     dataset: str | None = None
     network: str | None = None
     weights: str | None = None
+    sae: tuple[str, ...] = ()
     activations: Path | None = None
     cache_data: bool = True
 
@@ -135,8 +137,10 @@ class RunSources:
                 f"code is run only if you say so: --network {name}"
             )
         weights = self._flags.weights or (self._noted.get("weights") and self._find("weights"))
-        with self._explaining("network", "--network and --weights"):
-            options = read_options(self._noted) if weights or not self._flags.network else None
+        with self._explaining("network", "--network, --weights and --sae"):
+            noted = self._noted if weights or not self._flags.network else {}
+            options = read_options(noted)
+            options = dataclasses.replace(options, sae=self._flags.sae or options.sae)
             loaded = open_network(name, weights=weights, options=options)
         return self._check_network(loaded, name)
 

@@ -16,6 +16,7 @@ from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 from net2vec_jax.data.masks import CategoryChoice, ConceptMasks
 from net2vec_jax.data.open import open_screened_dataset, require_both_splits
 from net2vec_jax.networks.choice import open_network
+from net2vec_jax.networks.options import WeightOptions
 from net2vec_jax.networks.preprocessing import PreprocessingName
 from net2vec_jax.probes.presets import PresetName
 from net2vec_jax.runs.activations import fit_subset_sizes
@@ -36,6 +37,8 @@ class StudyFlags:
         name in the zoo, or FILE.py:FUNCTION (docs/own_models.md), which runs the code in that file.
       out: directory of the study; an unfinished one is resumed.
       weights: weights of networks that are not to have the zoo's, each as NETWORK=WEIGHTS.
+      sae: sparse autoencoders of layers, each as NETWORK/LAYER=FILE: its latents are the filters of
+        one more layer, NETWORK/LAYER.sae (docs/sae.md).
       preset: "paper", "reference_code" to repeat what the original code did, or "converged" of the
         segmentation probe, beside which the classification probe is the paper's.
       preprocessing: of the images; by default the preset's.
@@ -66,6 +69,7 @@ class StudyFlags:
     layers: tuple[str, ...]
     out: Path
     weights: tuple[str, ...] = ()
+    sae: tuple[str, ...] = ()
     preset: PresetName = "paper"
     preprocessing: PreprocessingName | None = None
     responses: Responses = "positive"
@@ -140,6 +144,7 @@ def finish_study(flags: StudyFlags) -> list[LayerResults]:
     """
     chosen = parse_layers(flags.layers)
     weights = _parse_weights(flags.weights, chosen)
+    autoencoders = _parse_autoencoders(flags.sae, chosen)
     dataset = open_screened_dataset(
         flags.dataset,
         scenes_directory=flags.out / SCENES_FOLDER,
@@ -150,7 +155,8 @@ def finish_study(flags: StudyFlags) -> list[LayerResults]:
     require_both_splits(dataset)
     masks: dict[CategoryChoice, ConceptMasks] = {}
     for network, layers in chosen.items():
-        loaded = open_network(network, weights=weights.get(network))
+        options = WeightOptions(sae=autoencoders.get(network, ()))
+        loaded = open_network(network, weights=weights.get(network), options=options)
         layers = list(dict.fromkeys(map(loaded.network.resolve_layer, layers)))
         folder = flags.out / loaded.name
         pairs = []
@@ -234,4 +240,21 @@ def _parse_weights(weights: Sequence[str], networks: Collection[str]) -> dict[st
                 f"--weights {network}={value}: write NETWORK=WEIGHTS for a network of --layers, "
                 f"which has {', '.join(networks)}"
             )
+    return parsed
+
+
+def _parse_autoencoders(
+    entries: Sequence[str], networks: Collection[str]
+) -> dict[str, tuple[str, ...]]:
+    """LAYER=FILE by network, from NETWORK/LAYER=FILE."""
+    parsed: dict[str, tuple[str, ...]] = {}
+    for entry in entries:
+        place, _, file = entry.partition("=")
+        network, _, layer = place.rpartition("/")
+        if network not in networks or not layer or not file:
+            raise Net2VecError(
+                f"--sae {entry}: write NETWORK/LAYER=FILE for a network of --layers, which has "
+                f"{', '.join(networks)}"
+            )
+        parsed[network] = (*parsed.get(network, ()), f"{layer}={file}")
     return parsed
