@@ -35,6 +35,7 @@ Chain = tuple[tuple[Operator, int], ...]
 """Concepts, each with what joins it to those before it; the first one's operator says nothing."""
 TRIPLES_AT_ONCE = 2**14
 MOST_PIXELS = 2**31 - 1
+MOST_KNOWN = 2**12
 
 
 class Match(NamedTuple):
@@ -108,6 +109,8 @@ class SharedPixels:
       hits: pixels of each bitmap, int64 [F].
       single: pixels of each concept in each bitmap and, last, in all; int64 [C, G].
       pairs: likewise those of two different concepts, int64 [C, C, G].
+      after: gives the pixels that a set of concepts, a tuple, shares with each concept, int64
+        [C, G]; it remembers the last `MOST_KNOWN` sets.
     """
 
     def __init__(self, kinds: PixelKinds, bitmaps: UInt8[np.ndarray, "F N rows X"]) -> None:
@@ -130,17 +133,14 @@ class SharedPixels:
         self.hits = self._counts[:, :-1].sum(axis=0)
         columns = kinds.members.tocsc()
         self._kinds_of = np.split(columns.indices, columns.indptr[1:-1])
-        self._known: dict[tuple[int, ...], np.ndarray] = {}
+        self.after = lru_cache(MOST_KNOWN)(self._count_beside)
         self.single = self.after(())
         self.pairs = np.stack([self.after((concept,)) for concept in range(self.concepts)])
 
-    def after(self, concepts: tuple[int, ...]) -> Int[np.ndarray, "C G"]:
-        """Pixels that a set of concepts shares with each other concept."""
-        if concepts not in self._known:
-            shown = [self._kinds_of[concept] for concept in concepts]
-            rows = reduce(np.intersect1d, shown) if shown else np.arange(len(self._counts))
-            self._known[concepts] = self._members[rows].T @ self._counts[rows]
-        return self._known[concepts]
+    def _count_beside(self, concepts: tuple[int, ...]) -> Int[np.ndarray, "C G"]:
+        shown = [self._kinds_of[concept] for concept in concepts]
+        rows = reduce(np.intersect1d, shown) if shown else np.arange(len(self._counts))
+        return self._members[rows].T @ self._counts[rows]
 
 
 @lru_cache(maxsize=2**16)

@@ -190,6 +190,8 @@ def _sum_shifted_back(
 
     def gather(row: int, column: int) -> Array:
         """Of every stride-th padded row and column: what the taps gave that met these."""
+        if row >= kernel.shape[0] or column >= kernel.shape[1]:  # no tap did
+            return jnp.zeros((len(images), *steps, images.shape[3]), gradient.dtype)
         taps = kernel[row::stride, column::stride][::-1, ::-1]
         (above, left), (height, width) = taps.shape[:2], gradient.shape[1:3]
         pads = ((above - 1, steps[0] - height), (left - 1, steps[1] - width))

@@ -53,7 +53,7 @@ def test_depthwise_forms_agree_with_loops(size, stride, shape):
 
 
 @pytest.mark.parametrize(
-    ("size", "stride", "shape"), [(3, 1, (7, 6)), (5, 2, (14, 9)), (3, 2, (8, 8))]
+    ("size", "stride", "shape"), [(3, 1, (7, 6)), (5, 2, (14, 9)), (3, 2, (8, 8)), (1, 2, (7, 6))]
 )
 @pytest.mark.parametrize("padding", ["SAME", 0])
 def test_gradients_of_a_depthwise_convolution_are_those_of_xla(size, stride, shape, padding):
