@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from typing import cast
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -85,8 +86,18 @@ def untrain(
         else:
             continue
         fitted.append((module, kind))
-    for _ in network.responses(loaded.preprocessing(preprocessing)(jnp.asarray(images))):
-        pass
+    definition, state = nnx.split(network)
+    preprocess = loaded.preprocessing(preprocessing)
+
+    @jax.jit
+    def fit(state: nnx.State, images: UInt8[Array, "n H W 3"]) -> nnx.State:
+        """One program: step by step, a network compiles hundreds."""
+        fresh = nnx.merge(definition, state)
+        for _ in fresh.responses(preprocess(images)):
+            pass
+        return nnx.state(fresh)
+
+    nnx.update(network, fit(state, jnp.asarray(images)))
     for module, kind in fitted:
         module.__class__ = kind
     digest = hashlib.sha256(f"untrained {loaded.name} {seed}".encode())

@@ -11,6 +11,7 @@ in the type of its input and weights: float32, or bfloat16 where that was asked 
 from __future__ import annotations
 
 import functools
+import math
 from typing import Literal
 
 import jax
@@ -45,6 +46,17 @@ def _explicit_padding(
         rows, columns = lax.padtype_to_pads(size, kernel, (stride, stride), "SAME")
         return rows, columns
     return ((padding, padding), (padding, padding))
+
+
+def draw_normal(deviation: float, key: Array, shape: tuple[int, ...]) -> Array:
+    """`deviation * jax.random.normal(key, shape)`, from a few programs for all shapes.
+
+    Numbers follow from the key and their place, not from the shape, and a program for each shape
+    of a network takes its compiler a quarter of a minute.
+    """
+    size = math.prod(shape)
+    drawn = jax.random.normal(key, (1 << (size - 1).bit_length(),))
+    return deviation * drawn[:size].reshape(shape)
 
 
 class Convolution(nnx.Module):
@@ -91,7 +103,7 @@ class Convolution(nnx.Module):
         """
         shape = (size, size, inputs // groups, outputs)
         deviation = (2.0 / (size * size * shape[2])) ** 0.5
-        self.kernel = nnx.Param(deviation * jax.random.normal(rngs.params(), shape))
+        self.kernel = nnx.Param(draw_normal(deviation, rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None
         self.stride = stride
         self.padding: Padding = padding
@@ -290,7 +302,7 @@ class Linear(nnx.Module):
           rngs: source of the random kernel.
         """
         deviation = (2.0 / inputs) ** 0.5
-        self.kernel = nnx.Param(deviation * jax.random.normal(rngs.params(), (inputs, outputs)))
+        self.kernel = nnx.Param(draw_normal(deviation, rngs.params(), (inputs, outputs)))
         self.bias = nnx.Param(jnp.zeros(outputs))
         self.key, self.grid, self.scale = key, grid, scale
 

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.layers.attention import attend
-from net2vec_jax.networks.layers.blocks import PRECISION, Convolution, LayerNormalisation, Linear
+from net2vec_jax.networks.layers.blocks import (
+    PRECISION,
+    Convolution,
+    LayerNormalisation,
+    Linear,
+    draw_normal,
+)
 from net2vec_jax.networks.layers.nonlinearities import quick_gelu, relu
 from net2vec_jax.networks.layers.pooling import average_pool
 from net2vec_jax.networks.models.resnet import Bottleneck, Stages
@@ -36,7 +41,7 @@ class Projection(nnx.Module):
     def __init__(self, inputs: int, outputs: int, *, key: str, rngs: nnx.Rngs) -> None:
         """Random weights."""
         deviation = inputs**-0.5
-        self.kernel = nnx.Param(deviation * jax.random.normal(rngs.params(), (inputs, outputs)))
+        self.kernel = nnx.Param(draw_normal(deviation, rngs.params(), (inputs, outputs)))
         self.key = key
 
     def rules(self, key: str) -> dict[str, Rule]:
@@ -126,7 +131,7 @@ class AttentionPool(nnx.Module):
         """Random weights, for maps of grid × grid places."""
         self.key, self.heads, self.grid = key, heads, grid
         shape = (1, 1 + grid * grid, width)
-        self.positions = nnx.Param(width**-0.5 * jax.random.normal(rngs.params(), shape))
+        self.positions = nnx.Param(draw_normal(width**-0.5, rngs.params(), shape))
         self.q_proj, self.k_proj, self.v_proj = (Linear(width, width, rngs=rngs) for _ in "qkv")
         self.c_proj = Linear(width, outputs, rngs=rngs)
 

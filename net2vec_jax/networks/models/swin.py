@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
 from net2vec_jax.networks.layers.attention import attend
-from net2vec_jax.networks.layers.blocks import PRECISION, LayerNormalisation, Linear
+from net2vec_jax.networks.layers.blocks import PRECISION, LayerNormalisation, Linear, draw_normal
 from net2vec_jax.networks.layers.nonlinearities import gelu
 from net2vec_jax.networks.layers.stages import StagedNetwork
 from net2vec_jax.networks.network import Steps
@@ -46,7 +45,7 @@ class WindowAttention(nnx.Module):
         """Random weights; windows begin `shift` places further down and right."""
         self.key, self.shift, self.heads = key, shift, width // HEAD_WIDTH
         shape = ((2 * WINDOW - 1) ** 2, self.heads)
-        self.table = nnx.Param(0.02 * jax.random.normal(rngs.params(), shape))
+        self.table = nnx.Param(draw_normal(0.02, rngs.params(), shape))
         self.qkv = Linear(width, 3 * width, rngs=rngs)
         self.proj = Linear(width, width, rngs=rngs)
 
@@ -124,7 +123,7 @@ class Downsample(nnx.Module):
         self.norm = LayerNormalisation(4 * inputs, epsilon=EPSILON)
         deviation = (2 * inputs) ** -0.5
         shape = (4 * inputs, 2 * inputs)
-        self.kernel = nnx.Param(deviation * jax.random.normal(rngs.params(), shape))
+        self.kernel = nnx.Param(draw_normal(deviation, rngs.params(), shape))
 
     def rules(self, key: str) -> dict[str, Rule]:
         """Where the kernel comes from."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -20,7 +19,7 @@ from jaxtyping import Array, Float
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.layers.attention import attend
-from net2vec_jax.networks.layers.blocks import Convolution, LayerNormalisation, Linear
+from net2vec_jax.networks.layers.blocks import Convolution, LayerNormalisation, Linear, draw_normal
 from net2vec_jax.networks.layers.nonlinearities import gelu
 from net2vec_jax.networks.network import Network, Steps
 from net2vec_jax.weights.layouts import SAME, Rule
@@ -176,7 +175,7 @@ class VisionTransformer(Network):
         )  # fmt: skip
         self.class_token = nnx.Param(jnp.zeros((1, 1, size.width)))
         shape = (1, 1 + size.grid**2, size.width)
-        self.positions = nnx.Param(0.02 * jax.random.normal(rngs.params(), shape))
+        self.positions = nnx.Param(draw_normal(0.02, rngs.params(), shape))
         options = {"epsilon": self.epsilon, "activation": self.activation, "rngs": rngs}
         self.blocks = nnx.List(
             [
