@@ -1,5 +1,6 @@
 """Networks are found by name, with their weights, preprocessing and layers."""
 
+import functools
 import hashlib
 import json
 import pickle
@@ -21,28 +22,32 @@ from net2vec_jax.weights.porting import find_rules, port_weights
 SELF_SUPERVISED = ("moco_v2", "swav", "dino", "barlow_twins", "vicreg")
 
 
-def _abstract(entry, classes=7):
-    return nnx.eval_shape(lambda: entry.build(classes=classes, rngs=nnx.Rngs(0)))
+@functools.cache
+def _abstract(name, classes=7):
+    return nnx.eval_shape(lambda: NETWORKS[name].build(classes=classes, rngs=nnx.Rngs(0)))
 
 
-def _responses(entry, side, dtype=jnp.float32):
-    """Names and shapes of all responses, without computing them."""
+@functools.cache
+def _responses(name):
+    """Names and shapes of all responses to two bfloat16 images, without computing them."""
 
     def respond(network, images):
-        network = jax.tree.map(lambda leaf: leaf.astype(dtype), network)
-        names.extend(name for name, _ in network.responses(images))
-        return network.activations(images, network.layers)
+        network = jax.tree.map(lambda leaf: leaf.astype(images.dtype), network)
+        found = list(network.responses(images))
+        names.extend(layer for layer, _ in found)
+        return dict(found)
 
     names: list[str] = []
-    images = jax.ShapeDtypeStruct((2, side, side, 3), dtype)
-    return names, jax.eval_shape(respond, _abstract(entry), images)
+    side = NETWORKS[name].input_size
+    images = jax.ShapeDtypeStruct((2, side, side, 3), jnp.bfloat16)
+    return names, jax.eval_shape(respond, _abstract(name), images)
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_layers_are_those_that_are_computed(name):
     entry = NETWORKS[name]
-    network = _abstract(entry)
-    names, shapes = _responses(entry, entry.input_size)
+    network = _abstract(name)
+    names, shapes = _responses(name)
     assert tuple(names) == network.layers
     assert len(set(names)) == len(names)
     assert set(network.aliases.values()) <= set(names)
@@ -60,22 +65,21 @@ def test_layers_are_those_that_are_computed(name):
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_every_parameter_has_a_rule_and_the_logits_a_key(name):
     entry = NETWORKS[name]
-    rules = find_rules(_abstract(entry), caffe=entry.caffe)
+    rules = find_rules(_abstract(name), caffe=entry.caffe)
     with pytest.raises(Net2VecError, match=r"do not fit .*: missing"):  # and no ValueError
-        port_weights(_abstract(entry), {}, caffe=entry.caffe)
+        port_weights(_abstract(name), {}, caffe=entry.caffe)
     assert entry.logits_key in {"", *(key for rule in rules.values() for key in rule.keys)}
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_networks_are_pickled(name):
-    kind = type(_abstract(NETWORKS[name]))
+    kind = type(_abstract(name))
     assert pickle.loads(pickle.dumps(kind)) is kind
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_types_follow_the_input(name):
-    entry = NETWORKS[name]
-    _, shapes = _responses(entry, entry.input_size, jnp.bfloat16)
+    _, shapes = _responses(name)
     assert {value.dtype for value in shapes.values()} == {jnp.dtype(jnp.bfloat16)}
 
 
