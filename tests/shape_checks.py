@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections.abc
 import inspect
+import re
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,31 @@ from jaxtyping import AbstractArray
 
 STREAMS = (list, collections.abc.Iterable, collections.abc.Iterator, collections.abc.Sequence)
 """Of arrays with an axis that differs from one to the next, such as batches; not checked."""
+
+
+ARRAY = re.compile(r"\b(Bool|Float|Int|Key|Num|Real|Shaped|UInt8|UInt32)\[")
+"""How annotations, which are texts, name arrays."""
+
+
+def leave_other_functions(jaxtyped: Callable) -> Callable:
+    """jaxtyping's decorator for functions that name arrays; it slows down every call of a function.
+
+    jaxtyping's import hook decorates all.
+    """
+
+    def decorate(*, typechecker: Callable) -> Callable:
+        return lambda decorated: (
+            jaxtyped(typechecker=typechecker)(decorated)
+            if inspect.isclass(decorated) or _mentions_array(decorated)
+            else decorated
+        )
+
+    return decorate
+
+
+def _mentions_array(function: Any) -> bool:
+    function = getattr(function, "fget", getattr(function, "__func__", function))
+    return any(ARRAY.search(str(hint)) for hint in function.__annotations__.values())
 
 
 def check_arrays(function: Callable) -> Callable:

@@ -36,7 +36,7 @@ np.testing.assert_allclose(np.concatenate(batches), alone, atol=1e-5 * np.abs(al
 
 def test_eight_devices_give_what_one_gives() -> None:
     environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "XLA_FLAGS": os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8",
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
     }
     done = subprocess.run(

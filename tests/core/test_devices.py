@@ -32,7 +32,8 @@ def start(out: Path, devices: int, **environment: str) -> subprocess.Popen:
         [sys.executable, ROOT / "tests" / "device_problem.py", out],
         env=os.environ
         | {
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "XLA_FLAGS": os.environ["XLA_FLAGS"]
+            + f" --xla_force_host_platform_device_count={devices}",
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
         }
         | environment,

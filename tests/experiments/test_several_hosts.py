@@ -49,7 +49,9 @@ def start(script: str, dataset: Path, out: Path, **environment: str) -> subproce
     return subprocess.Popen(
         [sys.executable, "-m", f"experiments.{script}", *flags.split()],
         cwd=ROOT,
-        env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"} | environment,
+        env=os.environ
+        | {"XLA_FLAGS": os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=2"}
+        | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

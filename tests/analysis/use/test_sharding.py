@@ -28,7 +28,9 @@ assert np.abs(four[1]).max() > 1e-3
 
 
 def test_four_devices_give_what_one_gives() -> None:
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    environment = os.environ | {
+        "XLA_FLAGS": os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=4"
+    }
     command = [sys.executable, "-c", SCRIPT]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
