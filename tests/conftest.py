@@ -15,7 +15,7 @@ SIMULATED_DEVICES = 1
 # Whoever sets XLA_FLAGS (`.ci/newest` does) tests programs as users compile them.
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false "
+    "--xla_backend_optimization_level=2 --xla_cpu_use_fusion_emitters=false "
     "--xla_cpu_parallel_codegen_split_count=1",
 )
 os.environ["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={SIMULATED_DEVICES}"

@@ -171,14 +171,15 @@ def _sum_shifted(images: Array, kernel: Array, stride: int, padding: Pads) -> Ar
     padded = jnp.pad(images, ((0, 0), *padding, (0, 0)))
     height = (padded.shape[1] - rows) // stride + 1
     width = (padded.shape[2] - columns) // stride + 1
+    rise, run = stride * (height - 1) + 1, stride * (width - 1) + 1
     taps = [
-        padded[
-            :,
-            row : row + stride * (height - 1) + 1 : stride,
-            column : column + stride * (width - 1) + 1 : stride,
-            :,
-        ]
-        * kernel[row, column][None, None]
+        lax.slice(
+            padded,
+            (0, row, column, 0),
+            (len(padded), row + rise, column + run, padded.shape[3]),
+            (1, stride, stride, 1),
+        )
+        * kernel[row : row + 1, column : column + 1]
         for row in range(rows)
         for column in range(columns)
     ]
