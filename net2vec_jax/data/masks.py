@@ -350,13 +350,25 @@ def _pack_planes(planes: np.ndarray) -> dict[int, tuple[np.ndarray, int]]:
         counts[0] = 0
         numbers = np.flatnonzero(counts).astype(plane.dtype)
         equal = np.ascontiguousarray(plane.T) == numbers[:, None, None]  # [n, X, Y]
-        bits = np.packbits(equal, axis=-1, bitorder="little").transpose(0, 2, 1)
+        if plane.shape[0] % 8:
+            bits = np.packbits(equal, axis=-1, bitorder="little")
+        else:  # rows of whole bytes are packed as one
+            bits = np.packbits(equal, bitorder="little").reshape(*equal.shape[:2], -1)
+        bits = bits.transpose(0, 2, 1)
         for number, mask in zip(numbers.tolist(), bits, strict=True):
             pixels = int(counts[number])
             if number in marked:
                 mask, pixels = mask | marked[number][0], pixels + marked[number][1]
             marked[number] = mask, pixels
     return marked
+
+
+@functools.cache
+def _pack_all(size: tuple[int, int]) -> np.ndarray:
+    """The packed mask of all pixels."""
+    mask = np.packbits(np.ones(size, bool), axis=-2, bitorder="little")
+    mask.flags.writeable = False
+    return mask
 
 
 def _combine(
@@ -375,7 +387,7 @@ def _combine(
     whole = [c for c in categories if c not in marked or number in whole_image.get(c, ())]
     layers = [marked[c][number] for c in categories if number in marked.get(c, ())]
     if whole:
-        mask = np.packbits(np.ones(size, bool), axis=-2, bitorder="little")
+        mask = _pack_all(size)
     elif layers:
         mask = functools.reduce(np.bitwise_or, (bits for bits, _ in layers))
     else:
