@@ -11,6 +11,7 @@ from net2vec_jax.networks.layers.blocks import (
     Linear,
     _explicit_padding,
     convolve,
+    draw_normal,
     sum_shifted,
 )
 from net2vec_jax.networks.layers.pooling import adaptive_average_pool, max_pool
@@ -122,3 +123,10 @@ def test_adaptive_average_pool_takes_means_of_its_windows(shape):
 def test_adaptive_average_pool_changes_nothing_at_its_own_size():
     images = jnp.array(_random(0, 2, 6, 6, 3))
     np.testing.assert_array_equal(adaptive_average_pool(images, 6, 6), images)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3, 3, 5, 7), (2, 4, 8), (1025,)])
+def test_random_kernels_are_those_that_jax_draws(shape: tuple[int, ...]) -> None:
+    key = jax.random.key(3)
+    drawn = draw_normal(0.5, key, shape)
+    np.testing.assert_array_equal(drawn, 0.5 * jax.random.normal(key, shape))
