@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import filelock
+import matplotlib.pyplot as plt
 import pytest
 from page_content import make_content
 
 from net2vec_jax.data.open import open_scenes
+from net2vec_jax.plots import paper_style
 from net2vec_jax.report.page.render import render_page
 from net2vec_jax.report.write import write_report
 from net2vec_jax.runs.flags import SegmentationFlags
@@ -66,6 +68,12 @@ def converged_run(finished_study: Path) -> Path:
             )
             finish_layers(flags)
     return out
+
+
+@pytest.fixture
+def figures_not_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of studies are made, but not rendered: for tests of what else a study writes."""
+    monkeypatch.setattr(paper_style, "save_figure", lambda figure, path: plt.close(figure))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
+from helpers import lay_out
 
 from net2vec_jax.analysis.filters.single_against_embedding import (
     ClassificationComparison,
@@ -13,7 +13,7 @@ from net2vec_jax.analysis.filters.single_against_embedding import (
     compare_segmentation,
 )
 from net2vec_jax.core.errors import Net2VecError
-from net2vec_jax.plots.paper_style import paper_style, save_figure
+from net2vec_jax.plots.paper_style import save_figure
 from net2vec_jax.plots.single_against_embedding import (
     plot_at_least_as_good,
     plot_category_scores,
@@ -210,13 +210,6 @@ def test_train_images_of_the_exceptions() -> None:
     assert axes.get_xlim() == (1, 5)
 
 
-def draw(figure: Figure) -> None:
-    """What drawing a figure warns of is an error."""
-    with paper_style():
-        figure.set_dpi(200)  # as it is saved
-        figure.draw_without_rendering()
-
-
 @pytest.mark.parametrize(
     ("layers", "concepts", "categories"), [(1, 1, ("object",)), (6, 8, ("object", "my own"))]
 )
@@ -226,7 +219,7 @@ def test_extreme_problems_are_drawn(
     given = {f"layer {n}": make_comparison(n, concepts, categories) for n in range(layers)}
     for plot in BOTH + SEGMENTATION:
         figure = plot(given)
-        draw(figure)
+        lay_out(figure)
         assert all(axes.has_data() for axes in figure.axes)
 
 
@@ -236,9 +229,9 @@ def test_long_names_are_drawn(count: int) -> None:
     segmentation = {name: make_segmentation(n, ("own",)) for n, name in enumerate(names)}
     classification = {name: make_classification(n) for n, name in enumerate(names)}
     for plot in BOTH + SEGMENTATION:
-        draw(plot(segmentation))
+        lay_out(plot(segmentation))
     for plot in BOTH + CLASSIFICATION:
-        draw(plot(classification))
+        lay_out(plot(classification))
 
 
 def test_no_concepts_are_drawn_and_saved(tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ def test_all_pairs_are_in_all_tables(out: Path, runs: tuple[Path, ...]) -> None:
     assert sum(name.startswith("changed_concepts_") for name in names) == 6
 
 
+@pytest.mark.usefixtures("figures_not_saved")
 def test_activations_that_are_gone_lose_nothing(
     runs: tuple[Path, ...], finished_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -129,6 +130,7 @@ def test_activations_that_are_gone_lose_nothing(
     )  # fmt: skip
 
 
+@pytest.mark.usefixtures("figures_not_saved")
 def test_a_run_and_its_copy_are_the_same_representation(
     runs: tuple[Path, ...], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
