@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import filelock
-import matplotlib.pyplot as plt
 import pytest
+from helpers import lay_out
+from matplotlib.figure import Figure
 from page_content import make_content
 
 from net2vec_jax.data.open import open_scenes
@@ -70,10 +71,22 @@ def converged_run(finished_study: Path) -> Path:
     return out
 
 
-@pytest.fixture
-def figures_not_saved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures of studies are made, but not rendered: for tests of what else a study writes."""
-    monkeypatch.setattr(paper_style, "save_figure", lambda figure, path: plt.close(figure))
+@pytest.fixture(scope="module")
+def figures_laid_out() -> Iterator[None]:
+    """Figures of answers are made and laid out, but not rendered, which takes most of the time.
+
+    Their files are empty; `test_answer.py` tests that they are written.
+    """
+
+    def save(figure: Figure, path: Path) -> None:
+        lay_out(figure)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for kind in ("png", "pdf"):
+            path.with_name(f"{path.name}.{kind}").touch()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paper_style, "save_figure", save)
+        yield
 
 
 @pytest.fixture

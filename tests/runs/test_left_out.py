@@ -28,6 +28,8 @@ from net2vec_jax.studies.maximise_activation import choose_concepts
 from net2vec_jax.studies.report import ReportFlags
 from net2vec_jax.studies.report import main as report
 
+pytestmark = pytest.mark.usefixtures("figures_laid_out")
+
 
 @pytest.fixture(scope="module")
 def run(finished_study: Path) -> FinishedRun:
@@ -65,7 +67,6 @@ def test_names_of_one_reason_stand_together(capsys: pytest.CaptureFixture) -> No
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.usefixtures("figures_not_saved")
 def test_filter_overlap(
     finished_study: Path, silenced: FinishedRun, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -90,7 +91,6 @@ def test_filter_overlap(
         assert f"left out: {len(run.skipped)} of 118 concepts by the run {run.path}" in printed
 
 
-@pytest.mark.usefixtures("figures_not_saved")
 def test_concept_embeddings(
     run: FinishedRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -108,7 +108,6 @@ def test_concept_embeddings(
     assert lines[place + 1] == f"{run.concepts[5]}: the embedding of a seed is 0"
 
 
-@pytest.mark.usefixtures("figures_not_saved")
 @pytest.mark.parametrize("pairwise", [True, False])
 def test_compare_networks(
     finished_study: Path, run: FinishedRun, rename_run: Callable[..., Path], pairwise: bool,

@@ -20,6 +20,8 @@ from net2vec_jax.studies.representations import collect_representations, open_ru
 
 BLOCK4, BLOCK10 = (f"efficientnet_lite0/{layer}/segmentation" for layer in ("block4", "block10"))
 
+pytestmark = pytest.mark.usefixtures("figures_laid_out")
+
 
 @pytest.fixture(scope="module")
 def runs(finished_study: Path) -> tuple[Path, ...]:
@@ -42,7 +44,10 @@ def words(tmp_path_factory: pytest.TempPathFactory, runs: tuple[Path, ...]) -> P
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory, runs: tuple[Path, ...], words: Path) -> Path:
+def out(
+    tmp_path_factory: pytest.TempPathFactory, runs: tuple[Path, ...], words: Path,
+    figures_laid_out: None,
+) -> Path:  # fmt: skip
     out = tmp_path_factory.mktemp("compared") / "out"
     compare_networks.main(
         CompareFlags(runs, word_vectors=words, permutations=49, compare_activations=True, out=out)
@@ -106,7 +111,6 @@ def test_all_pairs_are_in_all_tables(out: Path, runs: tuple[Path, ...]) -> None:
     assert sum(name.startswith("changed_concepts_") for name in names) == 6
 
 
-@pytest.mark.usefixtures("figures_not_saved")
 def test_activations_that_are_gone_lose_nothing(
     runs: tuple[Path, ...], finished_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -130,7 +134,6 @@ def test_activations_that_are_gone_lose_nothing(
     )  # fmt: skip
 
 
-@pytest.mark.usefixtures("figures_not_saved")
 def test_a_run_and_its_copy_are_the_same_representation(
     runs: tuple[Path, ...], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -24,7 +24,7 @@ FIGURES = ("map_pca", "map_tsne", "tree", "nearest_categories", "stability", "sp
 
 @pytest.fixture(scope="module", params=["segmentation", "classification"])
 def written(
-    request: pytest.FixtureRequest, finished_study: Path, tmp_path_factory
+    request: pytest.FixtureRequest, finished_study: Path, tmp_path_factory, figures_laid_out: None
 ) -> EmbeddingFlags:
     out = tmp_path_factory.mktemp(request.param)
     flags = EmbeddingFlags(
@@ -131,7 +131,6 @@ def test_one_bad_query_answers_none(finished_study: Path, capsys: pytest.Capture
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.usefixtures("figures_not_saved")
 def test_categories_restrict_the_concepts(finished_study: Path, tmp_path: Path) -> None:
     flags = EmbeddingFlags(
         run=finished_study / "block4" / "segmentation", categories=("color",), out=tmp_path
