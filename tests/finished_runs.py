@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 
 import filelock
 import pytest
+from helpers import lay_out
+from matplotlib.figure import Figure
 from page_content import make_content
 
 from net2vec_jax.data.open import open_scenes
+from net2vec_jax.plots import paper_style
 from net2vec_jax.report.page.render import render_page
 from net2vec_jax.report.write import write_report
 from net2vec_jax.runs.flags import SegmentationFlags
@@ -66,6 +69,24 @@ def converged_run(finished_study: Path) -> Path:
             )
             finish_layers(flags)
     return out
+
+
+@pytest.fixture(scope="module")
+def figures_laid_out() -> Iterator[None]:
+    """Figures of answers are made and laid out, but not rendered, which takes most of the time.
+
+    Their files are empty; `test_answer.py` tests that they are written.
+    """
+
+    def save(figure: Figure, path: Path) -> None:
+        lay_out(figure)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for kind in ("png", "pdf"):
+            path.with_name(f"{path.name}.{kind}").touch()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paper_style, "save_figure", save)
+        yield
 
 
 @pytest.fixture

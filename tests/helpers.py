@@ -14,6 +14,7 @@ from types import ModuleType
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.figure import Figure
 
 from net2vec_jax.activations.binary import BinaryActivations
 from net2vec_jax.activations.standardized import StandardizedActivations
@@ -270,3 +271,12 @@ def is_script(root: Path, name: str) -> bool:
     """Whether experiments has a script of this name: a file, or a folder with __main__."""
     files = (root / "experiments" / f"{name}.py", root / "experiments" / name / "__main__.py")
     return any(path.is_file() for path in files)
+
+
+def lay_out(figure: Figure) -> None:
+    """What the layout of a figure warns of, as it would be saved, is an error."""
+    from net2vec_jax.plots.paper_style import paper_style
+
+    with paper_style():
+        figure.set_dpi(200)
+        figure.draw_without_rendering()

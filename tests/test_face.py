@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pickle
 import subprocess
 import sys
@@ -226,12 +227,13 @@ def test_masks_of_the_same_images_may_change(network) -> None:
     images, masks = make_arrays()
     names = {1: "sky", 2: "dog"}
     layer = n2v.collect_activations(network, images, "block4")
+    train = functools.partial(n2v.train_segmentation, epochs=0, quantile=0.05, untrained=False)
     for options in ({"val": 0.3}, {"val": 0.4, "seed": 1}):
         dataset = n2v.from_arrays(images, masks, names, **options)
-        assert n2v.train_segmentation(layer, dataset, epochs=0, quantile=0.05).concepts
+        assert train(layer, dataset).concepts
     other = n2v.from_arrays(255 - images, masks, names)
     with pytest.raises(n2v.Net2VecError, match="of another dataset than arrays"):
-        n2v.train_segmentation(layer, other)
+        train(layer, other)
 
 
 def test_no_epoch_can_be_saved(network, tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ def maximise(directions: np.ndarray, keys: jax.Array, **options) -> MaximisedIma
     return maximise_activations(make_linear_network(), "map", directions, keys, **options)
 
 
+@hypothesis.settings(max_examples=8)
 @hypothesis.given(seed=strategies.integers(0, 10**6), place=strategies.integers(0, 2))
 def test_a_target_alone_gives_the_image_it_gives_among_others(seed: int, place: int) -> None:
     directions = np.random.default_rng(seed).standard_normal((3, FILTERS)).astype(np.float32)
