@@ -24,7 +24,7 @@ FIGURES = ("map_pca", "map_tsne", "tree", "nearest_categories", "stability", "sp
 
 @pytest.fixture(scope="module", params=["segmentation", "classification"])
 def written(
-    request: pytest.FixtureRequest, finished_study: Path, tmp_path_factory, figures_laid_out: None
+    request: pytest.FixtureRequest, finished_study: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> EmbeddingFlags:
     out = tmp_path_factory.mktemp(request.param)
     flags = EmbeddingFlags(
