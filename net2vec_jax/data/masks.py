@@ -350,10 +350,12 @@ def _pack_planes(planes: np.ndarray) -> dict[int, tuple[np.ndarray, int]]:
         counts[0] = 0
         numbers = np.flatnonzero(counts).astype(plane.dtype)
         equal = np.ascontiguousarray(plane.T) == numbers[:, None, None]  # [n, X, Y]
-        if plane.shape[0] % 8:
+        height, width = plane.shape
+        if height % 8:
             bits = np.packbits(equal, axis=-1, bitorder="little")
         else:  # rows of whole bytes are packed as one
-            bits = np.packbits(equal, bitorder="little").reshape(*equal.shape[:2], -1)
+            bits = np.packbits(equal, bitorder="little")
+            bits = bits.reshape(len(numbers), width, height // 8)
         bits = bits.transpose(0, 2, 1)
         for number, mask in zip(numbers.tolist(), bits, strict=True):
             pixels = int(counts[number])

@@ -172,6 +172,7 @@ def test_pairs_are_sorted_and_are_the_marked_ones() -> None:
 def test_unpack_inverts_packing(height: int) -> None:
     rng = np.random.default_rng(height)
     labels = [ImageLabels({"object": rng.choice([0, DOG], (1, height, 5))}, {}) for _ in range(3)]
+    labels.insert(1, ImageLabels({"object": np.zeros((1, height, 5), int)}, {}))
     dataset = make_dataset(labels)
     dataset.segmentation_size = (height, 5)
     masks = collect_concept_masks(dataset)
