@@ -11,7 +11,8 @@ from pathlib import Path
 SIMULATED_DEVICES = 1
 """Host devices that JAX sees; a test that needs several starts a process of its own."""
 
-# Most of the tests' time is compilation: with these, twice as fast or more, and programs no slower.
+# Most of the tests' time is compilation: with these it takes half to three quarters of the time,
+# and programs are no slower.
 # Whoever sets XLA_FLAGS (`.ci/newest` does) tests programs as users compile them.
 os.environ.setdefault(
     "XLA_FLAGS",
