@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from functools import partial
 from typing import cast
 
 import jax
@@ -16,7 +17,7 @@ from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.layers.blocks import Affine, Convolution
 from net2vec_jax.networks.load import NETWORKS
 from net2vec_jax.networks.loaded import LoadedNetwork
-from net2vec_jax.networks.preprocessing import PreprocessingName
+from net2vec_jax.networks.preprocessing import Preprocessing, PreprocessingName
 
 SMALLEST_DEVIATION = 1e-5
 
@@ -88,16 +89,7 @@ def untrain(
         fitted.append((module, kind))
     definition, state = nnx.split(network)
     preprocess = loaded.preprocessing(preprocessing)
-
-    @jax.jit
-    def fit(state: nnx.State, images: UInt8[Array, "n H W 3"]) -> nnx.State:
-        """One program: step by step, a network compiles hundreds."""
-        fresh = nnx.merge(definition, state)
-        for _ in fresh.responses(preprocess(images)):
-            pass
-        return nnx.state(fresh)
-
-    nnx.update(network, fit(state, jnp.asarray(images)))
+    nnx.update(network, _fit(state, jnp.asarray(images), definition, preprocess))
     for module, kind in fitted:
         module.__class__ = kind
     digest = hashlib.sha256(f"untrained {loaded.name} {seed}".encode())
@@ -105,6 +97,20 @@ def untrain(
     return dataclasses.replace(
         loaded, network=network, fingerprint=digest.hexdigest(), source="untrained", weights=None
     )
+
+
+@partial(jax.jit, static_argnames=("definition", "preprocess"))
+def _fit(
+    state: nnx.State,
+    images: UInt8[Array, "n H W 3"],
+    definition: nnx.GraphDef,
+    preprocess: Preprocessing,
+) -> nnx.State:
+    """One program for all networks of one architecture: step by step, one compiles hundreds."""
+    network = nnx.merge(definition, state)
+    for _ in network.responses(preprocess(images)):
+        pass
+    return nnx.state(network)
 
 
 def _standardize(

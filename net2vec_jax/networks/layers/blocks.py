@@ -16,6 +16,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
@@ -33,6 +34,8 @@ from net2vec_jax.weights.layouts import (
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 PRECISION = lax.Precision.HIGHEST
+DRAWN = (2**14, 2**18, *(2**exponent for exponent in range(20, 32)))
+"""How many random numbers there are programs for."""
 
 Padding = Literal["SAME"] | int
 Pads = tuple[tuple[int, int], tuple[int, int]]  # (above, below), (left, right)
@@ -55,8 +58,10 @@ def draw_normal(deviation: float, key: Array, shape: tuple[int, ...]) -> Array:
     of a network takes its compiler a quarter of a minute.
     """
     size = math.prod(shape)
-    drawn = jax.random.normal(key, (1 << (size - 1).bit_length(),))
-    return deviation * drawn[:size].reshape(shape)
+    drawn = jax.random.normal(key, (next(n for n in DRAWN if n >= size),))
+    if not isinstance(drawn, jax.core.Tracer):
+        drawn = np.asarray(drawn)  # what JAX does with it is a program for each shape, too
+    return jnp.asarray(deviation * drawn[:size].reshape(shape))
 
 
 class Convolution(nnx.Module):
