@@ -81,21 +81,40 @@ def redraw_ratios(
     small_sample = np.sqrt(size / np.maximum(size - 1, 1))
     influence, end_influence = coefficients @ residual, coefficients @ ends
     square = sum_rows(influence[None] ** 2, group, groups)[0] + (end_influence**2).sum(0) / 2
+    entries, owners = _round_up(len(group), 512), _round_up(groups + 1, 64)
     change, redrawn_error = _redraw(
         key,
-        jnp.asarray(np.concatenate([residual, share]).T, jnp.float32),
+        _lengthen(np.concatenate([residual, share]).T, entries),
         jnp.asarray(coefficients, jnp.float32),
-        jnp.asarray(ends.transpose(2, 0, 1), jnp.float32),
-        jnp.asarray((pseudo / bottom).T, jnp.float32),
-        jnp.asarray(group, jnp.int32),
-        jnp.asarray(start[group], jnp.int32),
-        jnp.asarray(size[group], jnp.int32),
+        _lengthen(ends.transpose(2, 0, 1), owners),
+        _lengthen((pseudo / bottom).T, owners),
+        _lengthen(group, entries, owners - 1, kind=np.int32),
+        _lengthen(start[group], entries, kind=np.int32),
+        _lengthen(size[group], entries, kind=np.int32),
         samples=samples,
     )
+    change, redrawn_error = (np.asarray(each)[:, :groups] for each in (change, redrawn_error))
     estimate = np.where(size > 0, coefficients @ ratio, np.nan)
     error = small_sample * np.sqrt(square)
     small_sample = small_sample.astype(np.float32)
-    return Redrawn(estimate, error, np.asarray(change), np.asarray(redrawn_error) * small_sample)
+    return Redrawn(estimate, error, change, redrawn_error * small_sample)
+
+
+def _round_up(count: int, least: int) -> int:
+    """One of few lengths, for few programs: at most an eighth, or `least`, more."""
+    step = max(least, (1 << count.bit_length()) // 16)
+    return -(-count // step) * step
+
+
+def _lengthen(
+    values: np.ndarray, length: int, filling: int = 0, *, axis: int = 0, kind: type = np.float32
+) -> Array:
+    """`values` filled up along an axis, on the device.
+
+    Random numbers of an entry depend on its place, so that further entries change nothing.
+    """
+    more = [(0, length - size if each == axis else 0) for each, size in enumerate(values.shape)]
+    return jnp.asarray(np.pad(values, more, constant_values=filling).astype(kind))
 
 
 def sum_rows(values: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
@@ -195,22 +214,21 @@ def _reweigh_with(
     samples: int,
 ) -> Float[np.ndarray, "samples G"]:
     """`reweigh_ratios` with pseudo-images of sizes [R, G]; groups of one owner share them."""
+    entries, groups = _round_up(len(group), 512), _round_up(len(owner) + 1, 64)
     sample = _reweigh(
         key,
-        jnp.asarray(np.concatenate([numerator, denominator]).T, jnp.float32),
+        _lengthen(np.concatenate([numerator, denominator]).T, entries),
         jnp.asarray(coefficients, jnp.float32),
-        jnp.asarray(size.T, jnp.float32),
-        jnp.asarray(owner, jnp.int32),
-        jnp.asarray(group, jnp.int32),
-        jnp.asarray(unit, jnp.int32),
-        owners=int(owner.max(initial=-1)) + 1,
-        units=int(unit.max(initial=-1)) + 1,
+        _lengthen(size.T, groups, 1),
+        _lengthen(owner, groups, kind=np.int32),
+        _lengthen(group, entries, groups - 1, kind=np.int32),
+        _lengthen(unit, entries, kind=np.int32),
         samples=samples,
     )
-    return np.asarray(sample)
+    return np.asarray(sample)[:, : len(owner)]
 
 
-@jax.jit(static_argnames=("owners", "units", "samples"))
+@jax.jit(static_argnames=("samples",))
 def _reweigh(
     key: Array,
     values: Float[Array, "P twice_R"],
@@ -220,16 +238,14 @@ def _reweigh(
     group: Int[Array, " P"],
     unit: Int[Array, " P"],
     *,
-    owners: int,
-    units: int,
     samples: int,
 ) -> Float[Array, "samples G"]:
     def one(key: Array) -> Float[Array, " G"]:
         image_key, pseudo_key = jax.random.split(key)
-        weight = jax.random.exponential(image_key, (units,))[unit]
+        weight = jax.random.exponential(image_key, unit.shape)[unit]  # one for every unit there is
         sums = jax.ops.segment_sum(weight[:, None] * values, group, len(size))
         numerator, denominator = jnp.split(sums, 2, axis=1)
-        pseudo = draw_half_weights(pseudo_key, (owners, 2))[owner]
+        pseudo = draw_half_weights(pseudo_key, (len(owner), 2))[owner]
         full = jnp.where(coefficients > 0, pseudo[:, 1:], pseudo[:, :1])
         both = pseudo.sum(1, keepdims=True)
         return (numerator + full * size) / (denominator + both * size) @ coefficients
@@ -338,10 +354,13 @@ def redraw_columns(
     residual = numerator / bottom - ratio * share
     ends = np.stack([-ratio, 1 - ratio]) * (pseudo / bottom)
     error = np.sqrt(np.einsum("nh,nh->h", residual, residual) + (ends**2).sum(0) / 2)
-    arrays = [jnp.asarray(x, jnp.float32) for x in (residual, share, ends, (pseudo / bottom)[None])]
+    columns = _round_up(len(total), 64)
+    arrays = [
+        _lengthen(x, columns, axis=1) for x in (residual, share, ends, (pseudo / bottom)[None])
+    ]
     keys = jax.random.split(key, -(-samples // SAMPLES_AT_ONCE))
     parts = [np.asarray(_redraw_columns(each, *arrays)) for each in keys]
-    change, redrawn_error = np.concatenate(parts, axis=1)[:, :samples]
+    change, redrawn_error = np.concatenate(parts, axis=1)[:, :samples, : len(total)]
     return Redrawn(ratio, error, change, redrawn_error)
 
 
