@@ -77,13 +77,16 @@ class BalancedSampler(NamedTuple):
 
     def _count_before(self, rank: Array, first: Array, positives: Array) -> Array:
         """How many positives come before the concept's negative number `rank`: binary search."""
-        low, high = jnp.zeros_like(rank), positives
-        for _ in range(math.ceil(math.log2(len(self.images) + 1))):
+
+        def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+            low, high = bounds
             middle = (low + high) // 2
             entry = self.negatives_before[jnp.clip(first + middle, 0, len(self.positive) - 1)]
             below = (entry <= rank) & (low < high)
-            low, high = jnp.where(below, middle + 1, low), jnp.where(below, high, middle)
-        return low
+            return jnp.where(below, middle + 1, low), jnp.where(below, high, middle)
+
+        steps = math.ceil(math.log2(len(self.images) + 1))
+        return jax.lax.fori_loop(0, steps, halve, (jnp.zeros_like(rank), positives))[0]
 
 
 def count_positives(masks: ConceptMasks) -> tuple[np.ndarray, np.ndarray]:
