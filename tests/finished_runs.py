@@ -71,11 +71,14 @@ def converged_run(finished_study: Path) -> Path:
     return out
 
 
-@pytest.fixture(scope="module")
-def figures_laid_out() -> Iterator[None]:
-    """Figures of answers are made and laid out, but not rendered, which takes most of the time.
+DRAW = paper_style.save_figure
 
-    Their files are empty; `test_answer.py` tests that they are written.
+
+@pytest.fixture(scope="session", autouse=True)
+def _figures_laid_out() -> Iterator[None]:
+    """Studies' figures are made and laid out, but not rendered, which takes most of their time.
+
+    Their files are empty; tests that look at them ask for `figures_drawn`.
     """
 
     def save(figure: Figure, path: Path) -> None:
@@ -86,6 +89,14 @@ def figures_laid_out() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paper_style, "save_figure", save)
+        yield
+
+
+@pytest.fixture(scope="module")
+def figures_drawn() -> Iterator[None]:
+    """Studies' figures are rendered, as in a user's run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paper_style, "save_figure", DRAW)
         yield
 
 

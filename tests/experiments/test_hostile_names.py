@@ -26,6 +26,8 @@ from net2vec_jax.studies import (
     quickstart,
 )
 
+pytestmark = pytest.mark.usefixtures("figures_drawn")
+
 FORMULA, CLOSED, OPEN = r"$\wheel$", "[/black-c]", "[red]:cat:"
 CATEGORY = r"$\kind$ [/b]"
 CONCEPTS = {"sky": FORMULA, "blue-c": CLOSED, "grass": OPEN}

@@ -46,6 +46,8 @@ def start(script: str, dataset: Path, out: Path, **environment: str) -> subproce
         f"--dataset {dataset} --network efficientnet_lite0 --layer block1 --out {out} --epochs 2 "
         "--images-per-batch 16 --bootstrap-samples 50 --filters 2"
     )
+    if script == "segmentation":
+        flags += " --no-untrained"
     return subprocess.Popen(
         [sys.executable, "-m", f"experiments.{script}", *flags.split()],
         cwd=ROOT,

@@ -3,10 +3,10 @@
 Local response normalisation, groups and the pooling that rounds up are all on the way.
 """
 
-import jax
 import numpy as np
 import pytest
 from caffe_encoder import layer, legacy_blob, message, shaped_blob, v1_layer
+from helpers import respond
 
 from net2vec_jax.networks.load import NETWORKS, load_network
 
@@ -58,9 +58,7 @@ def test_logits_equal_torchs(name, write, tmp_path):
     with torch.inference_mode():
         expected = module(bgr).numpy()
     last = loaded.network.layers[-1]
-    found = jax.jit(lambda network, images: network.activations(images, [last])[last])(
-        loaded.network, rgb
-    )
+    found = respond(loaded.network, rgb, (last,))[last]
     # Float32 sums of some thousand products that follow each other.
     np.testing.assert_allclose(found, expected, rtol=0, atol=5e-5 * expected.std())
     assert loaded.classes == 1000

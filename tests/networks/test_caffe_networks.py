@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from helpers import jit_once, respond
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.models.caffe_alexnet import CaffeAlexNet, CaffeNet
@@ -153,7 +154,7 @@ def _googlenet_in_torch(weights, rgb):
     return found
 
 
-@jax.jit
+@jit_once
 def _respond(network, images):
     return dict(network.responses(images))
 
@@ -258,11 +259,10 @@ def caffenet(alexnet_weights):
 def test_bfloat16_stays_bfloat16_and_near_float32(name, request):
     exact = request.getfixturevalue(name)
     narrow = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), exact)
-    maps = [layer for layer in exact.layers if not layer.startswith("fc")]
-    respond = jax.jit(lambda network, images: network.activations(images, maps))
+    maps = tuple(layer for layer in exact.layers if not layer.startswith("fc"))
     images = jnp.asarray(_random_images(67))
-    expected = respond(exact, images)
-    found = respond(narrow, images.astype(jnp.bfloat16))
+    expected = respond(exact, images, maps)
+    found = respond(narrow, images.astype(jnp.bfloat16), maps)
     for layer, values in found.items():
         assert values.dtype == jnp.bfloat16, layer
         error = np.abs(np.asarray(values, np.float32) - np.asarray(expected[layer]))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from helpers import jit_once, respond
 
 import net2vec_jax as n2v
 from net2vec_jax.core.errors import Net2VecError
@@ -44,7 +45,7 @@ def test_going_on_from_a_layer_ends_as_the_whole_pass(name):
     for layer in (*through, *around):
         assert network.sees_images_behind(layer, size) == (layer in around), layer
 
-    @jax.jit
+    @jit_once
     def compute(network, images):
         found = network.activations(images, [*through, *around, network.layers[-1]])
         nothing = jnp.zeros_like(images)
@@ -70,7 +71,7 @@ def test_images_are_asked_for_where_they_count():
     )
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     given = IMAGENET(jnp.asarray(images))
-    found = network.network.activations(given, ["block2", "block2_expand", "logits"])
+    found = respond(network.network, given, ("block2", "block2_expand", "logits"))
     ends = [
         network.continue_from("block2", found["block2"]),
         network.continue_from("block2", found["block2"], images),

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from golden.make_efficientnet_lite0 import synthetic_images
+from helpers import respond
 from torchvision_golden import golden_state_dict, read_golden
 
 from net2vec_jax.networks.load import NETWORKS, load_network, port_network
@@ -31,7 +32,7 @@ GOLDEN = (
 
 def _check_layers(network, golden, images):
     layers = [key.split("/")[1] for key in golden if key.endswith("/index")]
-    found = jax.jit(lambda network, images: network.activations(images, layers))(network, images)
+    found = respond(network, images, tuple(layers))
     for layer in layers:
         index, expected, deviation = (golden[f"tap/{layer}/{p}"] for p in ("index", "value", "std"))
         values = np.asarray(found[layer]).reshape(-1)[index]

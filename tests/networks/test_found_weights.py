@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from helpers import respond
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.load import (
@@ -52,7 +53,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (1, 40, 40, 3), np.uint8)
 
 
 def _respond(loaded, layer="fire9", images=IMAGES):
-    return loaded.network.activations(loaded.preprocessing()(images), [layer])[layer]
+    return respond(loaded.network, loaded.preprocessing()(images), (layer,))[layer]
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
@@ -109,7 +110,7 @@ def test_images_are_seen_as_the_flags_say(save, tmp_path):
     loaded = load_network("squeezenet1_1", weights=file, **options)
     assert loaded.own_preprocessing.mean == options["mean"]
     images = np.random.default_rng(0).normal(size=(1, 40, 40, 3)).astype(np.float32)
-    responses = [one.network.activations(images, ["fire9"])["fire9"] for one in (plain, loaded)]
+    responses = [respond(one.network, images, ("fire9",))["fire9"] for one in (plain, loaded)]
     np.testing.assert_array_equal(responses[0], responses[1])
     assert loaded.fingerprint != load_network("squeezenet1_1", weights=file).fingerprint
     origin = json.loads(json.dumps(loaded.origin))

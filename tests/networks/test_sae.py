@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import jit_once, respond
+from jaxtyping import Array
 from safetensors.numpy import save_file
 
 import net2vec_jax as n2v
@@ -18,6 +20,7 @@ from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.broden.writer import write_broden
 from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 from net2vec_jax.networks.load import load_network, open_network_origin, save_network
+from net2vec_jax.networks.loaded import LoadedNetwork
 from net2vec_jax.networks.sae import find_largest
 from net2vec_jax.networks.untrained import has_untrained
 from net2vec_jax.runs.finished import FinishedRun
@@ -94,21 +97,23 @@ def test_the_network_goes_on_with_what_the_latents_change(write: Write) -> None:
     wrapped = n2v.wrap_sae(loaded, "block10", write({"architecture": "topk", "k": 3}, 112))
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     given = loaded.preprocessing()(jnp.asarray(images))
-    found = wrapped.network.activations(given, ["block10", "block10.sae", "logits"])
-    plain = loaded.network.activations(given, ["block10", "logits"])
+    found = respond(wrapped.network, given, ("block10", "block10.sae", "logits"))
+    plain = respond(loaded.network, given, ("block10", "logits"))
     for layer in plain:
         np.testing.assert_allclose(found[layer], plain[layer], atol=1e-5)
     latents = found["block10.sae"]
+
+    def go_on(network: LoadedNetwork, layer: str, response: Array) -> Array:
+        return jit_once(lambda values: network.continue_from(layer, values, images))(response)
+
     # What stays as it was changes nothing.
-    same = wrapped.continue_from("block10.sae", latents, images)
+    same = go_on(wrapped, "block10.sae", latents)
     np.testing.assert_allclose(same, found["logits"], atol=1e-4)
     # A latent is a direction of the layer, its row of the decoder.
-    raised = wrapped.continue_from("block10.sae", latents.at[..., 5].add(2.0), images)
+    raised = go_on(wrapped, "block10.sae", latents.at[..., 5].add(2.0))
     moved = found["block10"] + 2 * _draw(112)["W_dec"][5][None, None, None]
     for network in (loaded, wrapped):
-        np.testing.assert_allclose(
-            raised, network.continue_from("block10", moved, images), atol=1e-4
-        )
+        np.testing.assert_allclose(raised, go_on(network, "block10", moved), atol=1e-4)
     with pytest.raises(Net2VecError, match="give the images"):
         wrapped.continue_from("block10.sae", latents)
 

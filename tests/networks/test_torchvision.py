@@ -6,6 +6,7 @@ The weight files are written here, from a formula; the outputs are torchvision's
 import jax
 import numpy as np
 import pytest
+from helpers import respond
 from torchvision_golden import (
     NETWORKS,
     golden_images,
@@ -66,9 +67,7 @@ def test_outputs_equal_torchvisions(name, golden_dir, full_torchvision_dir, tmp_
     path.unlink()
     last = loaded.network.layers[-1]
     taps = tapped_modules(golden)
-    found = jax.jit(lambda network, images: network.activations(images, [*taps, last]))(
-        loaded.network, golden_images()
-    )
+    found = respond(loaded.network, golden_images(), (*taps, last))
     deep = name == "resnet152"
     _check_outputs(golden, found, found[last][:, : golden["logits"].shape[1]], deep)
     if full_torchvision_dir is not None:

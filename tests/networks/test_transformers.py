@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from helpers import respond
 from torchvision_golden import golden_state_dict, read_golden
 
 from net2vec_jax.core.errors import Net2VecError
@@ -36,7 +37,7 @@ def test_outputs_equal_the_originals(name, golden_dir):
     network = port_network(NETWORKS[name], golden_state_dict(golden), origin="the formula")
     images = np.random.default_rng(0).standard_normal(tuple(golden["images"]), np.float32)
     layers = [key.split("/")[1] for key in golden if key.endswith("/index")]
-    found = jax.jit(lambda network, images: network.activations(images, layers))(network, images)
+    found = respond(network, images, tuple(layers))
     for layer in layers:
         index, expected, deviation = (golden[f"tap/{layer}/{p}"] for p in ("index", "value", "std"))
         values = np.asarray(found[layer]).reshape(-1)[index]
@@ -182,6 +183,6 @@ def test_networks_without_classes_are_stored_and_untrained(golden_dir, tmp_path)
     images = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 3), np.uint8)
     untrained = untrain(again, images)
     layer = untrained.probing_layers[-1]
-    values = untrained.network.activations(untrained.preprocessing()(images), [layer])[layer]
+    values = respond(untrained.network, untrained.preprocessing()(images), (layer,))[layer]
     assert np.isfinite(values).all()
     assert np.std(values) > 0.1

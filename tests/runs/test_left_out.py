@@ -28,8 +28,6 @@ from net2vec_jax.studies.maximise_activation import choose_concepts
 from net2vec_jax.studies.report import ReportFlags
 from net2vec_jax.studies.report import main as report
 
-pytestmark = pytest.mark.usefixtures("figures_laid_out")
-
 
 @pytest.fixture(scope="module")
 def run(finished_study: Path) -> FinishedRun:

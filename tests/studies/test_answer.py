@@ -50,14 +50,16 @@ def test_cells_keep_the_precision_of_their_column(answer: Answer, tmp_path: Path
     assert (tmp_path / "out" / "empty.csv").read_text() == header
 
 
-def test_all_files_are_written(answer: Answer, tmp_path: Path) -> None:
+def test_all_files_are_written(answer: Answer, tmp_path: Path, figures_drawn: None) -> None:
     written = write_answer(tmp_path, answer)
     assert json.loads(written.read_text()) == {"mean": None, "count": [0, 1]}
     with np.load(tmp_path / "arrays.npz") as arrays:
         np.testing.assert_array_equal(arrays["x"], np.arange(3))
-    assert {path.name for path in (tmp_path / "figures").iterdir()} == {
+    figures = list((tmp_path / "figures").iterdir())
+    assert {path.name for path in figures} == {
         "drawn.png", "drawn.pdf", "to_draw.png", "to_draw.pdf"
     }  # fmt: skip
+    assert all(path.stat().st_size for path in figures)
 
 
 def test_summaries_of_several_questions_share_a_file(tmp_path: Path) -> None:

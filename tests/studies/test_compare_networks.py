@@ -20,8 +20,6 @@ from net2vec_jax.studies.representations import collect_representations, open_ru
 
 BLOCK4, BLOCK10 = (f"efficientnet_lite0/{layer}/segmentation" for layer in ("block4", "block10"))
 
-pytestmark = pytest.mark.usefixtures("figures_laid_out")
-
 
 @pytest.fixture(scope="module")
 def runs(finished_study: Path) -> tuple[Path, ...]:
@@ -44,10 +42,7 @@ def words(tmp_path_factory: pytest.TempPathFactory, runs: tuple[Path, ...]) -> P
 
 
 @pytest.fixture(scope="module")
-def out(
-    tmp_path_factory: pytest.TempPathFactory, runs: tuple[Path, ...], words: Path,
-    figures_laid_out: None,
-) -> Path:  # fmt: skip
+def out(tmp_path_factory: pytest.TempPathFactory, runs: tuple[Path, ...], words: Path) -> Path:
     out = tmp_path_factory.mktemp("compared") / "out"
     compare_networks.main(
         CompareFlags(runs, word_vectors=words, permutations=49, compare_activations=True, out=out)

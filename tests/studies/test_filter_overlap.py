@@ -35,7 +35,7 @@ def flags(finished_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Ove
 
 
 @pytest.fixture(scope="module")
-def written(flags: OverlapFlags, figures_laid_out: None) -> Path:
+def written(flags: OverlapFlags) -> Path:
     filter_overlap.main(flags)
     assert flags.out is not None
     return flags.out

@@ -39,7 +39,7 @@ def draw_example(index: int) -> LabelledImage:
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory, figures_laid_out: None) -> StudyFlags:
+def study(tmp_path_factory: pytest.TempPathFactory) -> StudyFlags:
     root = tmp_path_factory.mktemp("study")
     write_broden(root / "data", map(draw_example, range(72)), NAMES)
     flags = StudyFlags(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from helpers import jit_once
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.models.googlenet import GOOGLENET_IGNORED, GoogLeNet
@@ -54,7 +55,7 @@ def _golden_images():
     return images.transpose(0, 2, 3, 1)
 
 
-@jax.jit
+@jit_once
 def _respond(network, images):
     return network.activations(images, network.layers)
 
