@@ -8,8 +8,10 @@ from __future__ import annotations
 import collections
 import dataclasses
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -21,6 +23,11 @@ TRAIN, VAL = "train", "val"
 SPLITS = (TRAIN, VAL)
 Split = Literal["train", "val", "all"]
 """Which images of a dataset are meant: those of a split, or of both."""
+
+PIECE_SECONDS = 0.02
+"""How long a thread of `map_in_order` is busy with what it is given at once."""
+MOST_ITEMS = 32
+"""Of a thread at once, however fast they are computed: their results are held."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -174,24 +181,43 @@ def map_in_order(
     Only a few results per worker are held at a time, so that decoding ahead of a slow consumer
     needs bounded memory. The first exception of an item is raised where its result is due.
 
+    To hand a small image to a thread takes about as long as to decode it. Of a sequence, a thread
+    therefore gets as many items at once as take `PIECE_SECONDS`, which of large images is one.
+
     Args:
       function: applied to each item; decoding with Pillow releases the interpreter lock.
-      items: what to apply it to; taken one by one, a few ahead of the results.
+      items: what to apply it to, a few ahead of the results; taken one by one if it is no sequence.
       workers: number of threads; by default one per core and at most 16.
 
     Yields:
       One result per item.
     """
     workers = workers or min(16, os.cpu_count() or 1)
+
+    def compute(piece: list[T]) -> tuple[list[R], Exception | None, float]:
+        start, results = time.perf_counter(), []
+        for item in piece:
+            try:
+                results.append(function(item))
+            except Exception as error:
+                return results, error, 0.0
+        return results, None, (time.perf_counter() - start) / len(piece)
+
+    most = MOST_ITEMS if isinstance(items, Sequence) else 1
+    rest, length = iter(items), 1
     with ThreadPoolExecutor(workers) as executor:
-        waiting: collections.deque = collections.deque()
+        waiting: collections.deque[Future] = collections.deque()
         try:
-            for item in items:
-                waiting.append(executor.submit(function, item))
-                if len(waiting) >= 4 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            while True:
+                while len(waiting) < 4 * workers and (piece := list(islice(rest, length))):
+                    waiting.append(executor.submit(compute, piece))
+                if not waiting:
+                    return
+                results, error, seconds = waiting.popleft().result()
+                yield from results
+                if error is not None:
+                    raise error
+                length = max(1, min(most, round(PIECE_SECONDS / max(seconds, 1e-6))))
         finally:
             for future in waiting:
                 future.cancel()

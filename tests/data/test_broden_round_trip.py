@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.broden.dataset import BrodenDataset
 from net2vec_jax.data.broden.writer import write_broden
-from net2vec_jax.data.dataset import ImageLabels, LabelledImage, map_in_order
+from net2vec_jax.data.dataset import ImageLabels, LabelledImage
 
 NAMES = {1: "red-c", 2: "dog", 300: "tail", 1197: "fur", 19: "street-s", 65535: "last"}
 NUMBERS = np.array([0, 1, 2, 300, 1197, 65535])
@@ -138,20 +138,6 @@ def test_directory_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     write_broden(tmp_path / "data", make_examples(0, (6, 6)), NAMES)  # the rest is no obstacle
     assert len(BrodenDataset(tmp_path / "data")) == 4
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
-
-
-def test_map_in_order_keeps_order_and_raises_in_place() -> None:
-    assert list(map_in_order(lambda x: x * x, range(100), workers=3)) == [x * x for x in range(100)]
-
-    def fail_at_five(x: int) -> int:
-        if x == 5:
-            raise KeyError("five")
-        return x
-
-    results = map_in_order(fail_at_five, range(100), workers=3)
-    assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
-    with pytest.raises(KeyError, match="five"):
-        next(results)
 
 
 def example(name: str, plane: np.ndarray) -> LabelledImage:
