@@ -57,6 +57,9 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("suite")
 
+# Traces and programs are millions of objects, among which Python looks for cycles again and again.
+gc.set_threshold(20_000, 20, 20)
+
 pytest_plugins = ["finished_runs"]
 """Runs that tests of runs, studies and scripts share."""
 ROOT = Path(__file__).resolve().parents[1]

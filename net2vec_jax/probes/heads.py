@@ -143,6 +143,11 @@ def join_heads(parts: Sequence[Heads]) -> Heads:
     return jax.tree.map(lambda *columns: np.concatenate(columns), *parts)
 
 
+def fill_up(numbers: Int[np.ndarray, " H"]) -> UInt32[np.ndarray, " more"]:
+    """Numbers of heads and zeros behind them: one of few lengths, for few compiled programs."""
+    return np.pad(np.asarray(numbers, np.uint32), (0, -len(numbers) % 64))
+
+
 def draw_initial_weights(keys: Array, filters: int) -> Float[Array, "H K"]:
     """Uniform in ±1/√K (reference behaviour 5.2), each head from a key of its own.
 

@@ -242,7 +242,7 @@ def _reweigh(
 ) -> Float[Array, "samples G"]:
     def one(key: Array) -> Float[Array, " G"]:
         image_key, pseudo_key = jax.random.split(key)
-        weight = jax.random.exponential(image_key, unit.shape)[unit]  # one for every unit there is
+        weight = jax.random.exponential(image_key, unit.shape)[unit]  # at least one a unit
         sums = jax.ops.segment_sum(weight[:, None] * values, group, len(size))
         numerator, denominator = jnp.split(sums, 2, axis=1)
         pseudo = draw_half_weights(pseudo_key, (len(owner), 2))[owner]

@@ -6,10 +6,9 @@ import dataclasses
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt32
 
 from net2vec_jax.core.devices import (
     COPIED,
@@ -29,7 +28,7 @@ from net2vec_jax.probes.classification.sampling import (
     draw_words,
     make_sampler,
 )
-from net2vec_jax.probes.heads import Heads, draw_initial_weights
+from net2vec_jax.probes.heads import Heads, draw_initial_weights, fill_up
 
 VAL_DRAW = 2**31
 """In place of an epoch's number: the val images, drawn once, the same for every seed."""
@@ -130,17 +129,21 @@ def make_classification_heads(
     concept = np.tile(kept, seeds)
     seed = np.repeat(np.arange(seeds, dtype=np.int32), len(kept))
 
+    numbers = masks.catalog.numbers[concept]
+    drawn = _draw_weights(key, fill_up(numbers), fill_up(seed), filters=filters)
+    weights, bias = (np.asarray(each)[: len(concept)] for each in drawn)
+    return Heads.of(concept, weights, initial_bias=bias, seed=seed)
+
+
+@partial(jax.jit, static_argnames=("filters",))
+def _draw_weights(
+    key: Array, numbers: UInt32[Array, " H"], seeds: UInt32[Array, " H"], *, filters: int
+) -> tuple[Float[Array, "H K"], Float[Array, " H"]]:
     def fold(number: Array, seed: Array) -> Array:
         return jax.random.split(jax.random.fold_in(jax.random.fold_in(key, seed), number))
 
-    numbers = masks.catalog.numbers[concept]
-    keys = jax.vmap(fold)(jnp.asarray(numbers, jnp.uint32), jnp.asarray(seed, jnp.uint32))
-    return Heads.of(
-        concept,
-        np.asarray(draw_initial_weights(keys[:, 0], filters)),
-        initial_bias=np.asarray(jax.vmap(jax.random.uniform)(keys[:, 1])),
-        seed=seed,
-    )
+    keys = jax.vmap(fold)(numbers, seeds)
+    return draw_initial_weights(keys[:, 0], filters), jax.vmap(jax.random.uniform)(keys[:, 1])
 
 
 def group_heads(heads: Heads, masks: ConceptMasks) -> HeadGroups:

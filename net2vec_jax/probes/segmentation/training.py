@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float, UInt32
 
 from net2vec_jax.activations.binary import BinaryActivations
 from net2vec_jax.core.console import track
@@ -30,6 +31,7 @@ from net2vec_jax.probes.heads import (
     check_rates,
     draw_entries,
     draw_initial_weights,
+    fill_up,
     fold_heads,
     refuse_divergence,
 )
@@ -122,8 +124,15 @@ def make_segmentation_heads(
     kept = np.flatnonzero((train > 0) & (val > 0)).astype(np.int32)
     numbers = masks.catalog.numbers
     concept, seed = np.tile(kept, seeds), np.repeat(np.arange(seeds, dtype=np.int32), len(kept))
-    keys = fold_heads(key, numbers[concept], seed)
-    return Heads.of(concept, np.asarray(draw_initial_weights(keys, filters)), seed=seed)
+    weights = _draw_weights(key, fill_up(numbers[concept]), fill_up(seed), filters=filters)
+    return Heads.of(concept, np.asarray(weights)[: len(concept)], seed=seed)
+
+
+@partial(jax.jit, static_argnames=("filters",))
+def _draw_weights(
+    key: Array, numbers: UInt32[Array, " H"], seeds: UInt32[Array, " H"], *, filters: int
+) -> Float[Array, "H K"]:
+    return draw_initial_weights(fold_heads(key, numbers, seeds), filters)
 
 
 def train_segmentation_heads(

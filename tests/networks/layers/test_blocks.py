@@ -1,10 +1,13 @@
 """Building blocks against plain loops and closed forms."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from helpers import jit_once
 
 from net2vec_jax.networks.layers.blocks import (
     Convolution,
@@ -58,20 +61,26 @@ def test_depthwise_forms_agree_with_loops(size, stride, shape):
 )
 @pytest.mark.parametrize("padding", ["SAME", 0])
 def test_gradients_of_a_depthwise_convolution_are_those_of_xla(size, stride, shape, padding):
-    keys = jax.random.split(jax.random.key(size), 3)
-    images, kernel = (
-        jax.random.normal(keys[0], (2, *shape, 4)),
-        jax.random.normal(keys[1], (size, size, 1, 4)),
-    )
+    images, kernel = _random(size, 2, *shape, 4), _random(size + 1, size, size, 1, 4)
     pads = _explicit_padding(padding, shape, (size, size), stride)
-    expected, pull = jax.vjp(
+    results = jax.eval_shape(
         lambda *inputs: convolve(*inputs, stride, pads, groups=4), images, kernel
     )
-    found, own_pull = jax.vjp(lambda *inputs: sum_shifted(*inputs, stride, pads), images, kernel)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    gradient = jax.random.normal(keys[2], found.shape)
-    for own, other in zip(own_pull(gradient), pull(gradient), strict=True):
-        np.testing.assert_allclose(own, other, atol=2e-5)
+    gradient = _random(size + 2, *results.shape)
+
+    @functools.partial(jit_once, static_argnums=0)
+    def differentiate(function, images, kernel, gradient):
+        values, pull = jax.vjp(
+            functools.partial(function, stride=stride, padding=pads), images, kernel
+        )
+        return values, *pull(gradient)
+
+    expected, own = (
+        differentiate(function, images, kernel, gradient)
+        for function in (functools.partial(convolve, groups=4), sum_shifted)
+    )
+    for found, other in zip(own, expected, strict=True):
+        np.testing.assert_allclose(found, other, atol=2e-5)
 
 
 @pytest.mark.parametrize(
