@@ -161,7 +161,9 @@ def draw_initial_weights(keys: Array, filters: int) -> Float[Array, "H K"]:
     )
 
 
-def fold_heads(key: Array, numbers: Int[np.ndarray, " H"], seeds: Int[np.ndarray, " H"]) -> Array:
+def fold_heads(
+    key: Array, numbers: UInt32[Array | np.ndarray, " H"], seeds: UInt32[Array | np.ndarray, " H"]
+) -> Array:
     """A PRNG key for every head, from its concept's label number and its repetition alone.
 
     So a head's initial weights do not depend on which others are trained beside it.
@@ -176,7 +178,7 @@ def fold_heads(key: Array, numbers: Int[np.ndarray, " H"], seeds: Int[np.ndarray
         repetition = jnp.where(seed == 0, key, jax.random.fold_in(key, seed))
         return jax.random.fold_in(repetition, number)
 
-    return jax.vmap(fold)(jnp.asarray(numbers, jnp.uint32), jnp.asarray(seeds, jnp.uint32))
+    return jax.vmap(fold)(jnp.asarray(numbers), jnp.asarray(seeds))
 
 
 def draw_entries(

@@ -18,7 +18,9 @@ from net2vec_jax.probes.segmentation.training import make_segmentation_heads
 
 
 def _draw(key, numbers, filters, *, seed=0):
-    keys = fold_heads(jax.random.key(key), np.array(numbers), np.full(len(numbers), seed))
+    keys = fold_heads(
+        jax.random.key(key), np.array(numbers, np.uint32), np.full(len(numbers), seed, np.uint32)
+    )
     return np.asarray(draw_initial_weights(keys, filters))
 
 
