@@ -107,13 +107,13 @@ def _round_up(count: int, least: int) -> int:
 
 
 def _lengthen(
-    values: np.ndarray, length: int, filling: int = 0, *, axis: int = 0, kind: type = np.float32
+    values: np.ndarray, length: int, filling: int = 0, *, kind: type = np.float32
 ) -> Array:
-    """`values` filled up along an axis, on the device.
+    """`values` with further entries, on the device.
 
     Random numbers of an entry depend on its place, so that further entries change nothing.
     """
-    more = [(0, length - size if each == axis else 0) for each, size in enumerate(values.shape)]
+    more = [(0, length - len(values))] + [(0, 0)] * (values.ndim - 1)
     return jnp.asarray(np.pad(values, more, constant_values=filling).astype(kind))
 
 
@@ -354,13 +354,10 @@ def redraw_columns(
     residual = numerator / bottom - ratio * share
     ends = np.stack([-ratio, 1 - ratio]) * (pseudo / bottom)
     error = np.sqrt(np.einsum("nh,nh->h", residual, residual) + (ends**2).sum(0) / 2)
-    columns = _round_up(len(total), 64)
-    arrays = [
-        _lengthen(x, columns, axis=1) for x in (residual, share, ends, (pseudo / bottom)[None])
-    ]
+    arrays = [jnp.asarray(x, jnp.float32) for x in (residual, share, ends, (pseudo / bottom)[None])]
     keys = jax.random.split(key, -(-samples // SAMPLES_AT_ONCE))
     parts = [np.asarray(_redraw_columns(each, *arrays)) for each in keys]
-    change, redrawn_error = np.concatenate(parts, axis=1)[:, :samples, : len(total)]
+    change, redrawn_error = np.concatenate(parts, axis=1)[:, :samples]
     return Redrawn(ratio, error, change, redrawn_error)
 
 
