@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from pathlib import Path
 
 import pytest
 
+from net2vec_jax.core import locks
 from net2vec_jax.core.locks import only_one_process, replacing
 
 
-def test_the_second_waits_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_second_waits_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target, order = tmp_path / "data", []
+    said: queue.Queue[str] = queue.Queue()
+    monkeypatch.setattr(locks, "say", said.put)
     entered, leave = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -30,10 +34,8 @@ def test_the_second_waits_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixt
 
     second = threading.Thread(target=work_later)
     second.start()
-    shown = ""
-    while "data is being prepared elsewhere; waiting for it" not in shown:
-        assert second.is_alive()
-        shown += capsys.readouterr().err
+    assert said.get(timeout=10) == "data is being prepared elsewhere; waiting for it"
+    assert second.is_alive()
     assert order == []
     leave.set()
     first.join()

@@ -85,7 +85,7 @@ def test_concepts_that_look_alike_are_taken_for_each_other(planted) -> None:
     assert (precision > concepts["chance"]).all()
 
 
-def test_what_is_found_is_written_and_reported(planted) -> None:
+def test_what_is_found_is_written_and_reported(planted, figures_drawn: None) -> None:
     answer, sources, _ = planted
     folder = sources.run.path / FOLDER
     assert gather_local(sources.run, pictures=True) is None
