@@ -16,6 +16,7 @@ from net2vec_jax.stats.intervals import (
 )
 from net2vec_jax.stats.metrics import set_iou
 from net2vec_jax.stats.overlap import Overlap
+from net2vec_jax.stats.resampling import redraw_ratios
 
 REFUSALS = (Net2VecError, TypeError)
 """TypeError where annotations are checked, which is earlier."""
@@ -376,3 +377,18 @@ def test_ratios_that_are_no_scores_are_refused() -> None:
     for numerator, denominator in (([one * 2], [one]), ([one], [one[:2]]), ([one, one], [one])):
         with pytest.raises(REFUSALS):
             bootstrap_ratios(numerator, denominator, key=KEY)
+
+
+def test_redrawn_groups_do_not_depend_on_those_that_follow() -> None:
+    """Entries and groups are filled up to few lengths: 600 and 70 are filled up to others."""
+    overlap, group = draw_overlap(0, 600, 70)
+    first = group < 50
+    assert first.sum() <= 512
+    numerator, denominator = (np.asarray(values)[None] for values in overlap)
+    settings = {"key": KEY, "samples": 20, "pseudo_images": True}
+    more = redraw_ratios(numerator, denominator, np.ones(1), group, 70, **settings)
+    few = redraw_ratios(
+        numerator[:, first], denominator[:, first], np.ones(1), group[first], 50, **settings
+    )
+    for found, expected in zip(few, more, strict=True):
+        np.testing.assert_array_equal(found, expected[..., :50])

@@ -79,7 +79,8 @@ def test_gradients_of_a_depthwise_convolution_are_those_of_xla(size, stride, sha
         differentiate(function, images, kernel, gradient)
         for function in (functools.partial(convolve, groups=4), sum_shifted)
     )
-    for found, other in zip(own, expected, strict=True):
+    np.testing.assert_allclose(own[0], expected[0], atol=1e-5)
+    for found, other in zip(own[1:], expected[1:], strict=True):
         np.testing.assert_allclose(found, other, atol=2e-5)
 
 
@@ -134,7 +135,7 @@ def test_adaptive_average_pool_changes_nothing_at_its_own_size():
     np.testing.assert_array_equal(adaptive_average_pool(images, 6, 6), images)
 
 
-@pytest.mark.parametrize("shape", [(), (1,), (3, 3, 5, 7), (2, 4, 8), (1025,)])
+@pytest.mark.parametrize("shape", [(), (1,), (3, 3, 5, 7), (2, 4, 8), (2**14 + 1,)])
 def test_random_kernels_are_those_that_jax_draws(shape: tuple[int, ...]) -> None:
     key = jax.random.key(3)
     drawn = draw_normal(0.5, key, shape)
