@@ -14,11 +14,11 @@ SIMULATED_DEVICES = 1
 # Most of the tests' time is compilation: with these it takes half to three quarters of the time,
 # and programs are no slower.
 # Whoever sets XLA_FLAGS (`.ci/newest` does) tests programs as users compile them.
-os.environ.setdefault(
-    "XLA_FLAGS",
+COMPILE_FAST = (
     "--xla_backend_optimization_level=2 --xla_cpu_use_fusion_emitters=false "
-    "--xla_cpu_parallel_codegen_split_count=1",
+    "--xla_cpu_parallel_codegen_split_count=1"
 )
+os.environ.setdefault("XLA_FLAGS", COMPILE_FAST)
 os.environ["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={SIMULATED_DEVICES}"
 
 # Programs that one process has compiled are read by the others, and by the next run of the tests.
@@ -73,6 +73,15 @@ def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NET2VEC_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _little_optimisation(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests of probes compile many programs that run for a moment: in half the time."""
+    is_little = os.environ["XLA_FLAGS"].startswith(COMPILE_FAST) and "probes" in request.path.parts
+    jax.config.update("jax_disable_most_optimizations", is_little)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -41,6 +41,27 @@ def respond(network: Network, images: Array, layers: tuple[str, ...]) -> dict[st
     return network.activations(images, layers)
 
 
+def draw_weights(network: Network, seed: int = 0) -> Network:
+    """The network, of which only shapes need be known, with random weights, biases included.
+
+    They are drawn by numpy, which needs no compilation, uniformly, which is quick.
+    """
+    rng = np.random.default_rng(seed)
+
+    def draw(leaf: jax.ShapeDtypeStruct) -> Array:
+        deviation = (2 / np.prod(leaf.shape[:-1])) ** 0.5 if len(leaf.shape) > 1 else 0.1
+        weights = rng.random(leaf.shape, np.float32) - np.float32(0.5)
+        return jnp.asarray(np.float32(deviation * 12**0.5) * weights)
+
+    return jax.tree.map(draw, network)
+
+
+@functools.partial(jit_once, static_argnames="dtype")
+def cast(network: Network, dtype: str) -> Network:
+    """The network with weights of another type."""
+    return jax.tree.map(lambda leaf: leaf.astype(dtype), network)
+
+
 def make_catalog(count: int) -> ConceptCatalog:
     """Objects with the numbers 1 … count."""
     return ConceptCatalog(

@@ -173,13 +173,13 @@ def test_face_tutorial(
     """The blocks share one namespace, as a notebook's do."""
     monkeypatch.chdir(tmp_path)
     names = {number: concept for number, (concept, _) in SCENE_CONCEPTS.items()}
-    write_broden(tmp_path / "scenes", draw_scenes(36), names)  # instead of 800
+    write_broden(tmp_path / "scenes", draw_scenes(40), names)  # instead of 800
     page = OWN_MODELS.with_name("face_tutorial.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     namespace: dict[str, object] = {}
     for number, block in enumerate(blocks):
         exec(compile(block, f"face_tutorial.md, block {number}", "exec"), namespace)
-    assert "36 images with" in capsys.readouterr().out
+    assert "40 images with" in capsys.readouterr().out
     assert (tmp_path / "runs/scenes/report.html").is_file()
 
 

@@ -25,7 +25,7 @@ def network() -> n2v.LoadedNetwork:
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory):
-    return open_scenes(tmp_path_factory.mktemp("scenes") / "scenes", images=60)
+    return open_scenes(tmp_path_factory.mktemp("scenes") / "scenes", images=40)
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +219,7 @@ def test_arrays_that_are_no_dataset(change: dict, culprit: str) -> None:
 def test_activations_of_another_dataset_are_refused(layer, network) -> None:
     images, masks = make_arrays()
     dataset = n2v.from_arrays(images, masks, {1: "sky", 2: "dog"})
-    with pytest.raises(n2v.Net2VecError, match="activations of 60 images"):
+    with pytest.raises(n2v.Net2VecError, match="activations of 40 images"):
         n2v.train_segmentation(layer, dataset)
 
 
@@ -288,6 +288,6 @@ def test_things_in_the_wrong_place(layer, scenes, network) -> None:
     with pytest.raises(n2v.Net2VecError, match="open_dataset"):
         n2v.collect_activations(network, "scenes", "block4")
     with pytest.raises(n2v.Net2VecError, match="read_activations"):
-        n2v.train_segmentation(np.zeros((60, 4, 4, 3)), scenes)
+        n2v.train_segmentation(np.zeros((40, 4, 4, 3)), scenes)
     with pytest.raises(n2v.Net2VecError, match="from_arrays"):
         n2v.train_segmentation(layer, "scenes")

@@ -10,7 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -169,12 +169,16 @@ def _cast(network: Network, dtype: ComputeType) -> Network:
     """The network with its floating-point numbers in another type."""
     if dtype not in get_args(ComputeType):
         raise Net2VecError(f"dtype {dtype!r} is none of {', '.join(get_args(ComputeType))}")
+    return _convert(network, dtype)
 
-    def cast(leaf: Any) -> Any:
-        leaf = leaf if hasattr(leaf, "astype") else np.asarray(leaf)  # as a float of Python
+
+@functools.partial(jax.jit, static_argnames="dtype")
+def _convert(network: Network, dtype: ComputeType) -> Network:
+    def convert(leaf: Array | float) -> Array:
+        leaf = jnp.asarray(leaf)
         return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
-    return jax.tree.map(cast, network)
+    return jax.tree.map(convert, network)
 
 
 def _finish(count: int, results: tuple, names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Self, cast
 
@@ -129,10 +130,10 @@ class Network(nnx.Module):
     ) -> Float[Array, "N ..."]:
         """The last layer's response, most often the logits, with another response of one layer.
 
-        The forward pass of the images with the layer's response replaced. Where all that follows
-        sees nothing else of the images (`sees_images_behind`), only their shape counts, and under
-        `jax.jit` nothing before the layer is computed. Elsewhere, as inside a residual block or
-        beside a class token, what goes around the layer comes from the images.
+        The forward pass of the images with the layer's response replaced, compiled. Where all that
+        follows sees nothing else of the images (`sees_images_behind`), only their shape counts, and
+        nothing before the layer is computed. Elsewhere, as inside a residual block or beside a
+        class token, what goes around the layer comes from the images.
 
         Args:
           layer: name or alias.
@@ -151,11 +152,7 @@ class Network(nnx.Module):
                 f"the response of {layer} has shape {response.shape}, but the layer gives "
                 f"{own.shape} for images {images.shape}"
             )
-        steps = self.steps(images)
-        reached, found = next(steps)
-        while reached != self.layers[-1]:
-            reached, found = steps.send(response if reached == name else found)
-        return response if name == reached else found
+        return _go_on(self, name, response, images)
 
     def sees_images_behind(self, layer: str, size: int) -> bool:
         """Whether something of the images reaches the last layer around this one.
@@ -207,3 +204,13 @@ class Network(nnx.Module):
             f"{len(self.layers)} layers, {first} … {others[-1]}" if others else f"layer {first}"
         )
         return f"{type(self).__name__}{parameters} with {layers}"
+
+
+@partial(jax.jit, static_argnames="layer", inline=True)
+def _go_on(network: Network, layer: str, response: Array, images: Array) -> Array:
+    """The last layer's response, with another one of `layer`, its own name."""
+    steps = network.steps(images)
+    reached, found = next(steps)
+    while reached != network.layers[-1]:
+        reached, found = steps.send(response if reached == layer else found)
+    return response if layer == reached else found

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import ListDataset, make_catalog
+from helpers import ListDataset, draw_weights, make_catalog
 
 from net2vec_jax.activations.compute import compute_activations, store_activations
 from net2vec_jax.core.errors import Net2VecError
@@ -88,17 +88,6 @@ def test_unknown_layer_suggests_the_nearest() -> None:
 class Noise(ListDataset):
     def image(self, index: int) -> np.ndarray:
         return np.random.default_rng(index).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-
-
-def draw_weights(network: Network) -> Network:
-    """Random weights by numpy, which needs no compilation."""
-    rng = np.random.default_rng(0)
-
-    def draw(leaf: jax.ShapeDtypeStruct) -> jax.Array:
-        scale = (2 / np.prod(leaf.shape[:-1])) ** 0.5 if len(leaf.shape) > 1 else 0.1
-        return jnp.array(scale * rng.standard_normal(leaf.shape, np.float32))
-
-    return jax.tree.map(draw, network)
 
 
 def test_bfloat16_is_close_and_float32_is_untouched() -> None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import jit_once, respond
+from helpers import cast, jit_once, respond
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.models.caffe_alexnet import CaffeAlexNet, CaffeNet
@@ -258,7 +258,7 @@ def caffenet(alexnet_weights):
 @pytest.mark.parametrize("name", ["caffenet", "googlenet"])
 def test_bfloat16_stays_bfloat16_and_near_float32(name, request):
     exact = request.getfixturevalue(name)
-    narrow = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), exact)
+    narrow = cast(exact, "bfloat16")
     maps = tuple(layer for layer in exact.layers if not layer.startswith("fc"))
     images = jnp.asarray(_random_images(67))
     expected = respond(exact, images, maps)

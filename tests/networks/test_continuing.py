@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import jit_once, respond
+from helpers import draw_weights, jit_once, respond
 
 import net2vec_jax as n2v
 from net2vec_jax.core.errors import Net2VecError
@@ -26,15 +26,8 @@ FAMILIES = {
 
 
 def _random_network(name):
-    rng = np.random.default_rng(0)
-
-    def draw(leaf):
-        scale = (1 / np.prod(leaf.shape[:-1])) ** 0.5 if len(leaf.shape) > 1 else 0.1
-        return jnp.array(scale * rng.standard_normal(leaf.shape, np.float32))
-
     build = NETWORKS[name].build
-    network = jax.tree.map(draw, nnx.eval_shape(lambda: build(classes=7, rngs=nnx.Rngs(0))))
-    return network
+    return draw_weights(nnx.eval_shape(lambda: build(classes=7, rngs=nnx.Rngs(0))))
 
 
 @pytest.mark.parametrize("name", FAMILIES)

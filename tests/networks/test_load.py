@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from helpers import respond
 from torchvision_golden import golden_state_dict, read_golden
 
 from net2vec_jax.core.errors import Net2VecError
@@ -142,7 +143,7 @@ def test_the_number_of_classes_is_the_files(squeezenet_file):
     loaded = load_network("squeezenet1_1", weights=squeezenet_file)
     assert loaded.classes == 365
     images = np.zeros((1, 64, 64, 3), np.float32)
-    assert loaded.network.activations(images, ["logits"])["logits"].shape == (1, 365)
+    assert respond(loaded.network, images, ("logits",))["logits"].shape == (1, 365)
 
 
 def test_a_ported_network_is_the_same_network(squeezenet_file, tmp_path):

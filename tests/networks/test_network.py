@@ -1,14 +1,16 @@
 """What every network promises: names, one pass, nothing beyond the deepest layer.
 
-Checked on three of the zoo whose blocks differ; `test_zoo` checks names and shapes of all.
+Checked on three of the zoo whose blocks differ; `test_load` checks names and shapes of all.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import respond
+from helpers import draw_weights, respond
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.load import NETWORKS
@@ -21,15 +23,9 @@ def name(request):
     return request.param
 
 
+@functools.cache
 def _random_network(name, seed=0):
-    """Random weights by numpy, which needs no compilation, biases included."""
-    rng = np.random.default_rng(seed)
-
-    def draw(leaf):
-        scale = (2 / np.prod(leaf.shape[:-1])) ** 0.5 if len(leaf.shape) > 1 else 0.1
-        return jnp.array(scale * rng.standard_normal(leaf.shape, np.float32))
-
-    return jax.tree.map(draw, nnx.eval_shape(lambda: NETWORKS[name].build(rngs=nnx.Rngs(0))))
+    return draw_weights(nnx.eval_shape(lambda: NETWORKS[name].build(rngs=nnx.Rngs(0))), seed)
 
 
 @pytest.fixture(scope="module")
@@ -54,24 +50,9 @@ def _trace(network, images, layers):
     return text.count("dot_general[") + text.count("conv_general_dilated["), parameters
 
 
-def test_responses_come_in_the_order_of_the_layers(network, images):
-    names = []
-    jax.eval_shape(
-        lambda images: names.extend(name for name, _ in network.responses(images)), images
-    )
-    assert tuple(names) == network.layers
-    assert len(set(names)) == len(names)
-
-
-def test_aliases_and_probing_layers_name_layers(name, network):
-    assert set(network.aliases.values()) <= set(network.layers)
-    assert not set(network.aliases) & set(network.layers)
-    probing = NETWORKS[name].probing_layers
-    assert sorted(probing, key=network.layers.index) == list(probing)
-
-
 def test_nothing_beyond_the_deepest_layer_is_computed(network, images):
-    costs = [_trace(network, images, [layer]) for layer in network.layers]
+    layers = (*network.layers[:-1:3], network.layers[-1])
+    costs = [_trace(network, images, [layer]) for layer in layers]
     assert costs == sorted(costs)
     assert costs[0] == (1, 2)
     # Every parameter serves the last layer.
@@ -112,15 +93,17 @@ def test_jit_and_vmap_take_the_network_as_it_is(network, images):
     np.testing.assert_allclose(by_image[:, 0], expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["squeezenet1_1"], scope="module")
 def test_vmap_over_networks_runs_an_ensemble(name, images):
     pair = [_random_network(name, seed) for seed in (0, 1)]
     layer = pair[0].layers[0]
-    ensemble = jax.tree.map(lambda a, b: jnp.stack([a, b]), *pair)
+    ensemble = jax.tree.map(lambda a, b: np.stack([a, b]), *pair)
     found = jax.vmap(lambda network: network.activations(images, [layer])[layer])(ensemble)
     for each, network in zip(found, pair, strict=True):
         np.testing.assert_allclose(each, network.activations(images, [layer])[layer], atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["squeezenet1_1"], scope="module")
 def test_one_compilation_serves_networks_of_one_shape(name, images):
     calls = []
 

@@ -1,6 +1,6 @@
-"""Every network of torchvision, from its weight file to its activations.
+"""Networks of torchvision, from their weights to their activations.
 
-The weight files are written here, from a formula; the outputs are torchvision's own.
+The weights are made here, from a formula; the outputs are torchvision's own.
 """
 
 import jax
@@ -15,10 +15,8 @@ from torchvision_golden import (
     tapped_modules,
 )
 
-from net2vec_jax.networks.load import load_network
-
-IN_BOTH_FORMATS = "resnet50"
-"""The others are written as .pth only, to save time."""
+from net2vec_jax.networks.load import NETWORKS as ZOO
+from net2vec_jax.networks.load import load_network, port_network
 
 
 def _check_outputs(golden, found, logits, deep):
@@ -50,25 +48,25 @@ def _check_outputs(golden, found, logits, deep):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_outputs_equal_torchvisions(name, golden_dir, full_torchvision_dir, tmp_path):
-    torch = pytest.importorskip("torch")
-    safetensors = pytest.importorskip("safetensors.numpy")
+def test_outputs_equal_torchvisions(name, golden_dir, full_torchvision_dir):
     golden = read_golden(golden_dir / "torchvision", name)
-    weights = golden_state_dict(golden)
-    path = tmp_path / f"{name}.pth"
-    torch.save({key: torch.from_numpy(array) for key, array in weights.items()}, path)
-    loaded = load_network(name, weights=path)
-    if name == IN_BOTH_FORMATS:
-        other = path.with_suffix(".safetensors")
-        safetensors.save_file(weights, other)
-        same = load_network(name, weights=other).network
-        jax.tree.map(np.testing.assert_array_equal, loaded.network, same)
-    del weights
-    path.unlink()
-    last = loaded.network.layers[-1]
+    network = port_network(ZOO[name], golden_state_dict(golden), origin="the formula")
+    last = network.layers[-1]
     taps = tapped_modules(golden)
-    found = respond(loaded.network, golden_images(), (*taps, last))
+    found = respond(network, golden_images(), (*taps, last))
     deep = name == "resnet152"
     _check_outputs(golden, found, found[last][:, : golden["logits"].shape[1]], deep)
     if full_torchvision_dir is not None:
         _check_outputs(read_golden(full_torchvision_dir, name), found, found[last], deep)
+
+
+def test_files_of_both_formats_give_the_weights(golden_dir, tmp_path):
+    torch = pytest.importorskip("torch")
+    safetensors = pytest.importorskip("safetensors.numpy")
+    weights = golden_state_dict(read_golden(golden_dir / "torchvision", "resnet50"))
+    torch.save({key: torch.from_numpy(a) for key, a in weights.items()}, tmp_path / "weights.pth")
+    safetensors.save_file(weights, tmp_path / "weights.safetensors")
+    ported = port_network(ZOO["resnet50"], weights, origin="the formula")
+    for name in ("weights.pth", "weights.safetensors"):
+        loaded = load_network("resnet50", weights=tmp_path / name).network
+        jax.tree.map(np.testing.assert_array_equal, loaded, ported)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import jit_once
+from helpers import cast, jit_once
 
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.networks.models.googlenet import GOOGLENET_IGNORED, GoogLeNet
@@ -113,7 +113,7 @@ def test_shapes_and_order_of_the_layers():
 
 def test_bfloat16_stays_bfloat16_and_near_float32(network, golden):
     images = _golden_images()[:1, :67, :67]
-    narrow = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), network)
+    narrow = cast(network, "bfloat16")
     found = _respond(narrow, images.astype(jnp.bfloat16))
     exact = _respond(network, images)
     for layer, values in found.items():
