@@ -5,6 +5,7 @@ Warnings are errors (pyproject.toml). Small random problems are built in `helper
 
 import gc
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,13 +76,26 @@ def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         yield
 
 
+LITTLE_OPTIMISED = re.compile(
+    r"probes/.*|runs/test_(segmentation|responses)|experiments/test_skip_bad_images"
+    r"|studies/test_does_it_matter"
+)
+"""Modules that compile many programs, each of which runs for a moment."""
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _little_optimisation(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Tests of probes compile many programs that run for a moment: in half the time."""
-    is_little = os.environ["XLA_FLAGS"].startswith(COMPILE_FAST) and "probes" in request.path.parts
-    jax.config.update("jax_disable_most_optimizations", is_little)
+    """What compiles longer than it runs is compiled in half the time, and not left to others."""
+    module = request.path.relative_to(ROOT / "tests").with_suffix("").as_posix()
+    if not (
+        os.environ["XLA_FLAGS"].startswith(COMPILE_FAST) and LITTLE_OPTIMISED.fullmatch(module)
+    ):
+        yield
+        return
+    jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -52,7 +52,10 @@ def start(script: str, dataset: Path, out: Path, **environment: str) -> subproce
         [sys.executable, "-m", f"experiments.{script}", *flags.split()],
         cwd=ROOT,
         env=os.environ
-        | {"XLA_FLAGS": os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=2"}
+        | {
+            "XLA_FLAGS": os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=2",
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # programs run for a moment
+        }
         | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -11,6 +11,7 @@ from torchvision_golden import (
     NETWORKS,
     golden_images,
     golden_state_dict,
+    large_array,
     read_golden,
     tapped_modules,
 )
@@ -45,6 +46,12 @@ def _check_outputs(golden, found, logits, deep):
     np.testing.assert_allclose(
         logits, golden["logits"], rtol=0, atol=deviations * golden["logits"].std() + 1e-5
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _large_arrays_are_given_up():
+    yield
+    large_array.cache_clear()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
