@@ -2,11 +2,12 @@
 
   python -m experiments.forward_speed [--networks NAME ...] [--out FILE.json]
 
-Every network gets the same random weights in torch (eager mode) and, ported, in Flax (jitted). The
-same batch goes through both in turn, float32; the largest difference of the logits, or of whatever
+Every network gets the same random weights in torch (eager mode) and, ported, in Flax (jitted, the
+images divided among the devices, as all scripts do). The same batch goes through both in turn,
+float32; the largest difference of the logits, or of whatever
 comes last, is told in its standard deviations.
 Time: 5 rounds of 16 images take half a minute on 2 CPU cores, large transformers several minutes.
-Expected on 2 x86 cores: no network is slower than torch by more than a third.
+Expected on 2 x86 cores: hardly any network is slower than torch.
 Needs torchvision and efficientnet-lite-pytorch beside the requirements; timm and transformers for
 the networks that these have. Without names, networks whose original is not installed are left out.
 """

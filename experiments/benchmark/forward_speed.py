@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 import torch
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 from rich.table import Table
 
@@ -64,6 +66,17 @@ def _logits(network: Network, images: Float[Array, "N H W 3"]) -> Float[Array, "
     return network.activations(images, [last])[last]
 
 
+def _divide(
+    network: Network, images: Float[np.ndarray, "N H W 3"]
+) -> tuple[Network, Float[Array, "N H W 3"]]:
+    """The images divided among the devices, as `compute_activations` does, which all have the
+    network; among fewer where their number does not divide the images'."""
+    devices = jax.local_devices()[: math.gcd(len(images), jax.local_device_count())]
+    mesh = Mesh(np.array(devices), ("images",))
+    placed = jax.device_put(images, NamedSharding(mesh, PartitionSpec("images")))
+    return jax.device_put(network, NamedSharding(mesh, PartitionSpec())), placed
+
+
 def measure(name: str, *, batch_size: int, rounds: int) -> ForwardSpeed:
     """Time one network on both sides, and compare the logits, or what else comes last."""
     module = build_torch_network(name)
@@ -72,7 +85,7 @@ def measure(name: str, *, batch_size: int, rounds: int) -> ForwardSpeed:
     images = np.random.default_rng(0).standard_normal((batch_size, side, side, 3), np.float32)
     channels = slice(None, None, -1) if name in CAFFE_NETWORKS else slice(None)
     tensor = torch.from_numpy(np.ascontiguousarray(images[..., channels].transpose(0, 3, 1, 2)))
-    placed = jax.device_put(images)
+    network, placed = _divide(network, images)
     ours, torchs = [], []
     logits, first = timed(lambda: jax.block_until_ready(_logits(network, placed)))
     with torch.inference_mode():
