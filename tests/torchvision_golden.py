@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import math
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -59,18 +58,12 @@ def read_golden(folder: Path, name: str) -> dict[str, np.ndarray]:
         return dict(file)
 
 
-large_array = functools.lru_cache(maxsize=2)(golden_array)
-"""Those of VGG16, which VGG19 has too, are not drawn again."""
-LARGE = 10_000_000
-
-
-def golden_state_dict(golden: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def golden_state_dict(
+    golden: dict[str, np.ndarray], draw: Callable[..., np.ndarray] = golden_array
+) -> dict[str, np.ndarray]:
     """The network's state dict."""
     keys, shapes = json.loads(str(golden["keys"])), json.loads(str(golden["shapes"]))
-    return {
-        key: (large_array if math.prod(shape) > LARGE else golden_array)(key, tuple(shape))
-        for key, shape in zip(keys, shapes, strict=True)
-    }
+    return {key: draw(key, tuple(shape)) for key, shape in zip(keys, shapes, strict=True)}
 
 
 def tapped_modules(golden: dict[str, np.ndarray]) -> list[str]:

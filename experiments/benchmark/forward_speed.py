@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,7 +33,7 @@ class SpeedFlags:
 
     Attributes:
       networks: names in the zoo; by default all whose originals are installed.
-      batch_size: images per forward pass.
+      batch_size: images per forward pass, rounded up to a multiple of the devices.
       rounds: how often each side is timed, in turn.
       out: JSON file for the measurements.
     """
@@ -70,9 +69,8 @@ def _divide(
     network: Network, images: Float[np.ndarray, "N H W 3"]
 ) -> tuple[Network, Float[Array, "N H W 3"]]:
     """The images divided among the devices, as `compute_activations` does, which all have the
-    network; among fewer where their number does not divide the images'."""
-    devices = jax.local_devices()[: math.gcd(len(images), jax.local_device_count())]
-    mesh = Mesh(np.array(devices), ("images",))
+    network."""
+    mesh = Mesh(np.array(jax.local_devices()), ("images",))
     placed = jax.device_put(images, NamedSharding(mesh, PartitionSpec("images")))
     return jax.device_put(network, NamedSharding(mesh, PartitionSpec())), placed
 
@@ -133,14 +131,16 @@ def main(flags: SpeedFlags) -> None:
         raise Net2VecError("--batch-size and --rounds must be at least 1")
     if flags.out is not None:
         make_folder(flags.out.parent)
+    devices = jax.local_device_count()
+    batch_size = -(-flags.batch_size // devices) * devices
     torch.set_num_threads(int(describe_machine()["cores"]))
     chosen = flags.networks or tuple(filter(is_installed, NETWORKS))
     names = track(chosen, "networks", unit="network")
-    speeds = [measure(name, batch_size=flags.batch_size, rounds=flags.rounds) for name in names]
+    speeds = [measure(name, batch_size=batch_size, rounds=flags.rounds) for name in names]
     console = open_console()
     machine = describe_machine() | {"torch": torch.__version__}
     console.print(", ".join(f"{key} {value}" for key, value in machine.items()), highlight=False)
-    console.print(f"medians of {flags.rounds} rounds, {flags.batch_size} images each, float32")
+    console.print(f"medians of {flags.rounds} rounds, {batch_size} images each, float32")
     console.print(tabulate_speeds(speeds))
     if flags.out is not None:
         rows = [dataclasses.asdict(speed) | {"ratio": speed.ratio()} for speed in speeds]

@@ -169,7 +169,9 @@ def _cast(network: Network, dtype: ComputeType) -> Network:
     """The network with its floating-point numbers in another type."""
     if dtype not in get_args(ComputeType):
         raise Net2VecError(f"dtype {dtype!r} is none of {', '.join(get_args(ComputeType))}")
-    return _convert(network, dtype)
+    # At once where there is something to do; what is float32 already stays the same arrays.
+    is_compiled = network.is_traceable and dtype != "float32"
+    return (_convert if is_compiled else inspect.unwrap(_convert))(network, dtype)
 
 
 @functools.partial(jax.jit, static_argnames="dtype")

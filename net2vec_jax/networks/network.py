@@ -8,6 +8,7 @@ with what it is sent for a response: the response itself, or another in its plac
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -152,7 +153,8 @@ class Network(nnx.Module):
                 f"the response of {layer} has shape {response.shape}, but the layer gives "
                 f"{own.shape} for images {images.shape}"
             )
-        return _go_on(self, name, response, images)
+        finish = _finish if self.is_traceable else inspect.unwrap(_finish)
+        return finish(self, name, response, images)
 
     def sees_images_behind(self, layer: str, size: int) -> bool:
         """Whether something of the images reaches the last layer around this one.
@@ -207,7 +209,7 @@ class Network(nnx.Module):
 
 
 @partial(jax.jit, static_argnames="layer", inline=True)
-def _go_on(network: Network, layer: str, response: Array, images: Array) -> Array:
+def _finish(network: Network, layer: str, response: Array, images: Array) -> Array:
     """The last layer's response, with another one of `layer`, its own name."""
     steps = network.steps(images)
     reached, found = next(steps)

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 from helpers import ListDataset, draw_weights, make_catalog
 
-from net2vec_jax.activations.compute import compute_activations, store_activations
+from net2vec_jax.activations.compute import _cast, compute_activations, store_activations
 from net2vec_jax.core.errors import Net2VecError
 from net2vec_jax.data.dataset import ImageLabels
 from net2vec_jax.networks.models.efficientnet import EFFICIENTNET_LITES
@@ -110,6 +110,12 @@ def test_bfloat16_is_close_and_float32_is_untouched() -> None:
         error = np.linalg.norm(narrow - wide) / np.linalg.norm(wide)
         assert 0 < error < 0.05, layer
     assert network.stem.kernel[...].dtype == jnp.float32
+
+
+def test_float32_networks_are_not_copied() -> None:
+    network = draw_weights(nnx.eval_shape(lambda: EFFICIENTNET_LITES[0](rngs=nnx.Rngs(0))))
+    cast = jax.tree.leaves(_cast(network, "float32"))
+    assert all(a is b for a, b in zip(jax.tree.leaves(network), cast, strict=True))
 
 
 def test_networks_of_another_type_give_float32() -> None:
