@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import torch
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Float
 from rich.table import Table
 
@@ -21,6 +21,7 @@ from experiments.torch_reference.networks import (
     state_arrays,
 )
 from net2vec_jax.core.console import open_console, tabulate, track
+from net2vec_jax.core.devices import COPIED, DIVIDED, make_mesh
 from net2vec_jax.core.errors import Net2VecError, unknown_name_error
 from net2vec_jax.core.result_files import make_folder, write_json
 from net2vec_jax.networks.load import NETWORKS, port_network
@@ -65,16 +66,6 @@ def _logits(network: Network, images: Float[Array, "N H W 3"]) -> Float[Array, "
     return network.activations(images, [last])[last]
 
 
-def _divide(
-    network: Network, images: Float[np.ndarray, "N H W 3"]
-) -> tuple[Network, Float[Array, "N H W 3"]]:
-    """The images divided among the devices, as `compute_activations` does, which all have the
-    network."""
-    mesh = Mesh(np.array(jax.local_devices()), ("images",))
-    placed = jax.device_put(images, NamedSharding(mesh, PartitionSpec("images")))
-    return jax.device_put(network, NamedSharding(mesh, PartitionSpec())), placed
-
-
 def measure(name: str, *, batch_size: int, rounds: int) -> ForwardSpeed:
     """Time one network on both sides, and compare the logits, or what else comes last."""
     module = build_torch_network(name)
@@ -83,7 +74,9 @@ def measure(name: str, *, batch_size: int, rounds: int) -> ForwardSpeed:
     images = np.random.default_rng(0).standard_normal((batch_size, side, side, 3), np.float32)
     channels = slice(None, None, -1) if name in CAFFE_NETWORKS else slice(None)
     tensor = torch.from_numpy(np.ascontiguousarray(images[..., channels].transpose(0, 3, 1, 2)))
-    network, placed = _divide(network, images)
+    mesh = make_mesh()  # images divided among the devices, as `compute_activations` does
+    placed = jax.device_put(images, NamedSharding(mesh, DIVIDED))
+    network = jax.device_put(network, NamedSharding(mesh, COPIED))
     ours, torchs = [], []
     logits, first = timed(lambda: jax.block_until_ready(_logits(network, placed)))
     with torch.inference_mode():
@@ -131,7 +124,7 @@ def main(flags: SpeedFlags) -> None:
         raise Net2VecError("--batch-size and --rounds must be at least 1")
     if flags.out is not None:
         make_folder(flags.out.parent)
-    devices = jax.local_device_count()
+    devices = jax.device_count()
     batch_size = -(-flags.batch_size // devices) * devices
     torch.set_num_threads(int(describe_machine()["cores"]))
     chosen = flags.networks or tuple(filter(is_installed, NETWORKS))
